@@ -1,0 +1,69 @@
+"""Generate the protobuf modules under `bridges/generated` from `proto/`.
+
+Run `uv run --group lint python -m bridges.generate`; with `--check` nothing is written, and the exit status
+is 1 if what is committed differs from what `proto/` would give.
+"""
+
+import argparse
+import filecmp
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "proto"
+TARGET = ROOT / "bridges" / "generated"
+
+
+def generate(target: Path) -> None:
+    """Write a module and a stub for every .proto file into `target`."""
+    # Only the generator needs it: the package is in the lint group.
+    from grpc_tools import protoc  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+
+    files = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.proto"))
+    status = protoc.main(  # pyright: ignore[reportUnknownMemberType]
+        ["protoc", f"--proto_path={SOURCES}", f"--python_out={target}", f"--pyi_out={target}", *files],
+    )
+    if status != 0:
+        sys.exit(f"protoc ended with status {status}")
+    for module in list(target.rglob("*_pb2.py")):
+        for folder in (module.parent, module.parent.parent):
+            (folder / "__init__.py").touch()
+    (target / "__init__.py").touch()
+
+
+def differences(fresh: Path, committed: Path) -> list[str]:
+    """Name the generated files that are missing, stale or left over in `committed`."""
+
+    def names(folder: Path) -> set[Path]:
+        found = {path.relative_to(folder) for path in folder.rglob("*.py*") if path.suffix in {".py", ".pyi"}}
+        return {name for name in found if "__pycache__" not in name.parts}
+
+    return [
+        str(name)
+        for name in sorted(names(fresh) | names(committed))
+        if not ((fresh / name).exists() and (committed / name).exists())
+        or not filecmp.cmp(fresh / name, committed / name, shallow=False)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is stale")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        generate(fresh)
+        stale = differences(fresh, TARGET)
+        if arguments.check:
+            if stale:
+                sys.exit(f"stale, run `uv run --group lint python -m bridges.generate`: {', '.join(stale)}")
+            return
+        shutil.rmtree(TARGET, ignore_errors=True)
+        shutil.copytree(fresh, TARGET)
+    print(f"{len(stale)} files changed" if stale else "nothing changed")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

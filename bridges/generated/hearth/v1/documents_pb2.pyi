@@ -1,0 +1,57 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TextFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TEXT_FORMAT_UNSPECIFIED: _ClassVar[TextFormat]
+    TEXT_FORMAT_PLAIN: _ClassVar[TextFormat]
+    TEXT_FORMAT_MARKDOWN: _ClassVar[TextFormat]
+TEXT_FORMAT_UNSPECIFIED: TextFormat
+TEXT_FORMAT_PLAIN: TextFormat
+TEXT_FORMAT_MARKDOWN: TextFormat
+
+class IngestRequest(_message.Message):
+    __slots__ = ("collection", "source", "title", "text", "format", "position", "more_follows")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    MORE_FOLLOWS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    source: str
+    title: str
+    text: str
+    format: TextFormat
+    position: IngestPosition
+    more_follows: bool
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., position: _Optional[_Union[IngestPosition, _Mapping]] = ..., more_follows: _Optional[bool] = ...) -> None: ...
+
+class IngestPosition(_message.Message):
+    __slots__ = ("chunk_index", "headings")
+    CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
+    HEADINGS_FIELD_NUMBER: _ClassVar[int]
+    chunk_index: int
+    headings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, chunk_index: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class IngestResponse(_message.Message):
+    __slots__ = ("chunks", "next", "removed", "error", "error_type")
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    chunks: int
+    next: IngestPosition
+    removed: int
+    error: str
+    error_type: str
+    def __init__(self, chunks: _Optional[int] = ..., next: _Optional[_Union[IngestPosition, _Mapping]] = ..., removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
