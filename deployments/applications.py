@@ -1,0 +1,115 @@
+"""The inference applications that `serve_config.yaml` names, each a model of its own.
+
+Models live apart from the orchestration, so that new orchestration code never restarts a loaded model. A
+deployment here is a shim: it loads an engine, wraps the plain service around it and opens the service's methods to
+handles. What differs between machines (replicas, CPUs, limits) stands in `serve_config.yaml`.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from deployments.call import Call
+from deployments.door import ready_together
+from deployments.embeddings import Embeddings
+from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
+from deployments.language_model import LanguageModel
+from deployments.reranker import Reranker
+from deployments.settings import (
+    EmbeddingsSettings,
+    LanguageModelSettings,
+    LanguageModelUserConfig,
+    LlamaCppSettings,
+    RerankerSettings,
+)
+from deployments.values import ComponentStatus, ModelProfile, Prompt, Ranking
+from deployments.vectors import Vectors
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP_LIMIT_S = 120.0
+
+
+@serve.deployment(name="LanguageModel")
+class LanguageModelDeployment:
+    """The language model as a deployment."""
+
+    def __init__(self, settings: LanguageModelSettings) -> None:
+        answering = LanguageModelUserConfig().answering.to_value()
+        self._service = LanguageModel(language_model_engine(settings), answering)
+        self._slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take a new `answering` without loading the model again. Serve calls it at the start too."""
+        answering = LanguageModelUserConfig.model_validate(user_config).answering
+        self._service.configure(answering.to_value())
+        if self._slots and answering.examples:
+            seconds = await self._service.warm(self._slots, _WARM_UP_LIMIT_S)
+            logger.info("prompt prefix read into %d slots in %.1f s", self._slots, seconds)
+
+    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[list[str]]:
+        async with aclosing(ready_together(self._service.generate(call, prompt))) as batches:
+            async for tokens in batches:
+                yield tokens
+
+    async def profile(self, call: Call) -> ModelProfile:
+        return await self._service.profile(call)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self._service.status(call)
+
+    async def check_health(self) -> None:
+        await self._service.check()
+
+
+@serve.deployment(name="Embeddings")
+class EmbeddingsDeployment:
+    """Embeddings as a deployment."""
+
+    def __init__(self, settings: EmbeddingsSettings) -> None:
+        self._service = Embeddings(embeddings_engine(settings))
+
+    async def embed(self, call: Call, texts: list[str]) -> Vectors:
+        return await self._service.embed(call, texts)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self._service.status(call)
+
+    async def check_health(self) -> None:
+        await self._service.check()
+
+
+@serve.deployment(name="Reranker")
+class RerankerDeployment:
+    """The reranker as a deployment."""
+
+    def __init__(self, settings: RerankerSettings) -> None:
+        self._service = Reranker(reranker_engine(settings))
+
+    async def rerank(self, call: Call, query: str, passages: list[str]) -> list[Ranking]:
+        return await self._service.rerank(call, query, passages)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self._service.status(call)
+
+    async def check_health(self) -> None:
+        await self._service.check()
+
+
+def language_model(args: LanguageModelSettings) -> Application:
+    """Build the language-model application."""
+    return LanguageModelDeployment.bind(args)
+
+
+def embeddings(args: EmbeddingsSettings) -> Application:
+    """Build the embeddings application."""
+    return EmbeddingsDeployment.bind(args)
+
+
+def reranker(args: RerankerSettings) -> Application:
+    """Build the reranker application."""
+    return RerankerDeployment.bind(args)

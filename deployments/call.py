@@ -1,0 +1,41 @@
+"""What travels with every call through the graph: who it is for, and how long it may take."""
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from deployments.errors import DeadlineExceededError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way through the graph.
+
+    The deadline is held on this process's monotonic clock. Pickled, a call carries the seconds that are left
+    and starts counting again where it arrives, so that the clocks of two machines need not agree. The time in
+    transit is not counted there; the caller counts it, and cancels.
+
+    Attributes:
+        request_id: The client's id of the request, for logs.
+        deadline: When the answer must be there, in seconds of `time.monotonic()`.
+    """
+
+    request_id: str
+    deadline: float
+
+    @classmethod
+    def within(cls, seconds: float, request_id: str = "") -> Self:
+        """Start a call that has `seconds` from now."""
+        return cls(request_id, time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Return the seconds left, 0 when the deadline has passed."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def check(self, doing: str) -> None:
+        """Raise `DeadlineExceededError` when no time is left for `doing`."""
+        if self.remaining() == 0.0:
+            raise DeadlineExceededError(f"no time left for {doing}")
+
+    def __reduce__(self) -> tuple[object, tuple[float, str]]:
+        return type(self).within, (self.remaining(), self.request_id)

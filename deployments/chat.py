@@ -1,0 +1,272 @@
+"""Chat: a question in, the tokens of an answer out, grounded in passages where that was asked for."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from deployments.call import Call
+from deployments.clients import LanguageModel, Retrieval
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.grounding import is_supported
+from deployments.sentences import sentence_end
+from deployments.status import replica_status, status_or_error
+from deployments.values import (
+    AnswerEnd,
+    AnswerItem,
+    AnswerToken,
+    ChatQuestion,
+    ComponentStatus,
+    ModelProfile,
+    Passage,
+    Prompt,
+    RetrievalQuery,
+)
+
+logger = logging.getLogger(__name__)
+
+_PROFILE_LIFETIME_S = 10.0
+_QUOTED_SENTENCES = 3
+_WORD = re.compile(r"\s*\S+")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of one answer while it is made."""
+
+    started: float = field(default_factory=time.monotonic)
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    passages: tuple[Passage, ...] = ()
+    said_something: bool = False
+
+    def stage(self, name: str, since: float) -> None:
+        self.stages[name] = time.monotonic() - since
+
+    def first_token(self) -> None:
+        if not self.said_something:
+            self.said_something = True
+            self.stage("first_token", self.started)
+
+
+class Chat:
+    """Answers questions with a language model, from retrieved passages where the question asks for it.
+
+    Args:
+        language_model: Makes the text, and says how it wants to be used.
+        retrieval: Finds the passages.
+    """
+
+    name = "Chat"
+
+    def __init__(self, language_model: LanguageModel, retrieval: Retrieval) -> None:
+        self._language_model = language_model
+        self._retrieval = retrieval
+        self._profile: tuple[float, ModelProfile] | None = None
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        """Yield the tokens of an answer and, last, its `AnswerEnd`.
+
+        Whatever goes wrong is told by the end and not raised: text that was yielded before it stands.
+        """
+        progress = _Progress()
+        error: HearthError | None = None
+        try:
+            async with aclosing(self._tokens(call, question, progress)) as tokens:
+                async for token in tokens:
+                    progress.first_token()
+                    yield AnswerToken(token)
+            if not progress.said_something:
+                error = UnavailableError("the language model gave no answer")
+        except HearthError as raised:
+            error = raised
+        progress.stage("total", progress.started)
+        yield _end(progress, error)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how chat, the language model and retrieval are."""
+        async with asyncio.TaskGroup() as group:
+            model = group.create_task(status_or_error("LanguageModel", self._language_model.status(call)))
+            retrieval = group.create_task(self._retrieval_components(call))
+        return (replica_status(self.name, "answers questions"), model.result(), *retrieval.result())
+
+    async def _tokens(self, call: Call, question: ChatQuestion, progress: _Progress) -> AsyncGenerator[str]:
+        if not question.text.strip():
+            raise InvalidRequestError("the question is empty: neither `message` nor `query` holds text")
+        profile, progress.passages = await self._prepare(call, question, progress)
+        answering = profile.answering
+        shown = progress.passages[: answering.passages]
+        prompt = Prompt(
+            system=question.system_prompt or answering.system_prompt,
+            question=question.text.strip(),
+            passages=tuple(passage.embedded_text() for passage in shown),
+            examples=answering.examples if shown else (),
+        )
+        generated = self._language_model.generate(call, prompt)
+        if shown and answering.check_sentences:
+            tokens = self._checked(call, generated, question.text, shown)
+        else:
+            tokens = _stripped(generated)
+        started = time.monotonic()
+        async with aclosing(tokens):
+            async for token in tokens:
+                yield token
+        progress.stage("generate", started)
+
+    async def _prepare(
+        self, call: Call, question: ChatQuestion, progress: _Progress
+    ) -> tuple[ModelProfile, tuple[Passage, ...]]:
+        """Ask the model how it wants to be used while passages are looked for."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                profile = group.create_task(self._current_profile(call))
+                passages = group.create_task(self._passages(call, question, progress))
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise first from None
+        return profile.result(), passages.result()
+
+    async def _current_profile(self, call: Call) -> ModelProfile:
+        if self._profile is None or time.monotonic() - self._profile[0] > _PROFILE_LIFETIME_S:
+            self._profile = (time.monotonic(), await self._language_model.profile(call))
+        return self._profile[1]
+
+    async def _passages(self, call: Call, question: ChatQuestion, progress: _Progress) -> tuple[Passage, ...]:
+        """Return what was found for a question; nothing when retrieval is out of order.
+
+        Raises:
+            NotFoundError: The question names a collection that does not exist.
+            InvalidRequestError: The question asks retrieval for something impossible.
+        """
+        if not question.retrieve:
+            return ()
+        started = time.monotonic()
+        query = RetrievalQuery(question.text, question.collection, question.top_k, question.rerank)
+        try:
+            return await self._retrieval.retrieve(call, query)
+        except (NotFoundError, InvalidRequestError):
+            raise
+        except HearthError as error:
+            logger.warning("request %s is answered without retrieval: %s", call.request_id, error.message)
+            return ()
+        finally:
+            progress.stage("retrieve", started)
+
+    async def _checked(
+        self, call: Call, generated: AsyncGenerator[str], question: str, shown: tuple[Passage, ...]
+    ) -> AsyncGenerator[str]:
+        """Yield the tokens of each sentence once the sentence was found in the passages, else a quotation.
+
+        The first sentence that does not stand in the passages ends what the model may say.
+        """
+        evidence = tuple(passage.embedded_text() for passage in shown)
+        said_something = False
+        async with aclosing(sentences_of(generated)) as sentences:
+            async for sentence in sentences:
+                text = "".join(sentence.tokens)
+                if not text.strip():
+                    continue
+                if sentence.complete or not said_something:
+                    if not is_supported(text, evidence, question):
+                        break
+                    for token in sentence.tokens if said_something else _lstripped(sentence.tokens):
+                        yield token
+                    said_something = True
+            else:
+                if said_something:
+                    return
+        quotation = await self._quotation(call, question, shown[0])
+        for word in _WORD.findall(f" {quotation}" if said_something else quotation):
+            yield word
+
+    async def _quotation(self, call: Call, question: str, passage: Passage) -> str:
+        """Return the passage's sentences nearest to the question, marked as a quotation."""
+        try:
+            sentences = await self._retrieval.nearest_sentences(call, question, passage.text, _QUOTED_SENTENCES)
+        except HearthError as error:
+            logger.warning("the whole passage is quoted: %s", error.message)
+            sentences = (passage.text,)
+        place = passage.source or passage.headings or "the document"
+        return f"From {place}: “{' '.join(' '.join(sentences).split())}”"
+
+    async def _retrieval_components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        try:
+            return await self._retrieval.components(call)
+        except HearthError as error:
+            return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceTokens:
+    """The tokens of one sentence.
+
+    Attributes:
+        tokens: As the model made them; joined, they are the sentence with the space around it.
+        complete: Whether its end was seen; the last sentence of an answer that hit its limit is not.
+    """
+
+    tokens: tuple[str, ...]
+    complete: bool
+
+
+async def sentences_of(tokens: AsyncGenerator[str]) -> AsyncGenerator[SentenceTokens]:
+    """Yield the tokens of a text sentence by sentence, each as soon as its end is seen.
+
+    A token that holds the end of one sentence and the start of the next is cut in two.
+    """
+    held: list[str] = []
+    async with aclosing(tokens):
+        async for token in tokens:
+            held.append(token)
+            while (end := sentence_end("".join(held))) is not None:
+                sentence, held = _split(held, end)
+                yield SentenceTokens(tuple(sentence), complete=True)
+    text = "".join(held).rstrip()
+    if text:
+        yield SentenceTokens(tuple(held), complete=text[-1] in ".!?。！？…:”\"')")  # noqa: RUF001 - end marks
+
+
+def _split(tokens: list[str], end: int) -> tuple[list[str], list[str]]:
+    """Cut tokens in two, `end` characters from the start of the text that they make."""
+    before: list[str] = []
+    for index, token in enumerate(tokens):
+        if end <= len(token):
+            rest = [token[end:]] if token[end:] else []
+            return [*before, token[:end]], [*rest, *tokens[index + 1 :]]
+        before.append(token)
+        end -= len(token)
+    return before, []
+
+
+def _lstripped(tokens: tuple[str, ...]) -> list[str]:
+    """Drop the space before the first word."""
+    for index, token in enumerate(tokens):
+        if stripped := token.lstrip():
+            return [stripped, *tokens[index + 1 :]]
+    return []
+
+
+async def _stripped(tokens: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    """Pass tokens on, without the space before the first word."""
+    started = False
+    async with aclosing(tokens):
+        async for token in tokens:
+            text = token if started else token.lstrip()
+            if text:
+                started = True
+                yield text
+
+
+def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
+    message = error.message if error else ""
+    if error and progress.said_something:
+        message = f"the answer broke off: {message}"
+    return AnswerEnd(
+        passages=progress.passages,
+        used_retrieval=bool(progress.passages) and progress.said_something,
+        error=message,
+        error_kind=error.kind if error else "",
+        stages=progress.stages,
+    )

@@ -1,0 +1,233 @@
+"""The one door to deployment handles: every call and every stream between deployments passes here.
+
+Nothing else in Hearth touches `.remote(`; a test holds that. What the door adds to a bare handle:
+
+* The deadline. Ray holds a call for as long as a replica is missing, so the caller brings the clock.
+* Cancellation. Leaving a stream, or cancelling the task that waits for it, does not stop the replica that
+  makes it; `response.cancel()` does, within milliseconds and through every handle below, and is called
+  whenever a call ends before its answer.
+* Errors. Ray's become the closed family of `deployments.errors`; ours pass as they are.
+* The transport. Handles use Serve's gRPC transport, which costs about half of the default's CPU and takes 4 ms
+  instead of 50 to a stream's first item (both measured on 2 cores with Ray 2.60). It holds a message to
+  `RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH`, 4 MiB by default.
+* Batching. A streamed item costs hundreds of microseconds, so what is ready together travels together:
+  `ready_together` makes lists on the replica's side, and the door takes them apart again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Protocol, TypeVar, cast
+
+from ray import serve
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
+from ray.serve.handle import DeploymentHandle
+
+from deployments.call import Call
+from deployments.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    HearthError,
+    InternalError,
+    OverloadedError,
+    PayloadTooLargeError,
+    UnavailableError,
+)
+
+T = TypeVar("T")
+
+
+class Door(Protocol):
+    """A way to the methods of one deployment.
+
+    Every method takes the call first. Arguments and results are plain values that can be pickled.
+    """
+
+    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+        """Return what `method` returns.
+
+        Raises:
+            HearthError: What the method raised, or what kept it from answering.
+        """
+        ...
+
+    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """Yield the items that `method` yields; close the generator to stop the work below it.
+
+        Raises:
+            HearthError: What the method raised, or what kept it from going on.
+        """
+        ...
+
+
+class HandleDoor:
+    """The door to a deployment of the Serve graph.
+
+    Args:
+        find_handle: Finds the deployment's handle. Called at the first use and again after it failed, so that
+            an application may start before the one it depends on.
+        name: The deployment's name, for messages.
+    """
+
+    def __init__(self, find_handle: Callable[[], DeploymentHandle[Any]], name: str) -> None:
+        self._find_handle = find_handle
+        self._name = name
+        self._handle: DeploymentHandle[Any] | None = None
+        self._methods: dict[tuple[str, bool], DeploymentHandle[Any]] = {}
+
+    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+        """See `Door.call`."""
+        call.check(f"{self._name}.{method}")
+        response = self._start(method, (call, *arguments), stream=False)
+        answered = False
+        try:
+            async with asyncio.timeout(call.remaining()):
+                result = await response
+            answered = True
+        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+            raise self._translate(error, method) from error
+        else:
+            return result
+        finally:
+            if not answered:
+                response.cancel()
+
+    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """See `Door.stream`."""
+        call.check(f"{self._name}.{method}")
+        response = self._start(method, (call, *arguments), stream=True)
+        exhausted = False
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(call.remaining()):
+                        items = cast("list[object]", await anext(response))
+                except StopAsyncIteration:
+                    exhausted = True
+                    return
+                except Exception as error:  # noqa: BLE001 - translated, whatever it is
+                    raise self._translate(error, method) from error
+                for item in items:
+                    yield item
+        finally:
+            if not exhausted:
+                response.cancel()
+
+    def _start(self, method: str, arguments: tuple[object, ...], *, stream: bool) -> Any:
+        try:
+            return self._method(method, stream=stream).remote(*arguments)
+        except (RayError, RayServeException) as error:
+            raise self._translate(error, method) from error
+
+    def _method(self, method: str, *, stream: bool) -> DeploymentHandle[Any]:
+        bound = self._methods.get((method, stream))
+        if bound is None:
+            if self._handle is None:
+                self._handle = self._find_handle()
+            # The one place where the transport is chosen.
+            bound = self._handle.options(method_name=method, stream=stream, _by_reference=False)
+            self._methods[method, stream] = bound
+        return bound
+
+    def _translate(self, error: Exception, method: str) -> HearthError:
+        return translate(error, f"{self._name}.{method}")
+
+
+def application_door(application: str, deployment: str) -> HandleDoor:
+    """Return the door to a deployment of another Serve application, which need not run yet."""
+    return HandleDoor(lambda: serve.get_deployment_handle(deployment, application), deployment)
+
+
+def handle_door(handle: DeploymentHandle[Any]) -> HandleDoor:
+    """Return the door to a deployment of the same application."""
+    return HandleDoor(lambda: handle, handle.deployment_name)
+
+
+def translate(error: BaseException, doing: str) -> HearthError:
+    """Turn what a handle raised into one of the closed family.
+
+    Args:
+        error: Anything but `asyncio.CancelledError`, which is the caller's own and passes through.
+        doing: The deployment and method, for the message.
+    """
+    # The default transport wraps the method's own exception, the gRPC transport raises it bare.
+    cause = cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
+    match cause:
+        case HearthError():
+            return cause
+        case TimeoutError():
+            return DeadlineExceededError(f"{doing} did not answer in the time given")
+        case RequestCancelledError() | TaskCancelledError():
+            return CancelledError(f"{doing} was cancelled")
+        case BackPressureError():
+            return OverloadedError(f"{doing} has too many requests waiting")
+        case DeploymentUnavailableError() | ReplicaUnavailableError() | RayActorError() | RayServeException():
+            return UnavailableError(f"{doing} cannot be reached")
+        case RayError():
+            return UnavailableError(f"{doing} cannot be reached")
+        case _ if type(cause).__module__.startswith("grpc"):
+            return _translate_grpc(cause, doing)
+        case _:
+            return InternalError(f"{doing} failed")
+
+
+def _translate_grpc(error: BaseException, doing: str) -> HearthError:
+    code = getattr(cast("Any", error).code(), "name", "UNKNOWN")
+    if code == "RESOURCE_EXHAUSTED":
+        return PayloadTooLargeError(f"{doing}: the message is larger than the handle's transport takes")
+    if code in {"UNAVAILABLE", "UNKNOWN"}:
+        # A replica that dies closes its connection under the calls that run in it.
+        return UnavailableError(f"{doing} broke off, its replica is gone")
+    return InternalError(f"{doing} failed in transport: {code}")
+
+
+READY_LIMIT = 256
+"""Items that `ready_together` holds before it stops asking its source for more."""
+
+
+async def ready_together(source: AsyncIterator[T], limit: int = READY_LIMIT) -> AsyncGenerator[list[T]]:
+    """Yield the items of `source` in lists of whatever is ready, the first as soon as it is there.
+
+    The source is read ahead by at most `limit` items, and is closed when the generator is. What it raises is
+    raised here, after the items before it were yielded.
+    """
+    ready: list[T] = []
+    changed = asyncio.Event()
+    room = asyncio.Event()
+    ended = False
+
+    async def read() -> None:
+        nonlocal ended
+        try:
+            async for item in source:
+                ready.append(item)
+                changed.set()
+                if len(ready) >= limit:
+                    room.clear()
+                    await room.wait()
+        finally:
+            ended = True
+            changed.set()
+
+    reader = asyncio.create_task(read())
+    try:
+        while ready or not ended:
+            await changed.wait()
+            changed.clear()
+            if ready:
+                items = ready[:]
+                ready.clear()
+                room.set()
+                yield items
+        await reader
+    finally:
+        reader.cancel()
+        await asyncio.wait([reader])
+        if isinstance(source, AsyncGenerator):
+            await cast("AsyncGenerator[T]", source).aclose()

@@ -1,0 +1,89 @@
+"""What the inference deployments ask of an engine. An engine knows one library, and nothing of Ray."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from deployments.call import Call
+from deployments.values import Generation, Message, Ranking
+from deployments.vectors import Vectors
+
+
+class LanguageModelEngine(Protocol):
+    """Makes text."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that a prompt and its answer may take together."""
+        ...
+
+    @property
+    def tokens_generated(self) -> int:
+        """Tokens made since the start."""
+        ...
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a prompt takes."""
+        ...
+
+    def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        """Yield the answer, a token at a time; closing the generator stops the model.
+
+        Raises:
+            HearthError: In a kind of the closed family, before or after some text.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class EmbeddingsEngine(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
+        """Return one row of length 1 for each text, in order."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class RerankerEngine(Protocol):
+    """Orders passages by how well they answer a question."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
+        """Return one ranking for each passage, best first."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...

@@ -1,0 +1,37 @@
+"""The reranker: a question and passages in, an order out."""
+
+from collections.abc import Sequence
+
+from deployments.call import Call
+from deployments.engines.protocols import RerankerEngine
+from deployments.status import engine_status
+from deployments.values import ComponentStatus, Ranking
+
+
+class Reranker:
+    """Reranks with one engine."""
+
+    name = "Reranker"
+
+    def __init__(self, engine: RerankerEngine) -> None:
+        self._engine = engine
+
+    async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
+        """Return one ranking for each passage, best first.
+
+        Raises:
+            HearthError: What the engine raised.
+        """
+        return await self._engine.rerank(call, query, passages)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the replica and its engine are."""
+        del call
+        return await engine_status(self.name, self._engine.description, self._engine.check())
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        await self._engine.check()
+
+    async def close(self) -> None:
+        await self._engine.close()

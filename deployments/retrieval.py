@@ -1,0 +1,114 @@
+"""Retrieval: a question in, the passages that fit it out."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from deployments.call import Call
+from deployments.clients import Embeddings, Reranker
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError
+from deployments.sentences import split_sentences
+from deployments.settings import MilvusSettings
+from deployments.status import replica_status, status_or_error
+from deployments.values import ComponentStatus, Passage, RetrievalQuery
+from deployments.vectors import Vectors
+
+logger = logging.getLogger(__name__)
+
+
+class PassageStore(Protocol):
+    """Where passages are searched."""
+
+    async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
+        """Return the passages nearest to `vector`, best first."""
+        ...
+
+    async def check(self, call: Call) -> str:
+        """Return what is there, in one line; raise `UnavailableError` when it cannot be reached."""
+        ...
+
+
+class Retrieval:
+    """Embeds a question, searches for it and reranks what was found."""
+
+    name = "Retrieval"
+
+    def __init__(
+        self, embeddings: Embeddings, reranker: Reranker, store: PassageStore, settings: MilvusSettings
+    ) -> None:
+        self._embeddings = embeddings
+        self._reranker = reranker
+        self._store = store
+        self._settings = settings
+
+    async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
+        """Return the passages that fit a question, best first.
+
+        A reranker that fails costs the better order, not the answer.
+
+        Raises:
+            InvalidRequestError: `top_k` is out of bounds.
+            NotFoundError: The query names a collection that does not exist. The default one may be missing: then
+                nothing was ingested yet, and nothing is found.
+            HearthError: What embedding or searching raised.
+        """
+        keep = query.top_k or self._settings.keep
+        if not 0 < keep <= self._settings.max_keep:
+            raise InvalidRequestError(f"top_k is {query.top_k}; between 1 and {self._settings.max_keep} is possible")
+        vectors = await self._embeddings.embed(call, [query.text])
+        limit = max(keep, self._settings.retrieve) if query.rerank else keep
+        try:
+            collection = query.collection or self._settings.collection
+            found = await self._store.search(call, collection, vectors[0], limit)
+        except NotFoundError:
+            if query.collection:
+                raise
+            logger.info("nothing was ingested yet: collection %r does not exist", self._settings.collection)
+            return ()
+        if query.rerank:
+            found = await self._reranked(call, query.text, found)
+        return tuple(found[:keep])
+
+    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
+        """Return the `limit` sentences of `text` nearest to the question, in their order in the text.
+
+        Raises:
+            HearthError: What the reranker raised.
+        """
+        sentences = split_sentences(text)
+        if len(sentences) <= limit:
+            return tuple(sentences)
+        rankings = await self._reranker.rerank(call, question, sentences)
+        return tuple(sentences[index] for index in sorted(ranking.index for ranking in rankings[:limit]))
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how retrieval, its models and Milvus are."""
+        async with asyncio.TaskGroup() as group:
+            embeddings = group.create_task(
+                status_or_error("Embeddings", self._embeddings.status(call), required=False)
+            )
+            reranker = group.create_task(status_or_error("Reranker", self._reranker.status(call), required=False))
+            milvus = group.create_task(self._milvus_status(call))
+        detail = f"default collection {self._settings.collection}"
+        return (
+            replica_status(self.name, detail),
+            replace(embeddings.result(), required=False),
+            replace(reranker.result(), required=False),
+            milvus.result(),
+        )
+
+    async def _reranked(self, call: Call, question: str, found: list[Passage]) -> list[Passage]:
+        try:
+            rankings = await self._reranker.rerank(call, question, [passage.embedded_text() for passage in found])
+        except HearthError as error:
+            logger.warning("not reranked: %s", error.message)
+            return found
+        return [replace(found[ranking.index], score=ranking.score) for ranking in rankings]
+
+    async def _milvus_status(self, call: Call) -> ComponentStatus:
+        try:
+            detail = await self._store.check(call)
+        except HearthError as error:
+            return ComponentStatus("Milvus", ready=False, detail=error.message, required=False)
+        return ComponentStatus("Milvus", ready=True, detail=detail, required=False)

@@ -1,0 +1,56 @@
+"""Where sentences end, in whole texts and in texts that are still being written."""
+
+import re
+
+_ABBREVIATIONS = frozenset(
+    "dr mr mrs ms prof st sr jr vs etc e.g i.e cf fig no nos vol ch sec approx al inc ltd co corp dept est".split()
+)
+_END = re.compile(r"""(?P<mark>[.!?]+|[。！？])["'”’)\]]*(?P<gap>\s+|$)|(?P<break>\n\s*\n)""")
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of `text` in order, stripped; a text without an end mark is one sentence."""
+    sentences: list[str] = []
+    start = 0
+    while (end := sentence_end(text, start)) is not None:
+        sentences.append(text[start:end].strip())
+        start = end
+    sentences.append(text[start:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def sentence_end(text: str, start: int = 0) -> int | None:
+    """Return where the first sentence from `start` ends, behind its end mark and the space that follows.
+
+    None where no sentence is seen to end: an end mark at the very end of the text may yet go on ("3." as in
+    "3.5"), so it does not count.
+    """
+    for match in _END.finditer(text, start):
+        if match["break"] is not None:
+            if text[start : match.start()].strip():
+                return match.end()
+            continue
+        if not match["gap"] and not _is_wide(match["mark"]):
+            continue
+        if _ends_sentence(text, start, match):
+            return match.end()
+    return None
+
+
+def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
+    if match["mark"] != ".":
+        return True
+    before = text[start : match.start()]
+    word = before.rsplit(None, 1)[-1] if before.strip() else ""
+    if word.lower().lstrip("(\"'") in _ABBREVIATIONS:
+        return False
+    # "1." opens a list item and "J." is an initial; "… in 1984." and "… plan B." end with a capital after them.
+    if word.isdigit() and not before[: -len(word)].strip():
+        return False
+    is_initial = len(word) == 1 and word.isupper() and not before[: -len(word)].strip()
+    following = text[match.end() : match.end() + 1]
+    return not is_initial and not following.islower()
+
+
+def _is_wide(mark: str) -> bool:
+    return mark in "。！？"  # noqa: RUF001 - the end marks of Chinese and Japanese

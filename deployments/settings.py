@@ -1,0 +1,278 @@
+"""The typed configuration: what `serve_config.yaml` gives as `args`, with the environment over it.
+
+Unknown keys are refused, so a misspelt setting fails the deployment with its name. Where the system that Hearth
+replaces took a value from the environment, so does Hearth, under the same name; the environment wins, because
+that is how one file serves many machines.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from deployments.values import Answering, Exchange, Generation
+
+_MILVUS_PORT = "19530"
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class LlamaCppSettings(Settings):
+    """A GGUF model in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a .gguf file.
+        context_tokens: Context window of each slot, prompt and answer together.
+        parallel: Answers generated at once; further ones wait inside llama.cpp.
+        threads: Threads that generate tokens; more than one spin against each other on a busy machine.
+        threads_batch: Threads that read prompts.
+        gpu_layers: Layers to put on an accelerator.
+    """
+
+    kind: Literal["llama-cpp"]
+    model: str
+    context_tokens: PositiveInt = 2048
+    parallel: PositiveInt = 4
+    threads: PositiveInt = 1
+    threads_batch: PositiveInt = 2
+    gpu_layers: int = 0
+
+
+class OpenAIChatSettings(Settings):
+    """A model behind the OpenAI chat completions API.
+
+    Attributes:
+        base_url: Of the server, without "/v1".
+        model: The model's name there.
+        context_tokens: The model's context window.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    context_tokens: PositiveInt
+    api_key_variable: str = ""
+
+
+class ExampleSettings(Settings):
+    """A worked example in the prompt."""
+
+    passage: str
+    question: str
+    answer: str
+
+
+class AnsweringSettings(Settings):
+    """How chat is to use the model: the crutches that a small one needs and a large one does not.
+
+    Attributes:
+        system_prompt: The default system prompt; `ChatRequest.system_prompt` replaces it.
+        passages: Of the kept passages, how many the model is shown.
+        examples: Worked examples before the question, when passages are shown.
+        check_sentences: Hold each sentence of an answer against its passages before its tokens are released, and
+            quote the passage where a sentence does not stand in it.
+        max_tokens: Tokens of an answer at most.
+        temperature: 0 takes the likeliest token each time.
+    """
+
+    system_prompt: str = "You are a helpful assistant. Answer briefly and to the point."
+    passages: PositiveInt = 5
+    examples: tuple[ExampleSettings, ...] = ()
+    check_sentences: bool = False
+    max_tokens: PositiveInt = 512
+    temperature: float = Field(default=0.2, ge=0.0, le=2.0)
+
+    def to_value(self) -> Answering:
+        return Answering(
+            system_prompt=self.system_prompt,
+            passages=self.passages,
+            examples=tuple(
+                Exchange(example.question, example.answer, (example.passage,)) for example in self.examples
+            ),
+            check_sentences=self.check_sentences,
+            generation=Generation(max_tokens=self.max_tokens, temperature=self.temperature),
+        )
+
+
+class LanguageModelSettings(Settings):
+    """The language-model application."""
+
+    engine: Annotated[LlamaCppSettings | OpenAIChatSettings, Field(discriminator="kind")]
+
+
+class LanguageModelUserConfig(Settings):
+    """What may change without loading the model again: the `user_config` of the LanguageModel deployment."""
+
+    answering: AnsweringSettings = AnsweringSettings()
+
+
+class OnnxEmbeddingsSettings(Settings):
+    """Embeddings by an ONNX encoder in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder with model.onnx and tokenizer.json.
+        threads: Threads of one batch.
+        max_tokens: Texts are cut to this many tokens.
+    """
+
+    kind: Literal["onnx"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 256
+
+
+class OpenAIEmbeddingsSettings(Settings):
+    """Embeddings behind the OpenAI embeddings API; see `OpenAIChatSettings`."""
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    api_key_variable: str = ""
+
+
+class EmbeddingsSettings(Settings):
+    """The embeddings application."""
+
+    engine: Annotated[OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings, Field(discriminator="kind")]
+
+
+class LateInteractionSettings(Settings):
+    """Reranking by late interaction over the token vectors of an embeddings model.
+
+    Attributes:
+        model: The embeddings model.
+        threads: Threads of one batch.
+        max_tokens: Texts are cut to this many tokens.
+        token_weight: Share of the token score in the blend; the rest is the sentence score.
+        cache_bytes: Token vectors kept for passages seen before.
+    """
+
+    kind: Literal["late-interaction"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 256
+    token_weight: float = Field(default=0.65, ge=0.0, le=1.0)
+    cache_bytes: PositiveInt = 128 << 20
+
+
+class CrossEncoderSettings(Settings):
+    """Reranking by a cross-encoder in ONNX form; see `OnnxEmbeddingsSettings`."""
+
+    kind: Literal["cross-encoder"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 512
+
+
+class RerankApiSettings(Settings):
+    """A reranker behind the rerank API; `model` may stay empty where the server has only one."""
+
+    kind: Literal["rerank-api"]
+    base_url: str
+    model: str = ""
+    api_key_variable: str = ""
+
+
+class RerankerSettings(Settings):
+    """The reranker application."""
+
+    engine: Annotated[
+        LateInteractionSettings | CrossEncoderSettings | RerankApiSettings, Field(discriminator="kind")
+    ]
+
+
+class MilvusSettings(Settings):
+    """Where Milvus is, and how it is searched.
+
+    Attributes:
+        uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
+        token_variable: Environment variable that holds "user:password" or an API key.
+        collection: Searched and written where a request names none. `COLLECTION_NAME` goes over it.
+        retrieve: Passages fetched before reranking.
+        keep: Passages kept where a request says `top_k` 0.
+        max_keep: Bound on what a request may ask for.
+        passage_characters: Longer passages are cut.
+    """
+
+    uri: str = "http://127.0.0.1:19530"
+    token_variable: str = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
+    collection: str = "knowledge_base"
+    retrieve: PositiveInt = 20
+    keep: PositiveInt = 5
+    max_keep: PositiveInt = 50
+    passage_characters: PositiveInt = 2000
+
+
+class NatsSettings(Settings):
+    """Where NATS is, and how requests are taken from it.
+
+    Attributes:
+        url: One server, or several separated by commas. `NATS_URL` goes over it.
+        queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
+        max_in_flight: Requests worked on at once by one ingress replica.
+        max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
+        request_timeout_s: Time that a request has from its arrival to its final answer.
+        ingest_timeout_s: The same for an ingested document.
+    """
+
+    url: str = "nats://127.0.0.1:4222"
+    queue_group: str = "hearth"
+    max_in_flight: PositiveInt = 64
+    max_waiting: PositiveInt = 256
+    request_timeout_s: PositiveFloat = 60.0
+    ingest_timeout_s: PositiveFloat = 300.0
+
+
+class OrchestrationSettings(Settings):
+    """The orchestration application.
+
+    Attributes:
+        language_model: Name of the Serve application that holds the language model.
+        embeddings: Likewise for embeddings.
+        reranker: Likewise for the reranker.
+    """
+
+    nats: NatsSettings = NatsSettings()
+    milvus: MilvusSettings = MilvusSettings()
+    language_model: str = "language-model"
+    embeddings: str = "embeddings"
+    reranker: str = "reranker"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _environment_goes_over(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return with_environment(cast("dict[str, Any]", given), os.environ)
+
+
+def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return orchestration arguments with the environment's values over them."""
+    nats = dict(given.get("nats") or {})
+    milvus = dict(given.get("milvus") or {})
+    if url := environment.get("NATS_URL"):
+        nats["url"] = url
+    if host := environment.get("MILVUS_HOST"):
+        milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
+    if collection := environment.get("COLLECTION_NAME"):
+        milvus["collection"] = collection
+    return {**given, "nats": nats, "milvus": milvus}
+
+
+def milvus_uri(host: str, port: str = "") -> str:
+    """Return the URI of a Milvus server from a host, a host:port or a URI.
+
+    >>> milvus_uri("milvus.ai-ml.svc.cluster.local")
+    'http://milvus.ai-ml.svc.cluster.local:19530'
+    """
+    if "://" in host:
+        return host
+    if ":" in host:
+        return f"http://{host}"
+    return f"http://{host}:{port or _MILVUS_PORT}"
