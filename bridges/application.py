@@ -1,0 +1,67 @@
+"""The orchestration application that `serve_config.yaml` names: the NATS ingress and the services behind it."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from bridges.chat import ChatHandler
+from bridges.documents import IngestHandler
+from bridges.ingress import Ingress, endpoints
+from bridges.status import StatusHandler
+from deployments.clients import ChatClient, IngestionClient
+from deployments.door import handle_door
+from deployments.errors import UnavailableError
+from deployments.orchestration import ChatDeployment, IngestionDeployment, RetrievalDeployment
+from deployments.settings import OrchestrationSettings
+
+logger = logging.getLogger(__name__)
+
+
+@serve.deployment(name="NatsIngress")
+class NatsIngressDeployment:
+    """The ingress as a deployment."""
+
+    async def __init__(
+        self, settings: OrchestrationSettings, chat: DeploymentHandle[Any], ingestion: DeploymentHandle[Any]
+    ) -> None:
+        chat_client = ChatClient(handle_door(chat))
+        ingestion_client = IngestionClient(handle_door(ingestion))
+        status = StatusHandler(chat_client, ingestion_client)
+        chat_handler = ChatHandler(chat_client)
+        rows = endpoints(
+            {
+                "chat-message": chat_handler,
+                "chat-request": chat_handler,
+                "documents-ingest": IngestHandler(ingestion_client),
+                "status": status,
+            },
+            {"documents-ingest": settings.nats.ingest_timeout_s},
+            settings.nats.request_timeout_s,
+        )
+        self._ingress = Ingress(settings.nats, rows, status.components)
+        self._running = asyncio.create_task(self._ingress.run())
+
+    async def check_health(self) -> None:
+        """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
+        if self._running.done():
+            error = None if self._running.cancelled() else self._running.exception()
+            raise UnavailableError(f"the NATS ingress has ended: {error}")
+        self._ingress.check()
+
+    async def __del__(self) -> None:
+        """Leave NATS and finish what was taken. Serve awaits it before it ends a replica."""
+        self._ingress.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+
+
+def orchestration(args: OrchestrationSettings) -> Application:
+    """Build the orchestration application."""
+    retrieval = RetrievalDeployment.bind(args)
+    chat = ChatDeployment.bind(args, retrieval)
+    return NatsIngressDeployment.bind(args, chat, IngestionDeployment.bind(args))

@@ -1,0 +1,133 @@
+"""Chat on the wire: ChatRequest to a question, an answer to ChatStreamChunk and ChatResponse."""
+
+import logging
+import time
+from contextlib import aclosing
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.outbox import Outbox, cut_to_fit
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
+from deployments.call import Call
+from deployments.clients import Chat
+from deployments.errors import HearthError, InternalError
+from deployments.values import AnswerEnd, ChatQuestion
+
+logger = logging.getLogger(__name__)
+
+NO_SPEECH = "no audio: no speech deployment is configured"
+CUT = "the answer was cut: it is longer than the NATS server takes in one message"
+
+
+class ChatHandler:
+    """Answers ChatRequests with the chat of the graph."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> str:
+        """Answer one request; return "" or the kind of error that its answer tells of."""
+        final_subject = _final_subject(request)
+        stream_subject = _stream_subject(request)
+        pieces: list[str] = []
+        end = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
+        try:
+            async with aclosing(self._chat.answer(call, _question(request, outbox))) as items:
+                async for item in items:
+                    if isinstance(item, AnswerEnd):
+                        end = item
+                        continue
+                    pieces.append(item.text)
+                    if stream_subject:
+                        await outbox.send(stream_subject, _chunk(request, item.text))
+        except HearthError as error:
+            # The chat's own errors come with its end; this one came between it and us, and the text so far stands.
+            prefix = "the answer broke off: " if pieces else ""
+            end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
+        if stream_subject:
+            await outbox.send(stream_subject, _done(request))
+        response = _response(request, outbox, "".join(pieces), end)
+        await outbox.finish(_fitting(response, outbox.connection.max_payload), final_subject)
+        return end.error_kind
+
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that could not be begun, or whose answer broke off on the way."""
+        try:
+            stream_subject = _stream_subject(request)
+            final_subject = _final_subject(request)
+        except HearthError:
+            # The request names no subject to answer on, which is what `error` says.
+            stream_subject = final_subject = ""
+        if stream_subject:
+            await outbox.send(stream_subject, _done(request))
+        end = AnswerEnd(error=error.message, error_kind=error.kind)
+        await outbox.finish(_response(request, outbox, "", end), final_subject)
+
+
+def _question(request: messages_pb2.ChatRequest, outbox: Outbox) -> ChatQuestion:
+    return ChatQuestion(
+        text=request.message if request.message.strip() else request.query,
+        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        retrieve=request.enable_rag,
+        rerank=request.enable_reranker,
+        top_k=request.top_k,
+        collection=request.collection,
+        system_prompt=request.system_prompt,
+    )
+
+
+def _final_subject(request: messages_pb2.ChatRequest) -> str:
+    if request.response_subject:
+        return check_response_subject(request.response_subject)
+    if request.request_id:
+        return subject_for(CHAT_RESPONSE, request_id=request.request_id)
+    return ""
+
+
+def _stream_subject(request: messages_pb2.ChatRequest) -> str:
+    if request.enable_streaming and request.request_id:
+        return subject_for(CHAT_STREAM, request_id=request.request_id)
+    return ""
+
+
+def _chunk(request: messages_pb2.ChatRequest, text: str) -> messages_pb2.ChatStreamChunk:
+    return messages_pb2.ChatStreamChunk(
+        request_id=request.request_id, type="chunk", content=text, timestamp=int(time.time())
+    )
+
+
+def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
+    return messages_pb2.ChatStreamChunk(
+        request_id=request.request_id, type="done", done=True, timestamp=int(time.time())
+    )
+
+
+def _response(
+    request: messages_pb2.ChatRequest, outbox: Outbox, text: str, end: AnswerEnd
+) -> messages_pb2.ChatResponse:
+    notes = [end.error] if end.error else []
+    if request.enable_tts and text:
+        notes.append(NO_SPEECH)
+    return messages_pb2.ChatResponse(
+        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        response=text,
+        response_text=text,
+        used_rag=end.used_retrieval,
+        rag_sources=dict.fromkeys(passage.source for passage in end.passages if passage.source),
+        success=not end.error_kind,
+        error="; ".join(notes),
+    )
+
+
+def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.ChatResponse:
+    """Return the response, its text cut to what the server takes and its error saying so."""
+    if response.ByteSize() <= limit:
+        return response
+
+    def build(characters: int) -> messages_pb2.ChatResponse:
+        cut = messages_pb2.ChatResponse()
+        cut.CopyFrom(response)
+        cut.response = cut.response_text = response.response[:characters]
+        cut.error = "; ".join(note for note in (response.error, CUT) if note)
+        return cut
+
+    return cut_to_fit(limit, len(response.response), build)

@@ -1,0 +1,68 @@
+"""Asking a question at the terminal: the answer as it is made, its sources, its times."""
+
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from bridges.command_line.client import HearthClient
+from bridges.command_line.console import console, write_raw
+from bridges.generated.messages.v1 import messages_pb2
+from deployments.errors import UpstreamFailedError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of a question.
+
+    Attributes:
+        response: The whole answer.
+        first_token_s: Seconds from the question to the first token; 0 where none was streamed.
+        total_s: Seconds from the question to the whole answer.
+        tokens: Tokens that were streamed.
+    """
+
+    response: messages_pb2.ChatResponse
+    first_token_s: float
+    total_s: float
+    tokens: int
+
+
+async def ask(client: HearthClient, request: messages_pb2.ChatRequest, timeout_s: float) -> Asked:
+    """Ask a question, writing the answer as it arrives.
+
+    Raises:
+        UpstreamFailedError: There is no answer; the message says why.
+        HearthError: The question could not be asked.
+    """
+    started = time.monotonic()
+    first_token_s = 0.0
+    tokens = 0
+    async with aclosing(client.ask(request, timeout_s)) as items:
+        async for item in items:
+            if isinstance(item, messages_pb2.ChatStreamChunk):
+                if item.content:
+                    first_token_s = first_token_s or time.monotonic() - started
+                    tokens += 1
+                    write_raw(item.content)
+                continue
+            if not tokens:
+                write_raw(item.response)
+            write_raw("\n")
+            if not item.success:
+                raise UpstreamFailedError(item.error or "no answer, and no reason given")
+            return Asked(item, first_token_s, time.monotonic() - started, tokens)
+    raise UpstreamFailedError("the answer ended without its end")
+
+
+def show_sources(asked: Asked) -> None:
+    """Print where an answer comes from: the passage it was made from first, what else was found after it."""
+    if asked.response.error:
+        console.print(Text(f"  note: {asked.response.error}", style="yellow"))
+    if not asked.response.used_rag:
+        return
+    best, *others = asked.response.rag_sources
+    console.print(Text("  source  ", style="dim"), Text(best, style="bold"), sep="")
+    if others:
+        console.print(Text(f"  also found in {', '.join(others)}", style="dim"), soft_wrap=True)

@@ -1,0 +1,181 @@
+"""A NATS client of Hearth, as any other program could be one: protobuf in, protobuf out."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+import nats
+import nats.errors
+from google.protobuf.message import DecodeError, Message
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bridges.generated.hearth.v1 import documents_pb2, status_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.subjects import CHAT_MESSAGE, CHAT_RESPONSE, CHAT_STREAM, DOCUMENTS_INGEST, STATUS, subject_for
+from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
+
+M = TypeVar("M", bound=Message)
+
+_CONNECT_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HearthClient:
+    """Requests to Hearth over one connection."""
+
+    connection: Client
+    url: str
+
+    async def ask(
+        self, request: messages_pb2.ChatRequest, timeout_s: float
+    ) -> AsyncGenerator[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse]:
+        """Send a question and yield its chunks and, last, the whole answer.
+
+        The request's id, and its user's where it has none, are made here.
+
+        Raises:
+            UnavailableError: Nobody takes requests.
+            DeadlineExceededError: No answer came in time.
+        """
+        request.request_id = uuid4().hex
+        request.user_id = request.user_id or "hearth-cli"
+        arrived: asyncio.Queue[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse] = asyncio.Queue()
+
+        async def chunk(message: Msg) -> None:
+            arrived.put_nowait(_decoded(messages_pb2.ChatStreamChunk, message))
+
+        async def response(message: Msg) -> None:
+            arrived.put_nowait(_decoded(messages_pb2.ChatResponse, message))
+
+        stream_subject = subject_for(CHAT_STREAM, request_id=request.request_id)
+        final_subject = subject_for(CHAT_RESPONSE, request_id=request.request_id)
+        subscriptions = [
+            await self.connection.subscribe(stream_subject, cb=chunk),
+            await self.connection.subscribe(final_subject, cb=response),
+        ]
+        # A reply subject lets the server say at once that nobody takes the request.
+        inbox = self.connection.new_inbox()
+        nobody = asyncio.Event()
+
+        async def replied(message: Msg) -> None:
+            if message.headers and message.headers.get("Status") == "503":
+                nobody.set()
+
+        subscriptions.append(await self.connection.subscribe(inbox, cb=replied))
+        try:
+            subject = subject_for(CHAT_MESSAGE, user_id=request.user_id)
+            await self.connection.publish(subject, request.SerializeToString(), reply=inbox)
+            deadline = time.monotonic() + timeout_s
+            while True:
+                item = await _next(arrived, nobody, deadline - time.monotonic(), self.url)
+                yield item
+                if isinstance(item, messages_pb2.ChatResponse):
+                    return
+        finally:
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+
+    async def ingest(
+        self, request: documents_pb2.IngestRequest, timeout_s: float
+    ) -> documents_pb2.IngestResponse:
+        """Send a document, or a part of one.
+
+        Raises:
+            UpstreamFailedError: It was refused; the message says why.
+            HearthError: As in `ask`.
+        """
+        response = await self._request(DOCUMENTS_INGEST, request, documents_pb2.IngestResponse, timeout_s)
+        if response.error:
+            raise UpstreamFailedError(response.error)
+        return response
+
+    async def status(self, timeout_s: float) -> status_pb2.StatusResponse:
+        """Ask the graph how it is.
+
+        Raises:
+            HearthError: As in `ask`.
+        """
+        return await self._request(STATUS, status_pb2.StatusRequest(), status_pb2.StatusResponse, timeout_s)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that the server takes in one message."""
+        return self.connection.max_payload
+
+    async def _request(self, subject: str, request: Message, response: type[M], timeout_s: float) -> M:
+        try:
+            message = await self.connection.request(subject, request.SerializeToString(), timeout=timeout_s)
+        except nats.errors.NoRespondersError as error:
+            raise _nobody(self.url) from error
+        except TimeoutError as error:
+            raise DeadlineExceededError(f"no answer on {subject} within {timeout_s:g} s") from error
+        return _decoded(response, message)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[HearthClient]:
+    """Connect to Hearth's NATS server.
+
+    Raises:
+        UnavailableError: There is no server.
+    """
+
+    async def ignore(_: Exception) -> None:
+        """Errors reach the caller as exceptions; nats-py would print them too."""
+
+    try:
+        connection = await nats.connect(
+            url.split(","),
+            name="hearth-cli",
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            allow_reconnect=False,
+            error_cb=ignore,
+        )
+    except (OSError, nats.errors.Error, TimeoutError) as error:
+        raise UnavailableError(
+            f"no NATS server at {url}: start everything with `hearth up`, or name one with --nats or NATS_URL"
+        ) from error
+    try:
+        yield HearthClient(connection, url)
+    finally:
+        await connection.close()
+
+
+async def _next(
+    arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: float, url: str
+) -> M:
+    """Return the next message, unless the server says that nobody takes requests."""
+    item = asyncio.ensure_future(arrived.get())
+    refused = asyncio.ensure_future(nobody.wait())
+    try:
+        done, _ = await asyncio.wait(
+            (item, refused), timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED
+        )
+        if item in done:
+            return item.result()
+        if refused in done:
+            raise _nobody(url)
+        raise DeadlineExceededError("no answer in the time given")
+    finally:
+        item.cancel()
+        refused.cancel()
+
+
+def _nobody(url: str) -> UnavailableError:
+    return UnavailableError(
+        f"nobody takes requests at {url}: the graph is not up yet, or not on this server (see `hearth status`)"
+    )
+
+
+def _decoded(kind: type[M], message: Msg) -> M:
+    decoded = kind()
+    try:
+        decoded.ParseFromString(message.data)
+    except DecodeError as error:
+        raise UpstreamFailedError(f"{message.subject} carries something that is not a {kind.DESCRIPTOR.name}") from error
+    return decoded

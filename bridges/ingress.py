@@ -1,0 +1,287 @@
+"""The NATS ingress: takes requests from subjects, has the graph answer them, and nothing else.
+
+nats-py runs the callbacks of a subscription one after another, so a callback only puts its message into a bounded
+queue; workers take it from there.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+import nats
+import nats.errors
+from google.protobuf.message import DecodeError, Message
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bridges.micro_service import MicroService
+from bridges.outbox import Outbox
+from bridges.status import is_ready
+from bridges.subjects import REQUESTS, Subject
+from deployments.call import Call
+from deployments.errors import (
+    DeadlineExceededError,
+    HearthError,
+    InternalError,
+    InvalidRequestError,
+    OverloadedError,
+    UnavailableError,
+)
+from deployments.settings import NatsSettings
+from deployments.values import ComponentStatus
+
+logger = logging.getLogger(__name__)
+
+_READY_POLL_S = 0.25
+_READY_CALL_S = 5.0
+_READY_LOG_EVERY_S = 10.0
+_RECONNECT_WAIT_S = 0.5
+_FLUSH_S = 5
+_OVERTIME_S = 1.0
+"""For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
+
+
+class Handler(Protocol):
+    """Translates the requests of one subject into graph calls, and their results into messages."""
+
+    async def handle(self, call: Call, request: Any, outbox: Outbox) -> str:
+        """Answer a request; return "" or the kind of error that the answer tells of."""
+        ...
+
+    async def fail(self, request: Any, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that `handle` raised for, or that was refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A row of the subject table with what answers it.
+
+    Attributes:
+        subject: The row.
+        handler: Answers its requests.
+        timeout_s: Time that a request has from its arrival.
+    """
+
+    subject: Subject
+    handler: Handler
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    endpoint: Endpoint
+    message: Msg
+    call: Call
+    arrived: float
+
+
+class Ingress:
+    """One connection to NATS and the requests that come over it.
+
+    Args:
+        settings: Where NATS is and how much is taken from it.
+        endpoints: What is answered.
+        components: Asks the graph how it is; requests are taken once everything required is ready.
+    """
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        endpoints: Sequence[Endpoint],
+        components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
+    ) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._components = components
+        self._client = Client()
+        self._waiting: asyncio.Queue[_Request] = asyncio.Queue(settings.max_waiting)
+        self._service = MicroService([endpoint.subject for endpoint in endpoints], settings.queue_group)
+        self._subscriptions: list[Subscription] = []
+        self._stopping = asyncio.Event()
+        self._serving = asyncio.Event()
+        self._closed_reason = ""
+
+    async def run(self) -> None:
+        """Connect, wait for the graph, and take requests until `stop`; then finish those that were taken."""
+        await self._connect()
+        try:
+            if not await self._until_ready():
+                return
+            async with asyncio.TaskGroup() as group:
+                workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
+                await self._subscribe()
+                self._serving.set()
+                logger.info("taking requests as queue group %r", self._settings.queue_group)
+                await self._stopping.wait()
+                await self._drain()
+                for worker in workers:
+                    worker.cancel()
+        finally:
+            self._serving.clear()
+            if not self._client.is_closed:
+                await self._client.close()
+
+    def stop(self) -> None:
+        """Take no more requests; `run` returns when those that were taken are answered."""
+        self._stopping.set()
+
+    async def wait_until_serving(self) -> None:
+        """Return once requests are taken."""
+        await self._serving.wait()
+
+    def check(self) -> None:
+        """Raise `UnavailableError` when the connection is closed for good, or not there yet."""
+        if self._closed_reason:
+            raise UnavailableError(self._closed_reason)
+
+    async def _connect(self) -> None:
+        async def closed() -> None:
+            if not self._stopping.is_set():
+                self._closed_reason = f"the connection to NATS at {self._settings.url} was closed for good"
+                logger.error(self._closed_reason)
+
+        async def failed(error: Exception) -> None:
+            logger.warning("NATS: %s", error or type(error).__name__)
+
+        async def reconnected() -> None:
+            logger.info("connected to NATS again")
+
+        await self._client.connect(
+            self._settings.url.split(","),
+            name="hearth-ingress",
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_WAIT_S,
+            error_cb=failed,
+            closed_cb=closed,
+            reconnected_cb=reconnected,
+        )
+
+    async def _until_ready(self) -> bool:
+        """Wait for the graph; return False when stopped before it was ready."""
+        logged = 0.0
+        while not self._stopping.is_set():
+            components = await self._components(Call.within(_READY_CALL_S, "readiness"))
+            if is_ready(components):
+                return True
+            if time.monotonic() - logged > _READY_LOG_EVERY_S:
+                logged = time.monotonic()
+                missing = [f"{part.name} ({part.detail})" for part in components if part.required and not part.ready]
+                logger.info("waiting for %s", ", ".join(missing))
+            await asyncio.sleep(_READY_POLL_S)
+        return False
+
+    async def _subscribe(self) -> None:
+        for endpoint in self._endpoints:
+            self._subscriptions.append(
+                await self._client.subscribe(
+                    endpoint.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
+                )
+            )
+        await self._service.subscribe(self._client)
+        await self._client.flush()
+
+    def _callback(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
+        async def enqueue(message: Msg) -> None:
+            identity = uuid4().hex
+            request = _Request(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
+            try:
+                self._waiting.put_nowait(request)
+            except asyncio.QueueFull:
+                await self._refuse(request)
+
+        return enqueue
+
+    async def _drain(self) -> None:
+        """Leave the queue groups, then wait for the requests that were taken."""
+        logger.info("leaving queue group %r", self._settings.queue_group)
+        for subscription in self._subscriptions:
+            await subscription.drain()
+        await self._waiting.join()
+        await self._client.flush(_FLUSH_S)
+
+    async def _work(self) -> None:
+        while True:
+            request = await self._waiting.get()
+            try:
+                await self._answer(request)
+            finally:
+                self._waiting.task_done()
+
+    async def _answer(self, request: _Request) -> None:
+        """Have one request answered; whatever happens, it ends in one final message or one log line."""
+        outcome = await self._outcome(request)
+        seconds = time.monotonic() - request.arrived
+        self._service.statistics[request.endpoint.subject.name].record(seconds, outcome)
+        logger.info(
+            "%s %s in %.3f s: %s", request.endpoint.subject.pattern, request.call.request_id, seconds, outcome or "ok"
+        )
+
+    async def _outcome(self, request: _Request) -> str:
+        outbox = self._outbox(request)
+        try:
+            message = _decode(request.endpoint.subject, request.message.data)
+        except InvalidRequestError as error:
+            await self._deliver(outbox.refuse(error))
+            return error.kind
+        try:
+            async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
+                return await request.endpoint.handler.handle(request.call, message, outbox)
+        except HearthError as raised:
+            error = raised
+        except TimeoutError:
+            error = DeadlineExceededError(f"no answer within {request.endpoint.timeout_s:g} s")
+        except Exception:
+            logger.exception("request on %s failed", request.message.subject)
+            error = InternalError("the request failed inside the ingress")
+        await self._deliver(request.endpoint.handler.fail(message, error, outbox))
+        return error.kind
+
+    async def _refuse(self, request: _Request) -> None:
+        error = OverloadedError(f"{self._settings.max_waiting} requests are waiting already")
+        outbox = self._outbox(request)
+        self._service.statistics[request.endpoint.subject.name].record(0.0, error.kind)
+        try:
+            message = _decode(request.endpoint.subject, request.message.data)
+        except InvalidRequestError as unreadable:
+            await self._deliver(outbox.refuse(unreadable))
+            return
+        await self._deliver(request.endpoint.handler.fail(message, error, outbox))
+
+    async def _deliver(self, sending: Awaitable[None]) -> None:
+        """Send an error's message; when even that fails, the log line stands for it."""
+        try:
+            await sending
+        except (HearthError, nats.errors.Error):
+            logger.exception("an error could not be told to its client")
+
+    def _outbox(self, request: _Request) -> Outbox:
+        message = request.message
+        parameters = request.endpoint.subject.parameters(message.subject) or {}
+        return Outbox(self._client, message.subject, message.reply, parameters)
+
+
+def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:
+    """Join the subject table with its handlers.
+
+    Args:
+        handlers: By the row's name; every row needs one.
+        timeouts_s: By the row's name, where it differs from
+        default_s: the usual one.
+    """
+    return [Endpoint(row, handlers[row.name], timeouts_s.get(row.name, default_s)) for row in REQUESTS]
+
+
+def _decode(subject: Subject, payload: bytes) -> Message:
+    message = subject.request()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise InvalidRequestError(f"the payload is not a {subject.request.DESCRIPTOR.full_name}") from error
+    return message

@@ -1,0 +1,123 @@
+"""Hearth as a NATS micro service, so that the NATS tools list it: `nats micro ls`, `info`, `stats`.
+
+The answers are made from the types of `nats.micro`. Its own endpoints are not used: they time the subscription's
+callback, which here only enqueues, while these statistics time a request until its final answer.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro.service import (
+    EndpointInfo,
+    EndpointStats,
+    ServiceInfo,
+    ServicePing,
+    ServiceStats,
+    ServiceVerb,
+    control_subject,
+)
+
+from bridges.subjects import Subject
+
+NAME = "hearth"
+
+
+@dataclass(slots=True)
+class EndpointStatistics:
+    """What one endpoint has done since the start."""
+
+    requests: int = 0
+    errors: int = 0
+    last_error: str = ""
+    processing_ns: int = 0
+
+    def record(self, seconds: float, error: str) -> None:
+        """Count one request that took `seconds` and ended with `error`, empty when all went well."""
+        self.requests += 1
+        self.processing_ns += int(seconds * 1e9)
+        if error:
+            self.errors += 1
+            self.last_error = error
+
+
+@dataclass(slots=True)
+class MicroService:
+    """The service's answers to the discovery requests.
+
+    Attributes:
+        subjects: The endpoints.
+        queue_group: Of the endpoints.
+    """
+
+    subjects: Sequence[Subject]
+    queue_group: str
+    id: str = field(default_factory=lambda: secrets.token_hex(11))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    statistics: dict[str, EndpointStatistics] = field(default_factory=dict[str, EndpointStatistics])
+
+    def __post_init__(self) -> None:
+        for subject in self.subjects:
+            self.statistics[subject.name] = EndpointStatistics()
+
+    async def subscribe(self, client: Client) -> None:
+        """Answer discovery requests from now on: to all services, to those of this name, to this one."""
+        bodies = {ServiceVerb.PING: self._ping, ServiceVerb.INFO: self._info, ServiceVerb.STATS: self._stats}
+        for verb, body in bodies.items():
+
+            async def answer(message: Msg, body: object = body) -> None:
+                if message.reply and callable(body):
+                    await message.respond(json.dumps(body()).encode())
+
+            for name, identity in ((None, None), (NAME, None), (NAME, self.id)):
+                subject = control_subject(verb, name=name, id=identity, prefix="$SRV")
+                await client.subscribe(subject, cb=answer)
+
+    def _ping(self) -> dict[str, object]:
+        return ServicePing(id=self.id, name=NAME, version=version("hearth")).to_dict()
+
+    def _info(self) -> dict[str, object]:
+        endpoints = [
+            EndpointInfo(
+                name=subject.name,
+                subject=subject.wildcard,
+                queue_group=self.queue_group,
+                metadata={
+                    "request": subject.request.DESCRIPTOR.full_name,
+                    "response": subject.response.DESCRIPTOR.full_name,
+                    "method": subject.method,
+                },
+            )
+            for subject in self.subjects
+        ]
+        return ServiceInfo(
+            id=self.id,
+            name=NAME,
+            version=version("hearth"),
+            description="Chat, voice, speech and pipelines by one Ray Serve graph",
+            endpoints=endpoints,
+        ).to_dict()
+
+    def _stats(self) -> dict[str, object]:
+        endpoints = [self._endpoint_stats(subject) for subject in self.subjects]
+        return ServiceStats(
+            id=self.id, name=NAME, version=version("hearth"), started=self.started, endpoints=endpoints
+        ).to_dict()
+
+    def _endpoint_stats(self, subject: Subject) -> EndpointStats:
+        statistics = self.statistics[subject.name]
+        return EndpointStats(
+            name=subject.name,
+            subject=subject.wildcard,
+            queue_group=self.queue_group,
+            num_requests=statistics.requests,
+            num_errors=statistics.errors,
+            last_error=statistics.last_error,
+            processing_time=statistics.processing_ns,
+            average_processing_time=statistics.processing_ns // max(statistics.requests, 1),
+        )
