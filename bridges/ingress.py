@@ -172,7 +172,9 @@ class Ingress:
                 return True
             if time.monotonic() - logged > _READY_LOG_EVERY_S:
                 logged = time.monotonic()
-                missing = [f"{part.name} ({part.detail})" for part in components if part.required and not part.ready]
+                missing = [
+                    f"{part.name} ({part.detail})" for part in components if part.required and not part.ready
+                ]
                 logger.info("waiting for %s", ", ".join(missing))
             await asyncio.sleep(_READY_POLL_S)
         return False
@@ -220,7 +222,11 @@ class Ingress:
         seconds = time.monotonic() - request.arrived
         self._service.statistics[request.endpoint.subject.name].record(seconds, outcome)
         logger.info(
-            "%s %s in %.3f s: %s", request.endpoint.subject.pattern, request.call.request_id, seconds, outcome or "ok"
+            "%s %s in %.3f s: %s",
+            request.endpoint.subject.pattern,
+            request.call.request_id,
+            seconds,
+            outcome or "ok",
         )
 
     async def _outcome(self, request: _Request) -> str:
@@ -267,7 +273,9 @@ class Ingress:
         return Outbox(self._client, message.subject, message.reply, parameters)
 
 
-def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:
+def endpoints(
+    handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
+) -> list[Endpoint]:
     """Join the subject table with its handlers.
 
     Args:

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
+
 class Connection(Protocol):
     """The part of a NATS connection that answers need."""
 
@@ -61,7 +62,9 @@ class Outbox:
         """Publish the final message of a request: on `subject`, and on the reply subject where it has one."""
         targets = dict.fromkeys(target for target in (subject, self.reply) if target)
         if not targets:
-            logger.warning("nobody asked for the answer on %s: no request id and no reply subject", self.subject)
+            logger.warning(
+                "nobody asked for the answer on %s: no request id and no reply subject", self.subject
+            )
         for target in targets:
             await self.send(target, message)
 

@@ -103,7 +103,9 @@ def subject_for(pattern: str, **tokens: str) -> str:
     """
     for name, token in tokens.items():
         if not is_publishable(token):
-            raise InvalidRequestError(f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part")
+            raise InvalidRequestError(
+                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part"
+            )
     return pattern.format(**tokens)
 
 
@@ -124,7 +126,9 @@ def check_response_subject(subject: str, requests: Iterable[Subject] = REQUESTS)
             there, so that the answer would be read as a request.
     """
     if not is_publishable(subject) or subject.startswith("$"):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is not a subject that can be published on"
+        )
     if any(row.parameters(subject) is not None for row in requests):
         raise InvalidRequestError(f"response_subject {subject[:64]!r} is a subject that requests arrive on")
     return subject

@@ -184,7 +184,9 @@ class Chat:
     async def _quotation(self, call: Call, question: str, passage: Passage) -> str:
         """Return the passage's sentences nearest to the question, marked as a quotation."""
         try:
-            sentences = await self._retrieval.nearest_sentences(call, question, passage.text, _QUOTED_SENTENCES)
+            sentences = await self._retrieval.nearest_sentences(
+                call, question, passage.text, _QUOTED_SENTENCES
+            )
         except HearthError as error:
             logger.warning("the whole passage is quoted: %s", error.message)
             sentences = (passage.text,)

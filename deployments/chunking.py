@@ -146,7 +146,9 @@ def _plain_blocks(text: str) -> Iterator[_Block]:
 def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:
     """Split a heading off the front of a paragraph, if it has one."""
     first = lines[0].strip()
-    underlined = len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
+    underlined = (
+        len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
+    )
     if underlined and len(first) <= _HEADING_CHARACTERS:
         return _Heading(0 if lines[1].strip()[0] == "=" else 1, first), lines[2:]
     numbered = _NUMBERED_HEADING.match(first)
@@ -199,8 +201,6 @@ def _inline_text(token: Token) -> str:
     for child in token.children or []:
         if child.type in {"softbreak", "hardbreak"}:
             pieces.append(" ")
-        elif child.type == "image":
-            pieces.append(child.content)
-        elif child.type in {"text", "code_inline"}:
+        elif child.type == "image" or child.type in {"text", "code_inline"}:
             pieces.append(child.content)
     return " ".join("".join(pieces).split())

@@ -90,7 +90,7 @@ class HandleDoor:
             async with asyncio.timeout(call.remaining()):
                 result = await response
             answered = True
-        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        except Exception as error:
             raise self._translate(error, method) from error
         else:
             return result
@@ -111,7 +111,7 @@ class HandleDoor:
                 except StopAsyncIteration:
                     exhausted = True
                     return
-                except Exception as error:  # noqa: BLE001 - translated, whatever it is
+                except Exception as error:
                     raise self._translate(error, method) from error
                 for item in items:
                     yield item

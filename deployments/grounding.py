@@ -19,15 +19,9 @@ _WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
 _EDGE = ".'’`*_"
 _NUMBER = re.compile(r"\d")
 _COMMAND_LIKE = re.compile(r"[/\\_=@#$~]|\w\.\w|^-|\w-\d|[a-z][A-Z]|^[A-Z][A-Z0-9]{2,}$")
-_NEGATIONS = frozenset("not no never none neither nor cannot without".split())
+_NEGATIONS = frozenset(["not", "no", "never", "none", "neither", "nor", "cannot", "without"])
 _FUNCTION_WORDS = frozenset(
-    """a an the this that these those it its they them their there here he she his her him we our us you your i my
-    me is are was were be been being am do does did done doing have has had having will would can could shall should
-    may might must of in on at by for from to with within into onto over under about as than then so such and or but
-    if when while where which who whom whose what why how because since until before after during between through
-    also only just more most less least very much many some any all each every both either other another same own
-    up down out off again further once s t ll re ve d yes okay well please note according passage document text
-    answer question mentions states says mentioned stated following follows""".split()
+    ["a", "an", "the", "this", "that", "these", "those", "it", "its", "they", "them", "their", "there", "here", "he", "she", "his", "her", "him", "we", "our", "us", "you", "your", "i", "my", "me", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "doing", "have", "has", "had", "having", "will", "would", "can", "could", "shall", "should", "may", "might", "must", "of", "in", "on", "at", "by", "for", "from", "to", "with", "within", "into", "onto", "over", "under", "about", "as", "than", "then", "so", "such", "and", "or", "but", "if", "when", "while", "where", "which", "who", "whom", "whose", "what", "why", "how", "because", "since", "until", "before", "after", "during", "between", "through", "also", "only", "just", "more", "most", "less", "least", "very", "much", "many", "some", "any", "all", "each", "every", "both", "either", "other", "another", "same", "own", "up", "down", "out", "off", "again", "further", "once", "s", "t", "ll", "re", "ve", "d", "yes", "okay", "well", "please", "note", "according", "passage", "document", "text", "answer", "question", "mentions", "states", "says", "mentioned", "stated", "following", "follows"]
 )
 
 

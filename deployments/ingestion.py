@@ -24,7 +24,13 @@ class ChunkStore(Protocol):
         ...
 
     async def write(
-        self, call: Call, collection: str, source: str, chunks: Sequence[Chunk], vectors: Vectors, first_index: int
+        self,
+        call: Call,
+        collection: str,
+        source: str,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
     ) -> None:
         """Put the chunks of a document into the collection, replacing those with the same index."""
         ...
@@ -68,7 +74,9 @@ class Ingestion:
             batch = chunks[offset : offset + _EMBEDDED_TOGETHER]
             vectors = await self._embeddings.embed(call, [_embedded_text(chunk) for chunk in batch])
             await self._store.ensure_collection(call, collection, vectors.shape[1])
-            await self._store.write(call, collection, document.source, batch, vectors, start.chunk_index + offset)
+            await self._store.write(
+                call, collection, document.source, batch, vectors, start.chunk_index + offset
+            )
         following = start.chunk_index + len(chunks)
         removed = 0
         if not document.more_follows:

@@ -3,7 +3,7 @@
 import re
 
 _ABBREVIATIONS = frozenset(
-    "dr mr mrs ms prof st sr jr vs etc e.g i.e cf fig no nos vol ch sec approx al inc ltd co corp dept est".split()
+    ["dr", "mr", "mrs", "ms", "prof", "st", "sr", "jr", "vs", "etc", "e.g", "i.e", "cf", "fig", "no", "nos", "vol", "ch", "sec", "approx", "al", "inc", "ltd", "co", "corp", "dept", "est"]
 )
 _END = re.compile(r"""(?P<mark>[.!?]+|[。！？])["'”’)\]]*(?P<gap>\s+|$)|(?P<break>\n\s*\n)""")
 

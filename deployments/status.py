@@ -9,7 +9,9 @@ from deployments.errors import HearthError
 from deployments.values import ComponentStatus
 
 
-def replica_status(name: str, detail: str, error: HearthError | None = None, *, required: bool = True) -> ComponentStatus:
+def replica_status(
+    name: str, detail: str, error: HearthError | None = None, *, required: bool = True
+) -> ComponentStatus:
     """Return the status of the replica that this process is: ready, or not because of `error`."""
     return ComponentStatus(
         name=name,
@@ -30,7 +32,9 @@ async def engine_status(name: str, description: str, check: Awaitable[None]) -> 
     return replica_status(name, description)
 
 
-async def status_or_error(name: str, asked: Awaitable[ComponentStatus], *, required: bool = True) -> ComponentStatus:
+async def status_or_error(
+    name: str, asked: Awaitable[ComponentStatus], *, required: bool = True
+) -> ComponentStatus:
     """Return what another deployment says of itself, or that it could not be asked."""
     try:
         return await asked

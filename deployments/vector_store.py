@@ -29,7 +29,18 @@ from deployments.vectors import Vectors
 logger = logging.getLogger(__name__)
 
 _TEXT_NAMES = ("text", "content", "page_content", "chunk", "chunk_text", "passage", "body", "document")
-_SOURCE_NAMES = ("source", "file_path", "path", "file_name", "filename", "file", "url", "uri", "document_name", "title")
+_SOURCE_NAMES = (
+    "source",
+    "file_path",
+    "path",
+    "file_name",
+    "filename",
+    "file",
+    "url",
+    "uri",
+    "document_name",
+    "title",
+)
 _HEADINGS_NAMES = ("headings", "heading", "section")
 _VECTOR_TYPES = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 _METADATA_NAMES = ("metadata", "meta")
@@ -132,7 +143,9 @@ class VectorStore:
         async with self._errors(collection):
             client = self._connected()
             timeout = call.remaining()
-            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=timeout))
+            description = cast(
+                "dict[str, Any]", await client.describe_collection(collection, timeout=timeout)
+            )
             indexed = await client.list_indexes(collection)
             indexes = [
                 cast("dict[str, Any]", await client.describe_index(collection, name, timeout=timeout))
@@ -161,14 +174,25 @@ class VectorStore:
                 f"collection {collection!r} holds vectors of {fields.dimensions} dimensions, "
                 f"the embeddings model gives {dimensions}; choose another collection"
             )
-        if (fields.vector, fields.text, fields.source, fields.headings) != ("vector", "text", "source", "headings"):
+        if (fields.vector, fields.text, fields.source, fields.headings) != (
+            "vector",
+            "text",
+            "source",
+            "headings",
+        ):
             raise InvalidRequestError(
                 f"collection {collection!r} was made by another program and can only be searched; "
                 "choose another collection to ingest into"
             )
 
     async def write(
-        self, call: Call, collection: str, source: str, chunks: Sequence[Chunk], vectors: Vectors, first_index: int
+        self,
+        call: Call,
+        collection: str,
+        source: str,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
     ) -> None:
         """Put the chunks of a document into a collection that `ensure_collection` saw.
 

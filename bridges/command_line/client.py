@@ -146,9 +146,7 @@ async def connected(url: str) -> AsyncIterator[HearthClient]:
         await connection.close()
 
 
-async def _next(
-    arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: float, url: str
-) -> M:
+async def _next(arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: float, url: str) -> M:
     """Return the next message, unless the server says that nobody takes requests."""
     item = asyncio.ensure_future(arrived.get())
     refused = asyncio.ensure_future(nobody.wait())
@@ -177,5 +175,7 @@ def _decoded(kind: type[M], message: Msg) -> M:
     try:
         decoded.ParseFromString(message.data)
     except DecodeError as error:
-        raise UpstreamFailedError(f"{message.subject} carries something that is not a {kind.DESCRIPTOR.name}") from error
+        raise UpstreamFailedError(
+            f"{message.subject} carries something that is not a {kind.DESCRIPTOR.name}"
+        ) from error
     return decoded

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 console = Console(highlight=False)
@@ -53,14 +60,22 @@ class Step:
 def download_progress() -> Progress:
     """Return a progress bar that counts bytes."""
     return Progress(
-        TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        console=console,
     )
 
 
 def count_progress() -> Progress:
     """Return a progress bar that counts things."""
     return Progress(
-        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
     )
 
 

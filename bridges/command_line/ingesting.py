@@ -49,7 +49,9 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _FORMATS and file.is_file())
+            below = (
+                file for file in sorted(path.rglob("*")) if file.suffix.lower() in _FORMATS and file.is_file()
+            )
             found.update(dict.fromkeys(file for file in below if not _is_hidden(file.relative_to(path))))
         elif not path.exists():
             raise InvalidRequestError(f"{path} does not exist")
@@ -61,7 +63,11 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 async def ingest_files(
-    client: HearthClient, files: Iterable[Path], collection: str, timeout_s: float, done: Callable[[Path], None]
+    client: HearthClient,
+    files: Iterable[Path],
+    collection: str,
+    timeout_s: float,
+    done: Callable[[Path], None],
 ) -> IngestSummary:
     """Ingest files, a few at a time; a bad one is reported and the rest goes in.
 

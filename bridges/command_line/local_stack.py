@@ -85,7 +85,9 @@ class LocalStack:
             report("Starting Milvus Lite")
             processes["milvus"] = self._start("milvus", self._milvus_command(milvus_port))
             report("Starting Ray")
-            processes["ray"] = self._start("ray", self._ray_command(dashboard_port), self._ray_environment(state))
+            processes["ray"] = self._start(
+                "ray", self._ray_command(dashboard_port), self._ray_environment(state)
+            )
             save_state(state)
             self._await_port("nats", nats_port, processes["nats"])
             self._await_port("milvus", milvus_port, processes["milvus"])

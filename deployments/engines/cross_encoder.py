@@ -54,11 +54,15 @@ class CrossEncoderReranker:
             return []
         loop = asyncio.get_running_loop()
         pairs = [(query, passage) for passage in passages]
-        encodings: list[Encoding] = await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, pairs)
+        encodings: list[Encoding] = await loop.run_in_executor(
+            self._thread, self._tokenizer.encode_batch, pairs
+        )
         scores: dict[int, float] = {}
         for batch in length_sorted_batches([len(encoding.ids) for encoding in encodings], self._batch_tokens):
             call.check("reranking")
-            logits = await loop.run_in_executor(self._thread, self._run, [encodings[index] for index in batch])
+            logits = await loop.run_in_executor(
+                self._thread, self._run, [encodings[index] for index in batch]
+            )
             scores.update(zip(batch, logits, strict=True))
         return [Ranking(index, scores[index]) for index in sorted(scores, key=lambda index: -scores[index])]
 

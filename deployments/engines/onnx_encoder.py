@@ -76,7 +76,9 @@ class OnnxEncoder:
         results: dict[int, EncodedText] = {}
         for batch in length_sorted_batches([len(encoding.ids) for encoding in encodings], self._batch_tokens):
             call.check("encoding")
-            encoded = await loop.run_in_executor(self._thread, self._run, [encodings[index] for index in batch])
+            encoded = await loop.run_in_executor(
+                self._thread, self._run, [encodings[index] for index in batch]
+            )
             results.update(zip(batch, encoded, strict=True))
         return [results[index] for index in range(len(texts))]
 
@@ -93,7 +95,9 @@ class OnnxEncoder:
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = cast(
             "Vectors",
-            self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0],
+            self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[
+                0
+            ],
         )
         return [
             _encoded(ids[row, : len(encoding.ids)], hidden[row, : len(encoding.ids)])

@@ -44,7 +44,12 @@ class ModelStore:
         return self.folder / model.name / file.path
 
     def state(
-        self, model: Model, file: ModelFile, *, verify: bool = False, progress: Callable[[int], None] | None = None
+        self,
+        model: Model,
+        file: ModelFile,
+        *,
+        verify: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> FileState:
         """Say whether a file is there and right.
 
