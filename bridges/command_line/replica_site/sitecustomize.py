@@ -1,0 +1,26 @@
+"""Start-up of the Python processes that `hearth up` makes Ray run: pandas is there for pymilvus alone.
+
+Ray Serve imports pandas wherever it is installed, to encode data frames in HTTP answers. Here it is installed only
+because pymilvus needs it, and a graph that answers over NATS has no data frames. Importing it takes longer than the
+rest of a replica's imports together and 40 MB in each of a dozen processes, so it is hidden from whoever asks before
+pymilvus does. Python imports a module of this name by itself when its folder is on PYTHONPATH.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _OnlyForPymilvus(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del path, target
+        if fullname == "pandas" and "pymilvus" not in sys.modules:
+            raise ModuleNotFoundError("pandas is hidden from processes without pymilvus", name=fullname)
+        return None
+
+
+sys.meta_path.insert(0, _OnlyForPymilvus())
