@@ -34,12 +34,8 @@ class IngestHandler:
                 more_follows=request.more_follows,
             ),
         )
-        following = documents_pb2.IngestPosition(
-            chunk_index=report.next.chunk_index, headings=report.next.headings
-        )
-        await outbox.finish(
-            documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
-        )
+        following = documents_pb2.IngestPosition(chunk_index=report.next.chunk_index, headings=report.next.headings)
+        await outbox.finish(documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed))
         return ""
 
     async def fail(self, request: documents_pb2.IngestRequest, error: HearthError, outbox: Outbox) -> None:

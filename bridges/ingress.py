@@ -172,9 +172,7 @@ class Ingress:
                 return True
             if time.monotonic() - logged > _READY_LOG_EVERY_S:
                 logged = time.monotonic()
-                missing = [
-                    f"{part.name} ({part.detail})" for part in components if part.required and not part.ready
-                ]
+                missing = [f"{part.name} ({part.detail})" for part in components if part.required and not part.ready]
                 logger.info("waiting for %s", ", ".join(missing))
             await asyncio.sleep(_READY_POLL_S)
         return False
@@ -273,9 +271,7 @@ class Ingress:
         return Outbox(self._client, message.subject, message.reply, parameters)
 
 
-def endpoints(
-    handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
-) -> list[Endpoint]:
+def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:
     """Join the subject table with its handlers.
 
     Args:

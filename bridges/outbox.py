@@ -62,9 +62,7 @@ class Outbox:
         """Publish the final message of a request: on `subject`, and on the reply subject where it has one."""
         targets = dict.fromkeys(target for target in (subject, self.reply) if target)
         if not targets:
-            logger.warning(
-                "nobody asked for the answer on %s: no request id and no reply subject", self.subject
-            )
+            logger.warning("nobody asked for the answer on %s: no request id and no reply subject", self.subject)
         for target in targets:
             await self.send(target, message)
 
@@ -73,9 +71,7 @@ class Outbox:
         if not self.reply:
             logger.warning("%s on %s has no reply subject: %s", error.kind, self.subject, error.message)
             return
-        await self.send(
-            self.reply, messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind)
-        )
+        await self.send(self.reply, messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind))
 
 
 def cut_to_fit(limit: int, length: int, build: Callable[[int], M]) -> M:

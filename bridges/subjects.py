@@ -69,9 +69,7 @@ REQUESTS: tuple[Subject, ...] = (
         "Chat.answer",
     ),
     # The subject that older clients still use.
-    Subject(
-        "chat-request", "ai.chat.request", messages_pb2.ChatRequest, messages_pb2.ChatResponse, "Chat.answer"
-    ),
+    Subject("chat-request", "ai.chat.request", messages_pb2.ChatRequest, messages_pb2.ChatResponse, "Chat.answer"),
     Subject(
         "documents-ingest",
         "hearth.documents.ingest",
@@ -79,9 +77,7 @@ REQUESTS: tuple[Subject, ...] = (
         documents_pb2.IngestResponse,
         "Ingestion.ingest",
     ),
-    Subject(
-        "status", "hearth.status", status_pb2.StatusRequest, status_pb2.StatusResponse, "Chat.components"
-    ),
+    Subject("status", "hearth.status", status_pb2.StatusRequest, status_pb2.StatusResponse, "Chat.components"),
 )
 
 CHAT_MESSAGE = "ai.chat.user.{user_id}.message"
@@ -126,9 +122,7 @@ def check_response_subject(subject: str, requests: Iterable[Subject] = REQUESTS)
             there, so that the answer would be read as a request.
     """
     if not is_publishable(subject) or subject.startswith("$"):
-        raise InvalidRequestError(
-            f"response_subject {subject[:64]!r} is not a subject that can be published on"
-        )
+        raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
     if any(row.parameters(subject) is not None for row in requests):
         raise InvalidRequestError(f"response_subject {subject[:64]!r} is a subject that requests arrive on")
     return subject

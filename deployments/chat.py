@@ -184,9 +184,7 @@ class Chat:
     async def _quotation(self, call: Call, question: str, passage: Passage) -> str:
         """Return the passage's sentences nearest to the question, marked as a quotation."""
         try:
-            sentences = await self._retrieval.nearest_sentences(
-                call, question, passage.text, _QUOTED_SENTENCES
-            )
+            sentences = await self._retrieval.nearest_sentences(call, question, passage.text, _QUOTED_SENTENCES)
         except HearthError as error:
             logger.warning("the whole passage is quoted: %s", error.message)
             sentences = (passage.text,)
@@ -227,7 +225,7 @@ async def sentences_of(tokens: AsyncGenerator[str]) -> AsyncGenerator[SentenceTo
                 yield SentenceTokens(tuple(sentence), complete=True)
     text = "".join(held).rstrip()
     if text:
-        yield SentenceTokens(tuple(held), complete=text[-1] in ".!?。！？…:”\"')")  # noqa: RUF001 - end marks
+        yield SentenceTokens(tuple(held), complete=text[-1] in ".!?。！？…:”\"')")
 
 
 def _split(tokens: list[str], end: int) -> tuple[list[str], list[str]]:

@@ -146,9 +146,7 @@ def _plain_blocks(text: str) -> Iterator[_Block]:
 def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:
     """Split a heading off the front of a paragraph, if it has one."""
     first = lines[0].strip()
-    underlined = (
-        len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
-    )
+    underlined = len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
     if underlined and len(first) <= _HEADING_CHARACTERS:
         return _Heading(0 if lines[1].strip()[0] == "=" else 1, first), lines[2:]
     numbered = _NUMBERED_HEADING.match(first)

@@ -2,7 +2,8 @@
 
 A small language model adds what it was not told. The check is lexical and errs towards refusing: a sentence
 passes when each of its numbers, paths and command-like words is in the passages, when most of its other new words
-are, and when it denies nothing that the passages affirm. What does not pass is answered with a quotation instead.
+are, when it denies nothing that the passages affirm, and when it does not stop at a number of something that the
+passages name ("every second" of "every second Saturday"). What does not pass is answered with a quotation instead.
 """
 
 import re
@@ -19,9 +20,20 @@ _WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
 _EDGE = ".'’`*_"
 _NUMBER = re.compile(r"\d")
 _COMMAND_LIKE = re.compile(r"[/\\_=@#$~]|\w\.\w|^-|\w-\d|[a-z][A-Z]|^[A-Z][A-Z0-9]{2,}$")
-_NEGATIONS = frozenset(["not", "no", "never", "none", "neither", "nor", "cannot", "without"])
+_NUMBER_WORDS = frozenset(
+    """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty forty
+    fifty sixty seventy eighty ninety hundred thousand million half first second third fourth fifth sixth seventh
+    eighth ninth tenth last next every""".split()
+)
+_NEGATIONS = frozenset("not no never none neither nor cannot without".split())
 _FUNCTION_WORDS = frozenset(
-    ["a", "an", "the", "this", "that", "these", "those", "it", "its", "they", "them", "their", "there", "here", "he", "she", "his", "her", "him", "we", "our", "us", "you", "your", "i", "my", "me", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "doing", "have", "has", "had", "having", "will", "would", "can", "could", "shall", "should", "may", "might", "must", "of", "in", "on", "at", "by", "for", "from", "to", "with", "within", "into", "onto", "over", "under", "about", "as", "than", "then", "so", "such", "and", "or", "but", "if", "when", "while", "where", "which", "who", "whom", "whose", "what", "why", "how", "because", "since", "until", "before", "after", "during", "between", "through", "also", "only", "just", "more", "most", "less", "least", "very", "much", "many", "some", "any", "all", "each", "every", "both", "either", "other", "another", "same", "own", "up", "down", "out", "off", "again", "further", "once", "s", "t", "ll", "re", "ve", "d", "yes", "okay", "well", "please", "note", "according", "passage", "document", "text", "answer", "question", "mentions", "states", "says", "mentioned", "stated", "following", "follows"]
+    """a an the this that these those it its they them their there here he she his her him we our us you your i my
+    me is are was were be been being am do does did done doing have has had having will would can could shall should
+    may might must of in on at by for from to with within into onto over under about as than then so such and or but
+    if when while where which who whom whose what why how because since until before after during between through
+    also only just more most less least very much many some any all each every both either other another same own
+    up down out off again further once s t ll re ve d yes okay well please note according passage document text
+    answer question mentions states says mentioned stated following follows""".split()
 )
 
 
@@ -40,7 +52,7 @@ def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
     standing = sum(word[:_STEM_LENGTH] in stems for word in new)
     if new and standing / len(new) < SUPPORTED_SHARE:
         return False
-    return _same_polarity(sentence, passages)
+    return not _is_cut_short(sentence, evidence) and _same_polarity(sentence, passages)
 
 
 def _words(text: str) -> list[str]:
@@ -49,7 +61,7 @@ def _words(text: str) -> list[str]:
 
 
 def _normal(word: str) -> str:
-    return word.lower().replace("’", "'")  # noqa: RUF001 - the typographic apostrophe is meant
+    return word.lower().replace("’", "'")
 
 
 def _claims(sentence: str) -> tuple[list[str], list[str]]:
@@ -60,6 +72,18 @@ def _claims(sentence: str) -> tuple[list[str], list[str]]:
         claims = exact if _NUMBER.search(word) or _COMMAND_LIKE.search(word) else other
         claims.append(_normal(word))
     return exact, other
+
+
+def _is_cut_short(sentence: str, evidence: str) -> bool:
+    """Say whether a sentence ends with a number that is, wherever it stands in the evidence, one of something."""
+    words = _words(sentence)
+    if not words:
+        return False
+    last = _normal(words[-1])
+    if last not in _NUMBER_WORDS and not last.isdigit():
+        return False
+    following = re.findall(rf"(?<!\w){re.escape(last)}(?: ([^\W\d_]+))?", _normal(evidence))
+    return bool(following) and all(word and word not in _FUNCTION_WORDS for word in following)
 
 
 def _is_negated(sentence: str) -> bool:

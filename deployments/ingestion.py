@@ -74,9 +74,7 @@ class Ingestion:
             batch = chunks[offset : offset + _EMBEDDED_TOGETHER]
             vectors = await self._embeddings.embed(call, [_embedded_text(chunk) for chunk in batch])
             await self._store.ensure_collection(call, collection, vectors.shape[1])
-            await self._store.write(
-                call, collection, document.source, batch, vectors, start.chunk_index + offset
-            )
+            await self._store.write(call, collection, document.source, batch, vectors, start.chunk_index + offset)
         following = start.chunk_index + len(chunks)
         removed = 0
         if not document.more_follows:

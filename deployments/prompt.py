@@ -76,9 +76,7 @@ async def fit(prompt: Prompt, limit: int, count_tokens: CountTokens) -> list[Mes
             low = middle + 1
     if low == len(steps):
         needed = await count_tokens(to_messages(steps[-1]))
-        raise InvalidRequestError(
-            f"the question takes {needed} tokens with its system prompt; the model reads {limit}"
-        )
+        raise InvalidRequestError(f"the question takes {needed} tokens with its system prompt; the model reads {limit}")
     return to_messages(steps[low])
 
 

@@ -55,9 +55,7 @@ class Retrieval:
         """
         keep = query.top_k or self._settings.keep
         if not 0 < keep <= self._settings.max_keep:
-            raise InvalidRequestError(
-                f"top_k is {query.top_k}; between 1 and {self._settings.max_keep} is possible"
-            )
+            raise InvalidRequestError(f"top_k is {query.top_k}; between 1 and {self._settings.max_keep} is possible")
         vectors = await self._embeddings.embed(call, [query.text])
         limit = max(keep, self._settings.retrieve) if query.rerank else keep
         try:
@@ -87,12 +85,8 @@ class Retrieval:
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how retrieval, its models and Milvus are."""
         async with asyncio.TaskGroup() as group:
-            embeddings = group.create_task(
-                status_or_error("Embeddings", self._embeddings.status(call), required=False)
-            )
-            reranker = group.create_task(
-                status_or_error("Reranker", self._reranker.status(call), required=False)
-            )
+            embeddings = group.create_task(status_or_error("Embeddings", self._embeddings.status(call), required=False))
+            reranker = group.create_task(status_or_error("Reranker", self._reranker.status(call), required=False))
             milvus = group.create_task(self._milvus_status(call))
         detail = f"default collection {self._settings.collection}"
         return (
@@ -104,9 +98,7 @@ class Retrieval:
 
     async def _reranked(self, call: Call, question: str, found: list[Passage]) -> list[Passage]:
         try:
-            rankings = await self._reranker.rerank(
-                call, question, [passage.embedded_text() for passage in found]
-            )
+            rankings = await self._reranker.rerank(call, question, [passage.embedded_text() for passage in found])
         except HearthError as error:
             logger.warning("not reranked: %s", error.message)
             return found

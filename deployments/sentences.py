@@ -3,7 +3,35 @@
 import re
 
 _ABBREVIATIONS = frozenset(
-    ["dr", "mr", "mrs", "ms", "prof", "st", "sr", "jr", "vs", "etc", "e.g", "i.e", "cf", "fig", "no", "nos", "vol", "ch", "sec", "approx", "al", "inc", "ltd", "co", "corp", "dept", "est"]
+    [
+        "dr",
+        "mr",
+        "mrs",
+        "ms",
+        "prof",
+        "st",
+        "sr",
+        "jr",
+        "vs",
+        "etc",
+        "e.g",
+        "i.e",
+        "cf",
+        "fig",
+        "no",
+        "nos",
+        "vol",
+        "ch",
+        "sec",
+        "approx",
+        "al",
+        "inc",
+        "ltd",
+        "co",
+        "corp",
+        "dept",
+        "est",
+    ]
 )
 _END = re.compile(r"""(?P<mark>[.!?]+|[。！？])["'”’)\]]*(?P<gap>\s+|$)|(?P<break>\n\s*\n)""")
 
@@ -53,4 +81,4 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
 
 
 def _is_wide(mark: str) -> bool:
-    return mark in "。！？"  # noqa: RUF001 - the end marks of Chinese and Japanese
+    return mark in "。！？"

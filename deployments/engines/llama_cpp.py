@@ -105,9 +105,7 @@ class LlamaCppEngine:
         tokens = await self._post("/tokenize", {"content": rendered["prompt"], "parse_special": True})
         return len(tokens["tokens"])
 
-    async def generate(
-        self, call: Call, messages: Sequence[Message], generation: Generation
-    ) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """Yield the answer, a token at a time; closing the generator stops the model at its next token."""
         call.check("the language model")
         request = {

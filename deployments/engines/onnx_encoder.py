@@ -43,9 +43,7 @@ class OnnxEncoder:
         batch_tokens: Padded tokens in one batch.
     """
 
-    def __init__(
-        self, folder: Path, *, threads: int = 2, max_tokens: int = 256, batch_tokens: int = 2048
-    ) -> None:
+    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 256, batch_tokens: int = 2048) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -70,15 +68,11 @@ class OnnxEncoder:
             DeadlineExceededError: The call's time ran out between two batches.
         """
         loop = asyncio.get_running_loop()
-        encodings: list[Encoding] = await loop.run_in_executor(
-            self._thread, self._tokenizer.encode_batch, list(texts)
-        )
+        encodings: list[Encoding] = await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, list(texts))
         results: dict[int, EncodedText] = {}
         for batch in length_sorted_batches([len(encoding.ids) for encoding in encodings], self._batch_tokens):
             call.check("encoding")
-            encoded = await loop.run_in_executor(
-                self._thread, self._run, [encodings[index] for index in batch]
-            )
+            encoded = await loop.run_in_executor(self._thread, self._run, [encodings[index] for index in batch])
             results.update(zip(batch, encoded, strict=True))
         return [results[index] for index in range(len(texts))]
 
@@ -95,9 +89,7 @@ class OnnxEncoder:
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = cast(
             "Vectors",
-            self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[
-                0
-            ],
+            self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0],
         )
         return [
             _encoded(ids[row, : len(encoding.ids)], hidden[row, : len(encoding.ids)])

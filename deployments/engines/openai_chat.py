@@ -49,9 +49,7 @@ class OpenAIChatEngine:
         """Return an estimate, rather too high than too low."""
         return sum(len(message.content.encode()) // _BYTES_PER_TOKEN + 8 for message in messages)
 
-    async def generate(
-        self, call: Call, messages: Sequence[Message], generation: Generation
-    ) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """Yield the answer as the server streams it; tried up to three times until the first token."""
         started = False
         for pause in (*_RETRY_PAUSES_S, None):
@@ -74,9 +72,7 @@ class OpenAIChatEngine:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _attempt(
-        self, call: Call, messages: Sequence[Message], generation: Generation
-    ) -> AsyncGenerator[str]:
+    async def _attempt(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         body = {
             "model": self._model,
             "messages": [{"role": message.role.value, "content": message.content} for message in messages],
@@ -99,9 +95,7 @@ class OpenAIChatEngine:
                     if text := _text_of(line):
                         yield text
             except TimeoutError as error:
-                raise DeadlineExceededError(
-                    f"{self._server.base_url} did not finish in the time given"
-                ) from error
+                raise DeadlineExceededError(f"{self._server.base_url} did not finish in the time given") from error
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
 
@@ -122,6 +116,4 @@ def _text_of(line: str) -> str:
         choices = event.get("choices") or [{}]
         return str(choices[0].get("delta", {}).get("content") or "")
     except (ValueError, AttributeError, IndexError) as error:
-        raise UpstreamFailedError(
-            "the language model sent something that is not a chat completion"
-        ) from error
+        raise UpstreamFailedError("the language model sent something that is not a chat completion") from error

@@ -31,9 +31,7 @@ class OpenAIEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        batches = [
-            texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)
-        ]
+        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
         return np.concatenate([await self._embed_batch(call, batch) for batch in batches])
 
     async def check(self) -> None:
@@ -54,11 +52,7 @@ def _rows(answer: Any, expected: int) -> Vectors:
         indices = [entry["index"] for entry in entries]
         vectors = np.array([entry["embedding"] for entry in entries], np.float32)
     except (KeyError, TypeError, ValueError) as error:
-        raise UpstreamFailedError(
-            "the embeddings server sent something that is not a list of embeddings"
-        ) from error
+        raise UpstreamFailedError("the embeddings server sent something that is not a list of embeddings") from error
     if indices != list(range(expected)):
-        raise UpstreamFailedError(
-            f"the embeddings server sent {len(indices)} embeddings for {expected} texts"
-        )
+        raise UpstreamFailedError(f"the embeddings server sent {len(indices)} embeddings for {expected} texts")
     return unit_length(vectors)

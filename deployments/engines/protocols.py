@@ -30,9 +30,7 @@ class LanguageModelEngine(Protocol):
         """Return how many tokens a prompt takes."""
         ...
 
-    def generate(
-        self, call: Call, messages: Sequence[Message], generation: Generation
-    ) -> AsyncGenerator[str]:
+    def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """Yield the answer, a token at a time; closing the generator stops the model.
 
         Raises:

@@ -40,9 +40,7 @@ class RerankApiReranker:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UpstreamFailedError("the reranker sent something that is not a list of results") from error
         if sorted(ranking.index for ranking in rankings) != list(range(len(passages))):
-            raise UpstreamFailedError(
-                f"the reranker sent {len(rankings)} results for {len(passages)} passages"
-            )
+            raise UpstreamFailedError(f"the reranker sent {len(rankings)} results for {len(passages)} passages")
         return sorted(rankings, key=lambda ranking: -ranking.score)
 
     async def check(self) -> None:

@@ -123,9 +123,7 @@ class Manifest:
         for model in document.model:
             for member in (member for file in model.files for member in file.members):
                 if member.package not in manifest.packages:
-                    raise InvalidRequestError(
-                        f"{path}: model {model.name!r} names unknown package {member.package!r}"
-                    )
+                    raise InvalidRequestError(f"{path}: model {model.name!r} names unknown package {member.package!r}")
         return manifest
 
     def model(self, name: str) -> Model:
