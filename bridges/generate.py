@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "proto"
@@ -22,7 +23,7 @@ def generate(target: Path) -> None:
     from grpc_tools import protoc  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
     files = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.proto"))
-    status = protoc.main(  # pyright: ignore[reportUnknownMemberType]
+    status = cast("Any", protoc).main(
         ["protoc", f"--proto_path={SOURCES}", f"--python_out={target}", f"--pyi_out={target}", *files],
     )
     if status != 0:

@@ -157,7 +157,7 @@ class Ingress:
             name="hearth-ingress",
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_WAIT_S,
+            reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - only ever slept for
             error_cb=failed,
             closed_cb=closed,
             reconnected_cb=reconnected,

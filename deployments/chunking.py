@@ -156,42 +156,58 @@ def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:
 
 
 def _markdown_blocks(text: str) -> Iterator[_Block]:
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    prefix = ""
+    """Yield paragraphs, list items, table rows, code and headings of Markdown."""
+    reader = _MarkdownReader()
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if (block := reader.read(token)) is not None:
+            yield block
+
+
+@dataclass(slots=True)
+class _MarkdownReader:
+    """What is open while the tokens of a Markdown document go by."""
+
+    item_mark: str = ""
     row: list[str] | None = None
     heading_level: int | None = None
-    for token in tokens:
+
+    def read(self, token: Token) -> _Block | None:
+        """Take the next token; return the block that it completes, if any."""
         match token.type:
             case "heading_open":
-                heading_level = int(token.tag[1:]) - 1
+                self.heading_level = int(token.tag[1:]) - 1
             case "heading_close":
-                heading_level = None
+                self.heading_level = None
             case "list_item_open":
-                prefix = f"{token.info}. " if token.info else "- "
+                self.item_mark = f"{token.info}. " if token.info else "- "
             case "tr_open":
-                row = []
+                self.row = []
             case "tr_close":
-                yield " | ".join(row or [])
-                row = None
-            case "inline":
-                content = _inline_text(token)
-                if heading_level is not None:
-                    if content:
-                        yield _Heading(heading_level, content)
-                elif row is not None:
-                    row.append(content)
-                elif content:
-                    yield prefix + content
-                    prefix = ""
-            case "fence" | "code_block":
-                if token.content.strip():
-                    yield token.content.rstrip()
-            case "html_block":
-                content = html.unescape(_TAG.sub(" ", token.content))
-                if content.strip():
-                    yield " ".join(content.split())
+                row, self.row = self.row, None
+                return " | ".join(row or [])
             case _:
-                pass
+                return self._inline(_inline_text(token)) if token.type == "inline" else _literal(token)
+        return None
+
+    def _inline(self, content: str) -> _Block | None:
+        if self.row is not None:
+            self.row.append(content)
+            return None
+        if not content:
+            return None
+        if self.heading_level is not None:
+            return _Heading(self.heading_level, content)
+        item_mark, self.item_mark = self.item_mark, ""
+        return item_mark + content
+
+
+def _literal(token: Token) -> str | None:
+    """Return the text of a token that holds code or HTML, None for any other."""
+    if token.type in {"fence", "code_block"}:
+        return token.content.rstrip() or None
+    if token.type == "html_block":
+        return " ".join(html.unescape(_TAG.sub(" ", token.content)).split()) or None
+    return None
 
 
 def _inline_text(token: Token) -> str:

@@ -19,14 +19,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol, TypeVar, cast
 
 from ray import serve
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-    RequestCancelledError,
-)
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
@@ -141,7 +135,11 @@ class HandleDoor:
 
 def application_door(application: str, deployment: str) -> HandleDoor:
     """Return the door to a deployment of another Serve application, which need not run yet."""
-    return HandleDoor(lambda: serve.get_deployment_handle(deployment, application), deployment)
+
+    def find() -> DeploymentHandle[Any]:
+        return cast("DeploymentHandle[Any]", serve.get_deployment_handle(deployment, application))
+
+    return HandleDoor(find, deployment)
 
 
 def handle_door(handle: DeploymentHandle[Any]) -> HandleDoor:
@@ -158,23 +156,23 @@ def translate(error: BaseException, doing: str) -> HearthError:
     """
     # The default transport wraps the method's own exception, the gRPC transport raises it bare.
     cause = cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
-    match cause:
-        case HearthError():
-            return cause
-        case TimeoutError():
-            return DeadlineExceededError(f"{doing} did not answer in the time given")
-        case RequestCancelledError() | TaskCancelledError():
-            return CancelledError(f"{doing} was cancelled")
-        case BackPressureError():
-            return OverloadedError(f"{doing} has too many requests waiting")
-        case DeploymentUnavailableError() | ReplicaUnavailableError() | RayActorError() | RayServeException():
-            return UnavailableError(f"{doing} cannot be reached")
-        case RayError():
-            return UnavailableError(f"{doing} cannot be reached")
-        case _ if type(cause).__module__.startswith("grpc"):
-            return _translate_grpc(cause, doing)
-        case _:
-            return InternalError(f"{doing} failed")
+    if isinstance(cause, HearthError):
+        return cause
+    for types, kind, what in _FOREIGN:
+        if isinstance(cause, types):
+            return kind(f"{doing} {what}")
+    if type(cause).__module__.startswith("grpc"):
+        return _translate_grpc(cause, doing)
+    return InternalError(f"{doing} failed")
+
+
+# In order: a derived type before its base.
+_FOREIGN: tuple[tuple[tuple[type[BaseException], ...], type[HearthError], str], ...] = (
+    ((TimeoutError,), DeadlineExceededError, "did not answer in the time given"),
+    ((RequestCancelledError, TaskCancelledError), CancelledError, "was cancelled"),
+    ((BackPressureError,), OverloadedError, "has too many requests waiting"),
+    ((RayServeException, RayError), UnavailableError, "cannot be reached"),
+)
 
 
 def _translate_grpc(error: BaseException, doing: str) -> HearthError:

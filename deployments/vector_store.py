@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -144,7 +144,7 @@ class VectorStore:
             client = self._connected()
             timeout = call.remaining()
             description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=timeout))
-            indexed = await client.list_indexes(collection)
+            indexed = cast("list[str]", await client.list_indexes(collection))
             indexes = [
                 cast("dict[str, Any]", await client.describe_index(collection, name, timeout=timeout))
                 for name in indexed
@@ -225,7 +225,9 @@ class VectorStore:
         condition = f'document == "{document_key(source)}" and chunk_index >= {index}'
         async with self._errors(collection):
             client = self._connected()
-            counted = await client.query(collection, filter=condition, output_fields=["id"], timeout=call.remaining())
+            counted = await cast("Any", client).query(
+                collection, filter=condition, output_fields=["id"], timeout=call.remaining()
+            )
             if counted:
                 await client.delete(collection, filter=condition, timeout=call.remaining())
             # Rows that are not flushed yet are searched one by one in Milvus Lite, ten times slower.
@@ -257,7 +259,7 @@ class VectorStore:
         """Search, loading the collection first where the server had not: after a restart it has not."""
 
         async def search() -> list[dict[str, Any]]:
-            found = await self._connected().search(
+            found = await cast("Any", self._connected()).search(
                 collection,
                 data=[vector.tolist()],
                 limit=limit,
@@ -315,7 +317,7 @@ class VectorStore:
             client.close()
 
     @contextlib.asynccontextmanager
-    async def _errors(self, collection: str) -> AsyncIterator[None]:
+    async def _errors(self, collection: str) -> AsyncGenerator[None]:
         try:
             yield
         except (MilvusException, grpc.RpcError, ConnectionError) as error:
@@ -323,7 +325,7 @@ class VectorStore:
             raise self._translate(error, collection) from error
 
     def _translate(self, error: Exception, collection: str) -> HearthError:
-        code = cast("int", error.code) if isinstance(error, MilvusException) else _CONNECTION_FAILED
+        code = error.code if isinstance(error, MilvusException) else _CONNECTION_FAILED
         text = str(getattr(error, "message", "") or type(error).__name__)
         if code == _COLLECTION_NOT_FOUND or "can't find collection" in text:
             return NotFoundError(f"collection {collection!r} does not exist")

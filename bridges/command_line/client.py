@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -116,7 +116,7 @@ class HearthClient:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[HearthClient]:
+async def connected(url: str) -> AsyncGenerator[HearthClient]:
     """Connect to Hearth's NATS server.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -31,7 +31,7 @@ class Steps:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, name: str) -> Iterator["Step"]:
+    def step(self, name: str) -> Generator["Step"]:
         """Show `name` while the block runs and check it off after."""
         started = time.monotonic()
         with console.status(f"{name} …", spinner="dots") as status:
@@ -47,14 +47,13 @@ class Steps:
 class Step:
     """A step that is being done: what it does now, and what there is to say of it after."""
 
-    def __init__(self, report: "object") -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self.detail = ""
 
     def report(self, text: str) -> None:
         """Say what is being done now."""
-        if callable(self._report):
-            self._report(text)
+        self._report(text)
 
 
 def download_progress() -> Progress:

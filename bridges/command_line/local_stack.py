@@ -111,6 +111,7 @@ class LocalStack:
             if not response.is_success:
                 raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
             deadline = time.monotonic() + _RAY_WAIT_S
+            waiting: list[str] = []
             while time.monotonic() < deadline:
                 applications = _applications(client)
                 waiting = [name for name, (status, _) in applications.items() if status != "RUNNING"]

@@ -153,7 +153,7 @@ class LlamaCppEngine:
             response = await self._loopback.get("/health")
         except httpx.HTTPError as error:
             raise UnavailableError(f"llama.cpp does not answer: {error}") from error
-        if response.status_code != httpx.codes.OK:
+        if not response.is_success:
             raise UnavailableError(f"llama.cpp is not ready: {response.text}")
 
     async def close(self) -> None:
@@ -186,5 +186,5 @@ def _text_of(chunk: str) -> str:
         if data["error"].get("code") == httpx.codes.BAD_REQUEST:
             raise InvalidRequestError(f"the language model refused the prompt: {message}")
         raise UpstreamFailedError(f"the language model failed: {message}")
-    choices = data.get("choices") or [{}]
+    choices: list[dict[str, Any]] = data.get("choices") or [{}]
     return str(choices[0].get("delta", {}).get("content") or "")

@@ -73,7 +73,7 @@ class OpenAIChatEngine:
         await self._server.close()
 
     async def _attempt(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        body = {
+        body: dict[str, object] = {
             "model": self._model,
             "messages": [{"role": message.role.value, "content": message.content} for message in messages],
             "max_tokens": generation.max_tokens,
@@ -113,7 +113,7 @@ def _text_of(line: str) -> str:
         event: dict[str, Any] = json.loads(data)
         if "error" in event:
             raise UpstreamFailedError(f"the language model failed: {event['error']}")
-        choices = event.get("choices") or [{}]
+        choices: list[dict[str, Any]] = event.get("choices") or [{}]
         return str(choices[0].get("delta", {}).get("content") or "")
     except (ValueError, AttributeError, IndexError) as error:
         raise UpstreamFailedError("the language model sent something that is not a chat completion") from error

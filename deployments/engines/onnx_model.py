@@ -1,0 +1,103 @@
+"""A transformer in ONNX form (BERT family) with its tokenizer: what embeddings and cross-encoders have in common."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+from tokenizers import Encoding, Tokenizer
+
+from deployments.call import Call
+from deployments.vectors import Vectors
+
+TextOrPair = str | tuple[str, str]
+
+
+class OnnxModel:
+    """A model and its tokenizer.
+
+    Work runs on one thread of its own, batch by batch, so that a long job lets short ones in between.
+
+    Args:
+        folder: Holds `model.onnx` (inputs `input_ids`, `attention_mask` and, where the model has them,
+            `token_type_ids`) and `tokenizer.json`.
+        threads: Threads that one batch uses.
+        max_tokens: Inputs are cut to this many tokens; of a pair, the longer text first.
+        batch_tokens: Padded tokens in one batch.
+    """
+
+    def __init__(self, folder: Path, *, threads: int, max_tokens: int, batch_tokens: int) -> None:
+        # onnxruntime's compiled part carries no types.
+        options = cast("Any", onnxruntime).SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A spinning thread pool takes the cores from the other models of the machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = cast("Any", onnxruntime).InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs: set[str] = {entry.name for entry in self._session.get_inputs()}
+        self._tokenizer = cast("Any", Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+        self._batch_tokens = batch_tokens
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx-model")
+
+    async def tokenize(self, texts: Sequence[TextOrPair]) -> list[Encoding]:
+        """Return the tokens of each text, or pair of texts."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, list(texts))
+
+    async def run(self, call: Call, encodings: Sequence[Encoding]) -> AsyncGenerator[tuple[int, Vectors]]:
+        """Yield the index of each input with the model's first output for it, in no particular order.
+
+        Inputs of like length share a batch, so that little of a batch is padding; an output has the rows of its
+        batch's longest input.
+
+        Raises:
+            DeadlineExceededError: The call's time ran out between two batches.
+        """
+        loop = asyncio.get_running_loop()
+        for batch in length_sorted_batches([len(encoding.ids) for encoding in encodings], self._batch_tokens):
+            call.check("running the model")
+            rows = await loop.run_in_executor(self._thread, self._run, [encodings[index] for index in batch])
+            for index, row in zip(batch, rows, strict=True):
+                yield index, row
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, encodings: Sequence[Encoding]) -> Vectors:
+        longest = max(len(encoding.ids) for encoding in encodings)
+        feeds = {
+            name: np.zeros((len(encodings), longest), np.int64)
+            for name in ("input_ids", "attention_mask", "token_type_ids")
+        }
+        for row, encoding in enumerate(encodings):
+            end = len(encoding.ids)
+            feeds["input_ids"][row, :end] = encoding.ids
+            feeds["attention_mask"][row, :end] = 1
+            feeds["token_type_ids"][row, :end] = encoding.type_ids
+        return self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0]
+
+
+def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield the indices of texts in batches of like length.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_tokens: Bound on the longest length of a batch times its texts; a text longer than the bound
+            makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        # Sorted by length, so the newest is the longest.
+        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
