@@ -1,0 +1,31 @@
+"""The subject table agrees with the contract."""
+
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, REQUESTS
+
+CONTRACT = {
+    "ai.chat.user.{user_id}.message": "messages.v1.ChatRequest",
+    "ai.chat.request": "messages.v1.ChatRequest",
+}
+
+
+def test_the_contract_s_subjects_carry_the_contract_s_messages() -> None:
+    table = {row.pattern: row.request.DESCRIPTOR.full_name for row in REQUESTS}
+    assert CONTRACT.items() <= table.items()
+
+
+def test_subjects_of_our_own_stand_apart() -> None:
+    own = [row for row in REQUESTS if row.pattern not in CONTRACT]
+    assert own
+    assert all(row.pattern.startswith("hearth.") for row in own)
+    assert all(row.request.DESCRIPTOR.full_name.startswith("hearth.v1.") for row in own)
+
+
+def test_answers_go_where_clients_listen() -> None:
+    assert CHAT_RESPONSE == "ai.chat.response.{request_id}"
+    assert CHAT_STREAM == "ai.chat.response.stream.{request_id}"
+
+
+def test_no_message_arrives_on_two_rows() -> None:
+    for row in REQUESTS:
+        concrete = row.wildcard.replace("*", "x")
+        assert [other.name for other in REQUESTS if other.parameters(concrete) is not None] == [row.name]

@@ -1,0 +1,60 @@
+"""`serve_config.yaml` as Serve reads it, and as our own settings do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployments.settings import (
+    EmbeddingsSettings,
+    LanguageModelSettings,
+    LanguageModelUserConfig,
+    OrchestrationSettings,
+    RerankerSettings,
+)
+
+CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "serve_config.yaml").read_text())
+APPLICATIONS: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in CONFIG["applications"]}
+DEPLOYMENTS: list[dict[str, Any]] = [
+    deployment for application in CONFIG["applications"] for deployment in application["deployments"]
+]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_every_deployment_states_what_ray_s_defaults_get_wrong(deployment: dict[str, Any]) -> None:
+    assert deployment["ray_actor_options"]["num_cpus"] >= 0
+    assert deployment["health_check_period_s"] <= 2
+    assert deployment["max_ongoing_requests"] > 5
+    assert deployment["max_queued_requests"] > 0
+    assert deployment["graceful_shutdown_timeout_s"] > 0
+
+
+def test_models_live_apart_from_the_orchestration() -> None:
+    apart = {name: {entry["name"] for entry in app["deployments"]} for name, app in APPLICATIONS.items()}
+    assert apart == {
+        "language-model": {"LanguageModel"},
+        "embeddings": {"Embeddings"},
+        "reranker": {"Reranker"},
+        "orchestration": {"NatsIngress", "Chat", "Retrieval", "Ingestion"},
+    }
+
+
+def test_nothing_is_served_over_http() -> None:
+    assert CONFIG["proxy_location"] == "Disabled"
+    assert all(application["route_prefix"] is None for application in CONFIG["applications"])
+
+
+def test_the_arguments_are_settings() -> None:
+    LanguageModelSettings.model_validate(APPLICATIONS["language-model"]["args"])
+    LanguageModelUserConfig.model_validate(APPLICATIONS["language-model"]["deployments"][0]["user_config"])
+    EmbeddingsSettings.model_validate(APPLICATIONS["embeddings"]["args"])
+    RerankerSettings.model_validate(APPLICATIONS["reranker"]["args"])
+    settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
+    assert {settings.language_model, settings.embeddings, settings.reranker} == set(APPLICATIONS) - {"orchestration"}
+
+
+def test_an_ingress_outlives_the_requests_that_it_took() -> None:
+    settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
+    waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
+    assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
