@@ -8,8 +8,8 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox, cut_to_fit
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
-from deployments.clients import Chat
 from deployments.errors import HearthError, InternalError
+from deployments.services import Chat
 from deployments.values import AnswerEnd, ChatQuestion
 
 logger = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.outbox import Outbox
 from deployments.call import Call
-from deployments.clients import Ingestion
 from deployments.errors import HearthError
+from deployments.services import Ingestion
 from deployments.values import Document, DocumentPosition, TextFormat
 
 _FORMATS = {

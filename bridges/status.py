@@ -6,8 +6,8 @@ from importlib.metadata import version
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.outbox import Outbox
 from deployments.call import Call
-from deployments.clients import Chat, Ingestion
 from deployments.errors import HearthError
+from deployments.services import Chat, Ingestion
 from deployments.status import replica_status
 from deployments.values import ComponentStatus
 

@@ -13,8 +13,8 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from deployments.batching import ready_together
 from deployments.call import Call
-from deployments.door import ready_together
 from deployments.embeddings import Embeddings
 from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
 from deployments.language_model import LanguageModel

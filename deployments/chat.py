@@ -9,10 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from deployments.call import Call
-from deployments.clients import LanguageModel, Retrieval
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.grounding import is_supported
 from deployments.sentences import sentence_end
+from deployments.services import LanguageModel, Retrieval
 from deployments.status import replica_status, status_or_error
 from deployments.values import (
     AnswerEnd,

@@ -1,11 +1,7 @@
-"""The deployments as their callers see them: typed methods over a door.
-
-The services take these as arguments; a unit test gives an object with the same methods instead.
-"""
+"""The services of the graph through a door: what `deployments.services` describes, called by handle."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from deployments.call import Call
 from deployments.door import Door
@@ -22,86 +18,6 @@ from deployments.values import (
     RetrievalQuery,
 )
 from deployments.vectors import Vectors
-
-
-class LanguageModel(Protocol):
-    """Makes text from prompts."""
-
-    def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
-        """Yield the answer, a token at a time."""
-        ...
-
-    async def profile(self, call: Call) -> ModelProfile:
-        """Return how the model wants to be used."""
-        ...
-
-    async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
-        ...
-
-
-class Embeddings(Protocol):
-    """Turns texts into vectors."""
-
-    async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
-        """Return one row of length 1 for each text, in order."""
-        ...
-
-    async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
-        ...
-
-
-class Reranker(Protocol):
-    """Orders passages."""
-
-    async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
-        """Return one ranking for each passage, best first."""
-        ...
-
-    async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
-        ...
-
-
-class Retrieval(Protocol):
-    """Finds passages."""
-
-    async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
-        """Return the passages that fit a question, best first."""
-        ...
-
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
-        """Return the sentences of `text` that are nearest to the question, in their order in the text."""
-        ...
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how retrieval and everything below it is."""
-        ...
-
-
-class Chat(Protocol):
-    """Answers questions."""
-
-    def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
-        """Yield an answer's tokens and, last, its end."""
-        ...
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how chat and everything below it is."""
-        ...
-
-
-class Ingestion(Protocol):
-    """Puts documents into collections."""
-
-    async def ingest(self, call: Call, document: Document) -> IngestReport:
-        """Put a document, or a part of one, into its collection."""
-        ...
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how ingestion is."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ Nothing else in Hearth touches `.remote(`; a test holds that. What the door adds
   instead of 50 to a stream's first item (both measured on 2 cores with Ray 2.60). It holds a message to
   `RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH`, 4 MiB by default.
 * Batching. A streamed item costs hundreds of microseconds, so what is ready together travels together:
-  `ready_together` makes lists on the replica's side, and the door takes them apart again.
+  `deployments.batching` makes lists on the replica's side, and the door takes them apart again.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Protocol, cast
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
@@ -33,8 +33,6 @@ from deployments.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
-
-T = TypeVar("T")
 
 
 class Door(Protocol):
@@ -183,49 +181,3 @@ def _translate_grpc(error: BaseException, doing: str) -> HearthError:
         # A replica that dies closes its connection under the calls that run in it.
         return UnavailableError(f"{doing} broke off, its replica is gone")
     return InternalError(f"{doing} failed in transport: {code}")
-
-
-READY_LIMIT = 256
-"""Items that `ready_together` holds before it stops asking its source for more."""
-
-
-async def ready_together(source: AsyncIterator[T], limit: int = READY_LIMIT) -> AsyncGenerator[list[T]]:
-    """Yield the items of `source` in lists of whatever is ready, the first as soon as it is there.
-
-    The source is read ahead by at most `limit` items, and is closed when the generator is. What it raises is
-    raised here, after the items before it were yielded.
-    """
-    ready: list[T] = []
-    changed = asyncio.Event()
-    room = asyncio.Event()
-    ended = False
-
-    async def read() -> None:
-        nonlocal ended
-        try:
-            async for item in source:
-                ready.append(item)
-                changed.set()
-                if len(ready) >= limit:
-                    room.clear()
-                    await room.wait()
-        finally:
-            ended = True
-            changed.set()
-
-    reader = asyncio.create_task(read())
-    try:
-        while ready or not ended:
-            await changed.wait()
-            changed.clear()
-            if ready:
-                items = ready[:]
-                ready.clear()
-                room.set()
-                yield items
-        await reader
-    finally:
-        reader.cancel()
-        await asyncio.wait([reader])
-        if isinstance(source, AsyncGenerator):
-            await cast("AsyncGenerator[T]", source).aclose()

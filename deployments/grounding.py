@@ -2,12 +2,13 @@
 
 A small language model adds what it was not told. The check is lexical and errs towards refusing: a sentence
 passes when each of its numbers, paths and command-like words is in the passages, when most of its other new words
-are, when it denies nothing that the passages affirm, and when it does not stop at a number of something that the
-passages name ("every second" of "every second Saturday"). What does not pass is answered with a quotation instead.
+are, when it neither denies what the passages affirm nor affirms what they deny, and when it does not stop at a
+number of something that the passages name ("every second" of "every second Saturday"). What does not pass is
+answered with a quotation instead.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from deployments.sentences import split_sentences
 
@@ -16,8 +17,10 @@ SUPPORTED_SHARE = 0.85
 manual: 11 answers were accepted, 10 of them right."""
 
 _STEM_LENGTH = 5
+_DENIED_WORDS = 3
 _WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
 _EDGE = ".'’`*_"
+_CLAUSE_END = re.compile(r"[,;:.!?]\s|\bbut\b|\bbecause\b")
 _NUMBER = re.compile(r"\d")
 _COMMAND_LIKE = re.compile(r"[/\\_=@#$~]|\w\.\w|^-|\w-\d|[a-z][A-Z]|^[A-Z][A-Z0-9]{2,}$")
 _NUMBER_WORDS = frozenset(
@@ -86,21 +89,36 @@ def _is_cut_short(sentence: str, evidence: str) -> bool:
     return bool(following) and all(word and word not in _FUNCTION_WORDS for word in following)
 
 
-def _is_negated(sentence: str) -> bool:
-    words = {_normal(word) for word in _words(sentence)}
-    return bool(words & _NEGATIONS) or any(word.endswith("n't") for word in words)
-
-
 def _same_polarity(sentence: str, passages: Sequence[str]) -> bool:
-    """Say whether the passages' nearest sentence is negated like `sentence` is."""
-    content = _content_stems(sentence)
+    """Say whether `sentence` denies what the passages' nearest sentence denies, and affirms nothing of it."""
+    content = _content_stems(_words(sentence))
     candidates = [candidate for passage in passages for candidate in split_sentences(passage)]
     if not content or not candidates:
         return True
-    nearest = max(candidates, key=lambda candidate: len(content & _content_stems(candidate)))
-    return _is_negated(sentence) == _is_negated(nearest) or not _is_negated(sentence)
+    nearest = max(candidates, key=lambda candidate: len(content & _content_stems(_words(candidate))))
+    denied_here, denied_there = _denied(sentence), _denied(nearest)
+    if denied_here:
+        return bool(denied_here & denied_there)
+    affirmed_there = _content_stems(_words(nearest)) - denied_there
+    return not content & denied_there - affirmed_there
 
 
-def _content_stems(sentence: str) -> set[str]:
-    words = (_normal(word) for word in _words(sentence))
-    return {word[:_STEM_LENGTH] for word in words if word not in _FUNCTION_WORDS and word not in _NEGATIONS}
+def _denied(sentence: str) -> set[str]:
+    """Return the stems of the few content words behind each negation, up to the end of its clause."""
+    denied: set[str] = set()
+    for clause in _CLAUSE_END.split(_normal(sentence)):
+        words = _words(clause)
+        for index, word in enumerate(words):
+            if word in _NEGATIONS or word.endswith("n't"):
+                denied |= set(_stems(words[index + 1 :])[:_DENIED_WORDS])
+    return denied
+
+
+def _stems(words: Iterable[str]) -> list[str]:
+    """Return the stems of the words that carry content, in order."""
+    normal = (_normal(word) for word in words)
+    return [word[:_STEM_LENGTH] for word in normal if word not in _FUNCTION_WORDS and word not in _NEGATIONS]
+
+
+def _content_stems(words: Iterable[str]) -> set[str]:
+    return set(_stems(words))

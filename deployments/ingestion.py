@@ -6,8 +6,8 @@ from typing import Protocol
 
 from deployments.call import Call
 from deployments.chunking import Chunk, chunk_text, first_heading
-from deployments.clients import Embeddings
 from deployments.errors import InvalidRequestError
+from deployments.services import Embeddings
 from deployments.settings import MilvusSettings
 from deployments.status import replica_status
 from deployments.values import ComponentStatus, Document, DocumentPosition, IngestReport

@@ -12,10 +12,11 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.batching import ready_together
 from deployments.call import Call
 from deployments.chat import Chat
 from deployments.clients import EmbeddingsClient, LanguageModelClient, RerankerClient, RetrievalClient
-from deployments.door import application_door, handle_door, ready_together
+from deployments.door import application_door, handle_door
 from deployments.ingestion import Ingestion
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings, OrchestrationSettings

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from deployments.call import Call
-from deployments.clients import Embeddings, Reranker
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError
 from deployments.sentences import split_sentences
+from deployments.services import Embeddings, Reranker
 from deployments.settings import MilvusSettings
 from deployments.status import replica_status, status_or_error
 from deployments.values import ComponentStatus, Passage, RetrievalQuery

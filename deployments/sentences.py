@@ -33,7 +33,7 @@ _ABBREVIATIONS = frozenset(
         "est",
     ]
 )
-_END = re.compile(r"""(?P<mark>[.!?]+|[。！？])["'”’)\]]*(?P<gap>\s+|$)|(?P<break>\n\s*\n)""")
+_END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？])[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -54,13 +54,8 @@ def sentence_end(text: str, start: int = 0) -> int | None:
     "3.5"), so it does not count.
     """
     for match in _END.finditer(text, start):
-        if match["break"] is not None:
-            if text[start : match.start()].strip():
-                return match.end()
-            continue
-        if not match["gap"] and not _is_wide(match["mark"]):
-            continue
-        if _ends_sentence(text, start, match):
+        is_break = match["break"] is not None
+        if text[start : match.start()].strip() if is_break else _ends_sentence(text, start, match):
             return match.end()
     return None
 
@@ -78,7 +73,3 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     is_initial = len(word) == 1 and word.isupper() and not before[: -len(word)].strip()
     following = text[match.end() : match.end() + 1]
     return not is_initial and not following.islower()
-
-
-def _is_wide(mark: str) -> bool:
-    return mark in "。！？"

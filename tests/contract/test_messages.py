@@ -1,9 +1,10 @@
 """The generated messages are the contract: every name, number and type, and the very bytes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
@@ -25,7 +26,7 @@ def message_class(name: str) -> type[Message]:
     return getattr(messages_pb2, name)
 
 
-def kind_of(field: FieldDescriptor) -> str:
+def kind_of(field: Any) -> str:
     if field.message_type and field.message_type.GetOptions().map_entry:
         key, value = field.message_type.fields
         return f"map<{kind_of(key)}, {kind_of(value)}>"
@@ -44,14 +45,14 @@ def test_the_package_is_the_contract_s() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_has_its_name_number_and_type(name: str) -> None:
-    descriptor: Descriptor = message_class(name).DESCRIPTOR
+    descriptor = message_class(name).DESCRIPTOR
     ours = [field for field in descriptor.fields if field.number < FIRST_NUMBER_OF_OUR_OWN]
     assert [(field.name, field.number, kind_of(field)) for field in ours] == fields_of(name)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_no_field_tells_absent_from_empty(name: str) -> None:
-    descriptor: Descriptor = message_class(name).DESCRIPTOR
+    descriptor = message_class(name).DESCRIPTOR
     scalar = [field for field in descriptor.fields if not field.is_repeated and field.message_type is None]
     assert not [field.name for field in scalar if field.has_presence]
 

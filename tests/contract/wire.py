@@ -5,9 +5,8 @@ something that they did not make themselves.
 """
 
 import struct
-from collections.abc import Iterable
 
-from tests.contract.contract import fields_of
+from tests.contract.contract import FIELDS, fields_of
 
 Value = str | bytes | bool | int | float | dict[str, "Value"] | list["Value"]
 
@@ -20,27 +19,26 @@ def encode(message: str, values: dict[str, Value]) -> bytes:
 
 
 def _field(number: int, kind: str, value: Value) -> bytes:
-    if kind.startswith("map<"):
-        assert isinstance(value, dict)
-        entries = (_field(1, "string", key) + _field(2, "string", entry) for key, entry in value.items())
-        return _repeated(number, entries)
-    if kind.startswith("repeated "):
-        assert isinstance(value, list)
-        return b"".join(_field(number, kind.removeprefix("repeated "), entry) for entry in value)
     match value:
+        case dict() if kind.startswith("map<"):
+            entries = (_field(1, "string", key) + _field(2, "string", entry) for key, entry in value.items())
+            encoded = b"".join(_delimited(number, entry) for entry in entries)
+        case list():
+            encoded = b"".join(_field(number, kind.removeprefix("repeated "), entry) for entry in value)
         case bool() | int() if kind in {"bool", "int32", "int64"}:
             # Negative numbers travel as 64 bits of two's complement, whatever the field's width.
-            return _tag(number, _VARINT) + varint(int(value) & 0xFFFF_FFFF_FFFF_FFFF)
+            encoded = _tag(number, _VARINT) + varint(int(value) & 0xFFFF_FFFF_FFFF_FFFF)
         case float() if kind == "double":
-            return _tag(number, _FIXED64) + struct.pack("<d", value)
+            encoded = _tag(number, _FIXED64) + struct.pack("<d", value)
         case str() if kind == "string":
-            return _delimited(number, value.encode())
+            encoded = _delimited(number, value.encode())
         case bytes() if kind == "bytes":
-            return _delimited(number, value)
+            encoded = _delimited(number, value)
         case dict():
-            return _delimited(number, encode(kind, value))
+            encoded = _delimited(number, encode(kind, value))
         case _:
             raise TypeError(f"field {number} of type {kind} cannot hold {value!r}")
+    return encoded
 
 
 def varint(value: int) -> bytes:
@@ -51,10 +49,6 @@ def varint(value: int) -> bytes:
         value >>= 7
     groups.append(value)
     return bytes(groups)
-
-
-def _repeated(number: int, entries: Iterable[bytes]) -> bytes:
-    return b"".join(_delimited(number, entry) for entry in entries)
 
 
 def _delimited(number: int, payload: bytes) -> bytes:
@@ -89,8 +83,6 @@ def _example(name: str, number: int, kind: str) -> Value:
 
 def golden_lines() -> list[str]:
     """Return every message's name and example bytes, in hexadecimal: what `golden.txt` holds."""
-    from tests.contract.contract import FIELDS
-
     return [f"{message} {encode(message, example(message)).hex()}" for message in FIELDS]
 
 

@@ -61,6 +61,19 @@ def test_the_graph_knows_nothing_of_the_bridges() -> None:
     assert offenders(modules("deployments"), {"bridges", "nats", "google.protobuf", "tests"}) == []
 
 
+def test_services_are_plain_classes_that_ray_only_wraps() -> None:
+    with_ray = {offence.split(" ")[0] for offence in offenders(modules("bridges", "deployments"), {"ray"})}
+    assert with_ray == {
+        "bridges/application.py",
+        "deployments/applications.py",
+        "deployments/door.py",
+        "deployments/orchestration.py",
+    }
+    wrappers = {"deployments.door", "deployments.clients", "deployments.applications", "deployments.orchestration"}
+    wrapped = [path for path in modules("deployments", "bridges") if f"{path.relative_to(ROOT)}" not in with_ray]
+    assert offenders([path for path in wrapped if path.name != "clients.py"], wrappers) == []
+
+
 def test_engines_know_no_ray() -> None:
     assert offenders(modules("deployments/engines", "deployments/models"), {"ray", "deployments.door"}) == []
 

@@ -1,0 +1,183 @@
+"""Chat: what an answer is made of, and how each failure ends."""
+
+from contextlib import aclosing
+
+import pytest
+
+from deployments.call import Call
+from deployments.chat import Chat
+from deployments.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Exchange, Passage
+from tests.unit.services import SMALL, ScriptedModel, ScriptedRetrieval
+
+DOGS = Passage("Dogs are welcome in the hotel. A dog costs 15 euros a night. Cats stay home. Fish swim.", "hotel.md")
+POOL = Passage("The pool opens at seven.", "pool.md", headings="Hotel > Pool")
+
+
+async def answer(chat: Chat, question: ChatQuestion) -> tuple[list[str], AnswerEnd]:
+    items = [item async for item in chat.answer(Call.within(5.0), question)]
+    tokens = [item.text for item in items if isinstance(item, AnswerToken)]
+    end = items[-1]
+    assert isinstance(end, AnswerEnd)
+    assert len(tokens) == len(items) - 1, "an answer has one end, and it is last"
+    return tokens, end
+
+
+async def test_tokens_come_one_by_one_and_the_end_last() -> None:
+    tokens, end = await answer(Chat(ScriptedModel(), ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert tokens == ["Hello", " there", "."]
+    assert end.error == end.error_kind == ""
+    assert not end.used_retrieval
+    assert {"first_token", "generate", "total"} <= end.stages.keys()
+
+
+async def test_nothing_is_retrieved_unless_asked_for() -> None:
+    retrieval = ScriptedRetrieval((DOGS,))
+    await answer(Chat(ScriptedModel(), retrieval), ChatQuestion("Hi"))
+    assert retrieval.queries == []
+
+
+async def test_the_question_s_wishes_reach_retrieval_and_model() -> None:
+    model, retrieval = ScriptedModel(), ScriptedRetrieval((DOGS, POOL))
+    question = ChatQuestion(
+        "Dogs?", retrieve=True, rerank=True, top_k=2, collection="rules", system_prompt="Be a pirate."
+    )
+    _, end = await answer(Chat(model, retrieval), question)
+    query = retrieval.queries[0]
+    assert (query.text, query.collection, query.top_k, query.rerank) == ("Dogs?", "rules", 2, True)
+    prompt = model.prompts[0]
+    assert prompt.system == "Be a pirate."
+    assert prompt.passages == (DOGS.text, f"Hotel > Pool\n{POOL.text}")
+    assert end.used_retrieval
+    assert end.passages == (DOGS, POOL)
+
+
+async def test_a_small_model_sees_one_passage_and_its_examples_a_large_one_more_and_none() -> None:
+    small, large = ScriptedModel(["Dogs", " are", " welcome", "."], answering=SMALL), ScriptedModel()
+    for model in (small, large):
+        await answer(Chat(model, ScriptedRetrieval((DOGS, POOL))), ChatQuestion("Dogs?", retrieve=True))
+    assert (len(small.prompts[0].passages), len(small.prompts[0].examples)) == (1, 1)
+    assert (len(large.prompts[0].passages), len(large.prompts[0].examples)) == (2, 0)
+
+
+async def test_examples_are_left_out_where_there_is_no_passage() -> None:
+    model = ScriptedModel(answering=SMALL)
+    await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert model.prompts[0].examples == ()
+    assert isinstance(SMALL.examples[0], Exchange)
+
+
+async def test_a_sentence_that_stands_in_the_passage_is_released_token_by_token() -> None:
+    model = ScriptedModel([" A", " dog", " costs", " 15", " euros", "."], answering=SMALL)
+    tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Price?", retrieve=True))
+    assert tokens == ["A", " dog", " costs", " 15", " euros", "."]
+    assert end.used_retrieval
+
+
+async def test_an_invented_sentence_is_never_seen_and_the_passage_is_quoted() -> None:
+    model = ScriptedModel(["A", " dog", " costs", " 90", " euros", "."], answering=SMALL)
+    tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Price?", retrieve=True))
+    text = "".join(tokens)
+    assert text == ("From hotel.md: “Dogs are welcome in the hotel. A dog costs 15 euros a night. Cats stay home.”")
+    assert len(tokens) > 5, "a quotation is streamed too"
+    assert end.error == ""
+
+
+async def test_what_was_right_stands_and_only_the_rest_is_quoted() -> None:
+    model = ScriptedModel(["Dogs are welcome in the hotel.", " They fly", " at 5000 m.", " Really."], answering=SMALL)
+    tokens, _ = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Dogs?", retrieve=True))
+    text = "".join(tokens)
+    assert text.startswith("Dogs are welcome in the hotel.")
+    assert "From hotel.md: “" in text
+    assert "5000" not in text
+    assert model.closed, "the model is stopped once it invents"
+
+
+async def test_an_answer_cut_off_by_its_token_limit_keeps_its_whole_sentences() -> None:
+    model = ScriptedModel(["Dogs are welcome in the hotel.", " A dog costs"], answering=SMALL)
+    tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Dogs?", retrieve=True))
+    assert "".join(tokens).strip() == "Dogs are welcome in the hotel."
+    assert end.error == ""
+
+
+async def test_the_whole_passage_is_quoted_when_its_sentences_cannot_be_ranked() -> None:
+    retrieval = ScriptedRetrieval((POOL,), sentences_error=UnavailableError("no reranker"))
+    model = ScriptedModel(["It opens at 99."], answering=SMALL)
+    tokens, end = await answer(Chat(model, retrieval), ChatQuestion("When?", retrieve=True))
+    assert "".join(tokens) == "From pool.md: “The pool opens at seven.”"
+    assert end.error == ""
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t"])
+async def test_an_empty_question_is_refused(text: str) -> None:
+    tokens, end = await answer(Chat(ScriptedModel(), ScriptedRetrieval()), ChatQuestion(text))
+    assert tokens == []
+    assert end.error_kind == InvalidRequestError.kind
+    assert "message" in end.error
+    assert "query" in end.error
+
+
+@pytest.mark.parametrize("error", [UnavailableError("Milvus is down"), UpstreamFailedError("x"), OverloadedError("x")])
+async def test_without_retrieval_there_is_still_an_answer(error: Exception) -> None:
+    retrieval = ScriptedRetrieval(error=error)  # pyright: ignore[reportArgumentType]
+    tokens, end = await answer(Chat(ScriptedModel(), retrieval), ChatQuestion("Hi", retrieve=True))
+    assert tokens == ["Hello", " there", "."]
+    assert not end.used_retrieval
+    assert end.error_kind == ""
+
+
+async def test_an_unknown_collection_is_the_client_s_mistake() -> None:
+    retrieval = ScriptedRetrieval(error=NotFoundError("collection 'x' does not exist"))
+    tokens, end = await answer(Chat(ScriptedModel(), retrieval), ChatQuestion("Hi", retrieve=True, collection="x"))
+    assert tokens == []
+    assert (end.error_kind, end.error) == ("not_found", "collection 'x' does not exist")
+
+
+async def test_a_model_that_breaks_off_leaves_the_text_so_far() -> None:
+    model = ScriptedModel(["So", " far"], error=UnavailableError("the replica is gone"))
+    tokens, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert tokens == ["So", " far"]
+    assert end.error == "the answer broke off: the replica is gone"
+    assert end.error_kind == "unavailable"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ScriptedModel([], error=UpstreamFailedError("out of memory")),
+        ScriptedModel(unavailable=UpstreamFailedError("out of memory")),
+    ],
+)
+async def test_a_model_that_fails_before_any_text_fails_the_answer(model: ScriptedModel) -> None:
+    tokens, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert tokens == []
+    assert (end.error_kind, end.error) == ("upstream_failed", "out of memory")
+
+
+async def test_a_model_that_says_nothing_is_not_taken_for_an_answer() -> None:
+    _, end = await answer(Chat(ScriptedModel([" ", "\n"]), ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert end.error_kind == "unavailable"
+
+
+async def test_leaving_an_answer_stops_the_model() -> None:
+    model = ScriptedModel(["token "] * 1000)
+    async with aclosing(Chat(model, ScriptedRetrieval()).answer(Call.within(5.0), ChatQuestion("Hi"))) as items:
+        await anext(items)
+    assert model.closed
+    assert model.made < 5
+
+
+async def test_components_are_told_even_when_some_cannot_be_asked() -> None:
+    model = ScriptedModel(unavailable=UnavailableError("gone"))
+    components = await Chat(model, ScriptedRetrieval()).components(Call.within(5.0))
+    assert [(part.name, part.ready) for part in components] == [
+        ("Chat", True),
+        ("LanguageModel", False),
+        ("Retrieval", True),
+    ]

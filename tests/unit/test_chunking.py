@@ -1,0 +1,99 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.chunking import CHUNK_CHARACTERS, Chunk, chunk_text, first_heading
+from deployments.values import TextFormat
+
+MARKDOWN = """# Guide
+
+Intro with **bold**, a [link](http://example.org) and `code`.
+
+## Install
+
+1. Get it.
+2. Run it.
+
+### On Debian
+
+```
+apt install it
+```
+
+| key | value |
+|-----|-------|
+| a   | b     |
+
+## Use
+
+Just <b>use</b> it &amp; smile.
+"""
+
+PLAIN = """GUIDE TO THE THING
+==================
+
+1 Install
+
+Get it and
+run it.
+
+1.1 On Debian
+
+Use apt.
+
+2 Use
+
+Use it.
+"""
+
+
+def test_markdown_is_cut_along_its_headings_and_its_marks_are_gone() -> None:
+    chunks, _ = chunk_text(MARKDOWN, TextFormat.MARKDOWN)
+    assert chunks == [
+        Chunk("Intro with bold, a link and code.", ("Guide",)),
+        Chunk("1. Get it.\n2. Run it.", ("Guide", "Install")),
+        Chunk("apt install it\nkey | value\na | b", ("Guide", "Install", "On Debian")),
+        Chunk("Just use it & smile.", ("Guide", "Use")),
+    ]
+
+
+def test_plain_text_is_cut_along_underlined_and_numbered_headings() -> None:
+    chunks, _ = chunk_text(PLAIN, TextFormat.PLAIN)
+    assert [(chunk.text, chunk.headings[-1]) for chunk in chunks] == [
+        ("Get it and\nrun it.", "1 Install"),
+        ("Use apt.", "1.1 On Debian"),
+        ("Use it.", "2 Use"),
+    ]
+    assert chunks[1].headings == ("1 Install", "1.1 On Debian")
+
+
+def test_long_paragraphs_are_cut_between_sentences() -> None:
+    sentence = "This sentence has exactly fifty characters in it.\n"
+    chunks, _ = chunk_text(sentence * 30, TextFormat.PLAIN)
+    assert all(len(chunk.text) <= CHUNK_CHARACTERS for chunk in chunks)
+    assert all(chunk.text.endswith("in it.") for chunk in chunks)
+    assert sum(chunk.text.count("in it.") for chunk in chunks) == 30
+
+
+def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
+    _, at_end = chunk_text("# Guide\n\n## Install\n\nGet it.\n", TextFormat.MARKDOWN)
+    assert at_end == ("Guide", "Install")
+    chunks, at_end = chunk_text("Run it.\n\n## Use\n\nUse it.\n", TextFormat.MARKDOWN, headings=at_end)
+    assert chunks == [Chunk("Run it.", ("Guide", "Install")), Chunk("Use it.", ("Guide", "Use"))]
+    assert at_end == ("Guide", "Use")
+
+
+def test_the_first_heading_names_a_document() -> None:
+    assert first_heading(MARKDOWN, TextFormat.MARKDOWN) == "Guide"
+    assert first_heading("no heading here", TextFormat.PLAIN) == ""
+
+
+@given(st.text(max_size=3000), st.sampled_from(TextFormat))
+def test_no_text_breaks_it_and_no_chunk_is_empty_or_too_long(text: str, text_format: TextFormat) -> None:
+    chunks, _ = chunk_text(text, text_format)
+    assert all(0 < len(chunk.text) <= CHUNK_CHARACTERS for chunk in chunks)
+
+
+@given(st.text(alphabet="ab .\n", max_size=3000))
+def test_no_word_of_plain_text_is_lost(text: str) -> None:
+    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(text.split())
