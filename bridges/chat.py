@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox, cut_to_fit
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
-from deployments.errors import HearthError, InternalError
+from deployments.errors import HearthError, InternalError, InvalidRequestError
 from deployments.services import Chat
 from deployments.values import AnswerEnd, ChatQuestion
 
@@ -51,12 +52,9 @@ class ChatHandler:
 
     async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that could not be begun, or whose answer broke off on the way."""
-        try:
-            stream_subject = _stream_subject(request)
-            final_subject = _final_subject(request)
-        except HearthError:
-            # The request names no subject to answer on, which is what `error` says.
-            stream_subject = final_subject = ""
+        # What is wrong with the request may be a subject that it names: then its other one has to do.
+        stream_subject = _usable(_stream_subject, request)
+        final_subject = _usable(_final_subject, request) or _usable(_default_subject, request)
         if stream_subject:
             await outbox.send(stream_subject, _done(request))
         end = AnswerEnd(error=error.message, error_kind=error.kind)
@@ -78,9 +76,19 @@ def _question(request: messages_pb2.ChatRequest, outbox: Outbox) -> ChatQuestion
 def _final_subject(request: messages_pb2.ChatRequest) -> str:
     if request.response_subject:
         return check_response_subject(request.response_subject)
-    if request.request_id:
-        return subject_for(CHAT_RESPONSE, request_id=request.request_id)
-    return ""
+    return _default_subject(request)
+
+
+def _default_subject(request: messages_pb2.ChatRequest) -> str:
+    return subject_for(CHAT_RESPONSE, request_id=request.request_id) if request.request_id else ""
+
+
+def _usable(subject: Callable[[messages_pb2.ChatRequest], str], request: messages_pb2.ChatRequest) -> str:
+    """Return a subject of the request, empty where it is not one that can be published on."""
+    try:
+        return subject(request)
+    except InvalidRequestError:
+        return ""
 
 
 def _stream_subject(request: messages_pb2.ChatRequest) -> str:

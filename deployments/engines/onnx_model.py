@@ -15,6 +15,10 @@ from deployments.vectors import Vectors
 
 TextOrPair = str | tuple[str, str]
 
+_CHARACTERS_PER_TOKEN = 16
+"""More than nearly every token takes. The tokenizer is given no more than can matter: it makes an object of every
+piece that it cuts off, and of a pair an object for each two of them."""
+
 
 class OnnxModel:
     """A model and its tokenizer.
@@ -43,13 +47,15 @@ class OnnxModel:
         self._tokenizer = cast("Any", Tokenizer.from_file(str(folder / "tokenizer.json")))
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
+        self._max_tokens = max_tokens
         self._batch_tokens = batch_tokens
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx-model")
 
     async def tokenize(self, texts: Sequence[TextOrPair]) -> list[Encoding]:
         """Return the tokens of each text, or pair of texts."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, list(texts))
+        bounded = [self._bounded(text) for text in texts]
+        return await loop.run_in_executor(self._thread, self._tokenizer.encode_batch, bounded)
 
     async def run(self, call: Call, encodings: Sequence[Encoding]) -> AsyncGenerator[tuple[int, Vectors]]:
         """Yield the index of each input with the model's first output for it, in no particular order.
@@ -69,6 +75,10 @@ class OnnxModel:
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _bounded(self, text: TextOrPair) -> TextOrPair:
+        limit = self._max_tokens * _CHARACTERS_PER_TOKEN
+        return text[:limit] if isinstance(text, str) else (text[0][:limit], text[1][:limit])
 
     def _run(self, encodings: Sequence[Encoding]) -> Vectors:
         longest = max(len(encoding.ids) for encoding in encodings)

@@ -1,0 +1,67 @@
+"""Models of a few numbers in ONNX form, made here, with a tokenizer of whole words."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+WORDS = ["[UNK]", "[CLS]", "[SEP]", "dogs", "cats", "pool", "opens", "hotel", "the", "at", "seven", "are", "welcome"]
+DIMENSIONS = 8
+TABLE = np.random.default_rng(7).normal(size=(len(WORDS), DIMENSIONS)).astype(np.float32)
+"""The vector of each word."""
+HEAD = np.random.default_rng(8).normal(size=(DIMENSIONS, 1)).astype(np.float32)
+"""Turns a mean of word vectors into a logit."""
+
+
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    return made
+
+
+def save_encoder(folder: Path) -> Path:
+    """Write a model whose output is the vector of each token: shape (texts, tokens, dimensions)."""
+    gather = helper.make_node("Gather", ["table", "input_ids"], ["vectors"])
+    output = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["texts", "tokens", DIMENSIONS])
+    return _save(folder, [gather], output, [numpy_helper.from_array(TABLE, "table")])
+
+
+def save_cross_encoder(folder: Path) -> Path:
+    """Write a model whose output is the logit of the mean word vector of each pair: shape (pairs, 1)."""
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+        helper.make_node("Mul", ["vectors", "column"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "middle"], ["count"], keepdims=1),
+        helper.make_node("Div", ["sum", "count"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "head"], ["logits"]),
+    ]
+    constants = [
+        numpy_helper.from_array(TABLE, "table"),
+        numpy_helper.from_array(HEAD, "head"),
+        numpy_helper.from_array(np.array([2], np.int64), "last"),
+        numpy_helper.from_array(np.array([1], np.int64), "middle"),
+    ]
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["pairs", 1])
+    return _save(folder, nodes, output, constants)
+
+
+def _save(
+    folder: Path, nodes: list[onnx.NodeProto], output: onnx.ValueInfoProto, constants: list[onnx.TensorProto]
+) -> Path:
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
