@@ -15,11 +15,11 @@ from uuid import uuid4
 import nats
 import nats.errors
 from google.protobuf.message import DecodeError, Message
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from bridges.micro_service import MicroService
+from bridges.nats_client import NatsClient
 from bridges.outbox import Outbox
 from bridges.status import is_ready
 from bridges.subjects import REQUESTS, Subject
@@ -99,8 +99,11 @@ class Ingress:
         self._settings = settings
         self._endpoints = endpoints
         self._components = components
-        self._client = Client()
-        self._waiting: asyncio.Queue[_Request] = asyncio.Queue(settings.max_waiting)
+        self._client = NatsClient()
+        # A burst arrives before any worker has its turn, so the queue has room for what they will take.
+        self._capacity = settings.max_in_flight + settings.max_waiting
+        self._waiting: asyncio.Queue[_Request] = asyncio.Queue(self._capacity)
+        self._taken = 0
         self._service = MicroService([endpoint.subject for endpoint in endpoints], settings.queue_group)
         self._subscriptions: list[Subscription] = []
         self._stopping = asyncio.Event()
@@ -184,27 +187,34 @@ class Ingress:
                     endpoint.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
                 )
             )
-        await self._service.subscribe(self._client)
+        self._subscriptions.extend(await self._service.subscribe(self._client))
         await self._client.flush()
 
     def _callback(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
         async def enqueue(message: Msg) -> None:
             identity = uuid4().hex
             request = _Request(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
-            try:
-                self._waiting.put_nowait(request)
-            except asyncio.QueueFull:
+            if self._taken >= self._capacity:
                 await self._refuse(request)
+                return
+            self._taken += 1
+            self._waiting.put_nowait(request)
 
         return enqueue
 
     async def _drain(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
         logger.info("leaving queue group %r", self._settings.queue_group)
-        for subscription in self._subscriptions:
-            await subscription.drain()
+        try:
+            async with asyncio.timeout(_FLUSH_S):
+                for subscription in self._subscriptions:
+                    await subscription.drain()
+        except (nats.errors.Error, TimeoutError) as error:
+            # Without a server nothing more arrives; what was taken is still worked off.
+            logger.warning("the queue group could not be left in good order: %s", error or type(error).__name__)
         await self._waiting.join()
-        await self._client.flush(_FLUSH_S)
+        if self._client.is_connected:
+            await self._client.flush(_FLUSH_S)
 
     async def _work(self) -> None:
         while True:
@@ -212,6 +222,7 @@ class Ingress:
             try:
                 await self._answer(request)
             finally:
+                self._taken -= 1
                 self._waiting.task_done()
 
     async def _answer(self, request: _Request) -> None:
@@ -248,7 +259,7 @@ class Ingress:
         return error.kind
 
     async def _refuse(self, request: _Request) -> None:
-        error = OverloadedError(f"{self._settings.max_waiting} requests are waiting already")
+        error = OverloadedError(f"{self._capacity} requests are being answered or waiting already")
         outbox = self._outbox(request)
         self._service.statistics[request.endpoint.subject.name].record(0.0, error.kind)
         try:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.micro.service import (
     EndpointInfo,
     EndpointStats,
@@ -65,8 +66,9 @@ class MicroService:
         for subject in self.subjects:
             self.statistics[subject.name] = EndpointStatistics()
 
-    async def subscribe(self, client: Client) -> None:
+    async def subscribe(self, client: Client) -> list[Subscription]:
         """Answer discovery requests from now on: to all services, to those of this name, to this one."""
+        subscriptions: list[Subscription] = []
         bodies = {ServiceVerb.PING: self._ping, ServiceVerb.INFO: self._info, ServiceVerb.STATS: self._stats}
         for verb, body in bodies.items():
 
@@ -76,7 +78,8 @@ class MicroService:
 
             for name, identity in ((None, None), (NAME, None), (NAME, self.id)):
                 subject = control_subject(verb, name=name, id=identity, prefix="$SRV")
-                await client.subscribe(subject, cb=answer)
+                subscriptions.append(await client.subscribe(subject, cb=answer))
+        return subscriptions
 
     def _ping(self) -> dict[str, object]:
         return ServicePing(id=self.id, name=NAME, version=version("hearth")).to_dict()

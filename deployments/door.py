@@ -76,7 +76,7 @@ class HandleDoor:
     async def call(self, call: Call, method: str, *arguments: object) -> Any:
         """See `Door.call`."""
         call.check(f"{self._name}.{method}")
-        response = self._start(method, (call, *arguments), stream=False)
+        response = await self._start(method, (call, *arguments), stream=False)
         answered = False
         try:
             async with asyncio.timeout(call.remaining()):
@@ -93,7 +93,7 @@ class HandleDoor:
     async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        response = self._start(method, (call, *arguments), stream=True)
+        response = await self._start(method, (call, *arguments), stream=True)
         exhausted = False
         try:
             while True:
@@ -111,19 +111,20 @@ class HandleDoor:
             if not exhausted:
                 response.cancel()
 
-    def _start(self, method: str, arguments: tuple[object, ...], *, stream: bool) -> Any:
+    async def _start(self, method: str, arguments: tuple[object, ...], *, stream: bool) -> Any:
         try:
-            return self._method(method, stream=stream).remote(*arguments)
+            if self._handle is None:
+                # It asks Serve's controller and waits for the answer.
+                self._handle = await asyncio.to_thread(self._find_handle)
+            return self._method(self._handle, method, stream=stream).remote(*arguments)
         except (RayError, RayServeException) as error:
             raise self._translate(error, method) from error
 
-    def _method(self, method: str, *, stream: bool) -> DeploymentHandle[Any]:
+    def _method(self, handle: DeploymentHandle[Any], method: str, *, stream: bool) -> DeploymentHandle[Any]:
         bound = self._methods.get((method, stream))
         if bound is None:
-            if self._handle is None:
-                self._handle = self._find_handle()
             # The one place where the transport is chosen.
-            bound = self._handle.options(method_name=method, stream=stream, _by_reference=False)
+            bound = handle.options(method_name=method, stream=stream, _by_reference=False)
             self._methods[method, stream] = bound
         return bound
 
@@ -135,7 +136,10 @@ def application_door(application: str, deployment: str) -> HandleDoor:
     """Return the door to a deployment of another Serve application, which need not run yet."""
 
     def find() -> DeploymentHandle[Any]:
-        return cast("DeploymentHandle[Any]", serve.get_deployment_handle(deployment, application))
+        try:
+            return cast("DeploymentHandle[Any]", serve.get_deployment_handle(deployment, application))
+        except KeyError as error:
+            raise UnavailableError(f"{deployment} is not there: no application {application!r} is deployed") from error
 
     return HandleDoor(find, deployment)
 

@@ -1,0 +1,60 @@
+"""What every test may ask for: real servers, real models and one Ray cluster, each started once."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from bridges.model_download import ModelFetcher, models_to_fetch
+from deployments.models.manifest import Manifest
+from deployments.models.store import ModelStore
+from tests import servers
+
+# Before Ray is imported. Under `uv run` Ray would build a second environment for its workers; the token that a
+# cluster on this machine may have is not the tests'.
+os.environ.update(
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="disabled",
+    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP="0",
+    HF_HUB_OFFLINE="1",
+)
+
+
+@pytest.fixture(scope="session")
+def models() -> ModelStore:
+    """Return a store with the default models, fetched if they are not there."""
+    manifest, store = Manifest.load(), ModelStore.from_environment()
+    fetcher = ModelFetcher(manifest, store)
+    for model in models_to_fetch(manifest, [], everything=False):
+        fetcher.fetch(model, lambda _: None)
+    return store
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with servers.nats_server(tmp_path_factory.mktemp("nats")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with servers.milvus_server(tmp_path_factory.mktemp("milvus")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(
+    tmp_path_factory: pytest.TempPathFactory, models: ModelStore, nats_url: str, milvus_uri: str
+) -> Generator[servers.RayCluster]:
+    """Run a Ray head whose workers find the servers of this session."""
+    environment = {
+        "NATS_URL": nats_url,
+        "MILVUS_HOST": milvus_uri,
+        "HEARTH_MODELS": str(models.folder),
+        "PYTHONPATH": str(servers.ROOT),
+    }
+    folder: Path = tmp_path_factory.mktemp("ray")
+    with servers.ray_cluster(folder, environment) as cluster:
+        yield cluster

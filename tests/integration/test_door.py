@@ -1,0 +1,180 @@
+"""The one door to handles, on a real Ray cluster: deadlines, cancellation, errors, what travels together."""
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import pytest
+
+from deployments.call import Call
+from deployments.door import Door, application_door
+from deployments.errors import (
+    FAMILY,
+    DeadlineExceededError,
+    HearthError,
+    InternalError,
+    OverloadedError,
+    PayloadTooLargeError,
+    UnavailableError,
+)
+from tests.integration.door_deployments import TOKEN_PERIOD_S
+
+STOP_WITHIN_S = 0.05
+
+
+def within(seconds: float = 20.0) -> Call:
+    return Call.within(seconds, "test")
+
+
+@pytest.fixture
+def model(door_application: str) -> Door:
+    return application_door(door_application, "Model")
+
+
+@pytest.fixture
+def middle(door_application: str) -> Door:
+    return application_door(door_application, "Middle")
+
+
+async def settled_counts(model: Door) -> tuple[int, int]:
+    """Return the model's counts once it makes nothing any more."""
+    counts = await model.call(within(), "counts")
+    while True:
+        await asyncio.sleep(20 * TOKEN_PERIOD_S)
+        later = await model.call(within(), "counts")
+        if later == counts:
+            return counts
+        counts = later
+
+
+async def test_a_call_returns_what_the_method_returns(model: Door) -> None:
+    assert await model.call(within(), "echo", {"a": (1, b"\x00")}) == {"a": (1, b"\x00")}
+
+
+async def test_the_deadline_travels_with_the_call(model: Door) -> None:
+    assert 5.0 < await model.call(within(10.0), "remaining") <= 10.0
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+async def test_an_error_of_the_family_arrives_as_it_was_raised(model: Door, kind: type[HearthError]) -> None:
+    with pytest.raises(kind, match="as asked") as raised:
+        await model.call(within(), "fail", kind.kind)
+    assert type(raised.value) is kind
+
+
+async def test_any_other_error_is_internal_and_keeps_the_server_s_secrets(model: Door) -> None:
+    with pytest.raises(InternalError) as raised:
+        await model.call(within(), "fail", "RuntimeError")
+    assert raised.value.message == "Model.fail failed"
+
+
+async def test_an_error_in_mid_stream_comes_after_what_was_streamed(model: Door) -> None:
+    async with aclosing(model.stream(within(), "break_off", "upstream_failed")) as items:
+        assert await anext(items) == "before"
+        with pytest.raises(HearthError, match="as asked"):
+            await anext(items)
+
+
+async def test_what_travels_together_is_taken_apart_again(model: Door) -> None:
+    assert [item async for item in model.stream(within(), "burst", 1000)] == list(range(1000))
+
+
+async def test_a_call_past_its_deadline_ends_and_so_does_its_work(model: Door) -> None:
+    _, cancelled = await model.call(within(), "counts")
+    with pytest.raises(DeadlineExceededError, match=r"Model\.sleep did not answer in the time given"):
+        await model.call(within(0.2), "sleep", 60.0)
+    assert await settled_counts(model) == (pytest.approx(0, abs=1e9), cancelled + 1)
+
+
+async def test_a_cancelled_caller_ends_the_work(model: Door) -> None:
+    _, cancelled = await model.call(within(), "counts")
+    task = asyncio.create_task(model.call(within(), "sleep", 60.0))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await settled_counts(model))[1] == cancelled + 1
+
+
+async def test_no_call_is_made_when_no_time_is_left(model: Door) -> None:
+    with pytest.raises(DeadlineExceededError, match=r"no time left for Model\.echo"):
+        await model.call(within(0.0), "echo", 1)
+
+
+async def test_a_stream_past_its_deadline_ends_and_so_does_the_model(middle: Door, model: Door) -> None:
+    made_before, _ = await settled_counts(model)
+    with pytest.raises(DeadlineExceededError):
+        async for _ in middle.stream(within(0.3), "tokens", 10_000):
+            pass
+    made, _ = await settled_counts(model)
+    assert made - made_before < 0.3 / TOKEN_PERIOD_S + 20
+
+
+async def test_leaving_a_stream_stops_the_model_two_handles_down(middle: Door, model: Door) -> None:
+    made_before, _ = await settled_counts(model)
+    received = 0
+    async with aclosing(middle.stream(within(), "tokens", 10_000)) as tokens:
+        async for _ in tokens:
+            received += 1
+            if received == 20:
+                break
+    made, _ = await settled_counts(model)
+    # What was on its way when the stream was left, and what is made until the model hears of it.
+    assert received <= made - made_before <= received + 10 + STOP_WITHIN_S / TOKEN_PERIOD_S
+
+
+async def test_cancelling_the_reader_of_a_stream_stops_the_model(middle: Door, model: Door) -> None:
+    made_before, _ = await settled_counts(model)
+    first = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(middle.stream(within(), "tokens", 10_000)) as tokens:
+            async for _ in tokens:
+                first.set()
+
+    reader = asyncio.create_task(read())
+    await first.wait()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    made, _ = await settled_counts(model)
+    assert made - made_before < 50
+
+
+async def test_more_calls_than_may_wait_are_refused_at_once(door_application: str) -> None:
+    busy = application_door(door_application, "Busy")
+    assert await busy.call(within(), "sleep", 0.0) == "slept"
+    started = time.monotonic()
+    calls = [asyncio.create_task(busy.call(within(), "sleep", 1.0)) for _ in range(8)]
+    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
+    refused = [call.exception() for call in done]
+    assert any(isinstance(error, OverloadedError) for error in refused)
+    assert time.monotonic() - started < 1.0
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results.count("slept") >= 1
+
+
+async def test_a_message_over_the_transport_s_limit_is_told(model: Door) -> None:
+    with pytest.raises(PayloadTooLargeError, match=r"Model\.echo"):
+        await model.call(within(), "echo", b"x" * (5 << 20))
+
+
+async def test_an_application_that_is_not_there_is_unavailable(ray_driver: None) -> None:
+    del ray_driver
+    with pytest.raises(UnavailableError, match="Nothing is not there: no application 'no-such-application'"):
+        await application_door("no-such-application", "Nothing").call(within(2.0), "at_all")
+
+
+async def test_a_replica_that_dies_fails_the_call_that_runs_and_the_next_one_is_served(model: Door) -> None:
+    before = await model.call(within(), "process_id")
+    with pytest.raises(UnavailableError):
+        await model.call(within(), "die")
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            after = await model.call(within(15.0), "process_id")
+            break
+        except UnavailableError:
+            assert time.monotonic() < deadline, "no replica came back"
+            await asyncio.sleep(0.1)
+    assert after != before

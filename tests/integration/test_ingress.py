@@ -1,0 +1,309 @@
+"""The ingress against a real NATS server, with a graph of a few lines behind it: no Ray."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from bridges.chat import ChatHandler
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.ingress import Endpoint, Ingress
+from bridges.subjects import REQUESTS
+from deployments.call import Call
+from deployments.errors import UnavailableError
+from deployments.settings import NatsSettings
+from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus
+from tests.servers import free_port, nats_server
+
+CHAT = [row for row in REQUESTS if row.name.startswith("chat-")]
+READY = ComponentStatus("LanguageModel", ready=True, detail="")
+
+
+@dataclass
+class Graph:
+    """Answers when it is let, and remembers how many questions were open at once."""
+
+    ready: bool = True
+    error: Exception | None = None
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    open: int = 0
+    most_open: int = 0
+    cancelled: int = 0
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        self.asked.set()
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await self.may_answer.wait()
+            if self.error:
+                raise self.error
+            yield AnswerToken(f"answer to {question.text}")
+            yield AnswerEnd()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+        finally:
+            self.open -= 1
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return (ComponentStatus("LanguageModel", ready=self.ready, detail="loading"),)
+
+
+@asynccontextmanager
+async def serving(url: str, graph: Graph, timeout_s: float = 10.0, **settings: Any) -> AsyncGenerator[Ingress]:
+    """Run an ingress for as long as the block lasts."""
+    rows = [Endpoint(row, ChatHandler(graph), timeout_s) for row in CHAT]
+    ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components)
+    running = asyncio.create_task(ingress.run())
+    try:
+        if graph.ready:
+            await asyncio.wait_for(ingress.wait_until_serving(), 10)
+        yield ingress
+    finally:
+        ingress.stop()
+        await asyncio.wait_for(running, 20)
+
+
+@pytest.fixture
+async def client(nats_url: str) -> AsyncGenerator[Client]:
+    connection = await nats.connect(nats_url)
+    yield connection
+    await connection.close()
+
+
+def request(text: str) -> bytes:
+    return messages_pb2.ChatRequest(message=text).SerializeToString()
+
+
+async def ask(client: Client, text: str, subject: str = "ai.chat.request") -> messages_pb2.ChatResponse:
+    reply = await client.request(subject, request(text), timeout=10)
+    return messages_pb2.ChatResponse.FromString(reply.data)
+
+
+async def first_answers(
+    asked: list[asyncio.Task[messages_pb2.ChatResponse]], count: int
+) -> tuple[list[messages_pb2.ChatResponse], set[asyncio.Task[messages_pb2.ChatResponse]]]:
+    """Return the first answers, and the tasks that still wait for theirs."""
+    waiting = set(asked)
+    answers: list[messages_pb2.ChatResponse] = []
+    while len(answers) < count:
+        done, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert done, f"only {len(answers)} answers came"
+        answers.extend(task.result() for task in done)
+    return answers, waiting
+
+
+async def until_one_service_is_left(client: Client) -> None:
+    """Return once only one ingress answers discovery requests: the others have left."""
+    while True:
+        inbox, found = client.new_inbox(), list[bytes]()
+
+        async def answered(message: Any, found: list[bytes] = found) -> None:
+            found.append(message.data)
+
+        subscription = await client.subscribe(inbox, cb=answered)
+        await client.publish("$SRV.PING.hearth", b"", reply=inbox)
+        await asyncio.sleep(0.05)
+        await subscription.unsubscribe()
+        if len(found) == 1:
+            return
+
+
+async def stats(client: Client) -> dict[str, dict[str, Any]]:
+    reply = await client.request("$SRV.STATS.hearth", b"", timeout=5)
+    return {endpoint["name"]: endpoint for endpoint in json.loads(reply.data)["endpoints"]}
+
+
+@pytest.mark.parametrize("subject", ["ai.chat.request", "ai.chat.user.u1.message"])
+async def test_both_chat_subjects_are_answered(nats_url: str, client: Client, subject: str) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph):
+        assert (await ask(client, "Hi", subject)).response == "answer to Hi"
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff", b"\x0a\xff", b"not protobuf at all", b"\x00" * 100])
+async def test_what_cannot_be_read_is_answered_with_an_error_response(
+    nats_url: str, client: Client, payload: bytes
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph):
+        reply = await client.request("ai.chat.request", payload, timeout=5)
+        error = messages_pb2.ErrorResponse.FromString(reply.data)
+        assert error.error
+        assert error.type == "invalid_request"
+        assert error.message == "the payload is not a messages.v1.ChatRequest"
+        assert (await ask(client, "still there?")).success
+
+
+async def test_requests_wait_for_their_turn_and_further_ones_are_refused(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, max_in_flight=2, max_waiting=3):
+        asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(12)]
+        refused, waiting = await first_answers(asked, 7)
+        assert {response.success for response in refused} == {False}
+        assert {response.error for response in refused} == {"5 requests are being answered or waiting already"}
+        graph.may_answer.set()
+        answers = await asyncio.gather(*waiting)
+        assert all(answer.success for answer in answers)
+        assert graph.most_open == 2
+        figures = (await stats(client))["chat-request"]
+        assert (figures["num_requests"], figures["num_errors"]) == (12, 7)
+        assert figures["last_error"] == "overloaded"
+
+
+async def test_a_request_past_its_deadline_is_answered_and_its_work_ended(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, timeout_s=0.1):
+        response = await ask(client, "too long")
+        assert not response.success
+        assert response.error == "no answer within 0.1 s"
+        assert graph.open == 0
+        assert graph.cancelled == 1
+
+
+async def test_a_fault_of_our_own_is_answered_without_its_details(nats_url: str, client: Client) -> None:
+    graph = Graph(error=RuntimeError("a secret"))
+    graph.may_answer.set()
+    async with serving(nats_url, graph):
+        response = await ask(client, "Hi")
+        assert (response.success, response.error) == (False, "the request failed inside the ingress")
+        graph.error = None
+        assert (await ask(client, "again")).success
+
+
+async def test_nothing_is_taken_before_the_graph_is_ready(nats_url: str, client: Client) -> None:
+    graph = Graph(ready=False)
+    graph.may_answer.set()
+    async with serving(nats_url, graph) as ingress:
+        with pytest.raises(nats.errors.NoRespondersError):
+            await ask(client, "too early")
+        graph.ready = True
+        await asyncio.wait_for(ingress.wait_until_serving(), 5)
+        assert (await ask(client, "now")).success
+
+
+async def test_an_ingress_that_stops_answers_what_it_took_and_leaves_the_rest_to_others(
+    nats_url: str, client: Client
+) -> None:
+    leaving, staying = Graph(), Graph()
+    staying.may_answer.set()
+    async with serving(nats_url, leaving) as ingress:
+        taken = asyncio.create_task(ask(client, "taken"))
+        await leaving.asked.wait()
+        async with serving(nats_url, staying):
+            ingress.stop()
+            await until_one_service_is_left(client)
+            answers = await asyncio.gather(*(ask(client, f"{number}") for number in range(20)))
+            assert all(answer.success for answer in answers)
+            assert leaving.most_open == 1
+            leaving.may_answer.set()
+            assert (await taken).response == "answer to taken"
+
+
+async def test_nothing_is_lost_or_answered_twice_while_ingresses_come_and_go(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    answers: list[str] = []
+
+    async def answered(message: Any) -> None:
+        answers.append(messages_pb2.ChatResponse.FromString(message.data).response)
+
+    inbox = client.new_inbox()
+    await client.subscribe(inbox, cb=answered)
+    asked = 0
+    async with serving(nats_url, graph):
+        for _ in range(10):
+            async with serving(nats_url, graph):
+                for _ in range(50):
+                    await client.publish("ai.chat.request", request(f"{asked}"), reply=inbox)
+                    asked += 1
+                    await asyncio.sleep(0)
+            for _ in range(20):
+                await client.publish("ai.chat.request", request(f"{asked}"), reply=inbox)
+                asked += 1
+    await client.flush()
+    assert sorted(answers) == sorted(f"answer to {number}" for number in range(asked))
+
+
+async def test_each_request_goes_to_one_ingress_of_the_queue_group(nats_url: str, client: Client) -> None:
+    one, other = Graph(), Graph()
+    one.may_answer.set()
+    other.may_answer.set()
+    async with serving(nats_url, one), serving(nats_url, other):
+        inbox = client.new_inbox()
+        answers: list[bytes] = []
+        all_there = asyncio.Event()
+
+        async def answered(message: Any) -> None:
+            answers.append(message.data)
+            if len(answers) >= 100:
+                all_there.set()
+
+        await client.subscribe(inbox, cb=answered)
+        for number in range(100):
+            await client.publish("ai.chat.request", request(f"{number}"), reply=inbox)
+        await asyncio.wait_for(all_there.wait(), 10)
+        await client.flush()
+        texts = {messages_pb2.ChatResponse.FromString(answer).response for answer in answers}
+        assert len(answers) == len(texts) == 100
+
+
+async def test_the_ecosystem_s_tools_find_the_service_and_its_endpoints(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph):
+        await ask(client, "Hi")
+        ping = json.loads((await client.request("$SRV.PING", b"", timeout=5)).data)
+        assert (ping["name"], ping["type"]) == ("hearth", "io.nats.micro.v1.ping_response")
+        info = json.loads((await client.request(f"$SRV.INFO.hearth.{ping['id']}", b"", timeout=5)).data)
+        endpoints = {endpoint["name"]: endpoint for endpoint in info["endpoints"]}
+        assert endpoints["chat-message"]["subject"] == "ai.chat.user.*.message"
+        assert endpoints["chat-message"]["queue_group"] == "hearth"
+        assert endpoints["chat-message"]["metadata"]["response"] == "messages.v1.ChatResponse"
+        figures = (await stats(client))["chat-request"]
+        assert (figures["num_requests"], figures["num_errors"]) == (1, 0)
+        assert figures["average_processing_time"] > 0
+
+
+async def test_a_server_that_restarts_finds_the_ingress_again(tmp_path: Path) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    port = str(free_port())
+    with ExitStack() as first, ExitStack() as second:
+        url = first.enter_context(nats_server(tmp_path / "first", "-p", port))
+        async with serving(url, graph) as ingress:
+            first.close()
+            second.enter_context(nats_server(tmp_path / "second", "-p", port))
+            async with await nats.connect(url) as client:
+                assert (await ask_until_taken(client, "again")).response == "answer to again"
+                ingress.check()
+
+
+async def ask_until_taken(client: Client, text: str) -> messages_pb2.ChatResponse:
+    for _ in range(200):
+        try:
+            return await ask(client, text)
+        except nats.errors.NoRespondersError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("nobody takes requests")
+
+
+async def test_a_connection_closed_for_good_is_told(nats_url: str) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph) as ingress:
+        ingress.check()
+        await ingress._client.close()
+        with pytest.raises(UnavailableError, match="closed for good"):
+            ingress.check()

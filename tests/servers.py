@@ -1,0 +1,137 @@
+"""The real servers that tests run against, each on a free port and ended with its test session."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+LOOPBACK = "127.0.0.1"
+
+_WAIT_S = 60.0
+_POLL_S = 0.05
+
+
+def program(name: str) -> str:
+    """Return the path of a program of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: str, happened: Callable[[], bool], seconds: float = _WAIT_S) -> None:
+    """Wait for something that only can be polled for.
+
+    Raises:
+        TimeoutError: It did not happen in the time given.
+    """
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(_POLL_S)
+
+
+@contextmanager
+def running(
+    command: list[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a process with all that it starts, for as long as the block lasts."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}, cwd=ROOT
+        )
+    try:
+        yield process
+    finally:
+        end(process.pid)
+        process.wait()
+
+
+def end(pid: int) -> None:
+    """End a process and its descendants."""
+    try:
+        parent = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    family = [*parent.children(recursive=True), parent]
+    for process in family:
+        _attempt(process.terminate)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for process in alive:
+        _attempt(process.kill)
+    psutil.wait_procs(alive, timeout=10)
+
+
+def _attempt(signal: Callable[[], None]) -> None:
+    try:
+        signal()
+    except psutil.NoSuchProcess:
+        return
+
+
+@contextmanager
+def nats_server(folder: Path, *options: str) -> Generator[str]:
+    """Run a NATS server; give its URL."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [program("nats-server"), "-a", LOOPBACK, "-p", "-1", "--ports_file_dir", str(folder), *options]
+    with running(command, folder / "nats.log") as process:
+        ports = folder / f"nats-server_{process.pid}.ports"
+        wait_until("the NATS server's ports file", lambda: ports.exists() and ports.stat().st_size > 0)
+        yield json.loads(ports.read_text())["nats"][0]
+
+
+@contextmanager
+def milvus_server(folder: Path) -> Generator[str]:
+    """Run a Milvus Lite server; give its URI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [program("milvus-lite"), "server", "--data-dir", str(folder / "data"), "--host", LOOPBACK]
+    with running([*command, "--port", str(port)], folder / "milvus.log"):
+        wait_until("Milvus Lite", lambda: _listens(port))
+        yield f"http://{LOOPBACK}:{port}"
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A Ray head of this machine.
+
+    Attributes:
+        address: For `ray.init`.
+        dashboard_url: For the `serve` command and its REST API.
+    """
+
+    address: str
+    dashboard_url: str
+
+
+@contextmanager
+def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCluster]:
+    """Run `ray start --head`, as on any machine, on ports of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, dashboard_port = free_port(), free_port()
+    command = [program("ray"), "start", "--head", "--block", "--node-ip-address", LOOPBACK]
+    command += ["--port", str(port), "--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port)]
+    command += ["--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port())]
+    command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
+    with running(command, folder / "ray.log", environment):
+        wait_until("Ray's dashboard", lambda: _listens(dashboard_port))
+        wait_until("Ray", lambda: "Ray runtime started" in (folder / "ray.log").read_text(errors="replace"))
+        yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
