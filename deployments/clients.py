@@ -71,8 +71,10 @@ class RetrievalClient:
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
         return await self.door.call(call, "retrieve", query)
 
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
-        return await self.door.call(call, "nearest_sentences", question, text, limit)
+    async def nearest_sentences(
+        self, call: Call, question: str, passages: Sequence[Passage], limit: int
+    ) -> tuple[Passage, ...]:
+        return await self.door.call(call, "nearest_sentences", question, tuple(passages), limit)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

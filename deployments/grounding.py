@@ -1,22 +1,32 @@
 """Whether a sentence of an answer stands in the passages it was made from.
 
-A small language model adds what it was not told. The check is lexical and errs towards refusing: a sentence
-passes when each of its numbers, paths and command-like words is in the passages, when most of its other new words
-are, when it neither denies what the passages affirm nor affirms what they deny, and when it does not stop at a
-number of something that the passages name ("every second" of "every second Saturday"). What does not pass is
-answered with a quotation instead.
+A small language model adds what it was not told, and joins what does not belong together. The check is lexical and
+errs towards refusing: of the passages' sentences it takes the one nearest to question and answer together, and what
+the answer says must stand in that one:
+
+* each number, path and command-like word, and most of the other words that the question did not bring;
+* what the question asks about, as far as that sentence names it ("in the barn" does not tell where the key is), and
+  nothing else that it asks about and that stands in another sentence;
+* one of several numbers only together with the others: which one is meant, words alone do not tell;
+* nothing denied that is affirmed there, nothing affirmed that is denied;
+* no number of something cut short ("every second" of "every second Saturday").
+
+What does not pass is answered with a quotation instead.
 """
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from deployments.sentences import split_sentences
 
 SUPPORTED_SHARE = 0.85
-"""Share of a sentence's new content words that must stand in the passages. Found by trying on 25 questions over a
-manual: 11 answers were accepted, 10 of them right."""
+"""Share of a sentence's new content words that must stand in the passages' sentence."""
 
 _STEM_LENGTH = 5
+_SHORTEST_PLURAL = 3
+_SHORTEST_WORDS = 4
+"""A fragment such as "The fire brigade." says nothing that could be held against a sentence."""
 _DENIED_WORDS = 3
 _WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
 _EDGE = ".'’`*_"
@@ -28,6 +38,7 @@ _NUMBER_WORDS = frozenset(
     fifty sixty seventy eighty ninety hundred thousand million half first second third fourth fifth sixth seventh
     eighth ninth tenth last next every""".split()
 )
+_PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _NEGATIONS = frozenset("not no never none neither nor cannot without".split())
 _FUNCTION_WORDS = frozenset(
     """a an the this that these those it its they them their there here he she his her him we our us you your i my
@@ -40,22 +51,76 @@ _FUNCTION_WORDS = frozenset(
 )
 
 
-def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
-    """Say whether `sentence` says nothing that `passages` do not.
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a text says, word by word.
 
-    Words of the question count as known: repeating them claims nothing.
+    Attributes:
+        exact: Numbers, paths and command-like words, in lower case.
+        stems: The first letters of all words that carry content.
     """
-    evidence = " ".join(passages)
-    known = {_normal(word) for word in _words(evidence)} | {_normal(word) for word in _words(question)}
-    stems = {word[:_STEM_LENGTH] for word in known}
-    exact, other = _claims(sentence)
-    if any(word not in known for word in exact):
+
+    exact: frozenset[str]
+    stems: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "_Content":
+        words = _words(text)
+        exact = (_normal(word) for word in words if _NUMBER.search(word) or _COMMAND_LIKE.search(word))
+        return cls(frozenset(exact), frozenset(_stems(words)))
+
+    def numbers(self) -> set[str]:
+        return {word for word in self.exact if _NUMBER.search(word)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence of a passage, with the one before it where it begins with a pronoun."""
+
+    text: str
+    content: _Content
+
+
+def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
+    """Say whether `sentence` says nothing that the nearest sentence of `passages` does not."""
+    said, asked = _Content.of(sentence), _Content.of(question)
+    brings_nothing = not (said.stems - asked.stems or said.exact - asked.exact)
+    if brings_nothing or len(_words(sentence)) < _SHORTEST_WORDS:
         return False
-    new = [word for word in other if word not in _FUNCTION_WORDS]
-    standing = sum(word[:_STEM_LENGTH] in stems for word in new)
-    if new and standing / len(new) < SUPPORTED_SHARE:
-        return False
-    return not _is_cut_short(sentence, evidence) and _same_polarity(sentence, passages)
+    units = [_Unit(text, _Content.of(text)) for passage in passages for text in _units(passage)]
+    anywhere = frozenset[str]().union(*(unit.content.stems for unit in units))
+    nearness = [_nearness(unit.content, said, asked) for unit in units]
+    nearest = [unit for unit, near in zip(units, nearness, strict=True) if near == max(nearness)]
+    return any(_stands_in(unit, anywhere - unit.content.stems, sentence, said, asked) for unit in nearest)
+
+
+def _nearness(there: _Content, said: _Content, asked: _Content) -> tuple[int, int]:
+    """Return how much of the question a sentence holds and, among equals, how much of the answer."""
+    return len(asked.stems & there.stems), len(said.stems & there.stems)
+
+
+def _stands_in(unit: _Unit, elsewhere: frozenset[str], sentence: str, said: _Content, asked: _Content) -> bool:
+    there = unit.content
+    new = said.stems - asked.stems
+    other_numbers = there.numbers() - said.exact - asked.exact
+    return not (
+        said.exact - asked.exact - there.exact
+        or (new and len(new & there.stems) / len(new) < SUPPORTED_SHARE)
+        or asked.stems & there.stems - said.stems
+        or said.stems & asked.stems & elsewhere
+        or (said.numbers() - asked.exact and other_numbers)
+        or _is_cut_short(sentence, unit.text)
+        or not _same_polarity(sentence, said.stems, unit.text, there.stems)
+    )
+
+
+def _units(passage: str) -> list[str]:
+    """Return the sentences of a passage; one that begins with a pronoun comes with the one before it."""
+    units: list[str] = []
+    for sentence in split_sentences(passage):
+        first = _normal(next(iter(_words(sentence)), ""))
+        units.append(f"{units[-1]} {sentence}" if units and first in _PRONOUNS else sentence)
+    return units
 
 
 def _words(text: str) -> list[str]:
@@ -67,14 +132,15 @@ def _normal(word: str) -> str:
     return word.lower().replace("’", "'")
 
 
-def _claims(sentence: str) -> tuple[list[str], list[str]]:
-    """Return the words that must stand as they are, and those of which most must, both in lower case."""
-    exact: list[str] = []
-    other: list[str] = []
-    for word in _words(sentence):
-        claims = exact if _NUMBER.search(word) or _COMMAND_LIKE.search(word) else other
-        claims.append(_normal(word))
-    return exact, other
+def _stems(words: Iterable[str]) -> list[str]:
+    """Return the stems of the words that carry content, in order."""
+    normal = (_normal(word) for word in words)
+    return [_stem(word) for word in normal if word not in _FUNCTION_WORDS and word not in _NEGATIONS]
+
+
+def _stem(word: str) -> str:
+    singular = word[:-1] if len(word) > _SHORTEST_PLURAL and word.endswith("s") and not word.endswith("ss") else word
+    return singular[:_STEM_LENGTH]
 
 
 def _is_cut_short(sentence: str, evidence: str) -> bool:
@@ -89,18 +155,12 @@ def _is_cut_short(sentence: str, evidence: str) -> bool:
     return bool(following) and all(word and word not in _FUNCTION_WORDS for word in following)
 
 
-def _same_polarity(sentence: str, passages: Sequence[str]) -> bool:
-    """Say whether `sentence` denies what the passages' nearest sentence denies, and affirms nothing of it."""
-    content = _content_stems(_words(sentence))
-    candidates = [candidate for passage in passages for candidate in split_sentences(passage)]
-    if not content or not candidates:
-        return True
-    nearest = max(candidates, key=lambda candidate: len(content & _content_stems(_words(candidate))))
-    denied_here, denied_there = _denied(sentence), _denied(nearest)
+def _same_polarity(sentence: str, said: frozenset[str], unit: str, there: frozenset[str]) -> bool:
+    """Say whether `sentence` denies what `unit` denies, and affirms nothing of it."""
+    denied_here, denied_there = _denied(sentence), _denied(unit)
     if denied_here:
         return bool(denied_here & denied_there)
-    affirmed_there = _content_stems(_words(nearest)) - denied_there
-    return not content & denied_there - affirmed_there
+    return not said & denied_there - (there - denied_there)
 
 
 def _denied(sentence: str) -> set[str]:
@@ -112,13 +172,3 @@ def _denied(sentence: str) -> set[str]:
             if word in _NEGATIONS or word.endswith("n't"):
                 denied |= set(_stems(words[index + 1 :])[:_DENIED_WORDS])
     return denied
-
-
-def _stems(words: Iterable[str]) -> list[str]:
-    """Return the stems of the words that carry content, in order."""
-    normal = (_normal(word) for word in words)
-    return [word[:_STEM_LENGTH] for word in normal if word not in _FUNCTION_WORDS and word not in _NEGATIONS]
-
-
-def _content_stems(words: Iterable[str]) -> set[str]:
-    return set(_stems(words))

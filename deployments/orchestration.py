@@ -55,8 +55,10 @@ class RetrievalDeployment:
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
         return await self._service.retrieve(call, query)
 
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
-        return await self._service.nearest_sentences(call, question, text, limit)
+    async def nearest_sentences(
+        self, call: Call, question: str, passages: tuple[Passage, ...], limit: int
+    ) -> tuple[Passage, ...]:
+        return await self._service.nearest_sentences(call, question, passages, limit)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Protocol
 
 from deployments.call import Call
@@ -70,17 +72,22 @@ class Retrieval:
             found = await self._reranked(call, query.text, found)
         return tuple(found[:keep])
 
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
-        """Return the `limit` sentences of `text` nearest to the question, in their order in the text.
+    async def nearest_sentences(
+        self, call: Call, question: str, passages: Sequence[Passage], limit: int
+    ) -> tuple[Passage, ...]:
+        """Return passages cut down to the sentences that are nearest to the question, `limit` sentences in all.
+
+        Passages and sentences keep their order; a passage without such a sentence is left out.
 
         Raises:
             HearthError: What the reranker raised.
         """
-        sentences = split_sentences(text)
-        if len(sentences) <= limit:
-            return tuple(sentences)
-        rankings = await self._reranker.rerank(call, question, sentences)
-        return tuple(sentences[index] for index in sorted(ranking.index for ranking in rankings[:limit]))
+        sentences = [
+            replace(passage, text=sentence) for passage in passages for sentence in split_sentences(passage.text)
+        ]
+        rankings = await self._reranker.rerank(call, question, [sentence.embedded_text() for sentence in sentences])
+        nearest = sorted(ranking.index for ranking in rankings[:limit])
+        return tuple(_joined(sentences[index] for index in nearest))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how retrieval, its models and Milvus are."""
@@ -110,3 +117,10 @@ class Retrieval:
         except HearthError as error:
             return ComponentStatus("Milvus", ready=False, detail=error.message, required=False)
         return ComponentStatus("Milvus", ready=True, detail=detail, required=False)
+
+
+def _joined(sentences: Iterable[Passage]) -> Iterator[Passage]:
+    """Join neighbours that come from one passage."""
+    for _, group in groupby(sentences, key=lambda sentence: (sentence.source, sentence.headings, sentence.score)):
+        parts = list(group)
+        yield replace(parts[0], text=" ".join(part.text for part in parts))

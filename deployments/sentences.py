@@ -67,9 +67,10 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     word = before.rsplit(None, 1)[-1] if before.strip() else ""
     if word.lower().lstrip("(\"'") in _ABBREVIATIONS:
         return False
-    # "1." opens a list item and "J." is an initial; "… in 1984." and "… plan B." end with a capital after them.
+    # "1." opens a list item, "J." and "Lee E." hold initials; "in 1984." and "plan B." end with a capital after them.
     if word.isdigit() and not before[: -len(word)].strip():
         return False
-    is_initial = len(word) == 1 and word.isupper() and not before[: -len(word)].strip()
+    words = before.split()
+    is_initial = len(word) == 1 and word.isupper() and (len(words) == 1 or words[-2][0].isupper())
     following = text[match.end() : match.end() + 1]
     return not is_initial and not following.islower()

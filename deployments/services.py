@@ -70,8 +70,10 @@ class Retrieval(Protocol):
         """Return the passages that fit a question, best first."""
         ...
 
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
-        """Return the sentences of `text` that are nearest to the question, in their order in the text."""
+    async def nearest_sentences(
+        self, call: Call, question: str, passages: Sequence[Passage], limit: int
+    ) -> tuple[Passage, ...]:
+        """Return passages cut down to the sentences that are nearest to the question, `limit` sentences in all."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

@@ -49,6 +49,14 @@ _FIELDS_LIFETIME_S = 60.0
 _MAX_TEXT_BYTES = 65_535
 _MAX_NAME_BYTES = 4_096
 _UPSERT_ROWS = 256
+_GRPC_OPTIONS = {
+    # pymilvus pings every 10 s, which a gRPC server takes for an attack unless told otherwise: Milvus Lite then closes
+    # the connection under the next call.
+    "grpc.keepalive_time_ms": 300_000,
+    "grpc.keepalive_permit_without_calls": 0,
+    # After a server was away, the next attempt comes within a second and not after up to two minutes.
+    "grpc.max_reconnect_backoff_ms": 1_000,
+}
 
 # What Milvus means by the codes of its exceptions.
 _CONNECTION_FAILED = 2
@@ -250,7 +258,7 @@ class VectorStore:
 
     def _connected(self) -> AsyncMilvusClient:
         if self._client is None:
-            self._client = AsyncMilvusClient(uri=self.uri, token=self._token)
+            self._client = AsyncMilvusClient(uri=self.uri, token=self._token, grpc_options=_GRPC_OPTIONS)
         return self._client
 
     async def _search_loaded(
@@ -300,7 +308,7 @@ class VectorStore:
 
         On the synchronous client: the asynchronous one asks for a timestamp, which Milvus Lite cannot give.
         """
-        client = MilvusClient(uri=self.uri, token=self._token, timeout=timeout)
+        client = MilvusClient(uri=self.uri, token=self._token, timeout=timeout, grpc_options=_GRPC_OPTIONS)
         try:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)

@@ -94,10 +94,10 @@ def nats_server(folder: Path, *options: str) -> Generator[str]:
 
 
 @contextmanager
-def milvus_server(folder: Path) -> Generator[str]:
-    """Run a Milvus Lite server; give its URI."""
+def milvus_server(folder: Path, port: int = 0) -> Generator[str]:
+    """Run a Milvus Lite server, on a free port unless one is given; give its URI."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     command = [program("milvus-lite"), "server", "--data-dir", str(folder / "data"), "--host", LOOPBACK]
     with running([*command, "--port", str(port)], folder / "milvus.log"):
         wait_until("Milvus Lite", lambda: _listens(port))

@@ -1,7 +1,7 @@
 """The services of the graph as a test gives them to the one that it tests: values in, values out, no Ray."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -81,11 +81,13 @@ class ScriptedRetrieval:
             raise self.error
         return self.passages
 
-    async def nearest_sentences(self, call: Call, question: str, text: str, limit: int) -> tuple[str, ...]:
+    async def nearest_sentences(
+        self, call: Call, question: str, passages: Sequence[Passage], limit: int
+    ) -> tuple[Passage, ...]:
         del call, question
         if self.sentences_error:
             raise self.sentences_error
-        return tuple(sentence.strip() + "." for sentence in text.split(".") if sentence.strip())[:limit]
+        return tuple(replace(passage, text=passage.text.split(".")[0] + ".") for passage in passages)[:limit]
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         del call

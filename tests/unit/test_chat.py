@@ -84,7 +84,7 @@ async def test_an_invented_sentence_is_never_seen_and_the_passage_is_quoted() ->
     model = ScriptedModel(["A", " dog", " costs", " 90", " euros", "."], answering=SMALL)
     tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Price?", retrieve=True))
     text = "".join(tokens)
-    assert text == ("From hotel.md: “Dogs are welcome in the hotel. A dog costs 15 euros a night. Cats stay home.”")
+    assert text == "From hotel.md: “Dogs are welcome in the hotel.”"
     assert len(tokens) > 5, "a quotation is streamed too"
     assert end.error == ""
 

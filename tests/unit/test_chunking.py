@@ -82,6 +82,12 @@ def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
     assert at_end == ("Guide", "Use")
 
 
+def test_what_a_terminal_would_show_bold_is_plain() -> None:
+    text = "1 U\bUs\bse\n\n\x1b[1mman\x1b[0m shows _\bp_\ba\x00ges.\x07"
+    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    assert chunks == [Chunk("man shows pages.", ("1 Use",))]
+
+
 def test_the_first_heading_names_a_document() -> None:
     assert first_heading(MARKDOWN, TextFormat.MARKDOWN) == "Guide"
     assert first_heading("no heading here", TextFormat.PLAIN) == ""

@@ -81,10 +81,20 @@ async def test_a_missing_collection_that_was_named_is_told() -> None:
         await retrieval(Store(NotFoundError("x"))).retrieve(Call.within(5.0), RetrievalQuery("q", "rules"))
 
 
-async def test_the_nearest_sentences_stand_in_the_order_of_the_text() -> None:
-    text = "A long first sentence. Short. Another long sentence here. Tiny."
-    sentences = await retrieval().nearest_sentences(Call.within(5.0), "q", text, 2)
-    assert sentences == ("Short.", "Tiny.")
+async def test_the_nearest_sentences_of_several_passages_keep_their_order() -> None:
+    passages = [
+        Passage("A long first sentence. Short. Another long sentence here. Tiny.", "a.md", "Title"),
+        Passage("Nothing that would be of interest here.", "b.md"),
+        Passage("Brief. Very much longer than that one.", "c.md"),
+    ]
+    nearest = await retrieval().nearest_sentences(Call.within(5.0), "q", passages, 3)
+    assert nearest == (Passage("Short. Tiny.", "a.md", "Title"), Passage("Brief.", "c.md"))
+
+
+async def test_fewer_sentences_than_asked_for_are_all_given() -> None:
+    passages = [Passage("One. Two.", "a.md")]
+    assert await retrieval().nearest_sentences(Call.within(5.0), "q", passages, 5) == tuple(passages)
+    assert await retrieval().nearest_sentences(Call.within(5.0), "q", [], 5) == ()
 
 
 async def test_milvus_down_is_told_and_chat_can_do_without_it() -> None:

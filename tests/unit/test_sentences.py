@@ -15,6 +15,8 @@ from deployments.sentences import sentence_end, split_sentences
         ("Use e.g. a spoon. Or a fork.", ["Use e.g. a spoon.", "Or a fork."]),
         ("Open config.yaml now. Then close it.", ["Open config.yaml now.", "Then close it."]),
         ("She said “Stop.” Then she left.", ["She said “Stop.”", "Then she left."]),
+        ("It was Lee E. McMahon. He wrote it.", ["It was Lee E. McMahon.", "He wrote it."]),
+        ("This is plan B. Nobody likes it.", ["This is plan B.", "Nobody likes it."]),
         ("No end mark", ["No end mark"]),
         ("First paragraph\n\nSecond paragraph", ["First paragraph", "Second paragraph"]),
         ("Wait... what? Yes.", ["Wait...", "what?", "Yes."]),
