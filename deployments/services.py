@@ -73,7 +73,7 @@ class Retrieval(Protocol):
     async def nearest_sentences(
         self, call: Call, question: str, passages: Sequence[Passage], limit: int
     ) -> tuple[Passage, ...]:
-        """Return passages cut down to the sentences that are nearest to the question, `limit` sentences in all."""
+        """Return passages cut down to the sentences that are nearest to the question, at most `limit` sentences."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

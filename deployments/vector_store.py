@@ -6,9 +6,9 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient, MilvusException
@@ -27,6 +27,8 @@ from deployments.values import Passage
 from deployments.vectors import Vectors
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _TEXT_NAMES = ("text", "content", "page_content", "chunk", "chunk_text", "passage", "body", "document")
 _SOURCE_NAMES = (
@@ -135,7 +137,7 @@ class VectorStore:
                 f"the embeddings model gives {vector.shape[-1]}: it was made with another model"
             )
         async with self._errors(collection):
-            found = await self._search_loaded(call, collection, vector, limit, fields)
+            found = await self._loaded(call, collection, lambda: self._search(call, collection, vector, limit, fields))
         return [self._passage(hit, fields) for hit in found]
 
     async def fields(self, call: Call, collection: str) -> CollectionFields:
@@ -233,14 +235,10 @@ class VectorStore:
         condition = f'document == "{document_key(source)}" and chunk_index >= {index}'
         async with self._errors(collection):
             client = self._connected()
-            counted = await cast("Any", client).query(
-                collection, filter=condition, output_fields=["id"], timeout=call.remaining()
-            )
-            if counted:
-                await client.delete(collection, filter=condition, timeout=call.remaining())
+            removed = await self._loaded(call, collection, lambda: self._delete(call, collection, condition))
             # Rows that are not flushed yet are searched one by one in Milvus Lite, ten times slower.
             await client.flush(collection, timeout=call.remaining())
-        return len(counted)
+        return removed
 
     async def check(self, call: Call) -> str:
         """Return the collections there are, as one line.
@@ -261,34 +259,40 @@ class VectorStore:
             self._client = AsyncMilvusClient(uri=self.uri, token=self._token, grpc_options=_GRPC_OPTIONS)
         return self._client
 
-    async def _search_loaded(
+    async def _delete(self, call: Call, collection: str, condition: str) -> int:
+        client = cast("Any", self._connected())
+        found = await client.query(collection, filter=condition, output_fields=["id"], timeout=call.remaining())
+        if found:
+            await client.delete(collection, filter=condition, timeout=call.remaining())
+        return len(found)
+
+    async def _search(
         self, call: Call, collection: str, vector: Vectors, limit: int, fields: CollectionFields
     ) -> list[dict[str, Any]]:
-        """Search, loading the collection first where the server had not: after a restart it has not."""
+        found = await cast("Any", self._connected()).search(
+            collection,
+            data=[vector.tolist()],
+            limit=limit,
+            anns_field=fields.vector,
+            output_fields=fields.output(),
+            search_params={"metric_type": fields.metric},
+            timeout=call.remaining(),
+        )
+        sign = -1.0 if fields.metric == "L2" else 1.0
+        return [
+            {"score": sign * float(hit["distance"]), **cast("dict[str, Any]", hit["entity"])}
+            for hit in cast("list[dict[str, Any]]", found[0])
+        ]
 
-        async def search() -> list[dict[str, Any]]:
-            found = await cast("Any", self._connected()).search(
-                collection,
-                data=[vector.tolist()],
-                limit=limit,
-                anns_field=fields.vector,
-                output_fields=fields.output(),
-                search_params={"metric_type": fields.metric},
-                timeout=call.remaining(),
-            )
-            sign = -1.0 if fields.metric == "L2" else 1.0
-            return [
-                {"score": sign * float(hit["distance"]), **cast("dict[str, Any]", hit["entity"])}
-                for hit in cast("list[dict[str, Any]]", found[0])
-            ]
-
+    async def _loaded(self, call: Call, collection: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what needs a loaded collection, loading it first where the server had not: after a restart it has not."""
         try:
-            return await search()
+            return await work()
         except MilvusException as error:
             if error.code != _COLLECTION_NOT_LOADED:
                 raise
         await self._connected().load_collection(collection, timeout=call.remaining())
-        return await search()
+        return await work()
 
     def _passage(self, hit: Mapping[str, Any], fields: CollectionFields) -> Passage:
         metadata: object = hit.get(fields.metadata) if fields.metadata else None

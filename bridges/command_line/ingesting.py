@@ -66,6 +66,7 @@ async def ingest_files(
     collection: str,
     timeout_s: float,
     done: Callable[[Path], None],
+    base: Path | None = None,
 ) -> IngestSummary:
     """Ingest files, a few at a time; a bad one is reported and the rest goes in.
 
@@ -75,13 +76,14 @@ async def ingest_files(
         collection: Where they go; empty for the configured default.
         timeout_s: For each part.
         done: Called with each file when it is dealt with.
+        base: Folder from which the names of documents are counted; the working directory by default.
     """
     summary = IngestSummary()
     waiting = iter(files)
 
     async def work() -> None:
         for file in waiting:
-            source = source_name(file)
+            source = source_name(file, base or Path.cwd())
             try:
                 await _ingest_file(client, file, source, collection, timeout_s, summary)
                 summary.documents += 1
@@ -117,11 +119,10 @@ async def _ingest_file(
         summary.removed += response.removed
 
 
-def source_name(file: Path) -> str:
-    """Return what names a file in the collection: its path from here, or its whole path where it is elsewhere."""
+def source_name(file: Path, base: Path) -> str:
+    """Return what names a file in the collection: its path below `base`, or its whole path where it is elsewhere."""
     absolute = file.resolve()
-    here = Path.cwd()
-    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.as_posix()
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()
 
 
 def text_parts(text: str, limit: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Coroutine
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from deployments.models.store import FileState, ModelStore
 T = TypeVar("T")
 
 SAMPLES = Path(__file__).with_name("sample_documents")
-DEMO_QUESTION = "How often are restore tests done, and who should I call if one fails?"
+DEMO_QUESTION = "When does the router switch to the mobile connection?"
 
 _READY_WAIT_S = 60.0
 _READY_POLL_S = 0.2
@@ -89,10 +90,10 @@ def demo(question: str, *, stop: bool) -> None:
     console.print(
         Panel(
             Text.from_markup(
-                '[bold]hearth chat[/] "Which rooms have power in a power cut?"   another question\n'
-                "[bold]hearth ingest[/] PATH…                                     your own text and Markdown\n"
-                "[bold]hearth status[/]                                           what is running\n"
-                "[bold]hearth down[/]                                             stop everything"
+                '[bold]hearth chat[/] "What does E-17 mean?"   another question\n'
+                "[bold]hearth ingest[/] PATH…                  your own text and Markdown\n"
+                "[bold]hearth status[/]                        what is running\n"
+                "[bold]hearth down[/]                          stop everything"
             ),
             title="Everything keeps running. Next",
             title_align="left",
@@ -379,7 +380,7 @@ async def _await_ready(url: str) -> status_pb2.StatusResponse:
 async def _ingest_samples() -> IngestSummary:
     files = find_files([SAMPLES])
     async with connected(state.nats_url(None)) as client:
-        summary = await ingest_files(client, files, "", 60.0, lambda _: None)
+        summary = await ingest_files(client, files, "", 60.0, lambda _: None, SAMPLES)
     if summary.failed:
         raise UnavailableError("; ".join(f"{source}: {reason}" for source, reason in summary.failed))
     return summary
@@ -409,8 +410,8 @@ async def _ask_request(request: messages_pb2.ChatRequest, url: str | None, timeo
 
 
 async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:
-    async with connected(state.nats_url(url)) as client:
-        async for item in client.ask(request, timeout_s):
+    async with connected(state.nats_url(url)) as client, aclosing(client.ask(request, timeout_s)) as items:
+        async for item in items:
             if isinstance(item, messages_pb2.ChatResponse):
                 return item
     raise UnavailableError("the answer ended without its end")

@@ -131,8 +131,17 @@ async def test_a_server_that_was_away_is_searched_again(tmp_path: Path, collecti
         # Its collections are not loaded after a restart.
         (found,) = await search_until_there(store, collection)
         assert found.text == "one"
-        await write(store, collection, "b.md", ["two"])
     await store.close()
+
+
+async def test_a_collection_that_is_not_loaded_is_written_too(tmp_path: Path, collection: str) -> None:
+    for text in ("one", "two"):
+        with milvus_server(tmp_path / "milvus") as uri:
+            store = VectorStore(uri)
+            await write(store, collection, "a.md", [text])
+            (found,) = await store.search(within(), collection, AXES[0], 10)
+            assert found.text == text
+            await store.close()
 
 
 async def search_until_there(store: VectorStore, collection: str) -> list[Passage]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from deployments.call import Call
@@ -89,6 +91,23 @@ async def test_the_nearest_sentences_of_several_passages_keep_their_order() -> N
     ]
     nearest = await retrieval().nearest_sentences(Call.within(5.0), "q", passages, 3)
     assert nearest == (Passage("Short. Tiny.", "a.md", "Title"), Passage("Brief.", "c.md"))
+
+
+async def test_sentences_far_behind_the_nearest_are_left_out() -> None:
+    far = "This one is very much longer than all of the others together and so it is far away from the question."
+    passages = [Passage(f"Brief. Short. Also brief. Not long. {far}", "a.md")]
+    nearest = await retrieval().nearest_sentences(Call.within(5.0), "q", passages, 5)
+    assert nearest == (Passage("Brief. Short. Also brief. Not long.", "a.md"),)
+
+
+async def test_a_document_under_two_names_is_found_once() -> None:
+    class Copies(Store):
+        async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
+            found = await super().search(call, collection, vector, limit)
+            return [passage for one in found for passage in (one, replace(one, source="copy.md"))]
+
+    passages = await retrieval(Copies()).retrieve(Call.within(5.0), RetrievalQuery("q"))
+    assert passages == tuple(FOUND[:3])
 
 
 async def test_fewer_sentences_than_asked_for_are_all_given() -> None:
