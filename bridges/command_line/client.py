@@ -132,6 +132,9 @@ async def connected(url: str) -> AsyncGenerator[HearthClient]:
             name="hearth-cli",
             connect_timeout=_CONNECT_TIMEOUT_S,
             allow_reconnect=False,
+            # Without a bound, nats-py tries for ever even where it is not to reconnect.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             error_cb=ignore,
         )
     except (OSError, nats.errors.Error, TimeoutError) as error:

@@ -40,6 +40,7 @@ _OBJECT_STORE_BYTES = 256 << 20
 _PORT_WAIT_S = 30.0
 _RAY_WAIT_S = 90.0
 _STOP_WAIT_S = 20.0
+_RAY_STOP_WAIT_S = 3.0
 _POLL_S = 0.1
 _LOG_TAIL_LINES = 5
 
@@ -134,11 +135,12 @@ class LocalStack:
             report("Stopping the graph")
             self._delete_applications(state)
             report("Stopping Ray")
-            _end([ray, *_descendants(ray)])
+            # Without applications Ray holds nothing that is worth waiting for, and its processes wait for each other.
+            _end([ray, *_descendants(ray)], _RAY_STOP_WAIT_S)
         for name in ("milvus", "nats"):
             if (process := found.get(name)) is not None:
                 report(f"Stopping {name}")
-                _end([process, *_descendants(process)])
+                _end([process, *_descendants(process)], _STOP_WAIT_S)
         forget_state()
         return any(found.values())
 
@@ -297,12 +299,12 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _end(processes: Iterable[psutil.Process]) -> None:
-    """Ask processes to end, and end those that do not."""
+def _end(processes: Iterable[psutil.Process], wait_s: float) -> None:
+    """Ask processes to end, and end those that do not within `wait_s` seconds."""
     asked = list(processes)
     for process in asked:
         _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(asked, timeout=_STOP_WAIT_S)
+    _, alive = psutil.wait_procs(asked, timeout=wait_s)
     for process in alive:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=_STOP_WAIT_S)

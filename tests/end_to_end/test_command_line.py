@@ -1,0 +1,121 @@
+"""`hearth` as a person runs it: a stack of its own, started and stopped by the commands."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployments.models.store import ModelStore
+from tests.servers import program, wait_until
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Generator[dict[str, str]]:
+    """Give the commands a state folder of their own, and take down what they leave."""
+    state = tmp_path_factory.mktemp("state")
+    made = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "NATS_", "MILVUS_"))}
+    made |= {"HEARTH_STATE": str(state), "HEARTH_MODELS": str(models.folder), "COLUMNS": "100"}
+    yield made
+    hearth(made, "down")
+
+
+def hearth(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("hearth"), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=110
+    )
+
+
+def started(environment: dict[str, str]) -> list[psutil.Process]:
+    """Return the processes that the state folder tells of and that still run."""
+    path = Path(environment["HEARTH_STATE"]) / "state.json"
+    if not path.exists():
+        return []
+    ids = [process["pid"] for process in json.loads(path.read_text())["processes"].values()]
+    return [psutil.Process(pid) for pid in ids if psutil.pid_exists(pid)]
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_behind(environment: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        [program("hearth"), "up"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until("the first process", (Path(environment["HEARTH_STATE"]) / "logs" / "ray.log").exists)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "Interrupted." in errors
+    assert family
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert started(environment) == []
+
+
+def test_the_demo_answers_from_its_documents(environment: dict[str, str]) -> None:
+    demo = hearth(environment, "demo")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    lines = [line.strip() for line in demo.stdout.splitlines()]
+    answer = next(line for line in lines if line.startswith("Hearth ") and "over NATS" not in line)
+    assert "90 seconds" in answer
+    assert "source  network.md" in lines
+    assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
+    assert "hearth down" in demo.stdout
+
+
+def test_starting_again_keeps_what_runs(environment: dict[str, str]) -> None:
+    before = [process.pid for process in started(environment)]
+    began = time.monotonic()
+    up = hearth(environment, "up")
+    assert up.returncode == 0, up.stderr
+    assert [process.pid for process in started(environment)] == before
+    assert time.monotonic() - began < 60
+
+
+def test_documents_go_in_and_answers_come_out(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text("# The boat\n\nThe boat is called Marlene and leaves at 7:20.")
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xfa not UTF-8")
+    ingested = hearth(environment, "ingest", str(tmp_path), "--collection", "boats", "--json")
+    report = json.loads(ingested.stdout)
+    assert ingested.returncode == 1, "a bad file is told by the exit status too"
+    assert (report["documents"], report["chunks"]) == (1, 1)
+    assert [Path(entry["source"]).name for entry in report["failed"]] == ["bad.txt"]
+    assert report["failed"][0]["error"] == "it is not UTF-8 text"
+
+    chat = hearth(environment, "chat", "What is the boat called?", "--collection", "boats")
+    assert chat.returncode == 0, chat.stderr
+    assert "Marlene" in chat.stdout
+    assert "good.md" in chat.stdout
+    answer = json.loads(
+        hearth(environment, "chat", "What is the boat called?", "--collection", "boats", "--json").stdout
+    )
+    assert answer["success"]
+    assert answer["used_rag"]
+    assert "Marlene" in answer["answer"]
+
+
+def test_a_question_that_cannot_be_answered_is_an_error_in_one_line(environment: dict[str, str]) -> None:
+    chat = hearth(environment, "chat", "Hi", "--collection", "nowhere")
+    assert chat.returncode == 1
+    assert chat.stderr == "Error: collection 'nowhere' does not exist\n"
+
+
+def test_status_tells_the_truth_to_people_and_scripts(environment: dict[str, str]) -> None:
+    status = hearth(environment, "status")
+    assert status.returncode == 0
+    assert status.stdout.splitlines()[-1].startswith("ready")
+    parts = json.loads(hearth(environment, "status", "--json").stdout)["components"]
+    assert {part["name"] for part in parts} >= {"NatsIngress", "LanguageModel", "Milvus"}
+
+
+def test_down_ends_every_process(environment: dict[str, str]) -> None:
+    family = [member for process in started(environment) for member in [process, *process.children(recursive=True)]]
+    assert len(family) > 10
+    down = hearth(environment, "down")
+    assert (down.returncode, down.stdout.strip()) == (0, "Stopped.")
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert hearth(environment, "down").stdout.strip() == "Nothing was running."
