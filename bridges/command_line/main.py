@@ -30,7 +30,7 @@ from deployments.models.store import FileState, ModelStore
 T = TypeVar("T")
 
 SAMPLES = Path(__file__).with_name("sample_documents")
-DEMO_QUESTION = "When does the router switch to the mobile connection?"
+DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
 _READY_WAIT_S = 60.0
 _READY_POLL_S = 0.2

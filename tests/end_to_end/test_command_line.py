@@ -61,8 +61,8 @@ def test_the_demo_answers_from_its_documents(environment: dict[str, str]) -> Non
     assert demo.returncode == 0, demo.stdout + demo.stderr
     lines = [line.strip() for line in demo.stdout.splitlines()]
     answer = next(line for line in lines if line.startswith("Hearth ") and "over NATS" not in line)
-    assert "90 seconds" in answer
-    assert "source  network.md" in lines
+    assert "five years" in answer
+    assert "source  backups.md" in lines
     assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
     assert "hearth down" in demo.stdout
 
