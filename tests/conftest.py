@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridges.command_line.local_stack import REPLICA_SITE
 from bridges.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
@@ -53,7 +54,9 @@ def ray_cluster(
         "NATS_URL": nats_url,
         "MILVUS_HOST": milvus_uri,
         "HEARTH_MODELS": str(models.folder),
-        "PYTHONPATH": str(servers.ROOT),
+        # The tests' own deployments are imported from the checkout; the other folder halves what a replica imports,
+        # as it does for `hearth up`.
+        "PYTHONPATH": os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE))),
     }
     folder: Path = tmp_path_factory.mktemp("ray")
     with servers.ray_cluster(folder, environment) as cluster:

@@ -69,7 +69,7 @@ def end(pid: int) -> None:
     family = [*parent.children(recursive=True), parent]
     for process in family:
         _attempt(process.terminate)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=3)
     for process in alive:
         _attempt(process.kill)
     psutil.wait_procs(alive, timeout=10)

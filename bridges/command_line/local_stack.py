@@ -31,14 +31,16 @@ from deployments.errors import DeadlineExceededError, UnavailableError, Upstream
 LOOPBACK = "127.0.0.1"
 SERVE_CONFIG = PROJECT / "serve_config.yaml"
 
-_REPLICA_SITE = Path(__file__).with_name("replica_site")
+REPLICA_SITE = Path(__file__).with_name("replica_site")
+"""Put on the path of Ray's processes: see its sitecustomize.py."""
+
 _NATS_PORT = 4222
 _MILVUS_PORT = 19530
 _DASHBOARD_PORT = 8265
 _NATS_MAX_PAYLOAD = 8 << 20
 _OBJECT_STORE_BYTES = 256 << 20
 _PORT_WAIT_S = 30.0
-_RAY_WAIT_S = 90.0
+_RAY_WAIT_S = 180.0
 _STOP_WAIT_S = 20.0
 _RAY_STOP_WAIT_S = 3.0
 _POLL_S = 0.1
@@ -195,7 +197,7 @@ class LocalStack:
             token.write_text(secrets.token_hex(32), encoding="utf-8")
         return {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(_REPLICA_SITE), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(REPLICA_SITE), os.environ.get("PYTHONPATH")))),
             "NATS_URL": state.nats_url,
             "MILVUS_HOST": state.milvus_uri,
             "RAY_AUTH_MODE": "token",

@@ -32,7 +32,7 @@ T = TypeVar("T")
 SAMPLES = Path(__file__).with_name("sample_documents")
 DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
-_READY_WAIT_S = 60.0
+_READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
 _INTERRUPTED = 130
 

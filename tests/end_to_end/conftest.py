@@ -41,7 +41,7 @@ def graph(ray_cluster: RayCluster, nats_url: str, milvus_uri: str) -> Graph:
         command = [program("hearth"), "status", "--nats", nats_url, "--timeout", "5"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    wait_until("the graph", is_ready, 110)
+    wait_until("the graph", is_ready, 240)
     return deployed
 
 

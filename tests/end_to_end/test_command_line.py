@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) ->
 
 def hearth(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program("hearth"), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=110
+        [program("hearth"), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=280
     )
 
 

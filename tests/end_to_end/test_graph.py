@@ -255,27 +255,6 @@ def process_ids(status: status_pb2.StatusResponse) -> dict[str, int]:
     return {part.name: part.process_id for part in status.components if part.process_id}
 
 
-async def test_new_orchestration_restarts_no_model(graph: Graph, client: HearthClient, tmp_path: Path) -> None:
-    before = process_ids(await client.status(10))
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-    orchestration = next(entry for entry in config["applications"] if entry["name"] == "orchestration")
-    orchestration["args"]["milvus"]["keep"] = 4
-    changed = tmp_path / "changed.yaml"
-    changed.write_text(yaml.safe_dump(config))
-    graph.deploy(str(changed))
-    after = before
-    try:
-        after = await until_replaced(client, before, "Chat")
-        models = {"LanguageModel", "Embeddings", "Reranker"}
-        assert {name: after[name] for name in models} == {name: before[name] for name in models}
-        assert not {after[name] for name in after.keys() - models} & set(before.values())
-        _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
-        assert response.success
-    finally:
-        graph.deploy()
-        await until_replaced(client, after, "Chat")
-
-
 async def test_how_a_model_is_used_changes_without_loading_it_again(
     graph: Graph, client: HearthClient, ferry: str, tmp_path: Path
 ) -> None:
@@ -303,6 +282,22 @@ async def until_answers_have(client: HearthClient, collection: str, enough: Call
             return
         await asyncio.sleep(0.5)
     raise AssertionError("the model is used as before")
+
+
+async def test_new_orchestration_restarts_no_model(graph: Graph, client: HearthClient, tmp_path: Path) -> None:
+    before = process_ids(await client.status(10))
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    orchestration = next(entry for entry in config["applications"] if entry["name"] == "orchestration")
+    orchestration["args"]["milvus"]["keep"] = 4
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(config))
+    graph.deploy(str(changed))
+    after = await until_replaced(client, before, "Chat")
+    models = {"LanguageModel", "Embeddings", "Reranker"}
+    assert {name: after[name] for name in models} == {name: before[name] for name in models}
+    assert not {after[name] for name in after.keys() - models} & set(before.values())
+    _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
+    assert response.success
 
 
 async def until_replaced(client: HearthClient, before: dict[str, int], name: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,13 @@ async def serving(url: str, graph: Graph, timeout_s: float = 10.0, **settings: A
     finally:
         ingress.stop()
         await asyncio.wait_for(running, 20)
+
+
+@pytest.fixture(scope="module")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """Run a server of these tests' own: the shipped graph takes the same subjects on the session's."""
+    with nats_server(tmp_path_factory.mktemp("nats")) as url:
+        yield url
 
 
 @pytest.fixture
