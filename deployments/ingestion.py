@@ -68,7 +68,7 @@ class Ingestion:
             headings = _title(document)
         chunks, at_end = chunk_text(document.text, document.format, headings=headings)
         if not chunks and start.chunk_index == 0 and not document.more_follows:
-            raise InvalidRequestError(f"{document.source} holds no text")
+            raise InvalidRequestError("the document holds no text")
         collection = document.collection or self._settings.collection
         for offset in range(0, len(chunks), _EMBEDDED_TOGETHER):
             batch = chunks[offset : offset + _EMBEDDED_TOGETHER]

@@ -21,12 +21,14 @@ class Asked:
         first_token_s: Seconds from the question to the first token; 0 where none was streamed.
         total_s: Seconds from the question to the whole answer.
         tokens: Tokens that were streamed.
+        wanted_documents: Whether the answer was to come from documents.
     """
 
     response: messages_pb2.ChatResponse
     first_token_s: float
     total_s: float
     tokens: int
+    wanted_documents: bool
 
 
 async def ask(client: HearthClient, request: messages_pb2.ChatRequest, timeout_s: float) -> Asked:
@@ -52,7 +54,7 @@ async def ask(client: HearthClient, request: messages_pb2.ChatRequest, timeout_s
             write_raw("\n")
             if not item.success:
                 raise UpstreamFailedError(item.error or "no answer, and no reason given")
-            return Asked(item, first_token_s, time.monotonic() - started, tokens)
+            return Asked(item, first_token_s, time.monotonic() - started, tokens, request.enable_rag)
     raise UpstreamFailedError("the answer ended without its end")
 
 
@@ -61,8 +63,11 @@ def show_sources(asked: Asked) -> None:
     if asked.response.error:
         console.print(Text(f"  note: {asked.response.error}", style="yellow"))
     if not asked.response.used_rag:
+        if asked.wanted_documents:
+            note = "  answered without documents: none were found, or Milvus is away (see `hearth status`)"
+            console.print(Text(note, style="yellow"), soft_wrap=True)
         return
-    best, *others = asked.response.rag_sources
+    best, *others = asked.response.rag_sources or ["a document without a name"]
     console.print(Text("  source  ", style="dim"), Text(best, style="bold"), sep="")
     if others:
         console.print(Text(f"  also found in {', '.join(others)}", style="dim"), soft_wrap=True)

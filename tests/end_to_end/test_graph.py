@@ -204,7 +204,7 @@ async def test_ingesting_again_replaces(client: HearthClient, ferry: str) -> Non
     ("request_", "reason"),
     [
         (document("", "text", ""), "no source"),
-        (document("empty.md", " ", ""), "empty.md holds no text"),
+        (document("empty.md", " ", ""), "the document holds no text"),
         (document("a.md", "text", "no name!"), "cannot name a collection"),
     ],
 )

@@ -92,8 +92,8 @@ async def test_a_document_in_parts_is_the_same_as_in_one() -> None:
     [
         (Document("", "text"), "no source"),
         (Document("  ", "text"), "no source"),
-        (Document("a.txt", ""), "a.txt holds no text"),
-        (Document("a.md", "![]()\n", format=TextFormat.MARKDOWN), "a.md holds no text"),
+        (Document("a.txt", ""), "the document holds no text"),
+        (Document("a.md", "![]()\n", format=TextFormat.MARKDOWN), "the document holds no text"),
     ],
 )
 async def test_a_document_without_a_name_or_text_is_refused(document: Document, reason: str) -> None:
