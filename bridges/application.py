@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from bridges.chat import ChatHandler
 from bridges.documents import IngestHandler
+from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.ingress import Ingress, endpoints
 from bridges.status import StatusHandler
 from deployments.clients import ChatClient, IngestionClient
@@ -37,6 +38,8 @@ class NatsIngressDeployment:
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
+                "login": LoginHandler(chat_client),
+                "greeting": GreetingHandler(chat_client),
                 "documents-ingest": IngestHandler(ingestion_client),
                 "status": status,
             },

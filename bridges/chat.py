@@ -9,13 +9,14 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox, cut_to_fit
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
-from deployments.errors import HearthError, InternalError, InvalidRequestError
+from deployments.errors import CancelledError, HearthError, InternalError, InvalidRequestError
 from deployments.services import Chat
 from deployments.values import AnswerEnd, ChatQuestion
 
 logger = logging.getLogger(__name__)
 
 NO_SPEECH = "no audio: no speech deployment is configured"
+LEFT = "its client has left the stream"
 CUT = "the answer was cut: it is longer than the NATS server takes in one message"
 
 
@@ -33,13 +34,16 @@ class ChatHandler:
         end = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
         try:
             async with aclosing(self._chat.answer(call, _question(request, outbox))) as items:
-                async for item in items:
-                    if isinstance(item, AnswerEnd):
-                        end = item
-                        continue
-                    pieces.append(item.text)
-                    if stream_subject:
-                        await outbox.send(stream_subject, _chunk(request, item.text))
+                with outbox.listeners.watch() as watch:
+                    async for item in items:
+                        if isinstance(item, AnswerEnd):
+                            end = item
+                            continue
+                        pieces.append(item.text)
+                        if stream_subject:
+                            await outbox.send(stream_subject, _chunk(request, item.text), watch.next_reply())
+                        if watch.left:
+                            raise CancelledError(LEFT)
         except HearthError as error:
             # The chat's own errors come with its end; this one came between it and us, and the text so far stands.
             prefix = "the answer broke off: " if pieces else ""

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from bridges.listeners import Listeners
 from bridges.micro_service import MicroService
 from bridges.nats_client import NatsClient
 from bridges.outbox import Outbox
@@ -105,6 +106,7 @@ class Ingress:
         self._waiting: asyncio.Queue[_Request] = asyncio.Queue(self._capacity)
         self._taken = 0
         self._service = MicroService([endpoint.subject for endpoint in endpoints], settings.queue_group)
+        self._listeners = Listeners()
         self._subscriptions: list[Subscription] = []
         self._stopping = asyncio.Event()
         self._serving = asyncio.Event()
@@ -181,6 +183,8 @@ class Ingress:
         return False
 
     async def _subscribe(self) -> None:
+        # Heard until the connection is closed, so it is not among those that are drained.
+        await self._listeners.subscribe(self._client)
         for endpoint in self._endpoints:
             self._subscriptions.append(
                 await self._client.subscribe(
@@ -279,7 +283,7 @@ class Ingress:
     def _outbox(self, request: _Request) -> Outbox:
         message = request.message
         parameters = request.endpoint.subject.parameters(message.subject) or {}
-        return Outbox(self._client, message.subject, message.reply, parameters)
+        return Outbox(self._client, message.subject, message.reply, parameters, self._listeners)
 
 
 def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:

@@ -92,7 +92,7 @@ class MicroService:
                 queue_group=self.queue_group,
                 metadata={
                     "request": subject.request.DESCRIPTOR.full_name,
-                    "response": subject.response.DESCRIPTOR.full_name,
+                    "response": subject.response.DESCRIPTOR.full_name if subject.response else "",
                     "method": subject.method,
                 },
             )

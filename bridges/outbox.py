@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.listeners import Listeners
 from deployments.errors import HearthError, PayloadTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class Connection(Protocol):
         """The server's limit in bytes; it may change when the connection moves to another server."""
         ...
 
-    async def publish(self, subject: str, payload: bytes) -> None:
+    async def publish(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
         """Send a message."""
         ...
 
@@ -37,15 +38,17 @@ class Outbox:
         subject: The subject that the request arrived on.
         reply: Its reply subject; empty where it has none.
         parameters: The varying tokens of its subject.
+        listeners: Tells whether a stream of answers still has any.
     """
 
     connection: Connection
     subject: str
     reply: str
     parameters: dict[str, str]
+    listeners: Listeners
 
-    async def send(self, subject: str, message: Message) -> None:
-        """Publish a message.
+    async def send(self, subject: str, message: Message, reply: str = "") -> None:
+        """Publish a message, with a reply subject where the server is to say if nobody listens.
 
         Raises:
             PayloadTooLargeError: The server would not take it. It is checked here because the server closes the
@@ -56,7 +59,7 @@ class Outbox:
             raise PayloadTooLargeError(
                 f"the answer takes {len(payload)} bytes, the NATS server takes {self.connection.max_payload}"
             )
-        await self.connection.publish(subject, payload)
+        await self.connection.publish(subject, payload, reply)
 
     async def finish(self, message: Message, subject: str = "") -> None:
         """Publish the final message of a request: on `subject`, and on the reply subject where it has one."""

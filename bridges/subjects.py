@@ -31,7 +31,7 @@ class Subject:
         name: Of the endpoint in the NATS micro service; letters, digits and dashes.
         pattern: The subject, with `{…}` for each token that varies.
         request: The message that arrives.
-        response: The message that answers it last.
+        response: The message that answers it last; none where nobody waits for an answer.
         method: The graph method that does the work.
         delivery: How requests are taken.
     """
@@ -39,7 +39,7 @@ class Subject:
     name: str
     pattern: str
     request: type[Message]
-    response: type[Message]
+    response: type[Message] | None
     method: str
     delivery: Delivery = Delivery.CORE
 
@@ -70,6 +70,14 @@ REQUESTS: tuple[Subject, ...] = (
     ),
     # The subject that older clients still use.
     Subject("chat-request", "ai.chat.request", messages_pb2.ChatRequest, messages_pb2.ChatResponse, "Chat.answer"),
+    Subject("login", "ai.chat.user.{user_id}.login", messages_pb2.LoginEvent, None, "Chat.warm"),
+    Subject(
+        "greeting",
+        "ai.chat.user.{user_id}.greeting.request",
+        messages_pb2.GreetingRequest,
+        messages_pb2.GreetingResponse,
+        "Chat.greet",
+    ),
     Subject(
         "documents-ingest",
         "hearth.documents.ingest",
@@ -82,6 +90,7 @@ REQUESTS: tuple[Subject, ...] = (
 
 CHAT_MESSAGE = "ai.chat.user.{user_id}.message"
 CHAT_RESPONSE = "ai.chat.response.{request_id}"
+GREETING_RESPONSE = "ai.chat.user.{user_id}.greeting.response"
 CHAT_STREAM = "ai.chat.response.stream.{request_id}"
 DOCUMENTS_INGEST = "hearth.documents.ingest"
 STATUS = "hearth.status"

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -12,6 +12,7 @@ from itertools import groupby
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.grounding import is_supported
+from deployments.prompt import introduction
 from deployments.sentences import sentence_end
 from deployments.services import LanguageModel, Retrieval
 from deployments.status import replica_status, status_or_error
@@ -34,6 +35,10 @@ _QUOTED_PASSAGES = 5
 _QUOTED_SENTENCES = 3
 """Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
 hold the fact 57 times, those of the best passage alone 51 times, at the same length."""
+_GREETING_SENTENCES = 2
+_NAME_CHARACTERS = 64
+_NAMELESS = "there"
+_WARMING_QUESTION = "What is there to know?"
 _WORD = re.compile(r"\s*\S+")
 
 
@@ -88,6 +93,36 @@ class Chat:
             error = raised
         progress.stage("total", progress.started)
         yield _end(progress, error)
+
+    async def greet(self, call: Call, name: str) -> str:
+        """Return a short greeting, written by the model, that calls somebody by `name`.
+
+        Raises:
+            HearthError: What the language model raised, or that it gave no greeting.
+        """
+        called = " ".join(name.split())[:_NAME_CHARACTERS] or _NAMELESS
+        answering = (await self._current_profile(call)).answering
+        prompt = Prompt(answering.greeting_prompt, introduction(called), history=answering.greetings)
+        sentences: list[str] = []
+        async with aclosing(sentences_of(self._language_model.generate(call, prompt))) as written:
+            async for sentence in written:
+                sentences.append("".join(sentence.tokens).strip())
+                if len(sentences) == _GREETING_SENTENCES:
+                    break
+        greeting = " ".join(sentence for sentence in sentences if sentence)
+        if not greeting:
+            raise UnavailableError("the language model gave no greeting")
+        return greeting if called in greeting else f"Hello {called}! {greeting}"
+
+    async def warm(self, call: Call) -> None:
+        """Do once what somebody's first question would wait for: ask for the profile, connect and load retrieval.
+
+        What fails here is only logged; the question will tell its own failure.
+        """
+        query = RetrievalQuery(_WARMING_QUESTION, rerank=True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_attempt(self._current_profile(call)))
+            group.create_task(_attempt(self._retrieval.retrieve(call, query)))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how chat, the language model and retrieval are."""
@@ -205,6 +240,13 @@ class Chat:
             return await self._retrieval.components(call)
         except HearthError as error:
             return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
+
+
+async def _attempt(warming: Awaitable[object]) -> None:
+    try:
+        await warming
+    except HearthError as error:
+        logger.info("not warmed: %s", error.message)
 
 
 @dataclass(frozen=True, slots=True)

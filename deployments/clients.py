@@ -89,6 +89,12 @@ class ChatClient:
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
         return self.door.stream(call, "answer", question)
 
+    async def greet(self, call: Call, name: str) -> str:
+        return await self.door.call(call, "greet", name)
+
+    async def warm(self, call: Call) -> None:
+        await self.door.call(call, "warm")
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")
 

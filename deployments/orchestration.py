@@ -77,6 +77,12 @@ class ChatDeployment:
             async for items in batches:
                 yield items
 
+    async def greet(self, call: Call, name: str) -> str:
+        return await self._service.greet(call, name)
+
+    async def warm(self, call: Call) -> None:
+        await self._service.warm(call)
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)
 

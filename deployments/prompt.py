@@ -20,6 +20,11 @@ def user_message(question: str, passages: Sequence[str]) -> str:
     return "\n\n".join(("Passage:", *passages, f"Question: {question}"))
 
 
+def introduction(name: str) -> str:
+    """Return what somebody says who is to be greeted."""
+    return f"My name is {name}."
+
+
 def to_messages(prompt: Prompt) -> list[Message]:
     """Lay out a prompt as messages: system, examples, history, question.
 

@@ -88,6 +88,14 @@ class Chat(Protocol):
         """Yield an answer's tokens and, last, its end."""
         ...
 
+    async def greet(self, call: Call, name: str) -> str:
+        """Return a short greeting that calls somebody by name."""
+        ...
+
+    async def warm(self, call: Call) -> None:
+        """Do once what somebody's first question would wait for."""
+        ...
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how chat and everything below it is."""
         ...

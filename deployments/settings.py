@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from deployments.prompt import introduction
 from deployments.values import Answering, Exchange, Generation
 
 _MILVUS_PORT = "19530"
@@ -68,6 +69,13 @@ class ExampleSettings(Settings):
     answer: str
 
 
+class GreetingSettings(Settings):
+    """A worked greeting in the prompt."""
+
+    name: str
+    greeting: str
+
+
 class AnsweringSettings(Settings):
     """How chat is to use the model: the crutches that a small one needs and a large one does not.
 
@@ -79,6 +87,8 @@ class AnsweringSettings(Settings):
             quote the passage where a sentence does not stand in it.
         max_tokens: Tokens of an answer at most.
         temperature: 0 takes the likeliest token each time.
+        greeting_prompt: The system prompt for a greeting.
+        greetings: Worked greetings before the name.
     """
 
     system_prompt: str = "You are a helpful assistant. Answer briefly and to the point."
@@ -87,6 +97,8 @@ class AnsweringSettings(Settings):
     check_sentences: bool = False
     max_tokens: PositiveInt = 512
     temperature: float = Field(default=0.2, ge=0.0, le=2.0)
+    greeting_prompt: str = "You greet people by name, in one short and friendly sentence."
+    greetings: tuple[GreetingSettings, ...] = ()
 
     def to_value(self) -> Answering:
         return Answering(
@@ -95,6 +107,8 @@ class AnsweringSettings(Settings):
             examples=tuple(Exchange(example.question, example.answer, (example.passage,)) for example in self.examples),
             check_sentences=self.check_sentences,
             generation=Generation(max_tokens=self.max_tokens, temperature=self.temperature),
+            greeting_prompt=self.greeting_prompt,
+            greetings=tuple(Exchange(introduction(one.name), one.greeting) for one in self.greetings),
         )
 
 

@@ -80,6 +80,8 @@ class Answering:
         check_sentences: Whether each sentence of an answer from passages is held against them before its tokens
             are released, and the passage quoted where the sentence does not stand in it.
         generation: Limits and sampling.
+        greeting_prompt: The system prompt for a greeting.
+        greetings: Worked greetings: who said their name, and how they were greeted.
     """
 
     system_prompt: str
@@ -87,6 +89,8 @@ class Answering:
     examples: tuple[Exchange, ...]
     check_sentences: bool
     generation: Generation
+    greeting_prompt: str = ""
+    greetings: tuple[Exchange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The subject table agrees with the contract."""
 
-from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, REQUESTS
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, GREETING_RESPONSE, REQUESTS
 
 CONTRACT = {
     "ai.chat.user.{user_id}.message": "messages.v1.ChatRequest",
     "ai.chat.request": "messages.v1.ChatRequest",
+    "ai.chat.user.{user_id}.login": "messages.v1.LoginEvent",
+    "ai.chat.user.{user_id}.greeting.request": "messages.v1.GreetingRequest",
 }
 
 
@@ -23,6 +25,7 @@ def test_subjects_of_our_own_stand_apart() -> None:
 def test_answers_go_where_clients_listen() -> None:
     assert CHAT_RESPONSE == "ai.chat.response.{request_id}"
     assert CHAT_STREAM == "ai.chat.response.stream.{request_id}"
+    assert GREETING_RESPONSE == "ai.chat.user.{user_id}.greeting.response"
 
 
 def test_no_message_arrives_on_two_rows() -> None:

@@ -152,6 +152,20 @@ async def test_the_client_s_own_response_subject_and_reply_subject_both_get_the_
     assert messages_pb2.ChatResponse.FromString(reply.data).success
 
 
+async def test_a_user_logs_in_and_is_greeted_by_name(connection: Client) -> None:
+    login = messages_pb2.LoginEvent(user_id="u9", username="anna42", nickname="Anna")
+    await connection.publish("ai.chat.user.u9.login", login.SerializeToString())
+    subscription = await connection.subscribe("ai.chat.user.u9.greeting.response")
+    request = messages_pb2.GreetingRequest(user_id="u9", username="anna42", nickname="Anna")
+    reply = await connection.request("ai.chat.user.u9.greeting.request", request.SerializeToString(), timeout=30)
+    message = await subscription.next_msg(timeout=5)
+    assert message.data == reply.data
+    greeting = messages_pb2.GreetingResponse.FromString(reply.data)
+    assert greeting.user_id == "u9"
+    assert "Anna" in greeting.greeting
+    assert len(greeting.greeting) < 200
+
+
 async def test_without_documents_the_model_answers_alone(client: HearthClient) -> None:
     _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
     assert response.success

@@ -55,6 +55,17 @@ class Graph:
         finally:
             self.open -= 1
 
+    async def greet(self, call: Call, name: str) -> str:
+        del call
+        if self.error:
+            raise self.error
+        return f"Hello {name}!"
+
+    async def warm(self, call: Call) -> None:
+        del call
+        if self.error:
+            raise self.error
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return (ComponentStatus("LanguageModel", ready=self.ready, detail="loading"),)
 
@@ -188,6 +199,54 @@ async def test_a_fault_of_our_own_is_answered_without_its_details(nats_url: str,
         assert (response.success, response.error) == (False, "the request failed inside the ingress")
         graph.error = None
         assert (await ask(client, "again")).success
+
+
+@dataclass
+class Endless(Graph):
+    """Answers without end, a token every few milliseconds."""
+
+    made: int = 0
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        del call
+        try:
+            for number in range(int(question.text)):
+                self.made += 1
+                yield AnswerToken(f"{number} ")
+                await asyncio.sleep(0.005)
+            yield AnswerEnd()
+        except GeneratorExit:
+            self.cancelled += 1
+            raise
+
+
+async def test_a_client_that_leaves_its_stream_ends_the_work(nats_url: str) -> None:
+    graph = Endless()
+    async with serving(nats_url, graph):
+        leaving = await nats.connect(nats_url)
+        stream = await leaving.subscribe("ai.chat.response.stream.r1")
+        request = messages_pb2.ChatRequest(request_id="r1", message="100000", enable_streaming=True)
+        await leaving.publish("ai.chat.request", request.SerializeToString())
+        for _ in range(20):
+            await stream.next_msg(timeout=5)
+        made = graph.made
+        await leaving.close()
+        async with asyncio.timeout(5):
+            while not graph.cancelled:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        assert graph.made - made < 60
+
+
+async def test_a_client_that_only_waits_for_the_response_gets_it(nats_url: str, client: Client) -> None:
+    graph = Endless()
+    async with serving(nats_url, graph):
+        final = await client.subscribe("ai.chat.response.r2")
+        request = messages_pb2.ChatRequest(request_id="r2", message="40", enable_streaming=True)
+        await client.publish("ai.chat.request", request.SerializeToString())
+        response = messages_pb2.ChatResponse.FromString((await final.next_msg(timeout=10)).data)
+        assert response.success
+        assert len(response.response.split()) == 40
+        assert graph.cancelled == 0
 
 
 async def test_nothing_is_taken_before_the_graph_is_ready(nats_url: str, client: Client) -> None:

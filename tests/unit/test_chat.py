@@ -173,6 +173,46 @@ async def test_leaving_an_answer_stops_the_model() -> None:
     assert model.made < 5
 
 
+@pytest.mark.parametrize(
+    ("tokens", "greeting"),
+    [
+        (["Hello", " Anna", ",", " nice to see you!", " How are you?"], "Hello Anna, nice to see you! How are you?"),
+        (["Hello Anna.", " Sit down.", " Third.", " Fourth."], "Hello Anna. Sit down."),
+        (["Welcome back!"], "Hello Anna! Welcome back!"),
+    ],
+)
+async def test_a_greeting_is_short_and_calls_by_name(tokens: list[str], greeting: str) -> None:
+    model = ScriptedModel(tokens, answering=SMALL)
+    assert await Chat(model, ScriptedRetrieval()).greet(Call.within(5.0), "Anna") == greeting
+    assert model.prompts[0].question == "My name is Anna."
+    assert model.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("", "there"), (" \n", "there"), ("Li\n\nIgnore", "Li Ignore"), ("x" * 500, "x" * 64)]
+)
+async def test_a_name_is_one_short_line(name: str, called: str) -> None:
+    model = ScriptedModel(["Hello!"])
+    assert await Chat(model, ScriptedRetrieval()).greet(Call.within(5.0), name) == f"Hello {called}! Hello!"
+
+
+async def test_no_greeting_is_made_up_without_the_model() -> None:
+    with pytest.raises(UnavailableError, match="no greeting"):
+        await Chat(ScriptedModel([" "]), ScriptedRetrieval()).greet(Call.within(5.0), "Anna")
+    with pytest.raises(UpstreamFailedError):
+        await Chat(ScriptedModel([], error=UpstreamFailedError("x")), ScriptedRetrieval()).greet(Call.within(5.0), "A")
+
+
+async def test_warming_asks_for_all_that_a_first_question_needs_and_fails_at_nothing() -> None:
+    model, retrieval = ScriptedModel(), ScriptedRetrieval((DOGS,))
+    chat = Chat(model, retrieval)
+    await chat.warm(Call.within(5.0))
+    assert retrieval.queries[0].rerank
+    assert model.made == 0
+    broken = Chat(ScriptedModel(unavailable=UnavailableError("x")), ScriptedRetrieval(error=UnavailableError("y")))
+    await broken.warm(Call.within(5.0))
+
+
 async def test_components_are_told_even_when_some_cannot_be_asked() -> None:
     model = ScriptedModel(unavailable=UnavailableError("gone"))
     components = await Chat(model, ScriptedRetrieval()).components(Call.within(5.0))

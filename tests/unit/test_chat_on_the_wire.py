@@ -8,9 +8,11 @@ import pytest
 
 from bridges.chat import CUT, NO_SPEECH, ChatHandler
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.greeting import GreetingHandler, LoginHandler
+from bridges.listeners import Listeners
 from bridges.outbox import Outbox
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
+from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, UnavailableError
 from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage
 
 INBOX = "_INBOX.reply"
@@ -23,7 +25,8 @@ class Connection:
     max_payload: int = 1 << 20
     published: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
 
-    async def publish(self, subject: str, payload: bytes) -> None:
+    async def publish(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        del reply
         self.published.append((subject, payload))
 
     def subjects(self) -> list[str]:
@@ -59,13 +62,24 @@ class ScriptedChat:
         if self.error:
             raise self.error
 
+    async def greet(self, call: Call, name: str) -> str:
+        del call
+        if self.error:
+            raise self.error
+        return f"Hello {name}!"
+
+    async def warm(self, call: Call) -> None:
+        del call
+        if self.error:
+            raise self.error
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         del call
         return ()
 
 
 def outbox(connection: Connection, reply: str = "", user_id: str = "u1") -> Outbox:
-    return Outbox(connection, f"ai.chat.user.{user_id}.message", reply, {"user_id": user_id})
+    return Outbox(connection, f"ai.chat.user.{user_id}.message", reply, {"user_id": user_id}, Listeners())
 
 
 async def handle(chat: ScriptedChat, reply: str = "", max_payload: int = 1 << 20, **fields: Any) -> Connection:
@@ -213,4 +227,43 @@ async def test_nothing_over_the_limit_is_ever_published() -> None:
     connection = Connection(max_payload=10)
     with pytest.raises(PayloadTooLargeError, match="takes 14 bytes, the NATS server takes 10"):
         await outbox(connection).send("x", messages_pb2.ChatResponse(response="x" * 12))
+    assert connection.published == []
+
+
+async def greet(chat: ScriptedChat, reply: str = "", user_id: str = "u1", **fields: Any) -> Connection:
+    connection = Connection()
+    request, handler = messages_pb2.GreetingRequest(**fields), GreetingHandler(chat)
+    box = outbox(connection, reply, user_id)
+    try:
+        await handler.handle(Call.within(5.0), request, box)
+    except HearthError as error:
+        await handler.fail(request, error, box)
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("nickname", "username", "name"),
+    [("Nick", "user", "Nick"), ("", "user", "user"), (" ", "user", "user"), ("", "", "")],
+)
+async def test_a_greeting_is_for_the_nickname_else_the_username(nickname: str, username: str, name: str) -> None:
+    connection = await greet(ScriptedChat(), INBOX, nickname=nickname, username=username)
+    assert connection.subjects() == ["ai.chat.user.u1.greeting.response", INBOX]
+    for _, payload in connection.published:
+        response = messages_pb2.GreetingResponse.FromString(payload)
+        assert (response.user_id, response.greeting) == ("u1", f"Hello {name}!")
+
+
+async def test_a_greeting_that_fails_keeps_nobody_waiting() -> None:
+    connection = await greet(ScriptedChat(error=UnavailableError("no model")), INBOX, nickname="Nick")
+    (subject, payload), (reply, refusal) = connection.published
+    assert subject == "ai.chat.user.u1.greeting.response"
+    assert messages_pb2.GreetingResponse.FromString(payload) == messages_pb2.GreetingResponse(user_id="u1")
+    assert reply == INBOX
+    error = messages_pb2.ErrorResponse.FromString(refusal)
+    assert (error.error, error.message, error.type) == (True, "no model", "unavailable")
+
+
+async def test_a_login_is_answered_by_nothing() -> None:
+    connection = Connection()
+    await LoginHandler(ScriptedChat()).handle(Call.within(5.0), messages_pb2.LoginEvent(), outbox(connection, INBOX))
     assert connection.published == []
