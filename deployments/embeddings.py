@@ -35,8 +35,9 @@ class Embeddings:
         return await engine_status(self.name, self._engine.description, self._engine.check())
 
     async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        await self._engine.check()
+        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
+        if not self._engine.is_remote:
+            await self._engine.check()
 
     async def close(self) -> None:
         await self._engine.close()

@@ -48,7 +48,7 @@ class OpenAIChatSettings(Settings):
     """A model behind the OpenAI chat completions API.
 
     Attributes:
-        base_url: Of the server, without "/v1".
+        base_url: Of the server, with or without "/v1".
         model: The model's name there.
         context_tokens: The model's context window.
         api_key_variable: Environment variable that holds the API key, where the server asks for one.

@@ -23,6 +23,8 @@ class CrossEncoderReranker:
         self._name = folder.name
         self._model = OnnxModel(folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens)
 
+    is_remote = False
+
     @property
     def description(self) -> str:
         return f"cross-encoder, {self._name}"

@@ -27,7 +27,8 @@ class HttpBackEnd:
     """One model server over HTTP.
 
     Args:
-        base_url: Of the server, such as "http://vllm.ai-ml.svc.cluster.local:8000"; paths are added to it.
+        base_url: Of the server, such as "http://vllm.ai-ml.svc.cluster.local:8000"; paths are added to it, so a "/v1"
+            at its end is left out.
         api_key: Sent as a bearer token where it is not empty.
         max_connections: Kept in the pool and open at once.
         transport: How requests travel; tests may give one of their own.
@@ -41,10 +42,10 @@ class HttpBackEnd:
         max_connections: int = 64,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.base_url = base_url
+        self.base_url = base_url.rstrip("/").removesuffix("/v1")
         limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
         self._client = httpx.AsyncClient(
-            base_url=base_url,
+            base_url=self.base_url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             limits=limits,
             transport=transport,

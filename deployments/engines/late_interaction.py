@@ -77,6 +77,8 @@ class LateInteractionReranker:
         self._token_weight = token_weight
         self._cache = TokenVectorCache(cache_bytes)
 
+    is_remote = False
+
     @property
     def description(self) -> str:
         return f"late interaction, {self._name}"

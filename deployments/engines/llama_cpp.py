@@ -89,6 +89,8 @@ class LlamaCppEngine:
             trust_env=False,
         )
 
+    is_remote = False
+
     @property
     def description(self) -> str:
         return f"llama.cpp, {self._model_file.parent.name}/{self._model_file.name}"

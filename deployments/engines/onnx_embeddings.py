@@ -17,6 +17,8 @@ class OnnxEmbeddings:
         self._name = folder.name
         self._encoder = OnnxEncoder(folder, threads=threads, max_tokens=max_tokens)
 
+    is_remote = False
+
     @property
     def description(self) -> str:
         return f"ONNX, {self._name}"

@@ -22,7 +22,7 @@ class OpenAIChatEngine:
     """A model of an OpenAI-compatible server.
 
     Args:
-        server: The server; its base URL holds no "/v1".
+        server: The server.
         model: The model's name there.
         context_tokens: The model's context window.
     """
@@ -32,6 +32,8 @@ class OpenAIChatEngine:
         self._model = model
         self._context_tokens = context_tokens
         self._tokens_generated = 0
+
+    is_remote = True
 
     @property
     def description(self) -> str:

@@ -15,7 +15,7 @@ class OpenAIEmbeddings:
     """A model of an OpenAI-compatible server.
 
     Args:
-        server: The server; its base URL holds no "/v1".
+        server: The server.
         model: The model's name there.
         batch_size: Texts in one request.
     """
@@ -24,6 +24,8 @@ class OpenAIEmbeddings:
         self._server = server
         self._model = model
         self._batch_size = batch_size
+
+    is_remote = True
 
     @property
     def description(self) -> str:

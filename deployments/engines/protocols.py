@@ -17,6 +17,11 @@ class LanguageModelEngine(Protocol):
         ...
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a new replica would not mend it."""
+        ...
+
+    @property
     def context_tokens(self) -> int:
         """Tokens that a prompt and its answer may take together."""
         ...
@@ -55,6 +60,11 @@ class EmbeddingsEngine(Protocol):
         """Engine and model, for status and logs."""
         ...
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a new replica would not mend it."""
+        ...
+
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
         ...
@@ -74,6 +84,11 @@ class RerankerEngine(Protocol):
     @property
     def description(self) -> str:
         """Engine and model, for status and logs."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a new replica would not mend it."""
         ...
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:

@@ -20,6 +20,8 @@ class RerankApiReranker:
         self._server = server
         self._model = model
 
+    is_remote = True
+
     @property
     def description(self) -> str:
         return f"rerank API at {self._server.base_url} {self._model}".rstrip()

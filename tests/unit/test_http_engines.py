@@ -90,6 +90,18 @@ async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "base_url", ["http://model.test", "http://model.test/", "http://model.test/v1", "http://model.test/v1/"]
+)
+async def test_a_base_url_may_end_with_the_api_s_version(base_url: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "http://model.test/v1/embeddings"
+        return httpx.Response(200, json={"data": [{"index": 0, "embedding": [1.0]}]})
+
+    back_end = HttpBackEnd(base_url, transport=httpx.MockTransport(answer))
+    assert (await OpenAIEmbeddings(back_end, model="m").embed(Call.within(5.0), ["x"])).shape == (1, 1)
+
+
 async def test_leaving_a_stream_closes_the_connection() -> None:
     body = Body(event("a"), event("b"), event("c"))
     engine = chat_engine(lambda _: httpx.Response(200, stream=body))

@@ -14,6 +14,7 @@ class Engine:
     """Counts a token for each word, and repeats the last message."""
 
     description = "echo"
+    is_remote = False
     context_tokens = 100
     tokens_generated = 0
 
@@ -86,3 +87,12 @@ async def test_status_tells_what_is_wrong() -> None:
     assert (status.ready, status.detail) == (False, "llama.cpp does not answer")
     with pytest.raises(UnavailableError):
         await model.check()
+
+
+async def test_a_model_elsewhere_that_is_away_is_told_but_no_reason_for_a_new_replica() -> None:
+    engine = Engine()
+    engine.is_remote = True
+    engine.error = UnavailableError("http://model.test cannot be reached")
+    model = LanguageModel(engine, SMALL)
+    await model.check()
+    assert not (await model.status(Call.within(5.0))).ready
