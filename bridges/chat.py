@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox, cut_to_fit
+from bridges.outcome import Outcome
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
 from deployments.errors import CancelledError, HearthError, InternalError, InvalidRequestError
@@ -26,8 +27,8 @@ class ChatHandler:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
 
-    async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> str:
-        """Answer one request; return "" or the kind of error that its answer tells of."""
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> Outcome:
+        """Answer one request."""
         final_subject = _final_subject(request)
         stream_subject = _stream_subject(request)
         pieces: list[str] = []
@@ -50,9 +51,9 @@ class ChatHandler:
             end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
         if stream_subject:
             await outbox.send(stream_subject, _done(request))
-        response = _response(request, outbox, "".join(pieces), end)
-        await outbox.finish(_fitting(response, outbox.connection.max_payload), final_subject)
-        return end.error_kind
+        response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.connection.max_payload)
+        await outbox.finish(response, final_subject)
+        return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages)
 
     async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that could not be begun, or whose answer broke off on the way."""

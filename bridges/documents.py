@@ -2,6 +2,7 @@
 
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.outbox import Outbox
+from bridges.outcome import Outcome
 from deployments.call import Call
 from deployments.errors import HearthError
 from deployments.services import Ingestion
@@ -20,7 +21,7 @@ class IngestHandler:
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
 
-    async def handle(self, call: Call, request: documents_pb2.IngestRequest, outbox: Outbox) -> str:
+    async def handle(self, call: Call, request: documents_pb2.IngestRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
         report = await self._ingestion.ingest(
             call,
@@ -35,8 +36,9 @@ class IngestHandler:
             ),
         )
         following = documents_pb2.IngestPosition(chunk_index=report.next.chunk_index, headings=report.next.headings)
-        await outbox.finish(documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed))
-        return ""
+        response = documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
+        await outbox.finish(response)
+        return Outcome(answer_bytes=response.ByteSize())
 
     async def fail(self, request: documents_pb2.IngestRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that failed."""

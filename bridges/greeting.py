@@ -4,6 +4,7 @@ import logging
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox
+from bridges.outcome import Outcome
 from bridges.subjects import GREETING_RESPONSE, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError
@@ -18,11 +19,11 @@ class LoginHandler:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
 
-    async def handle(self, call: Call, request: messages_pb2.LoginEvent, outbox: Outbox) -> str:
+    async def handle(self, call: Call, request: messages_pb2.LoginEvent, outbox: Outbox) -> Outcome:
         """Warm what the first question will need."""
         del request, outbox
         await self._chat.warm(call)
-        return ""
+        return Outcome()
 
     async def fail(self, request: messages_pb2.LoginEvent, error: HearthError, outbox: Outbox) -> None:
         """Tell an error to who wants an answer."""
@@ -36,11 +37,12 @@ class GreetingHandler:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
 
-    async def handle(self, call: Call, request: messages_pb2.GreetingRequest, outbox: Outbox) -> str:
+    async def handle(self, call: Call, request: messages_pb2.GreetingRequest, outbox: Outbox) -> Outcome:
         """Answer one request, on its user's subject and its reply subject."""
         greeting = await self._chat.greet(call, request.nickname.strip() or request.username)
-        await outbox.finish(_response(request, outbox, greeting), _subject(outbox))
-        return ""
+        response = _response(request, outbox, greeting)
+        await outbox.finish(response, _subject(outbox))
+        return Outcome(answer_bytes=response.ByteSize())
 
     async def fail(self, request: messages_pb2.GreetingRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that failed: with no greeting, since the response cannot tell an error."""

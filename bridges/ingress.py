@@ -22,6 +22,7 @@ from bridges.listeners import Listeners
 from bridges.micro_service import MicroService
 from bridges.nats_client import NatsClient
 from bridges.outbox import Outbox
+from bridges.outcome import Outcome
 from bridges.status import is_ready
 from bridges.subjects import REQUESTS, Subject
 from deployments.call import Call
@@ -50,8 +51,8 @@ _OVERTIME_S = 1.0
 class Handler(Protocol):
     """Translates the requests of one subject into graph calls, and their results into messages."""
 
-    async def handle(self, call: Call, request: Any, outbox: Outbox) -> str:
-        """Answer a request; return "" or the kind of error that the answer tells of."""
+    async def handle(self, call: Call, request: Any, outbox: Outbox) -> Outcome:
+        """Answer a request; return what became of it."""
         ...
 
     async def fail(self, request: Any, error: HearthError, outbox: Outbox) -> None:
@@ -233,22 +234,26 @@ class Ingress:
         """Have one request answered; whatever happens, it ends in one final message or one log line."""
         outcome = await self._outcome(request)
         seconds = time.monotonic() - request.arrived
-        self._service.statistics[request.endpoint.subject.name].record(seconds, outcome)
-        logger.info(
-            "%s %s in %.3f s: %s",
-            request.endpoint.subject.pattern,
-            request.call.request_id,
-            seconds,
-            outcome or "ok",
-        )
+        self._record(request, outcome, seconds)
 
-    async def _outcome(self, request: _Request) -> str:
+    def _record(self, request: _Request, outcome: Outcome, seconds: float) -> None:
+        subject = request.endpoint.subject
+        self._service.statistics[subject.name].record(seconds, outcome.error_kind)
+        line = outcome.log_line(
+            subject=subject.pattern,
+            trace_id=request.call.request_id,
+            request_bytes=len(request.message.data),
+            seconds=seconds,
+        )
+        logger.info("%s", line)
+
+    async def _outcome(self, request: _Request) -> Outcome:
         outbox = self._outbox(request)
         try:
             message = _decode(request.endpoint.subject, request.message.data)
         except InvalidRequestError as error:
             await self._deliver(outbox.refuse(error))
-            return error.kind
+            return Outcome(error.kind)
         try:
             async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(request.call, message, outbox)
@@ -260,12 +265,12 @@ class Ingress:
             logger.exception("request on %s failed", request.message.subject)
             error = InternalError("the request failed inside the ingress")
         await self._deliver(request.endpoint.handler.fail(message, error, outbox))
-        return error.kind
+        return Outcome(error.kind)
 
     async def _refuse(self, request: _Request) -> None:
         error = OverloadedError(f"{self._capacity} requests are being answered or waiting already")
         outbox = self._outbox(request)
-        self._service.statistics[request.endpoint.subject.name].record(0.0, error.kind)
+        self._record(request, Outcome(error.kind), 0.0)
         try:
             message = _decode(request.endpoint.subject, request.message.data)
         except InvalidRequestError as unreadable:

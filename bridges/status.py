@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.outbox import Outbox
+from bridges.outcome import Outcome
 from deployments.call import Call
 from deployments.errors import HearthError
 from deployments.services import Chat, Ingestion
@@ -19,12 +20,13 @@ class StatusHandler:
         self._chat = chat
         self._ingestion = ingestion
 
-    async def handle(self, call: Call, request: status_pb2.StatusRequest, outbox: Outbox) -> str:
+    async def handle(self, call: Call, request: status_pb2.StatusRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
         del request
         components = (replica_status("NatsIngress", "takes requests"), *await self.components(call))
-        await outbox.finish(_to_message(components))
-        return ""
+        response = _to_message(components)
+        await outbox.finish(response)
+        return Outcome(answer_bytes=response.ByteSize())
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Ask the graph how it is; what cannot be asked is not ready."""

@@ -249,6 +249,29 @@ async def test_a_client_that_only_waits_for_the_response_gets_it(nats_url: str, 
         assert graph.cancelled == 0
 
 
+async def test_every_request_leaves_one_line_without_a_word_of_its_text(
+    nats_url: str, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    caplog.set_level("INFO", "bridges.ingress")
+    async with serving(nats_url, graph):
+        asked = messages_pb2.ChatRequest(request_id="r7", message="a secret question").SerializeToString()
+        answered = await client.request("ai.chat.user.u1.message", asked, timeout=5)
+        await client.request("ai.chat.request", b"\xff", timeout=5)
+    lines = [json.loads(record.message) for record in caplog.records if record.message.startswith("{")]
+    assert [(line["subject"], line["outcome"], line["request_id"]) for line in lines] == [
+        ("ai.chat.user.{user_id}.message", "ok", "r7"),
+        ("ai.chat.request", "invalid_request", ""),
+    ]
+    assert (lines[0]["request_bytes"], lines[0]["answer_bytes"], lines[0]["tokens"]) == (
+        len(asked), len(answered.data), 1
+    )  # fmt: skip
+    assert lines[0]["seconds"] >= 0
+    assert len({line["trace_id"] for line in lines}) == 2
+    assert "secret" not in caplog.text
+
+
 async def test_nothing_is_taken_before_the_graph_is_ready(nats_url: str, client: Client) -> None:
     graph = Graph(ready=False)
     graph.may_answer.set()

@@ -1,0 +1,48 @@
+"""What became of a request: one line of the log, as JSON, without a word of what was asked or answered."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes:
+        error_kind: The kind of error that its answer tells of; empty where all went well.
+        request_id: The client's id of it; empty where it gave none.
+        tokens: Tokens of the answer.
+        answer_bytes: Size of the final message.
+        stages_s: Seconds that each stage took, by name.
+    """
+
+    error_kind: str = ""
+    request_id: str = ""
+    tokens: int = 0
+    answer_bytes: int = 0
+    stages_s: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def log_line(self, *, subject: str, trace_id: str, request_bytes: int, seconds: float) -> str:
+        """Return the request's line of the log.
+
+        Args:
+            subject: Its pattern, not the concrete subject.
+            trace_id: Hearth's own id of the request, which its calls carry through the graph.
+            request_bytes: Size of its payload.
+            seconds: From its arrival to its final message.
+        """
+        stages = {f"{name}_s": round(stage, 4) for name, stage in self.stages_s.items()}
+        fields: dict[str, object] = {
+            "event": "request",
+            "subject": subject,
+            "outcome": self.error_kind or "ok",
+            "seconds": round(seconds, 4),
+            "trace_id": trace_id,
+            "request_id": self.request_id,
+            "request_bytes": request_bytes,
+            "answer_bytes": self.answer_bytes,
+            "tokens": self.tokens,
+            **stages,
+        }
+        return json.dumps(fields, ensure_ascii=False)
