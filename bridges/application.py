@@ -13,6 +13,7 @@ from bridges.chat import ChatHandler
 from bridges.documents import IngestHandler
 from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.ingress import Ingress, endpoints
+from bridges.memory import ConversationMemory
 from bridges.status import StatusHandler
 from deployments.clients import ChatClient, IngestionClient
 from deployments.door import handle_door
@@ -33,7 +34,8 @@ class NatsIngressDeployment:
         chat_client = ChatClient(handle_door(chat))
         ingestion_client = IngestionClient(handle_door(ingestion))
         status = StatusHandler(chat_client, ingestion_client)
-        chat_handler = ChatHandler(chat_client)
+        memory = ConversationMemory(settings.memory)
+        chat_handler = ChatHandler(chat_client, memory)
         rows = endpoints(
             {
                 "chat-message": chat_handler,
@@ -46,7 +48,7 @@ class NatsIngressDeployment:
             {"documents-ingest": settings.nats.ingest_timeout_s},
             settings.nats.request_timeout_s,
         )
-        self._ingress = Ingress(settings.nats, rows, status.components)
+        self._ingress = Ingress(settings.nats, rows, status.components, memory.connect)
         self._running = asyncio.create_task(self._ingress.run())
 
     async def check_health(self) -> None:

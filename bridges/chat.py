@@ -4,15 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.memory import ConversationMemory
 from bridges.outbox import Outbox, cut_to_fit
 from bridges.outcome import Outcome
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
 from deployments.errors import CancelledError, HearthError, InternalError, InvalidRequestError
 from deployments.services import Chat
-from deployments.values import AnswerEnd, ChatQuestion
+from deployments.values import AnswerEnd, ChatQuestion, Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +26,20 @@ CUT = "the answer was cut: it is longer than the NATS server takes in one messag
 class ChatHandler:
     """Answers ChatRequests with the chat of the graph."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, memory: ConversationMemory) -> None:
         self._chat = chat
+        self._memory = memory
 
     async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
         final_subject = _final_subject(request)
         stream_subject = _stream_subject(request)
+        question = _question(request, outbox)
+        question = replace(question, history=await self._memory.recall(question.user_id))
         pieces: list[str] = []
         end = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
         try:
-            async with aclosing(self._chat.answer(call, _question(request, outbox))) as items:
+            async with aclosing(self._chat.answer(call, question)) as items:
                 with outbox.listeners.watch() as watch:
                     async for item in items:
                         if isinstance(item, AnswerEnd):
@@ -51,6 +56,9 @@ class ChatHandler:
             end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
         if stream_subject:
             await outbox.send(stream_subject, _done(request))
+        if not end.error_kind:
+            # Before the answer is out, so that a follow-up cannot come too soon.
+            await self._memory.remember(question.user_id, Exchange(question.text.strip(), "".join(pieces)))
         response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.connection.max_payload)
         await outbox.finish(response, final_subject)
         return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages)

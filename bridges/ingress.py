@@ -5,6 +5,7 @@ queue; workers take it from there.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from uuid import uuid4
 import nats
 import nats.errors
 from google.protobuf.message import DecodeError, Message
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -90,6 +92,7 @@ class Ingress:
         settings: Where NATS is and how much is taken from it.
         endpoints: What is answered.
         components: Asks the graph how it is; requests are taken once everything required is ready.
+        connected: Called with the connection before requests are taken.
     """
 
     def __init__(
@@ -97,10 +100,12 @@ class Ingress:
         settings: NatsSettings,
         endpoints: Sequence[Endpoint],
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
+        connected: Callable[[Client], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
         self._components = components
+        self._connected = connected
         self._client = NatsClient()
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
         self._capacity = settings.max_in_flight + settings.max_waiting
@@ -121,6 +126,7 @@ class Ingress:
                 return
             async with asyncio.TaskGroup() as group:
                 workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
+                await self._connected(self._client)
                 await self._subscribe()
                 self._serving.set()
                 logger.info("taking requests as queue group %r", self._settings.queue_group)
@@ -131,7 +137,9 @@ class Ingress:
         finally:
             self._serving.clear()
             if not self._client.is_closed:
-                await self._client.close()
+                # A server that is gone takes no farewell.
+                with contextlib.suppress(OSError):
+                    await self._client.close()
 
     def stop(self) -> None:
         """Take no more requests; `run` returns when those that were taken are answered."""

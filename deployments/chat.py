@@ -6,11 +6,12 @@ import re
 import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.follow_up import resolve
 from deployments.grounding import is_supported
 from deployments.prompt import introduction
 from deployments.sentences import sentence_end
@@ -18,6 +19,7 @@ from deployments.services import LanguageModel, Retrieval
 from deployments.status import replica_status, status_or_error
 from deployments.values import (
     AnswerEnd,
+    Answering,
     AnswerItem,
     AnswerToken,
     ChatQuestion,
@@ -134,18 +136,12 @@ class Chat:
     async def _tokens(self, call: Call, question: ChatQuestion, progress: _Progress) -> AsyncGenerator[str]:
         if not question.text.strip():
             raise InvalidRequestError("the question is empty: neither `message` nor `query` holds text")
-        profile, progress.passages = await self._prepare(call, question, progress)
-        answering = profile.answering
-        shown = progress.passages[: answering.passages]
-        prompt = Prompt(
-            system=question.system_prompt or answering.system_prompt,
-            question=question.text.strip(),
-            passages=tuple(passage.embedded_text() for passage in shown),
-            examples=answering.examples if shown else (),
-        )
+        resolved = replace(question, text=resolve(question.text.strip(), question.history))
+        profile, progress.passages = await self._prepare(call, resolved, progress)
+        prompt = _prompt(question, resolved, progress.passages, profile.answering)
         generated = self._language_model.generate(call, prompt)
-        if shown and answering.check_sentences:
-            tokens = self._checked(call, generated, question.text, progress.passages)
+        if prompt.passages and profile.answering.check_sentences:
+            tokens = self._checked(call, generated, resolved.text, progress.passages)
         else:
             tokens = _stripped(generated)
         started = time.monotonic()
@@ -308,6 +304,22 @@ async def _stripped(tokens: AsyncGenerator[str]) -> AsyncGenerator[str]:
             if text:
                 started = True
                 yield text
+
+
+def _prompt(
+    question: ChatQuestion, resolved: ChatQuestion, passages: tuple[Passage, ...], answering: Answering
+) -> Prompt:
+    """Put together what the model is asked: the question as it was where it sees the turns before it, else resolved."""
+    shown = passages[: answering.passages]
+    turns = answering.history_with_passages if shown else answering.history
+    history = question.history[-turns:] if turns else ()
+    return Prompt(
+        system=question.system_prompt or answering.system_prompt,
+        question=question.text.strip() if history else resolved.text,
+        passages=tuple(passage.embedded_text() for passage in shown),
+        examples=answering.examples if shown else (),
+        history=history,
+    )
 
 
 def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from deployments.prompt import introduction
 from deployments.values import Answering, Exchange, Generation
@@ -89,6 +89,8 @@ class AnsweringSettings(Settings):
         temperature: 0 takes the likeliest token each time.
         greeting_prompt: The system prompt for a greeting.
         greetings: Worked greetings before the name.
+        history: Earlier turns that the model is shown where it answers alone.
+        history_with_passages: The same where it is shown passages; a follow-up question is resolved without them too.
     """
 
     system_prompt: str = "You are a helpful assistant. Answer briefly and to the point."
@@ -99,6 +101,8 @@ class AnsweringSettings(Settings):
     temperature: float = Field(default=0.2, ge=0.0, le=2.0)
     greeting_prompt: str = "You greet people by name, in one short and friendly sentence."
     greetings: tuple[GreetingSettings, ...] = ()
+    history: NonNegativeInt = 4
+    history_with_passages: NonNegativeInt = 4
 
     def to_value(self) -> Answering:
         return Answering(
@@ -109,6 +113,8 @@ class AnsweringSettings(Settings):
             generation=Generation(max_tokens=self.max_tokens, temperature=self.temperature),
             greeting_prompt=self.greeting_prompt,
             greetings=tuple(Exchange(introduction(one.name), one.greeting) for one in self.greetings),
+            history=self.history,
+            history_with_passages=self.history_with_passages,
         )
 
 
@@ -239,6 +245,25 @@ class NatsSettings(Settings):
     ingest_timeout_s: PositiveFloat = 300.0
 
 
+class MemorySettings(Settings):
+    """What is remembered of each user's conversation, in a NATS key-value bucket.
+
+    Attributes:
+        enabled: Off, every question stands for itself.
+        bucket: Its name. Made where it is not there; needs JetStream.
+        turns: Turns that are kept of each user.
+        turn_characters: Longer questions and answers are cut.
+        lifetime_s: Seconds after its last turn that a conversation is forgotten. Of a bucket that is there already,
+            its own holds.
+    """
+
+    enabled: bool = True
+    bucket: str = "hearth_conversations"
+    turns: PositiveInt = 4
+    turn_characters: PositiveInt = 2000
+    lifetime_s: PositiveFloat = 3600.0
+
+
 class OrchestrationSettings(Settings):
     """The orchestration application.
 
@@ -250,6 +275,7 @@ class OrchestrationSettings(Settings):
 
     nats: NatsSettings = NatsSettings()
     milvus: MilvusSettings = MilvusSettings()
+    memory: MemorySettings = MemorySettings()
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"

@@ -82,6 +82,8 @@ class Answering:
         generation: Limits and sampling.
         greeting_prompt: The system prompt for a greeting.
         greetings: Worked greetings: who said their name, and how they were greeted.
+        history: Earlier turns that the model is shown where it answers alone.
+        history_with_passages: The same where it is shown passages.
     """
 
     system_prompt: str
@@ -91,6 +93,8 @@ class Answering:
     generation: Generation
     greeting_prompt: str = ""
     greetings: tuple[Exchange, ...] = ()
+    history: int = 0
+    history_with_passages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ class Ranking:
 class ChatQuestion:
     """A question to the assistant.
 
-    `system_prompt` and `collection` empty and `top_k` 0 stand for the configured defaults.
+    `system_prompt` and `collection` empty and `top_k` 0 stand for the configured defaults. `history` are the turns
+    before it, oldest first.
     """
 
     text: str
@@ -165,6 +170,7 @@ class ChatQuestion:
     top_k: int = 0
     collection: str = ""
     system_prompt: str = ""
+    history: tuple[Exchange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

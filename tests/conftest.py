@@ -35,7 +35,8 @@ def models() -> ModelStore:
 
 @pytest.fixture(scope="session")
 def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with servers.nats_server(tmp_path_factory.mktemp("nats")) as url:
+    folder = tmp_path_factory.mktemp("nats")
+    with servers.nats_server(folder, "-js", "-sd", str(folder / "store")) as url:
         yield url
 
 

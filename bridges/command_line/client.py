@@ -43,7 +43,8 @@ class HearthClient:
             DeadlineExceededError: No answer came in time.
         """
         request.request_id = uuid4().hex
-        request.user_id = request.user_id or "hearth-cli"
+        # Of its own for each question: one question has nothing to do with the one before.
+        request.user_id = request.user_id or f"cli-{request.request_id}"
         arrived: asyncio.Queue[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse] = asyncio.Queue()
 
         async def chunk(message: Msg) -> None:

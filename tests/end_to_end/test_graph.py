@@ -166,6 +166,13 @@ async def test_a_user_logs_in_and_is_greeted_by_name(connection: Client) -> None
     assert len(greeting.greeting) < 200
 
 
+async def test_a_follow_up_is_understood_from_the_question_before(client: HearthClient, ferry: str) -> None:
+    user = f"user-{uuid4().hex}"
+    await ask(client, question("When does the first ferry leave the mainland?", ferry, user_id=user))
+    _, response = await ask(client, question("And when does the last one return?", ferry, user_id=user))
+    assert "21:15" in response.response
+
+
 async def test_without_documents_the_model_answers_alone(client: HearthClient) -> None:
     _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
     assert response.success

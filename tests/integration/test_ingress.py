@@ -16,10 +16,11 @@ from nats.aio.client import Client
 from bridges.chat import ChatHandler
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.ingress import Endpoint, Ingress
+from bridges.memory import ConversationMemory
 from bridges.subjects import REQUESTS
 from deployments.call import Call
 from deployments.errors import UnavailableError
-from deployments.settings import NatsSettings
+from deployments.settings import MemorySettings, NatsSettings
 from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus
 from tests.servers import free_port, nats_server
 
@@ -73,8 +74,9 @@ class Graph:
 @asynccontextmanager
 async def serving(url: str, graph: Graph, timeout_s: float = 10.0, **settings: Any) -> AsyncGenerator[Ingress]:
     """Run an ingress for as long as the block lasts."""
-    rows = [Endpoint(row, ChatHandler(graph), timeout_s) for row in CHAT]
-    ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components)
+    memory = ConversationMemory(MemorySettings())
+    rows = [Endpoint(row, ChatHandler(graph, memory), timeout_s) for row in CHAT]
+    ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components, memory.connect)
     running = asyncio.create_task(ingress.run())
     try:
         if graph.ready:

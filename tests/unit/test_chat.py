@@ -1,6 +1,7 @@
 """Chat: what an answer is made of, and how each failure ends."""
 
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from deployments.errors import (
     UpstreamFailedError,
 )
 from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Exchange, Passage
-from tests.unit.services import SMALL, ScriptedModel, ScriptedRetrieval
+from tests.unit.services import LARGE, SMALL, ScriptedModel, ScriptedRetrieval
 
 DOGS = Passage("Dogs are welcome in the hotel. A dog costs 15 euros a night. Cats stay home. Fish swim.", "hotel.md")
 POOL = Passage("The pool opens at seven.", "pool.md", headings="Hotel > Pool")
@@ -211,6 +212,28 @@ async def test_warming_asks_for_all_that_a_first_question_needs_and_fails_at_not
     assert model.made == 0
     broken = Chat(ScriptedModel(unavailable=UnavailableError("x")), ScriptedRetrieval(error=UnavailableError("y")))
     await broken.warm(Call.within(5.0))
+
+
+HISTORY = (Exchange("May I bring a dog?", "Yes."), Exchange("Where is the pool?", "Behind the house."))
+
+
+async def test_a_follow_up_is_searched_for_with_the_question_that_it_leans_on() -> None:
+    model, retrieval = ScriptedModel(answering=SMALL), ScriptedRetrieval((DOGS,))
+    question = ChatQuestion("And what does it cost?", retrieve=True, history=HISTORY)
+    await answer(Chat(model, retrieval), question)
+    assert retrieval.queries[0].text == "Where is the pool? And what does it cost?"
+    assert model.prompts[0].question == "Where is the pool? And what does it cost?"
+    assert model.prompts[0].history == ()
+
+
+async def test_a_model_that_sees_the_turns_before_is_asked_as_the_user_did() -> None:
+    answering = replace(LARGE, history=1, history_with_passages=2)
+    for passages, shown in (((), HISTORY[1:]), ((DOGS,), HISTORY)):
+        model = ScriptedModel(answering=answering)
+        question = ChatQuestion("And what does it cost?", retrieve=True, history=HISTORY)
+        await answer(Chat(model, ScriptedRetrieval(passages)), question)
+        assert model.prompts[0].history == shown
+        assert model.prompts[0].question == "And what does it cost?"
 
 
 async def test_components_are_told_even_when_some_cannot_be_asked() -> None:
