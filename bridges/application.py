@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from bridges.chat import ChatHandler
 from bridges.documents import IngestHandler
 from bridges.greeting import GreetingHandler, LoginHandler
+from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
 from bridges.memory import ConversationMemory
 from bridges.status import StatusHandler
@@ -49,10 +50,15 @@ class NatsIngressDeployment:
             settings.nats.request_timeout_s,
         )
         self._ingress = Ingress(settings.nats, rows, status.components, memory.connect)
+        self._health = HealthServer(settings.health, self._check, self._ingress.is_serving, status.components)
         self._running = asyncio.create_task(self._ingress.run())
+        await self._health.start()
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
+        self._check()
+
+    def _check(self) -> None:
         if self._running.done():
             error = None if self._running.cancelled() else self._running.exception()
             raise UnavailableError(f"the NATS ingress has ended: {error}")
@@ -63,6 +69,7 @@ class NatsIngressDeployment:
         self._ingress.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
+        await self._health.stop()
 
 
 def orchestration(args: OrchestrationSettings) -> Application:

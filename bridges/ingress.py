@@ -145,6 +145,10 @@ class Ingress:
         """Take no more requests; `run` returns when those that were taken are answered."""
         self._stopping.set()
 
+    def is_serving(self) -> bool:
+        """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
+        return self._serving.is_set() and not self._stopping.is_set() and self._client.is_connected
+
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
         await self._serving.wait()

@@ -245,6 +245,18 @@ class NatsSettings(Settings):
     ingest_timeout_s: PositiveFloat = 300.0
 
 
+class HealthSettings(Settings):
+    """Where the ingress answers `/health` and `/ready` over HTTP.
+
+    Attributes:
+        host: Address to listen on. `HEARTH_HEALTH_HOST` goes over it.
+        port: 0 for none. One that is taken is a warning, so that several replicas may share a node.
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = Field(default=0, le=65535)
+
+
 class MemorySettings(Settings):
     """What is remembered of each user's conversation, in a NATS key-value bucket.
 
@@ -276,6 +288,7 @@ class OrchestrationSettings(Settings):
     nats: NatsSettings = NatsSettings()
     milvus: MilvusSettings = MilvusSettings()
     memory: MemorySettings = MemorySettings()
+    health: HealthSettings = HealthSettings()
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
@@ -298,7 +311,10 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
         milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
     if collection := environment.get("COLLECTION_NAME"):
         milvus["collection"] = collection
-    return {**given, "nats": nats, "milvus": milvus}
+    health = dict(given.get("health") or {})
+    if health_host := environment.get("HEARTH_HEALTH_HOST"):
+        health["host"] = health_host
+    return {**given, "nats": nats, "milvus": milvus, "health": health}
 
 
 def milvus_uri(host: str, port: str = "") -> str:

@@ -50,8 +50,14 @@ def test_the_environment_goes_over_the_file() -> None:
     assert settings.milvus.retrieve == 7
 
 
+def test_probes_of_a_pod_come_from_outside() -> None:
+    over = with_environment({"health": {"port": 8081}}, {"HEARTH_HEALTH_HOST": "10.0.0.7"})
+    settings = OrchestrationSettings.model_validate(over)
+    assert (settings.health.host, settings.health.port) == ("10.0.0.7", 8081)
+
+
 def test_without_an_environment_the_file_stands() -> None:
-    assert with_environment({"milvus": {"retrieve": 7}}, {}) == {"nats": {}, "milvus": {"retrieve": 7}}
+    assert with_environment({"milvus": {"retrieve": 7}}, {}) == {"nats": {}, "milvus": {"retrieve": 7}, "health": {}}
 
 
 def test_the_process_s_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
