@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -274,6 +277,28 @@ async def test_it_says_how_it_is(client: HearthClient, connection: Client) -> No
 
 def process_ids(status: status_pb2.StatusResponse) -> dict[str, int]:
     return {part.name: part.process_id for part in status.components if part.process_id}
+
+
+async def test_a_model_that_dies_in_mid_answer_costs_that_answer_alone(client: HearthClient) -> None:
+    model = process_ids(await client.status(10))["LanguageModel"]
+    request = messages_pb2.ChatRequest(message="Tell me a long story about a dragon.", enable_streaming=True)
+    text = ""
+    async with aclosing(client.ask(request, 60)) as items:
+        async for item in items:
+            if isinstance(item, messages_pb2.ChatResponse):
+                break
+            if not text:
+                os.kill(model, signal.SIGKILL)
+            text += item.content
+        else:
+            raise AssertionError("no response")
+    assert not item.success
+    assert item.response == text != ""
+    assert item.error.startswith("the answer broke off: LanguageModel.generate ")
+    # The next question waits for the new replica, within its own deadline.
+    _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
+    assert response.success
+    assert process_ids(await client.status(10))["LanguageModel"] != model
 
 
 async def test_how_a_model_is_used_changes_without_loading_it_again(
