@@ -1,6 +1,6 @@
 """Generate the protobuf modules under `bridges/generated` from `proto/`.
 
-Run `uv run --group lint python -m bridges.generate`; with `--check` nothing is written, and the exit status
+Run `uv run python -m bridges.generate`; with `--check` nothing is written, and the exit status
 is 1 if what is committed differs from what `proto/` would give.
 """
 
@@ -19,7 +19,7 @@ TARGET = ROOT / "bridges" / "generated"
 
 def generate(target: Path) -> None:
     """Write a module and a stub for every .proto file into `target`."""
-    # Only the generator needs it: the package is in the lint group.
+    # Only the generator needs it: the package is in the test group.
     from grpc_tools import protoc  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
     files = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.proto"))
@@ -59,7 +59,7 @@ def main() -> None:
         stale = differences(fresh, TARGET)
         if arguments.check:
             if stale:
-                sys.exit(f"stale, run `uv run --group lint python -m bridges.generate`: {', '.join(stale)}")
+                sys.exit(f"stale, run `uv run python -m bridges.generate`: {', '.join(stale)}")
             return
         shutil.rmtree(TARGET, ignore_errors=True)
         shutil.copytree(fresh, TARGET)
