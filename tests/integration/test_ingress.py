@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_its_stream_ends_the_work(nats_url: str) -> N
         async with asyncio.timeout(5):
             while not graph.cancelled:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
-        assert graph.made - made < 60
+        assert graph.made - made < 200
 
 
 async def test_a_client_that_only_waits_for_the_response_gets_it(nats_url: str, client: Client) -> None:
