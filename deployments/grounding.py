@@ -8,6 +8,7 @@ the answer says must stand in that one:
 * what the question asks about, as far as that sentence names it ("in the barn" does not tell where the key is), and
   nothing else that it asks about and that stands in another sentence;
 * one of several numbers only together with the others: which one is meant, words alone do not tell;
+* some number, path or command-like word where that sentence has one: it is likely what was asked for;
 * nothing denied that is affirmed there, nothing affirmed that is denied;
 * no number of something cut short ("every second" of "every second Saturday").
 
@@ -18,7 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deployments.sentences import split_sentences
+from deployments.sentences import leans_on_previous, split_sentences
 
 SUPPORTED_SHARE = 0.85
 """Share of a sentence's new content words that must stand in the passages' sentence."""
@@ -38,7 +39,6 @@ _NUMBER_WORDS = frozenset(
     fifty sixty seventy eighty ninety hundred thousand million half first second third fourth fifth sixth seventh
     eighth ninth tenth last next every""".split()
 )
-_PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _NEGATIONS = frozenset("not no never none neither nor cannot without".split())
 _FUNCTION_WORDS = frozenset(
     """a an the this that these those it its they them their there here he she his her him we our us you your i my
@@ -72,6 +72,10 @@ class _Content:
     def numbers(self) -> set[str]:
         return {word for word in self.exact if _NUMBER.search(word)}
 
+    def specific(self) -> set[str]:
+        """Return the numbers, paths and command-like words that are more than an acronym."""
+        return {word for word in self.exact if not word.isalpha()}
+
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
@@ -103,12 +107,14 @@ def _stands_in(unit: _Unit, elsewhere: frozenset[str], sentence: str, said: _Con
     there = unit.content
     new = said.stems - asked.stems
     other_numbers = there.numbers() - said.exact - asked.exact
+    left_out = there.specific() - asked.exact and not there.specific() & said.exact
     return not (
         said.exact - asked.exact - there.exact
         or (new and len(new & there.stems) / len(new) < SUPPORTED_SHARE)
         or asked.stems & there.stems - said.stems
         or said.stems & asked.stems & elsewhere
         or (said.numbers() - asked.exact and other_numbers)
+        or left_out
         or _is_cut_short(sentence, unit.text)
         or not _same_polarity(sentence, said.stems, unit.text, there.stems)
     )
@@ -118,8 +124,7 @@ def _units(passage: str) -> list[str]:
     """Return the sentences of a passage; one that begins with a pronoun comes with the one before it."""
     units: list[str] = []
     for sentence in split_sentences(passage):
-        first = _normal(next(iter(_words(sentence)), ""))
-        units.append(f"{units[-1]} {sentence}" if units and first in _PRONOUNS else sentence)
+        units.append(f"{units[-1]} {sentence}" if units and leans_on_previous(sentence) else sentence)
     return units
 
 

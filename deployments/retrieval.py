@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import pstdev
 from typing import Protocol
 
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError
-from deployments.sentences import split_sentences
+from deployments.sentences import leans_on_previous, split_sentences
 from deployments.services import Embeddings, Reranker
 from deployments.settings import MilvusSettings
 from deployments.status import replica_status, status_or_error
@@ -89,11 +89,12 @@ class Retrieval:
         Raises:
             HearthError: What the reranker raised.
         """
-        sentences = [
-            replace(passage, text=sentence) for passage in passages for sentence in split_sentences(passage.text)
-        ]
-        rankings = await self._reranker.rerank(call, question, [sentence.embedded_text() for sentence in sentences])
-        return tuple(_joined(sentences[index] for index in sorted(_nearest(rankings, limit))))
+        sentences = [sentence for passage in passages for sentence in _sentences(passage)]
+        rankings = await self._reranker.rerank(call, question, [sentence.context for sentence in sentences])
+        nearest = set(_nearest(rankings, limit))
+        # A sentence that leans on the one before it is not understood without it.
+        nearest |= {index - 1 for index in nearest if sentences[index].leans}
+        return tuple(_joined(sentences[index].passage for index in sorted(nearest)))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how retrieval, its models and Milvus are."""
@@ -123,6 +124,31 @@ class Retrieval:
         except HearthError as error:
             return ComponentStatus("Milvus", ready=False, detail=error.message, required=False)
         return ComponentStatus("Milvus", ready=True, detail=detail, required=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """A sentence of a passage.
+
+    Attributes:
+        passage: The passage cut down to it.
+        context: What it is ranked by: with its headings, and the sentence before it where it leans on that.
+        leans: Whether it does.
+    """
+
+    passage: Passage
+    context: str
+    leans: bool
+
+
+def _sentences(passage: Passage) -> Iterator[_Sentence]:
+    before = ""
+    for text in split_sentences(passage.text):
+        leans = bool(before) and leans_on_previous(text)
+        alone = replace(passage, text=text)
+        context = replace(passage, text=f"{before} {text}") if leans else alone
+        yield _Sentence(alone, context.embedded_text(), leans)
+        before = text
 
 
 def _without_copies(passages: Iterable[Passage]) -> list[Passage]:

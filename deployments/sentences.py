@@ -33,6 +33,7 @@ _ABBREVIATIONS = frozenset(
         "est",
     ]
 )
+_PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？])[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
 
@@ -45,6 +46,12 @@ def split_sentences(text: str) -> list[str]:
         start = end
     sentences.append(text[start:].strip())
     return [sentence for sentence in sentences if sentence]
+
+
+def leans_on_previous(sentence: str) -> bool:
+    """Say whether a sentence begins with a pronoun, so that the one before it says what it is about."""
+    first = re.match(r"\W*(\w+)", sentence)
+    return first is not None and first[1].lower() in _PRONOUNS
 
 
 def sentence_end(text: str, start: int = 0) -> int | None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings
-from deployments.values import Passage, RetrievalQuery
+from deployments.values import Passage, Ranking, RetrievalQuery
 from deployments.vectors import Vectors
 from tests.unit.services import LengthEmbeddings, ShortestFirst
 
@@ -91,6 +92,20 @@ async def test_the_nearest_sentences_of_several_passages_keep_their_order() -> N
     ]
     nearest = await retrieval().nearest_sentences(Call.within(5.0), "q", passages, 3)
     assert nearest == (Passage("Short. Tiny.", "a.md", "Title"), Passage("Brief.", "c.md"))
+
+
+async def test_a_sentence_that_leans_on_the_one_before_it_is_quoted_with_it() -> None:
+    class EndsWithMay(ShortestFirst):
+        async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
+            assert "Title\nThe old tower of the town is closed. It opens in May." in passages
+            order = sorted(range(len(passages)), key=lambda index: not passages[index].endswith("in May."))
+            return [Ranking(index, -float(place)) for place, index in enumerate(order)]
+
+    passages = [
+        Passage("Nothing. The old tower of the town is closed. It opens in May. Nothing else.", "a.md", "Title")
+    ]
+    nearest = await retrieval(reranker=EndsWithMay()).nearest_sentences(Call.within(5.0), "q", passages, 1)
+    assert nearest == (Passage("The old tower of the town is closed. It opens in May.", "a.md", "Title"),)
 
 
 async def test_sentences_far_behind_the_nearest_are_left_out() -> None:
