@@ -120,9 +120,8 @@ class Ingress:
 
     async def run(self) -> None:
         """Connect, wait for the graph, and take requests until `stop`; then finish those that were taken."""
-        await self._connect()
         try:
-            if not await self._until_ready():
+            if not await self._until_connected() or not await self._until_ready():
                 return
             async with asyncio.TaskGroup() as group:
                 workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
@@ -154,9 +153,23 @@ class Ingress:
         await self._serving.wait()
 
     def check(self) -> None:
-        """Raise `UnavailableError` when the connection is closed for good, or not there yet."""
+        """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
         if self._closed_reason:
             raise UnavailableError(self._closed_reason)
+
+    async def _until_connected(self) -> bool:
+        """Wait for the server, for ever if need be; return False when stopped before it was there."""
+        connecting = asyncio.ensure_future(self._connect())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                return False
+            await connecting
+            return True
+        finally:
+            connecting.cancel()
+            stopping.cancel()
 
     async def _connect(self) -> None:
         async def closed() -> None:

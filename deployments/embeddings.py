@@ -38,6 +38,3 @@ class Embeddings:
         """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
         if not self._engine.is_remote:
             await self._engine.check()
-
-    async def close(self) -> None:
-        await self._engine.close()

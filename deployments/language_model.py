@@ -75,6 +75,3 @@ class LanguageModel:
         """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
         if not self._engine.is_remote:
             await self._engine.check()
-
-    async def close(self) -> None:
-        await self._engine.close()

@@ -33,6 +33,3 @@ class Reranker:
         """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
         if not self._engine.is_remote:
             await self._engine.check()
-
-    async def close(self) -> None:
-        await self._engine.close()

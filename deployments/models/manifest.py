@@ -135,8 +135,3 @@ class Manifest:
         if name not in self.models:
             raise NotFoundError(f"unknown model {name!r}; known are {', '.join(sorted(self.models))}")
         return self.models[name]
-
-    def packages_of(self, model: Model) -> list[CarrierPackage]:
-        """Return the packages that carry `model`, each once."""
-        names = dict.fromkeys(member.package for file in model.files for member in file.members)
-        return [self.packages[name] for name in names]

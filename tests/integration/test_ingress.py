@@ -391,6 +391,18 @@ async def ask_until_taken(client: Client, text: str) -> messages_pb2.ChatRespons
     raise AssertionError("nobody takes requests")
 
 
+async def test_an_ingress_without_a_server_can_be_stopped() -> None:
+    memory = ConversationMemory(MemorySettings())
+    settings = NatsSettings(url=f"nats://127.0.0.1:{free_port()}")
+    ingress = Ingress(settings, [], Graph().components, memory.connect)
+    running = asyncio.create_task(ingress.run())
+    done, _ = await asyncio.wait([running], timeout=0.3)
+    assert not done, "it waits for the server"
+    ingress.check()
+    ingress.stop()
+    await asyncio.wait_for(running, 5)
+
+
 async def test_a_connection_closed_for_good_is_told(nats_url: str) -> None:
     graph = Graph()
     async with serving(nats_url, graph) as ingress:
