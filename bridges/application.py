@@ -17,9 +17,15 @@ from bridges.ingress import Ingress, endpoints
 from bridges.memory import ConversationMemory
 from bridges.status import StatusHandler
 from deployments.clients import ChatClient, IngestionClient
-from deployments.door import handle_door
 from deployments.errors import UnavailableError
-from deployments.orchestration import ChatDeployment, IngestionDeployment, RetrievalDeployment
+from deployments.orchestration import (
+    ChatDeployment,
+    IngestionDeployment,
+    RetrievalDeployment,
+    chat_door,
+    ingestion_door,
+)
+from deployments.replica_log import join_serve_log
 from deployments.settings import OrchestrationSettings
 
 logger = logging.getLogger(__name__)
@@ -30,10 +36,15 @@ class NatsIngressDeployment:
     """The ingress as a deployment."""
 
     async def __init__(
-        self, settings: OrchestrationSettings, chat: DeploymentHandle[Any], ingestion: DeploymentHandle[Any]
+        self,
+        settings: OrchestrationSettings,
+        chat: DeploymentHandle[Any] | None,
+        ingestion: DeploymentHandle[Any] | None,
+        retrieval: DeploymentHandle[Any] | None,
     ) -> None:
-        chat_client = ChatClient(handle_door(chat))
-        ingestion_client = IngestionClient(handle_door(ingestion))
+        join_serve_log()
+        chat_client = ChatClient(chat_door(settings, chat, retrieval))
+        ingestion_client = IngestionClient(ingestion_door(settings, ingestion))
         status = StatusHandler(chat_client, ingestion_client)
         memory = ConversationMemory(settings.memory)
         chat_handler = ChatHandler(chat_client, memory)
@@ -73,7 +84,8 @@ class NatsIngressDeployment:
 
 
 def orchestration(args: OrchestrationSettings) -> Application:
-    """Build the orchestration application."""
-    retrieval = RetrievalDeployment.bind(args)
-    chat = ChatDeployment.bind(args, retrieval)
-    return NatsIngressDeployment.bind(args, chat, IngestionDeployment.bind(args))
+    """Build the orchestration application: the ingress, and each service that is not in process behind it."""
+    retrieval = None if "Retrieval" in args.in_process else RetrievalDeployment.bind(args)
+    chat = None if "Chat" in args.in_process else ChatDeployment.bind(args, retrieval)
+    ingestion = None if "Ingestion" in args.in_process else IngestionDeployment.bind(args)
+    return NatsIngressDeployment.bind(args, chat, ingestion, None if chat else retrieval)

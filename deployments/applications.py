@@ -13,11 +13,12 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from deployments.batching import ready_together
+from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.embeddings import Embeddings
 from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
 from deployments.language_model import LanguageModel
+from deployments.replica_log import join_serve_log
 from deployments.reranker import Reranker
 from deployments.settings import (
     EmbeddingsSettings,
@@ -39,6 +40,7 @@ class LanguageModelDeployment:
     """The language model as a deployment."""
 
     def __init__(self, settings: LanguageModelSettings) -> None:
+        join_serve_log()
         answering = LanguageModelUserConfig().answering.to_value()
         self._service = LanguageModel(language_model_engine(settings), answering)
         self._slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
@@ -51,7 +53,7 @@ class LanguageModelDeployment:
             seconds = await self._service.warm(self._slots, _WARM_UP_LIMIT_S)
             logger.info("prompt prefix read into %d slots in %.1f s", self._slots, seconds)
 
-    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[list[str]]:
+    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Batch[str]]:
         async with aclosing(ready_together(self._service.generate(call, prompt))) as batches:
             async for tokens in batches:
                 yield tokens
@@ -71,6 +73,7 @@ class EmbeddingsDeployment:
     """Embeddings as a deployment."""
 
     def __init__(self, settings: EmbeddingsSettings) -> None:
+        join_serve_log()
         self._service = Embeddings(embeddings_engine(settings))
 
     async def embed(self, call: Call, texts: list[str]) -> Vectors:
@@ -88,6 +91,7 @@ class RerankerDeployment:
     """The reranker as a deployment."""
 
     def __init__(self, settings: RerankerSettings) -> None:
+        join_serve_log()
         self._service = Reranker(reranker_engine(settings))
 
     async def rerank(self, call: Call, query: str, passages: list[str]) -> list[Ranking]:

@@ -12,10 +12,15 @@ Nothing else in Hearth touches `.remote(`; a test holds that. What the door adds
   `RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH`, 4 MiB by default.
 * Batching. A streamed item costs hundreds of microseconds, so what is ready together travels together:
   `deployments.batching` makes lists on the replica's side, and the door takes them apart again.
+
+A service that the configuration puts into the replica of its caller is reached through the same door, in process:
+with the same deadline, the same cancellation and the same errors.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Protocol, cast
 
 from ray import serve
@@ -23,6 +28,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.batching import Batch, StreamEnd
 from deployments.call import Call
 from deployments.errors import (
     CancelledError,
@@ -33,6 +39,8 @@ from deployments.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Door(Protocol):
@@ -72,6 +80,7 @@ class HandleDoor:
         self._name = name
         self._handle: DeploymentHandle[Any] | None = None
         self._methods: dict[tuple[str, bool], DeploymentHandle[Any]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def call(self, call: Call, method: str, *arguments: object) -> Any:
         """See `Door.call`."""
@@ -99,17 +108,36 @@ class HandleDoor:
             while True:
                 try:
                     async with asyncio.timeout(call.remaining()):
-                        items = cast("list[object]", await anext(response))
+                        items = cast("Batch[object]", await anext(response))
                 except StopAsyncIteration:
                     exhausted = True
                     return
                 except Exception as error:
                     raise self._translate(error, method) from error
                 for item in items:
+                    if item is StreamEnd.END:
+                        exhausted = True
+                        self._let_end(call, response)
+                        return
                     yield item
         finally:
             if not exhausted:
                 response.cancel()
+
+    def _let_end(self, call: Call, response: Any) -> None:
+        """Read the end of a stream that has said all, so that its replica sees it end and not be left."""
+
+        async def read() -> None:
+            try:
+                async with asyncio.timeout(call.remaining()):
+                    await anext(response, None)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the stream has said all
+                response.cancel()
+                logger.info("a stream from %s ended badly: %s", self._name, error)
+
+        task = asyncio.create_task(read())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _start(self, method: str, arguments: tuple[object, ...], *, stream: bool) -> Any:
         try:
@@ -123,12 +151,61 @@ class HandleDoor:
     def _method(self, handle: DeploymentHandle[Any], method: str, *, stream: bool) -> DeploymentHandle[Any]:
         bound = self._methods.get((method, stream))
         if bound is None:
-            # The one place where the transport is chosen.
-            bound = handle.options(method_name=method, stream=stream, _by_reference=False)
+            # The one place where the transport is chosen. Values and errors are of importable classes, so plain pickle
+            # does; the default also takes closures, and takes longer.
+            bound = handle.options(
+                method_name=method,
+                stream=stream,
+                _by_reference=False,
+                request_serialization="pickle",
+                response_serialization="pickle",
+            )
             self._methods[method, stream] = bound
         return bound
 
     def _translate(self, error: Exception, method: str) -> HearthError:
+        return translate(error, f"{self._name}.{method}")
+
+
+class InProcessDoor:
+    """The door to a service that runs in the replica of its caller.
+
+    Args:
+        service: What a deployment would wrap: the same methods, with single items where they stream.
+        name: The deployment that it would be, for messages.
+    """
+
+    def __init__(self, service: object, name: str) -> None:
+        self._service = service
+        self._name = name
+
+    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+        """See `Door.call`."""
+        call.check(f"{self._name}.{method}")
+        try:
+            async with asyncio.timeout(call.remaining()):
+                return await getattr(self._service, method)(call, *arguments)
+        except Exception as error:
+            raise self._translate(error, method) from error
+
+    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """See `Door.stream`."""
+        call.check(f"{self._name}.{method}")
+        async with aclosing(getattr(self._service, method)(call, *arguments)) as items:
+            while True:
+                try:
+                    async with asyncio.timeout(call.remaining()):
+                        item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    raise self._translate(error, method) from error
+                yield item
+
+    def _translate(self, error: Exception, method: str) -> HearthError:
+        if not isinstance(error, HearthError | TimeoutError):
+            # Where a handle is crossed, Serve writes this.
+            logger.error("%s.%s failed", self._name, method, exc_info=error)
         return translate(error, f"{self._name}.{method}")
 
 

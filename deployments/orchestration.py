@@ -1,7 +1,7 @@
 """The orchestration deployments: services that call models and hold none.
 
-They find the models' applications by name, and each other by handle. The NATS ingress in front of them is bound in
-`bridges.application`.
+They find the models' applications by name, and each other by handle, or in process where the settings put a service
+into the replica of its caller. The NATS ingress in front of them is bound in `bridges.application`.
 """
 
 import os
@@ -12,12 +12,13 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.batching import ready_together
+from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.chat import Chat
 from deployments.clients import EmbeddingsClient, LanguageModelClient, RerankerClient, RetrievalClient
-from deployments.door import application_door, handle_door
+from deployments.door import Door, InProcessDoor, application_door, handle_door
 from deployments.ingestion import Ingestion
+from deployments.replica_log import join_serve_log
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings, OrchestrationSettings
 from deployments.values import (
@@ -32,6 +33,33 @@ from deployments.values import (
 from deployments.vector_store import VectorStore
 
 
+def chat_door(
+    settings: OrchestrationSettings, chat: DeploymentHandle[Any] | None, retrieval: DeploymentHandle[Any] | None
+) -> Door:
+    """Return the door to chat: by its handle, or in this process where it has none."""
+    return handle_door(chat) if chat else InProcessDoor(_chat(settings, retrieval), Chat.name)
+
+
+def ingestion_door(settings: OrchestrationSettings, ingestion: DeploymentHandle[Any] | None) -> Door:
+    """Return the door to ingestion: by its handle, or in this process where it has none."""
+    return handle_door(ingestion) if ingestion else InProcessDoor(_ingestion(settings), Ingestion.name)
+
+
+def _chat(settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> Chat:
+    model = LanguageModelClient(application_door(settings.language_model, "LanguageModel"))
+    door = handle_door(retrieval) if retrieval else InProcessDoor(_retrieval(settings), Retrieval.name)
+    return Chat(model, RetrievalClient(door))
+
+
+def _retrieval(settings: OrchestrationSettings) -> Retrieval:
+    reranker = RerankerClient(application_door(settings.reranker, "Reranker"))
+    return Retrieval(_embeddings(settings), reranker, _store(settings.milvus), settings.milvus)
+
+
+def _ingestion(settings: OrchestrationSettings) -> Ingestion:
+    return Ingestion(_embeddings(settings), _store(settings.milvus), settings.milvus)
+
+
 def _embeddings(settings: OrchestrationSettings) -> EmbeddingsClient:
     return EmbeddingsClient(application_door(settings.embeddings, "Embeddings"))
 
@@ -44,13 +72,13 @@ def _store(settings: MilvusSettings) -> VectorStore:
     )
 
 
-@serve.deployment(name="Retrieval")
+@serve.deployment(name=Retrieval.name)
 class RetrievalDeployment:
     """Retrieval as a deployment."""
 
     def __init__(self, settings: OrchestrationSettings) -> None:
-        reranker = RerankerClient(application_door(settings.reranker, "Reranker"))
-        self._service = Retrieval(_embeddings(settings), reranker, _store(settings.milvus), settings.milvus)
+        join_serve_log()
+        self._service = _retrieval(settings)
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
         return await self._service.retrieve(call, query)
@@ -64,15 +92,15 @@ class RetrievalDeployment:
         return await self._service.components(call)
 
 
-@serve.deployment(name="Chat")
+@serve.deployment(name=Chat.name)
 class ChatDeployment:
     """Chat as a deployment."""
 
-    def __init__(self, settings: OrchestrationSettings, retrieval: DeploymentHandle[Any]) -> None:
-        model = LanguageModelClient(application_door(settings.language_model, "LanguageModel"))
-        self._service = Chat(model, RetrievalClient(handle_door(retrieval)))
+    def __init__(self, settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> None:
+        join_serve_log()
+        self._service = _chat(settings, retrieval)
 
-    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[list[AnswerItem]]:
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[Batch[AnswerItem]]:
         async with aclosing(ready_together(self._service.answer(call, question))) as batches:
             async for items in batches:
                 yield items
@@ -87,12 +115,13 @@ class ChatDeployment:
         return await self._service.components(call)
 
 
-@serve.deployment(name="Ingestion")
+@serve.deployment(name=Ingestion.name)
 class IngestionDeployment:
     """Ingestion as a deployment."""
 
     def __init__(self, settings: OrchestrationSettings) -> None:
-        self._service = Ingestion(_embeddings(settings), _store(settings.milvus), settings.milvus)
+        join_serve_log()
+        self._service = _ingestion(settings)
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         return await self._service.ingest(call, document)

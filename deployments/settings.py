@@ -283,6 +283,9 @@ class OrchestrationSettings(Settings):
         language_model: Name of the Serve application that holds the language model.
         embeddings: Likewise for embeddings.
         reranker: Likewise for the reranker.
+        in_process: Services that run in the replica of their caller (of the ingress, or of Chat in the case of
+            Retrieval) and not as deployments of their own: fewer hops and less memory, against being seen, scaled and
+            restarted apart. The application's `deployments` must not list them.
     """
 
     nats: NatsSettings = NatsSettings()
@@ -292,6 +295,7 @@ class OrchestrationSettings(Settings):
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
+    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion"], ...] = ()
 
     @model_validator(mode="before")
     @classmethod

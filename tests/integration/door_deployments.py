@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from deployments.batching import ready_together
+from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.door import Door, handle_door
 from deployments.errors import FAMILY
@@ -34,7 +34,7 @@ class Model:
         self._made = 0
         self._unary_cancelled = 0
 
-    async def tokens(self, call: Call, count: int) -> AsyncGenerator[list[str]]:
+    async def tokens(self, call: Call, count: int) -> AsyncGenerator[Batch[str]]:
         async with aclosing(ready_together(self._tokens(count))) as batches:
             async for batch in batches:
                 yield batch
@@ -87,7 +87,7 @@ class Middle:
     def __init__(self, model: DeploymentHandle[Any]) -> None:
         self._model: Door = handle_door(model)
 
-    async def tokens(self, call: Call, count: int) -> AsyncGenerator[list[str]]:
+    async def tokens(self, call: Call, count: int) -> AsyncGenerator[Batch[str]]:
         async with aclosing(ready_together(self._model.stream(call, "tokens", count))) as batches:
             async for batch in batches:
                 yield batch

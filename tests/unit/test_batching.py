@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from deployments.batching import ready_together
+from deployments.batching import StreamEnd, ready_together
 
 
 async def numbers(count: int, made: list[int] | None = None) -> AsyncGenerator[int]:
@@ -33,8 +33,21 @@ async def test_the_first_item_is_passed_on_before_there_is_a_second() -> None:
 
 async def test_what_came_meanwhile_comes_as_one_list() -> None:
     batches = [batch async for batch in ready_together(numbers(100))]
-    assert [number for batch in batches for number in batch] == list(range(100))
+    assert [number for batch in batches for number in batch] == [*range(100), StreamEnd.END]
     assert len(batches) < 10
+
+
+async def test_an_end_that_comes_after_the_items_is_the_generator_s_own() -> None:
+    last = asyncio.Event()
+
+    async def source() -> AsyncGenerator[str]:
+        yield "only"
+        await last.wait()
+
+    batches = ready_together(source())
+    assert await anext(batches) == ["only"]
+    last.set()
+    assert [batch async for batch in batches] == []
 
 
 async def test_a_slow_reader_holds_the_source_up_at_the_limit() -> None:
@@ -45,7 +58,7 @@ async def test_a_slow_reader_holds_the_source_up_at_the_limit() -> None:
         await asyncio.sleep(0)
     assert len(made) <= 21
     rest = [number async for batch in batches for number in batch]
-    assert rest[-1] == 999
+    assert rest[-2:] == [999, StreamEnd.END]
     assert made == list(range(1000))
 
 
