@@ -15,6 +15,7 @@ from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
 from bridges.memory import ConversationMemory
+from bridges.metrics import RayMetrics
 from bridges.status import StatusHandler
 from deployments.clients import ChatClient, IngestionClient
 from deployments.errors import UnavailableError
@@ -25,7 +26,7 @@ from deployments.orchestration import (
     chat_door,
     ingestion_door,
 )
-from deployments.replica_log import join_serve_log
+from deployments.replica import prepare_replica
 from deployments.settings import OrchestrationSettings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class NatsIngressDeployment:
         ingestion: DeploymentHandle[Any] | None,
         retrieval: DeploymentHandle[Any] | None,
     ) -> None:
-        join_serve_log()
+        prepare_replica("NatsIngress")
         chat_client = ChatClient(chat_door(settings, chat, retrieval))
         ingestion_client = IngestionClient(ingestion_door(settings, ingestion))
         status = StatusHandler(chat_client, ingestion_client)
@@ -60,7 +61,7 @@ class NatsIngressDeployment:
             {"documents-ingest": settings.nats.ingest_timeout_s},
             settings.nats.request_timeout_s,
         )
-        self._ingress = Ingress(settings.nats, rows, status.components, memory.connect)
+        self._ingress = Ingress(settings.nats, rows, status.components, memory.connect, RayMetrics())
         self._health = HealthServer(settings.health, self._check, self._ingress.is_serving, status.components)
         self._running = asyncio.create_task(self._ingress.run())
         await self._health.start()

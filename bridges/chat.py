@@ -59,7 +59,7 @@ class ChatHandler:
         if not end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
             await self._memory.remember(question.user_id, Exchange(question.text.strip(), "".join(pieces)))
-        response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.connection.max_payload)
+        response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.room)
         await outbox.finish(response, final_subject)
         return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages)
 

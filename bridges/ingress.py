@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from opentelemetry.trace import SpanKind
 
 from bridges.listeners import Listeners
 from bridges.micro_service import MicroService
@@ -37,6 +38,7 @@ from deployments.errors import (
     UnavailableError,
 )
 from deployments.settings import NatsSettings
+from deployments.tracing import span, trace_of
 from deployments.values import ComponentStatus
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,18 @@ class Endpoint:
     timeout_s: float
 
 
+class Metrics(Protocol):
+    """Counts requests."""
+
+    def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+        """Count a request on a subject's pattern that took `seconds` since it arrived."""
+        ...
+
+    def open(self, in_flight: int, waiting: int) -> None:
+        """Say how many requests are worked on and wait now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     endpoint: Endpoint
@@ -93,6 +107,7 @@ class Ingress:
         endpoints: What is answered.
         components: Asks the graph how it is; requests are taken once everything required is ready.
         connected: Called with the connection before requests are taken.
+        metrics: Counts requests.
     """
 
     def __init__(
@@ -101,11 +116,13 @@ class Ingress:
         endpoints: Sequence[Endpoint],
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
         connected: Callable[[Client], Awaitable[None]],
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
+        self._metrics = metrics
         self._client = NatsClient()
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
         self._capacity = settings.max_in_flight + settings.max_waiting
@@ -125,6 +142,7 @@ class Ingress:
                 return
             async with asyncio.TaskGroup() as group:
                 workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
+                workers.append(group.create_task(self._refuse_the_old()))
                 await self._connected(self._client)
                 await self._subscribe()
                 self._serving.set()
@@ -225,7 +243,8 @@ class Ingress:
             identity = uuid4().hex
             request = _Request(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
             if self._taken >= self._capacity:
-                await self._refuse(request)
+                full = f"{self._capacity} requests are being answered or waiting already"
+                await self._answer(request, OverloadedError(full))
                 return
             self._taken += 1
             self._waiting.put_nowait(request)
@@ -249,36 +268,90 @@ class Ingress:
     async def _work(self) -> None:
         while True:
             request = await self._waiting.get()
+            self._count_open()
             try:
-                await self._answer(request)
+                await self._answer(request, self._too_old(request))
             finally:
                 self._taken -= 1
                 self._waiting.task_done()
+                self._count_open()
 
-    async def _answer(self, request: _Request) -> None:
-        """Have one request answered; whatever happens, it ends in one final message or one log line."""
-        outcome = await self._outcome(request)
-        seconds = time.monotonic() - request.arrived
-        self._record(request, outcome, seconds)
+    async def _refuse_the_old(self) -> None:
+        """Answer those that have waited too long, while every worker is busy with others."""
+        while True:
+            await asyncio.sleep(self._settings.max_wait_s / 4)
+            for request, error in self._take_the_old():
+                try:
+                    await self._answer(request, error)
+                finally:
+                    self._taken -= 1
+                    self._waiting.task_done()
 
-    def _record(self, request: _Request, outcome: Outcome, seconds: float) -> None:
+    def _take_the_old(self) -> list[tuple[_Request, OverloadedError]]:
+        """Take those out of the queue that have waited too long; the others keep their order."""
+        old: list[tuple[_Request, OverloadedError]] = []
+        for _ in range(self._waiting.qsize()):
+            request = self._waiting.get_nowait()
+            if error := self._too_old(request):
+                old.append((request, error))
+                continue
+            self._waiting.put_nowait(request)
+            self._waiting.task_done()
+        return old
+
+    def _too_old(self, request: _Request) -> OverloadedError | None:
+        if time.monotonic() - request.arrived <= self._settings.max_wait_s:
+            return None
+        return OverloadedError(f"it was not its turn within {self._settings.max_wait_s:g} s")
+
+    def _count_open(self) -> None:
+        waiting = self._waiting.qsize()
+        self._metrics.open(self._taken - waiting, waiting)
+
+    async def _answer(self, request: _Request, refusal: HearthError | None = None) -> None:
+        """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""
         subject = request.endpoint.subject
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.template": subject.pattern,
+            "messaging.consumer.group.name": self._settings.queue_group,
+            "messaging.message.body.size": len(request.message.data),
+        }
+        waited_ns = int((time.monotonic() - request.arrived) * 1e9)
+        parent = trace_of(request.message.headers)
+        begun = time.time_ns() - waited_ns
+        with span(f"process {subject.pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
+            identity = traced.trace_id or request.call.request_id
+            call = replace(request.call, request_id=identity, trace=traced.trace)
+            outcome = await self._outcome(replace(request, call=call), refusal)
+            if outcome.error_kind:
+                traced.failed(outcome.error_kind)
+            if outcome.request_id:
+                traced.set("messaging.message.conversation_id", outcome.request_id)
+        self._record(request, outcome, identity)
+
+    def _record(self, request: _Request, outcome: Outcome, identity: str) -> None:
+        subject = request.endpoint.subject
+        seconds = time.monotonic() - request.arrived
         self._service.statistics[subject.name].record(seconds, outcome.error_kind)
+        self._metrics.ended(subject.pattern, outcome, seconds)
         line = outcome.log_line(
-            subject=subject.pattern,
-            trace_id=request.call.request_id,
-            request_bytes=len(request.message.data),
-            seconds=seconds,
+            subject=subject.pattern, trace_id=identity, request_bytes=len(request.message.data), seconds=seconds
         )
         logger.info("%s", line)
 
-    async def _outcome(self, request: _Request) -> Outcome:
+    async def _outcome(self, request: _Request, refusal: HearthError | None) -> Outcome:
         outbox = self._outbox(request)
         try:
             message = _decode(request.endpoint.subject, request.message.data)
         except InvalidRequestError as error:
             await self._deliver(outbox.refuse(error))
             return Outcome(error.kind)
+        if refusal:
+            await self._deliver(request.endpoint.handler.fail(message, refusal, outbox))
+            return Outcome(refusal.kind)
         try:
             async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(request.call, message, outbox)
@@ -292,17 +365,6 @@ class Ingress:
         await self._deliver(request.endpoint.handler.fail(message, error, outbox))
         return Outcome(error.kind)
 
-    async def _refuse(self, request: _Request) -> None:
-        error = OverloadedError(f"{self._capacity} requests are being answered or waiting already")
-        outbox = self._outbox(request)
-        self._record(request, Outcome(error.kind), 0.0)
-        try:
-            message = _decode(request.endpoint.subject, request.message.data)
-        except InvalidRequestError as unreadable:
-            await self._deliver(outbox.refuse(unreadable))
-            return
-        await self._deliver(request.endpoint.handler.fail(message, error, outbox))
-
     async def _deliver(self, sending: Awaitable[None]) -> None:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
@@ -313,7 +375,8 @@ class Ingress:
     def _outbox(self, request: _Request) -> Outbox:
         message = request.message
         parameters = request.endpoint.subject.parameters(message.subject) or {}
-        return Outbox(self._client, message.subject, message.reply, parameters, self._listeners)
+        headers = dict(request.call.trace)
+        return Outbox(self._client, message.subject, message.reply, parameters, self._listeners, headers)
 
 
 def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:

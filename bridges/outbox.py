@@ -1,8 +1,8 @@
 """Where the answers to one request go, and what a NATS server takes."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -24,7 +24,9 @@ class Connection(Protocol):
         """The server's limit in bytes; it may change when the connection moves to another server."""
         ...
 
-    async def publish(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         """Send a message."""
         ...
 
@@ -39,6 +41,7 @@ class Outbox:
         reply: Its reply subject; empty where it has none.
         parameters: The varying tokens of its subject.
         listeners: Tells whether a stream of answers still has any.
+        headers: What every answer carries: the W3C trace context of the request, where it has one.
     """
 
     connection: Connection
@@ -46,6 +49,12 @@ class Outbox:
     reply: str
     parameters: dict[str, str]
     listeners: Listeners
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def room(self) -> int:
+        """The bytes that an answer may take: what the server takes now, less the headers."""
+        return self.connection.max_payload - _header_bytes(self.headers)
 
     async def send(self, subject: str, message: Message, reply: str = "") -> None:
         """Publish a message, with a reply subject where the server is to say if nobody listens.
@@ -55,11 +64,9 @@ class Outbox:
                 whole connection over it, for good.
         """
         payload = message.SerializeToString()
-        if len(payload) > self.connection.max_payload:
-            raise PayloadTooLargeError(
-                f"the answer takes {len(payload)} bytes, the NATS server takes {self.connection.max_payload}"
-            )
-        await self.connection.publish(subject, payload, reply)
+        if len(payload) > self.room:
+            raise PayloadTooLargeError(f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}")
+        await self.connection.publish(subject, payload, reply, self.headers or None)
 
     async def finish(self, message: Message, subject: str = "") -> None:
         """Publish the final message of a request: on `subject`, and on the reply subject where it has one."""
@@ -75,6 +82,13 @@ class Outbox:
             logger.warning("%s on %s has no reply subject: %s", error.kind, self.subject, error.message)
             return
         await self.send(self.reply, messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind))
+
+
+def _header_bytes(headers: Mapping[str, str]) -> int:
+    """Return what headers add to a message, for the server counts them: a version line, a line each, an empty line."""
+    if not headers:
+        return 0
+    return 12 + sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
 
 
 def cut_to_fit(limit: int, length: int, build: Callable[[int], M]) -> M:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -23,12 +25,18 @@ class Outcome:
     answer_bytes: int = 0
     stages_s: Mapping[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def name(self) -> str:
+        """What it is called in logs and metrics: the error's kind, or "ok"."""
+        return self.error_kind or "ok"
+
     def log_line(self, *, subject: str, trace_id: str, request_bytes: int, seconds: float) -> str:
         """Return the request's line of the log.
 
         Args:
             subject: Its pattern, not the concrete subject.
-            trace_id: Hearth's own id of the request, which its calls carry through the graph.
+            trace_id: Hearth's own id of the request, which its calls carry through the graph: that of its trace, where
+                it has one.
             request_bytes: Size of its payload.
             seconds: From its arrival to its final message.
         """
@@ -36,7 +44,7 @@ class Outcome:
         fields: dict[str, object] = {
             "event": "request",
             "subject": subject,
-            "outcome": self.error_kind or "ok",
+            "outcome": self.name,
             "seconds": round(seconds, 4),
             "trace_id": trace_id,
             "request_id": self.request_id,
@@ -45,4 +53,4 @@ class Outcome:
             "tokens": self.tokens,
             **stages,
         }
-        return json.dumps(fields, ensure_ascii=False)
+        return _ENCODER.encode(fields)

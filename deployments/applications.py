@@ -18,7 +18,7 @@ from deployments.call import Call
 from deployments.embeddings import Embeddings
 from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
 from deployments.language_model import LanguageModel
-from deployments.replica_log import join_serve_log
+from deployments.replica import prepare_replica
 from deployments.reranker import Reranker
 from deployments.settings import (
     EmbeddingsSettings,
@@ -40,7 +40,7 @@ class LanguageModelDeployment:
     """The language model as a deployment."""
 
     def __init__(self, settings: LanguageModelSettings) -> None:
-        join_serve_log()
+        prepare_replica("LanguageModel")
         answering = LanguageModelUserConfig().answering.to_value()
         self._service = LanguageModel(language_model_engine(settings), answering)
         self._slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
@@ -73,7 +73,7 @@ class EmbeddingsDeployment:
     """Embeddings as a deployment."""
 
     def __init__(self, settings: EmbeddingsSettings) -> None:
-        join_serve_log()
+        prepare_replica("Embeddings")
         self._service = Embeddings(embeddings_engine(settings))
 
     async def embed(self, call: Call, texts: list[str]) -> Vectors:
@@ -91,7 +91,7 @@ class RerankerDeployment:
     """The reranker as a deployment."""
 
     def __init__(self, settings: RerankerSettings) -> None:
-        join_serve_log()
+        prepare_replica("Reranker")
         self._service = Reranker(reranker_engine(settings))
 
     async def rerank(self, call: Call, query: str, passages: list[str]) -> list[Ranking]:

@@ -6,6 +6,9 @@ from typing import Self
 
 from deployments.errors import DeadlineExceededError
 
+Trace = tuple[tuple[str, str], ...]
+"""The W3C headers `traceparent` and, where there is one, `tracestate`; empty for a call that belongs to no trace."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -16,17 +19,19 @@ class Call:
     transit is not counted there; the caller counts it, and cancels.
 
     Attributes:
-        request_id: The client's id of the request, for logs.
+        request_id: Hearth's own id of the request, for logs: that of its trace, where it has one.
         deadline: When the answer must be there, in seconds of `time.monotonic()`.
+        trace: The span that the call is made under; empty where the request is not traced.
     """
 
     request_id: str
     deadline: float
+    trace: Trace = ()
 
     @classmethod
-    def within(cls, seconds: float, request_id: str = "") -> Self:
+    def within(cls, seconds: float, request_id: str = "", trace: Trace = ()) -> Self:
         """Start a call that has `seconds` from now."""
-        return cls(request_id, time.monotonic() + seconds)
+        return cls(request_id, time.monotonic() + seconds, trace)
 
     def remaining(self) -> float:
         """Return the seconds left, 0 when the deadline has passed."""
@@ -37,5 +42,5 @@ class Call:
         if self.remaining() == 0.0:
             raise DeadlineExceededError(f"no time left for {doing}")
 
-    def __reduce__(self) -> tuple[object, tuple[float, str]]:
-        return type(self).within, (self.remaining(), self.request_id)
+    def __reduce__(self) -> tuple[object, tuple[float, str, Trace]]:
+        return type(self).within, (self.remaining(), self.request_id, self.trace)

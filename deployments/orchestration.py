@@ -18,7 +18,7 @@ from deployments.chat import Chat
 from deployments.clients import EmbeddingsClient, LanguageModelClient, RerankerClient, RetrievalClient
 from deployments.door import Door, InProcessDoor, application_door, handle_door
 from deployments.ingestion import Ingestion
-from deployments.replica_log import join_serve_log
+from deployments.replica import prepare_replica
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings, OrchestrationSettings
 from deployments.values import (
@@ -77,7 +77,7 @@ class RetrievalDeployment:
     """Retrieval as a deployment."""
 
     def __init__(self, settings: OrchestrationSettings) -> None:
-        join_serve_log()
+        prepare_replica(Retrieval.name)
         self._service = _retrieval(settings)
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
@@ -97,7 +97,7 @@ class ChatDeployment:
     """Chat as a deployment."""
 
     def __init__(self, settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> None:
-        join_serve_log()
+        prepare_replica(Chat.name)
         self._service = _chat(settings, retrieval)
 
     async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[Batch[AnswerItem]]:
@@ -120,7 +120,7 @@ class IngestionDeployment:
     """Ingestion as a deployment."""
 
     def __init__(self, settings: OrchestrationSettings) -> None:
-        join_serve_log()
+        prepare_replica(Ingestion.name)
         self._service = _ingestion(settings)
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:

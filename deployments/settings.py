@@ -233,6 +233,7 @@ class NatsSettings(Settings):
         queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
         max_in_flight: Requests worked on at once by one ingress replica.
         max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
+        max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
     """
@@ -241,6 +242,7 @@ class NatsSettings(Settings):
     queue_group: str = "hearth"
     max_in_flight: PositiveInt = 64
     max_waiting: PositiveInt = 256
+    max_wait_s: PositiveFloat = 10.0
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bridges.command_line.local_stack import REPLICA_SITE
+from bridges.command_line.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
 from bridges.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
 from tests import servers
+from tests.collector import Collector, running_collector
 
 # Before Ray is imported. Under `uv run` Ray would build a second environment for its workers; the token that a
 # cluster on this machine may have is not the tests'.
@@ -18,8 +19,8 @@ os.environ.update(
     RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="disabled",
-    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP="0",
     HF_HUB_OFFLINE="1",
+    **SERVE_ENVIRONMENT,
 )
 
 
@@ -47,14 +48,24 @@ def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
+def collector() -> Generator[Collector]:
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def ray_cluster(
-    tmp_path_factory: pytest.TempPathFactory, models: ModelStore, nats_url: str, milvus_uri: str
+    tmp_path_factory: pytest.TempPathFactory, models: ModelStore, nats_url: str, milvus_uri: str, collector: Collector
 ) -> Generator[servers.RayCluster]:
     """Run a Ray head whose workers find the servers of this session."""
     environment = {
         "NATS_URL": nats_url,
         "MILVUS_HOST": milvus_uri,
         "HEARTH_MODELS": str(models.folder),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        # Sooner than by default: tests wait for both.
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "RAY_metrics_report_interval_ms": "1000",
         # The tests' own deployments are imported from the checkout; the other folder halves what a replica imports,
         # as it does for `hearth up`.
         "PYTHONPATH": os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE))),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,25 @@ def milvus_server(folder: Path, port: int = 0) -> Generator[str]:
         yield f"http://{LOOPBACK}:{port}"
 
 
+class RestartableServer:
+    """A server that a test may stop and start again, at the same address.
+
+    Args:
+        run: Runs it; gives its address.
+    """
+
+    def __init__(self, run: Callable[[], AbstractContextManager[str]]) -> None:
+        self._run = run
+        self._running = ExitStack()
+        self.url = ""
+
+    def start(self) -> None:
+        self.url = self._running.enter_context(self._run())
+
+    def stop(self) -> None:
+        self._running.close()
+
+
 @dataclass(frozen=True)
 class RayCluster:
     """A Ray head of this machine.
@@ -111,25 +130,29 @@ class RayCluster:
     Attributes:
         address: For `ray.init`.
         dashboard_url: For the `serve` command and its REST API.
+        metrics_url: Where Prometheus would read.
     """
 
     address: str
     dashboard_url: str
+    metrics_url: str
 
 
 @contextmanager
 def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCluster]:
     """Run `ray start --head`, as on any machine, on ports of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, dashboard_port = free_port(), free_port()
+    port, dashboard_port, metrics_port = free_port(), free_port(), free_port()
     command = [program("ray"), "start", "--head", "--block", "--node-ip-address", LOOPBACK]
     command += ["--port", str(port), "--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port)]
     command += ["--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port())]
+    command += ["--metrics-export-port", str(metrics_port)]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
     with running(command, folder / "ray.log", environment):
         wait_until("Ray's dashboard", lambda: _listens(dashboard_port))
         wait_until("Ray", lambda: "Ray runtime started" in (folder / "ray.log").read_text(errors="replace"))
-        yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}")
+        metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
+        yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}", metrics_url)
 
 
 def _listens(port: int) -> bool:

@@ -3,21 +3,22 @@
     uv run python -m tests.benchmarks.comparison
 
 Three sides answer on one NATS server, each in an account of its own, and call the same model replicas: the replaced
-design (`tests/benchmarks/replaced_design.py`), Hearth with its services apart, as `serve_config.yaml` has it, and Hearth
-with the services in the ingress's replica. Each round measures all three, one after the other; a ratio is the median of
-the rounds' ratios. CPU is that of all processes but this one, the client, less what they take when idle.
+design (`tests/benchmarks/replaced_design.py`), Hearth with its services apart, as `serve_config.yaml` has it, and
+Hearth with the services in the ingress's replica. Each round measures all three, one after the other; a ratio is the
+median of the rounds' ratios. CPU is that of all processes but this one, the client, less what they take when idle.
 """
 
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from bridges.subjects import STATUS
 from deployments.call import Call
 from deployments.clients import ChatClient
 from deployments.door import HandleDoor, application_door
-from deployments.values import AnswerItem, ChatQuestion
+from deployments.values import ChatQuestion
 from tests import servers
 from tests.benchmarks.zero_cost_graph import PASSAGES, SYSTEM
 
@@ -191,7 +192,7 @@ def orchestration(stack: Stack, side: str, in_process: Sequence[str]) -> dict[st
 
 
 class Asker:
-    """A client over one NATS connection, made to cost as little as it can: it shares the cores with what it measures."""
+    """A client over one NATS connection. It shares the cores with what it measures, so it costs as little as it can."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -384,7 +385,7 @@ async def overload(asker: Asker, side: str, peak: float, seconds: float) -> list
 
 async def cancelled_streams(stack: Stack) -> Figure:
     """Leave streams two handles above their model, all at once; return how long the model goes on."""
-    ray.init(address=stack.ray_address, namespace="benchmark", log_to_driver=False, logging_level="ERROR")
+    ray.init(address=stack.ray_address, namespace="benchmark", log_to_driver=False, logging_level=logging.ERROR)
     model = application_door("language-model", "LanguageModel")
     chat = ChatClient(application_door(APART, "Chat"))
     question = ChatQuestion(f"tokens=100000 every={TOKEN_PERIOD_MS}")
@@ -504,7 +505,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default 7)")
     parser.add_argument("--requests", type=int, default=100, help="questions one at a time, each round (default 100)")
-    parser.add_argument("--seconds", type=float, default=3.0, help=f"with {IN_FLIGHT} in flight, each round (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help=f"with {IN_FLIGHT} in flight, each round (default 3)"
+    )
     parser.add_argument("--overload", type=float, default=10.0, help="seconds at three times capacity (default 10)")
     parser.add_argument("--idle", type=float, default=5.0, help="seconds to measure the idle share (default 5)")
     parser.add_argument("--json", type=Path, help="also write everything here")

@@ -1,4 +1,4 @@
-"""The design that Hearth replaces, as its best engineer would write it: one handler process between NATS and the models.
+"""The design that Hearth replaces, as its best engineer would write it: a handler process between NATS and the models.
 
 It is asyncio throughout, takes requests from a bounded queue, keeps its HTTP connections open, streams from the model
 and publishes each token as it comes. It calls every model over HTTP, through Ray Serve's proxy.

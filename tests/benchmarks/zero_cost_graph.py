@@ -54,9 +54,7 @@ class ZeroCostModel:
         del messages
         return 1
 
-    async def generate(
-        self, call: Call, messages: Sequence[Message], generation: Generation
-    ) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         del call, generation
         asked = messages[-1].content
         tokens = int(found[1]) if (found := re.search(r"tokens=(\d+)", asked)) else _ANSWER_TOKENS
@@ -130,10 +128,17 @@ class ConstantStore:
 services.VectorStore = ConstantStore  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 
 
-class BenchmarkLanguageModel(applications.LanguageModelDeployment.func_or_class):  # pyright: ignore
+def _class_of(deployment: Any) -> Any:
+    """Return the class inside one of Hearth's deployments."""
+    return deployment.func_or_class
+
+
+class BenchmarkLanguageModel(_class_of(applications.LanguageModelDeployment)):
     def __init__(self) -> None:
         self._engine = ZeroCostModel()
-        self._service = LanguageModel(self._engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation()))
+        self._service = LanguageModel(
+            self._engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation())
+        )
         self._slots = 0
 
     async def ended(self, call: Call) -> list[float]:
@@ -156,7 +161,7 @@ class BenchmarkLanguageModel(applications.LanguageModelDeployment.func_or_class)
         return StreamingResponse(events(), media_type="text/event-stream")
 
 
-class BenchmarkEmbeddings(applications.EmbeddingsDeployment.func_or_class):  # pyright: ignore
+class BenchmarkEmbeddings(_class_of(applications.EmbeddingsDeployment)):
     def __init__(self) -> None:
         self._service = Embeddings(ZeroCostEmbeddings())
 
@@ -167,7 +172,7 @@ class BenchmarkEmbeddings(applications.EmbeddingsDeployment.func_or_class):  # p
         return JSONResponse({"object": "list", "data": data})
 
 
-class BenchmarkReranker(applications.RerankerDeployment.func_or_class):  # pyright: ignore
+class BenchmarkReranker(_class_of(applications.RerankerDeployment)):
     def __init__(self) -> None:
         self._service = Reranker(ZeroCostReranker())
 
@@ -178,25 +183,27 @@ class BenchmarkReranker(applications.RerankerDeployment.func_or_class):  # pyrig
         return JSONResponse({"results": results})
 
 
-class BenchmarkRetrieval(services.RetrievalDeployment.func_or_class):  # pyright: ignore
+class BenchmarkRetrieval(_class_of(services.RetrievalDeployment)):
     """Imported from here, so that the constant store is in its replica."""
 
 
-class BenchmarkChat(services.ChatDeployment.func_or_class):  # pyright: ignore
+class BenchmarkChat(_class_of(services.ChatDeployment)):
     """Likewise."""
 
 
-class BenchmarkIngestion(services.IngestionDeployment.func_or_class):  # pyright: ignore
+class BenchmarkIngestion(_class_of(services.IngestionDeployment)):
     """Likewise."""
 
 
-class BenchmarkIngress(ingress.NatsIngressDeployment.func_or_class):  # pyright: ignore
+class BenchmarkIngress(_class_of(ingress.NatsIngressDeployment)):
     """Likewise."""
 
 
 def _bind(deployment: type, name: str, *arguments: Any) -> Application:
-    options = {"name": name, "ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1}
-    return serve.deployment(**options, max_ongoing_requests=1000)(deployment).bind(*arguments)
+    wrap = serve.deployment(
+        name=name, ray_actor_options={"num_cpus": 0}, health_check_period_s=1, max_ongoing_requests=1000
+    )
+    return wrap(deployment).bind(*arguments)
 
 
 def language_model(args: dict[str, Any]) -> Application:

@@ -17,6 +17,7 @@ from bridges.chat import ChatHandler
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.ingress import Endpoint, Ingress
 from bridges.memory import ConversationMemory
+from bridges.outcome import Outcome
 from bridges.subjects import REQUESTS
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -71,12 +72,30 @@ class Graph:
         return (ComponentStatus("LanguageModel", ready=self.ready, detail="loading"),)
 
 
+@dataclass
+class Counted:
+    """Remembers what was counted."""
+
+    requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    most_waiting: int = 0
+
+    def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((subject, outcome.name))
+
+    def open(self, in_flight: int, waiting: int) -> None:
+        assert in_flight >= 0
+        self.most_waiting = max(self.most_waiting, waiting)
+
+
 @asynccontextmanager
-async def serving(url: str, graph: Graph, timeout_s: float = 10.0, **settings: Any) -> AsyncGenerator[Ingress]:
+async def serving(
+    url: str, graph: Graph, timeout_s: float = 10.0, metrics: Counted | None = None, **settings: Any
+) -> AsyncGenerator[Ingress]:
     """Run an ingress for as long as the block lasts."""
     memory = ConversationMemory(MemorySettings())
     rows = [Endpoint(row, ChatHandler(graph, memory), timeout_s) for row in CHAT]
-    ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components, memory.connect)
+    ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components, memory.connect, metrics or Counted())
     running = asyncio.create_task(ingress.run())
     try:
         if graph.ready:
@@ -394,7 +413,7 @@ async def ask_until_taken(client: Client, text: str) -> messages_pb2.ChatRespons
 async def test_an_ingress_without_a_server_can_be_stopped() -> None:
     memory = ConversationMemory(MemorySettings())
     settings = NatsSettings(url=f"nats://127.0.0.1:{free_port()}")
-    ingress = Ingress(settings, [], Graph().components, memory.connect)
+    ingress = Ingress(settings, [], Graph().components, memory.connect, Counted())
     running = asyncio.create_task(ingress.run())
     done, _ = await asyncio.wait([running], timeout=0.3)
     assert not done, "it waits for the server"

@@ -27,10 +27,14 @@ class Connection:
 
     max_payload: int = 1 << 20
     published: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    headers: list[dict[str, str] | None] = field(default_factory=list[dict[str, str] | None])
 
-    async def publish(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         del reply
         self.published.append((subject, payload))
+        self.headers.append(headers)
 
     def subjects(self) -> list[str]:
         return [subject for subject, _ in self.published]

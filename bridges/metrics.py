@@ -1,0 +1,58 @@
+"""What is counted of requests, on the endpoint where Ray's own metrics are, each name after `ray_`."""
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from bridges.outcome import Outcome
+
+_FIRST_TOKEN_S = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+"""Bounds that the semantic conventions for generative AI give for a server's time to first token."""
+_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60]
+_TOKENS_PER_S = [1.0, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280]
+
+
+class RayMetrics:
+    """Requests by subject and outcome, how many are open, and the times of their stages.
+
+    Subjects are patterns and outcomes are kinds, so that the number of series is bounded.
+    """
+
+    def __init__(self) -> None:
+        by_subject = ("subject",)
+        self._requests = Counter(
+            "hearth_requests", "Requests that ended, by subject and outcome.", ("subject", "outcome")
+        )
+        self._in_flight = Gauge("hearth_requests_in_flight", "Requests that are worked on.")
+        self._waiting = Gauge("hearth_requests_waiting", "Requests that wait for their turn.")
+        self._duration = Histogram(
+            "hearth_request_duration_seconds", "From a request's arrival to its final answer.", _SECONDS, by_subject
+        )
+        self._first_token = Histogram(
+            "hearth_time_to_first_token_seconds",
+            "From a question's turn to its first token.",
+            _FIRST_TOKEN_S,
+            by_subject,
+        )
+        self._token_rate = Histogram(
+            "hearth_tokens_per_second", "Tokens of an answer by the time of its generation.", _TOKENS_PER_S, by_subject
+        )
+        self._retrieval = Histogram(
+            "hearth_retrieval_seconds", "From a question to its passages.", _SECONDS, by_subject
+        )
+
+    def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+        """Count a request that took `seconds` since it arrived."""
+        tags = {"subject": subject}
+        self._requests.inc(tags={**tags, "outcome": outcome.name})
+        self._duration.observe(seconds, tags)
+        stages = outcome.stages_s
+        if "first_token" in stages:
+            self._first_token.observe(stages["first_token"], tags)
+        if "retrieve" in stages:
+            self._retrieval.observe(stages["retrieve"], tags)
+        if outcome.tokens and stages.get("generate"):
+            self._token_rate.observe(outcome.tokens / stages["generate"], tags)
+
+    def open(self, in_flight: int, waiting: int) -> None:
+        """Say how many requests are worked on and wait now."""
+        self._in_flight.set(in_flight)
+        self._waiting.set(waiting)
