@@ -1,4 +1,4 @@
-"""A model server that speaks the OpenAI chat completions API and fails on request: what a test cannot ask of a model."""
+"""A model server that speaks the OpenAI chat completions API, and fails when it is told to."""
 
 import json
 import re

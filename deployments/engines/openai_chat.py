@@ -85,21 +85,20 @@ class OpenAIChatEngine:
         if generation.stop:
             body["stop"] = list(generation.stop)
         async with self._server.stream(call, "/v1/chat/completions", body) as response:
-            lines = response.aiter_lines()
             try:
-                while True:
-                    async with asyncio.timeout(call.remaining()):
-                        line = await anext(lines, None)
-                    if line is None:
-                        raise UnavailableError(f"{self._server.base_url} ended the answer before its end")
+                # The deadline is looked at between lines, and the client bounds the wait for each. A timeout around
+                # the wait would end at the same moment as the caller's: its second cancellation would interrupt
+                # httpx while it closes the connection for the first, which then stays open, and the model at work.
+                async for line in response.aiter_lines():
                     if line.strip() == "data: [DONE]":
                         return
+                    if call.remaining() == 0.0:
+                        raise DeadlineExceededError(f"{self._server.base_url} did not finish in the time given")
                     if text := _text_of(line):
                         yield text
-            except TimeoutError as error:
-                raise DeadlineExceededError(f"{self._server.base_url} did not finish in the time given") from error
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
+            raise UnavailableError(f"{self._server.base_url} ended the answer before its end")
 
 
 def _text_of(line: str) -> str:

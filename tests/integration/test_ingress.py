@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import nats
@@ -15,15 +17,20 @@ from nats.aio.client import Client
 
 from bridges.chat import ChatHandler
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.ingress import Endpoint, Ingress
+from bridges.listeners import Listeners
 from bridges.memory import ConversationMemory
+from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.subjects import REQUESTS
 from deployments.call import Call
+from deployments.chat import Chat
 from deployments.errors import UnavailableError
 from deployments.settings import MemorySettings, NatsSettings
-from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus
+from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage
 from tests.servers import free_port, nats_server
+from tests.unit.services import ScriptedModel, ScriptedRetrieval
 
 CHAT = [row for row in REQUESTS if row.name.startswith("chat-")]
 READY = ComponentStatus("LanguageModel", ready=True, detail="")
@@ -200,6 +207,124 @@ async def test_requests_wait_for_their_turn_and_further_ones_are_refused(nats_ur
         figures = (await stats(client))["chat-request"]
         assert (figures["num_requests"], figures["num_errors"]) == (12, 7)
         assert figures["last_error"] == "overloaded"
+
+
+async def test_requests_that_wait_too_long_are_refused_while_every_worker_is_busy(
+    nats_url: str, client: Client
+) -> None:
+    graph, metrics = Graph(), Counted()
+    async with serving(nats_url, graph, metrics=metrics, max_in_flight=2, max_waiting=8, max_wait_s=0.2):
+        asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(6)]
+        refused, waiting = await first_answers(asked, 4)
+        assert {response.error for response in refused} == {"it was not its turn within 0.2 s"}
+        assert metrics.most_waiting >= 4
+        graph.may_answer.set()
+        answers = await asyncio.gather(*waiting)
+        assert sorted(answer.response for answer in answers) == ["answer to 0", "answer to 1"]
+        assert (await ask(client, "again")).success
+    assert Counter(outcome for _, outcome in metrics.requests) == {"ok": 3, "overloaded": 4}
+
+
+async def test_a_client_s_trace_comes_back_with_every_message_of_the_answer(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    async with serving(nats_url, graph):
+        answers = await client.subscribe("ai.chat.response.>")
+        asked = messages_pb2.ChatRequest(request_id="r1", message="Hi", enable_streaming=True)
+        headers = {"Traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "a=b"}
+        await client.publish("ai.chat.request", asked.SerializeToString(), headers=headers)
+        for _ in range(3):
+            message = await answers.next_msg(timeout=5)
+            assert message.headers
+            assert message.headers["traceparent"].split("-")[1] == trace
+            assert message.headers["tracestate"] == "a=b"
+        assert (await ask(client, "untraced")).success
+
+
+async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> None:
+    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b,c=d"}
+    for over, accepted in ((0, True), (1, False)):
+        connection = await nats.connect(nats_url, allow_reconnect=False)
+        outbox = Outbox(connection, "x", "", {}, Listeners(), headers)
+        await connection.publish("too.large", b"x" * (outbox.room + over), headers=headers)
+        if accepted:
+            await connection.flush(5)
+        else:
+            async with asyncio.timeout(5):
+                while not connection.is_closed:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.01)
+        await connection.close()
+
+
+MUTATED = {
+    "ai.chat.request": messages_pb2.ChatRequest(
+        request_id="r1", user_id="u1", message="Hi", query="?", enable_rag=True, enable_reranker=True, top_k=3,
+        enable_streaming=True, collection="c", system_prompt="s", response_subject="a.b",
+    ),
+    "ai.chat.user.u1.message": messages_pb2.ChatRequest(request_id="r2", message="Hello there", enable_rag=True),
+    "ai.chat.user.u1.greeting.request": messages_pb2.GreetingRequest(user_id="u1", username="anna", nickname="Anna"),
+    "ai.chat.user.u1.login": messages_pb2.LoginEvent(user_id="u1", username="anna", timestamp=1_700_000_000),
+}  # fmt: skip
+
+
+def mutated(payload: bytes, random: Random) -> bytes:
+    """Return a payload with some of its bytes changed, lost, doubled or made up."""
+    data = bytearray(payload)
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(len(data) + 1)
+        match random.randrange(5):
+            case 0 if data:
+                data[at % len(data)] ^= 1 << random.randrange(8)
+            case 1:
+                del data[at:]
+            case 2:
+                data[at:at] = random.randbytes(random.randint(1, 8))
+            case 3:
+                data[at:at] = data[: random.randint(0, len(data))]
+            case _:
+                data = bytearray(random.randbytes(random.randint(0, 64)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("subject", MUTATED)
+async def test_ten_thousand_mutated_payloads_are_each_answered(nats_url: str, client: Client, subject: str) -> None:
+    """Seeded, so that a failure repeats. A login that can be read has no answer, and a line in the log instead."""
+    count, random = 10_000, Random(subject)
+    chat = Chat(ScriptedModel(), ScriptedRetrieval((Passage("It opens at nine.", "a.md"),)))
+    memory, metrics = ConversationMemory(MemorySettings(enabled=False)), Counted()
+    handlers = {
+        "chat-message": ChatHandler(chat, memory),
+        "chat-request": ChatHandler(chat, memory),
+        "greeting": GreetingHandler(chat),
+        "login": LoginHandler(chat),
+    }
+    rows = [Endpoint(row, handlers[row.name], 10) for row in REQUESTS if row.name in handlers]
+    settings = NatsSettings(url=nats_url, max_waiting=count)
+    ingress = Ingress(settings, rows, Graph().components, memory.connect, metrics)
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    answered: set[str] = set()
+
+    async def heard(message: Any) -> None:
+        answered.add(message.subject)
+
+    inbox = client.new_inbox()
+    await client.subscribe(f"{inbox}.*", cb=heard)
+    payload = MUTATED[subject].SerializeToString()
+    for number in range(count):
+        await client.publish(subject, mutated(payload, random), reply=f"{inbox}.{number}")
+        if number % 100 == 0:
+            await client.flush()
+    await client.flush()
+    ingress.check()
+    ingress.stop()
+    await asyncio.wait_for(running, 60)
+    await client.flush()
+    outcomes = Counter(outcome for _, outcome in metrics.requests)
+    assert outcomes.total() == count
+    assert outcomes["internal"] == 0
+    assert len(answered) == (count - outcomes["ok"] if subject.endswith("login") else count)
 
 
 async def test_a_request_past_its_deadline_is_answered_and_its_work_ended(nats_url: str, client: Client) -> None:

@@ -1,0 +1,131 @@
+"""A second graph on the session's cluster whose every part a test may break.
+
+Its ingress holds the services in its own replica; its model is a server that fails on request; its NATS server and its
+Milvus are its own.
+"""
+
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.end_to_end.conftest import Graph
+from tests.openai_server import OpenAIServer
+from tests.servers import ROOT, RestartableServer, program, wait_until
+
+APPLICATION = "second"
+REQUEST_TIMEOUT_S = 4
+MAX_IN_FLIGHT = 8
+MAX_WAITING = 4
+MAX_WAIT_S = 2
+
+
+@dataclass(frozen=True)
+class SecondGraph:
+    """Where its parts are."""
+
+    nats: RestartableServer
+    milvus: RestartableServer
+    model: OpenAIServer
+    graph: Graph
+
+    def deploy(self) -> None:
+        """Deploy it beside the session's graph, which keeps its replicas, and wait until it takes requests."""
+        self._apply([*_session_applications(), *self._applications()])
+        wait_until("the second graph", self.is_ready, 120)
+
+    def remove(self) -> None:
+        """Take it away, and wait until it has gone."""
+        self._apply(_session_applications())
+        wait_until("the end of the second graph", lambda: APPLICATION not in self._statuses(), 90)
+
+    def is_ready(self) -> bool:
+        command = [program("hearth"), "status", "--nats", self.nats.url, "--timeout", "5"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def processes(self) -> dict[str, int]:
+        """Return the process of each of its replicas."""
+        return {
+            name: deployment["replicas"][0]["pid"]
+            for application in (APPLICATION, f"{APPLICATION}-model")
+            for name, deployment in self._details()[application]["deployments"].items()
+        }
+
+    def log(self) -> str:
+        """Return the log of its ingress, as the dashboard shows it."""
+        with self._dashboard() as dashboard:
+            nodes = dashboard.get("/api/v0/nodes").json()["data"]["result"]["result"]
+            replica = self._details()[APPLICATION]["deployments"]["NatsIngress"]["replicas"][0]
+            file = {"filename": replica["log_file_path"].lstrip("/"), "lines": 1000}
+            return dashboard.get("/api/v0/logs/file", params={"node_id": nodes[0]["node_id"], **file}).text
+
+    def _applications(self) -> list[dict[str, Any]]:
+        engine = {"kind": "openai", "base_url": self.model.url, "model": "any", "context_tokens": 1 << 16}
+        nats = {
+            "url": self.nats.url,
+            "max_in_flight": MAX_IN_FLIGHT,
+            "max_waiting": MAX_WAITING,
+            "max_wait_s": MAX_WAIT_S,
+            "request_timeout_s": REQUEST_TIMEOUT_S,
+        }
+        environment = {"NATS_URL": self.nats.url, "MILVUS_HOST": self.milvus.url}
+        common = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1}
+        return [
+            {
+                "name": f"{APPLICATION}-model",
+                "route_prefix": None,
+                "import_path": "deployments.applications:language_model",
+                "args": {"engine": engine},
+                "deployments": [{"name": "LanguageModel", "max_ongoing_requests": 32, **common}],
+            },
+            {
+                "name": APPLICATION,
+                "route_prefix": None,
+                "import_path": "bridges.application:orchestration",
+                "runtime_env": {"env_vars": environment},
+                "args": {
+                    "nats": nats,
+                    "language_model": f"{APPLICATION}-model",
+                    "in_process": ["Chat", "Retrieval", "Ingestion"],
+                },
+                "deployments": [
+                    {
+                        "name": "NatsIngress",
+                        "graceful_shutdown_wait_loop_s": 0.2,
+                        "graceful_shutdown_timeout_s": 30,
+                        **common,
+                    }
+                ],
+            },
+        ]
+
+    def _apply(self, applications: list[dict[str, Any]]) -> None:
+        config = {**_session_config(), "applications": applications}
+        with self._dashboard() as dashboard:
+            answer = dashboard.put("/api/serve/applications/", json=config)
+        assert answer.is_success, answer.text
+
+    def _statuses(self) -> dict[str, str]:
+        return {name: application["status"] for name, application in self._details().items()}
+
+    def _details(self) -> dict[str, Any]:
+        with self._dashboard() as dashboard:
+            return dashboard.get("/api/serve/applications/").json()["applications"]
+
+    @contextmanager
+    def _dashboard(self) -> Generator[httpx.Client]:
+        with httpx.Client(base_url=self.graph.cluster.dashboard_url, timeout=60, trust_env=False) as client:
+            yield client
+
+
+def _session_config() -> dict[str, Any]:
+    return yaml.safe_load(Path(ROOT, "serve_config.yaml").read_text())
+
+
+def _session_applications() -> list[dict[str, Any]]:
+    return _session_config()["applications"]
