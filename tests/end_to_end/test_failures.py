@@ -1,4 +1,4 @@
-"""Every part of a graph fails once, and its clients are told. Ray, NATS and Milvus are real; the model fails as told."""
+"""Every part of a graph fails once, and its clients are told: real Ray, NATS and Milvus, a model that fails as told."""
 
 import asyncio
 import contextlib
