@@ -1,5 +1,6 @@
-"""What every replica does first: send its log where people look for it, and its spans where they are collected."""
+"""What every replica does first: its log, its spans, its garbage collector."""
 
+import gc
 import logging
 import os
 
@@ -7,16 +8,20 @@ from deployments.tracing import start_tracing
 
 _SERVE_LOGGER = "ray.serve"
 _OURS = ("bridges", "deployments")
+_COLLECT_AFTER = 20_000
+"""Objects, in place of 700: a call between deployments makes some hundreds, few of them in cycles, so that the collector
+ran several times for each request and took 4 % of a replica's time."""
 
 
 def prepare_replica(name: str) -> None:
-    """Join Serve's log and start tracing. To be called before a replica does anything else.
+    """Join Serve's log, start tracing, collect garbage less often. To be called before a replica does anything else.
 
     Args:
         name: The deployment.
     """
     _join_serve_log()
     start_tracing(name, os.environ)
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 def _join_serve_log() -> None:

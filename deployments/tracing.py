@@ -27,6 +27,9 @@ from deployments.errors import CancelledError, HearthError, InternalError, Unava
 
 logger = logging.getLogger(__name__)
 
+_VERSION = version("hearth")
+_TRACER = trace.get_tracer("hearth", _VERSION)
+"""Asks the provider that is set later, if one is."""
 _W3C = TraceContextTextMapPropagator()
 _EXPORTERS = "opentelemetry_traces_exporter"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -79,7 +82,7 @@ def start_tracing(deployment: str, environment: Mapping[str, str]) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     service = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "hearth"}
-    resource = Resource.create({"service.version": version("hearth"), "hearth.deployment": deployment, **service})
+    resource = Resource.create({"service.version": _VERSION, "hearth.deployment": deployment, **service})
     provider = TracerProvider(resource=resource)
     for name in names:
         found = list(entry_points(group=_EXPORTERS, name=name))
@@ -128,8 +131,7 @@ def span(
         start_ns: Unix time at which the work began, where that was earlier.
     """
     context = _W3C.extract(dict(parent))
-    tracer = trace.get_tracer("hearth", version("hearth"))
-    started = tracer.start_span(name, context, kind, attributes, start_time=start_ns)
+    started = _TRACER.start_span(name, context, kind, attributes, start_time=start_ns)
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, trace.set_span_in_context(started))
     identity = started.get_span_context()

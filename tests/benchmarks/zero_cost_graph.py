@@ -24,6 +24,7 @@ from deployments import applications
 from deployments.call import Call
 from deployments.embeddings import Embeddings
 from deployments.language_model import LanguageModel
+from deployments.replica import prepare_replica
 from deployments.reranker import Reranker
 from deployments.settings import OrchestrationSettings
 from deployments.values import Answering, Generation, Message, Passage, Ranking, Role
@@ -135,6 +136,7 @@ def _class_of(deployment: Any) -> Any:
 
 class BenchmarkLanguageModel(_class_of(applications.LanguageModelDeployment)):
     def __init__(self) -> None:
+        prepare_replica("LanguageModel")
         self._engine = ZeroCostModel()
         self._service = LanguageModel(
             self._engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation())
@@ -163,6 +165,7 @@ class BenchmarkLanguageModel(_class_of(applications.LanguageModelDeployment)):
 
 class BenchmarkEmbeddings(_class_of(applications.EmbeddingsDeployment)):
     def __init__(self) -> None:
+        prepare_replica("Embeddings")
         self._service = Embeddings(ZeroCostEmbeddings())
 
     async def __call__(self, request: Request) -> Response:
@@ -174,6 +177,7 @@ class BenchmarkEmbeddings(_class_of(applications.EmbeddingsDeployment)):
 
 class BenchmarkReranker(_class_of(applications.RerankerDeployment)):
     def __init__(self) -> None:
+        prepare_replica("Reranker")
         self._service = Reranker(ZeroCostReranker())
 
     async def __call__(self, request: Request) -> Response:

@@ -162,8 +162,9 @@ async def test_more_than_it_can_take_is_refused_at_once_and_the_rest_answered(
 async def test_without_milvus_the_model_answers_alone_and_with_it_again_from_documents(
     second: SecondGraph, client: HearthClient
 ) -> None:
-    wish = {"enable_rag": True, "collection": f"c_{uuid4().hex[:8]}"}
-    document = documents_pb2.IngestRequest(source="a.md", text="The gate closes at ten.", collection=wish["collection"])
+    collection = f"c_{uuid4().hex[:8]}"
+    wish: dict[str, Any] = {"enable_rag": True, "collection": collection}
+    document = documents_pb2.IngestRequest(source="a.md", text="The gate closes at ten.", collection=collection)
     await client.ingest(document, 30)
     _, response = await ask(client, "When does the gate close?", **wish)
     assert (response.used_rag, list(response.rag_sources)) == (True, ["a.md"])
