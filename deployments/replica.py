@@ -9,8 +9,8 @@ from deployments.tracing import start_tracing
 _SERVE_LOGGER = "ray.serve"
 _OURS = ("bridges", "deployments")
 _COLLECT_AFTER = 20_000
-"""Objects, in place of 700: a call between deployments makes some hundreds, few of them in cycles, so that the collector
-ran several times for each request and took 4 % of a replica's time."""
+"""Objects, in place of 700: a call between deployments makes some hundreds, few of them in cycles, so that the
+collector ran several times for each request and took 4 % of a replica's time."""
 
 
 def prepare_replica(name: str) -> None:
