@@ -61,7 +61,8 @@ class ChatHandler:
             await self._memory.remember(question.user_id, Exchange(question.text.strip(), "".join(pieces)))
         response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.room)
         await outbox.finish(response, final_subject)
-        return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages)
+        said = {"question": question.text, "answer": "".join(pieces)}
+        return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages, said)
 
     async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that could not be begun, or whose answer broke off on the way."""

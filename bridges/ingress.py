@@ -338,7 +338,11 @@ class Ingress:
         self._service.statistics[subject.name].record(seconds, outcome.error_kind)
         self._metrics.ended(subject.pattern, outcome, seconds)
         line = outcome.log_line(
-            subject=subject.pattern, trace_id=identity, request_bytes=len(request.message.data), seconds=seconds
+            subject=subject.pattern,
+            trace_id=identity,
+            request_bytes=len(request.message.data),
+            seconds=seconds,
+            with_text=self._settings.log_text,
         )
         logger.info("%s", line)
 

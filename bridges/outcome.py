@@ -1,4 +1,4 @@
-"""What became of a request: one line of the log, as JSON, without a word of what was asked or answered."""
+"""What became of a request: one line of the log, as JSON, without a word of what was said unless that is asked for."""
 
 import json
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ class Outcome:
         tokens: Tokens of the answer.
         answer_bytes: Size of the final message.
         stages_s: Seconds that each stage took, by name.
+        text: What was asked and answered, by name. It is written only where the settings ask for it.
     """
 
     error_kind: str = ""
@@ -24,13 +25,16 @@ class Outcome:
     tokens: int = 0
     answer_bytes: int = 0
     stages_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    text: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def name(self) -> str:
         """What it is called in logs and metrics: the error's kind, or "ok"."""
         return self.error_kind or "ok"
 
-    def log_line(self, *, subject: str, trace_id: str, request_bytes: int, seconds: float) -> str:
+    def log_line(
+        self, *, subject: str, trace_id: str, request_bytes: int, seconds: float, with_text: bool = False
+    ) -> str:
         """Return the request's line of the log.
 
         Args:
@@ -39,6 +43,7 @@ class Outcome:
                 it has one.
             request_bytes: Size of its payload.
             seconds: From its arrival to its final message.
+            with_text: Write what was asked and answered, too.
         """
         stages = {f"{name}_s": round(stage, 4) for name, stage in self.stages_s.items()}
         fields: dict[str, object] = {
@@ -52,5 +57,6 @@ class Outcome:
             "answer_bytes": self.answer_bytes,
             "tokens": self.tokens,
             **stages,
+            **(self.text if with_text else {}),
         }
         return _ENCODER.encode(fields)

@@ -236,6 +236,7 @@ class NatsSettings(Settings):
         max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
+        log_text: Write what users ask and are answered into the log, too.
     """
 
     url: str = "nats://127.0.0.1:4222"
@@ -245,6 +246,7 @@ class NatsSettings(Settings):
     max_wait_s: PositiveFloat = 10.0
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
+    log_text: bool = False
 
 
 class HealthSettings(Settings):

@@ -418,6 +418,18 @@ async def test_every_request_leaves_one_line_without_a_word_of_its_text(
     assert "secret" not in caplog.text
 
 
+async def test_what_was_said_is_in_the_line_where_the_settings_ask_for_it(
+    nats_url: str, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    caplog.set_level("INFO", "bridges.ingress")
+    async with serving(nats_url, graph, log_text=True):
+        await ask(client, "in plain words")
+    (line,) = [json.loads(record.message) for record in caplog.records if record.message.startswith("{")]
+    assert (line["question"], line["answer"]) == ("in plain words", "answer to in plain words")
+
+
 async def test_nothing_is_taken_before_the_graph_is_ready(nats_url: str, client: Client) -> None:
     graph = Graph(ready=False)
     graph.may_answer.set()
