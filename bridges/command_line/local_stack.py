@@ -41,6 +41,8 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     # The log files that the dashboard shows are enough; each line would go to the workers' standard error too.
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Ray exports metrics every ten seconds; ten times a second is too often to prepare for that.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
 }
 """How Serve is to run in Ray's processes."""
 
