@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -24,6 +24,9 @@ from opentelemetry.util.types import AttributeValue
 
 from deployments.call import Call, Trace
 from deployments.errors import CancelledError, HearthError, InternalError, UnavailableError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +80,10 @@ def start_tracing(deployment: str, environment: Mapping[str, str]) -> None:
     if not names:
         return
     # Loaded only where tracing is on.
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    service = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "hearth"}
-    resource = Resource.create({"service.version": _VERSION, "hearth.deployment": deployment, **service})
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource_of(deployment))
     for name in names:
         found = list(entry_points(group=_EXPORTERS, name=name))
         if not found:
@@ -93,6 +93,18 @@ def start_tracing(deployment: str, environment: Mapping[str, str]) -> None:
         provider.add_span_processor(BatchSpanProcessor(found[0].load()()))
     trace.set_tracer_provider(provider)
     logger.info("spans are exported by %s", ", ".join(names))
+
+
+def resource_of(deployment: str) -> "Resource":
+    """Return what spans say of the process they come from; what the standard variables say goes over it."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - loaded only where tracing is on
+
+    given = Resource.create()
+    own = {"service.version": _VERSION, "hearth.deployment": deployment}
+    missing = {name: value for name, value in own.items() if name not in given.attributes}
+    if str(given.attributes["service.name"]).startswith("unknown_service"):
+        missing["service.name"] = "hearth"
+    return given.merge(Resource(missing))
 
 
 def exporter_names(environment: Mapping[str, str]) -> list[str]:

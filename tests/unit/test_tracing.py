@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from deployments.call import Call
 from deployments.door import InProcessDoor
 from deployments.errors import NotFoundError
-from deployments.tracing import exporter_names, trace_of
+from deployments.tracing import exporter_names, resource_of, trace_of
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT = (("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"),)
@@ -169,3 +169,31 @@ def test_the_trace_is_in_the_headers_whatever_their_case(
 )
 def test_the_standard_variables_choose_the_exporter(environment: dict[str, str], names: list[str]) -> None:
     assert exporter_names(environment) == names
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "version_given"),
+    [
+        ({}, "hearth", False),
+        ({"OTEL_SERVICE_NAME": "homelab"}, "homelab", False),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=homelab,service.version=7"}, "homelab", True),
+    ],
+)
+def test_the_standard_variables_say_what_the_process_is_called(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, version_given: bool
+) -> None:
+    for variable in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    attributes = resource_of("Chat").attributes
+    assert attributes["service.name"] == name
+    assert attributes["hearth.deployment"] == "Chat"
+    assert (attributes["service.version"] == "7") == version_given
+
+
+async def test_a_trace_that_cannot_be_read_is_no_trace(recorded: InMemorySpanExporter) -> None:
+    call = Call.within(10, "r1", (("traceparent", "00-zz-not-a-trace"), ("tracestate", "\x00")))
+    assert await InProcessDoor(Inner(), "Embeddings").call(call, "embed") == "embedded"
+    (span,) = recorded.get_finished_spans()
+    assert span.parent is None
