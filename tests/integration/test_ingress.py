@@ -257,6 +257,50 @@ async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> Non
         await connection.close()
 
 
+STRANGE_HEADERS = [
+    b"",
+    b"garbage",
+    b"NATS/1.0",
+    b"NATS/1.0\r\n\r\n",
+    b"NATS/1.0 503\r\n\r\n",
+    b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+    b"NATS/1.0 abc def\r\na:b\r\n\r\n",
+    b"NATS/1.0\r\nno colon\r\n\r\n",
+    b"NATS/1.0\r\n: no name\r\n\r\n",
+    b"NATS/1.0\r\ntraceparent: \xff\xfe\r\n\r\n",
+    b"NATS/1.0\r\ntraceparent: a\r\ntraceparent: b\r\n\r\n",
+    b"NATS/1.0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: "
+    + b"x" * 5000
+    + b"\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("subject", [b"ai.chat.request", b"ai.chat.user.\xff\xfe.message"])
+async def test_no_header_and_no_subject_stops_the_ingress(nats_url: str, client: Client, subject: bytes) -> None:
+    """From a socket, since no client library would send them."""
+    graph = Graph()
+    graph.may_answer.set()
+    inbox = client.new_inbox()
+    answers = await client.subscribe(f"{inbox}.*")
+    await client.flush()
+    async with serving(nats_url, graph) as ingress:
+        host, port = nats_url.removeprefix("nats://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+        payload = request("Hi")
+        for number, headers in enumerate(STRANGE_HEADERS):
+            reply, size = f"{inbox}.{number}".encode(), len(headers)
+            writer.write(
+                b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject, reply, size, size + len(payload), headers, payload)
+            )
+        await writer.drain()
+        answered = [await answers.next_msg(timeout=5) for _ in STRANGE_HEADERS]
+        assert {messages_pb2.ChatResponse.FromString(answer.data).response for answer in answered} == {"answer to Hi"}
+        ingress.check()
+        assert (await ask(client, "Still there?")).success
+        writer.close()
+
+
 MUTATED = {
     "ai.chat.request": messages_pb2.ChatRequest(
         request_id="r1", user_id="u1", message="Hi", query="?", enable_rag=True, enable_reranker=True, top_k=3,
