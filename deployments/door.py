@@ -86,14 +86,6 @@ class HandleDoor:
 
     async def call(self, call: Call, method: str, *arguments: object) -> Any:
         """See `Door.call`."""
-        with call_span(call, self._name, method) as traced:
-            return await self._call(traced, method, arguments)
-
-    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
-        """See `Door.stream`."""
-        return stream_span(call, self._name, method, lambda traced: self._stream(traced, method, arguments))
-
-    async def _call(self, call: Call, method: str, arguments: tuple[object, ...]) -> Any:
         call.check(f"{self._name}.{method}")
         response = await self._start(method, (call, *arguments), stream=False)
         answered = False
@@ -109,7 +101,8 @@ class HandleDoor:
             if not answered:
                 response.cancel()
 
-    async def _stream(self, call: Call, method: str, arguments: tuple[object, ...]) -> AsyncGenerator[Any]:
+    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
         response = await self._start(method, (call, *arguments), stream=True)
         exhausted = False
@@ -190,14 +183,6 @@ class InProcessDoor:
 
     async def call(self, call: Call, method: str, *arguments: object) -> Any:
         """See `Door.call`."""
-        with call_span(call, self._name, method) as traced:
-            return await self._call(traced, method, arguments)
-
-    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
-        """See `Door.stream`."""
-        return stream_span(call, self._name, method, lambda traced: self._stream(traced, method, arguments))
-
-    async def _call(self, call: Call, method: str, arguments: tuple[object, ...]) -> Any:
         call.check(f"{self._name}.{method}")
         try:
             async with asyncio.timeout(call.remaining()):
@@ -205,7 +190,8 @@ class InProcessDoor:
         except Exception as error:
             raise self._translate(error, method) from error
 
-    async def _stream(self, call: Call, method: str, arguments: tuple[object, ...]) -> AsyncGenerator[Any]:
+    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
         async with aclosing(getattr(self._service, method)(call, *arguments)) as items:
             while True:
@@ -225,7 +211,34 @@ class InProcessDoor:
         return translate(error, f"{self._name}.{method}")
 
 
-def application_door(application: str, deployment: str) -> HandleDoor:
+class TracedDoor:
+    """A door whose calls are spans, where they belong to a trace.
+
+    Args:
+        door: Where the calls go.
+        name: The deployment's name, for the spans.
+    """
+
+    def __init__(self, door: Door, name: str) -> None:
+        self._door = door
+        self._name = name
+
+    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+        """See `Door.call`."""
+        with call_span(call, self._name, method) as traced:
+            return await self._door.call(traced, method, *arguments)
+
+    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+        """See `Door.stream`."""
+        return stream_span(call, self._name, method, lambda traced: self._door.stream(traced, method, *arguments))
+
+
+def in_process_door(service: object, name: str) -> Door:
+    """Return the door to a service that runs in this process: see `InProcessDoor`."""
+    return TracedDoor(InProcessDoor(service, name), name)
+
+
+def application_door(application: str, deployment: str) -> Door:
     """Return the door to a deployment of another Serve application, which need not run yet."""
 
     def find() -> DeploymentHandle[Any]:
@@ -234,12 +247,13 @@ def application_door(application: str, deployment: str) -> HandleDoor:
         except KeyError as error:
             raise UnavailableError(f"{deployment} is not there: no application {application!r} is deployed") from error
 
-    return HandleDoor(find, deployment)
+    return TracedDoor(HandleDoor(find, deployment), deployment)
 
 
-def handle_door(handle: DeploymentHandle[Any]) -> HandleDoor:
+def handle_door(handle: DeploymentHandle[Any]) -> Door:
     """Return the door to a deployment of the same application."""
-    return HandleDoor(lambda: handle, handle.deployment_name)
+    name = handle.deployment_name
+    return TracedDoor(HandleDoor(lambda: handle, name), name)
 
 
 def translate(error: BaseException, doing: str) -> HearthError:

@@ -16,7 +16,7 @@ from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.chat import Chat
 from deployments.clients import EmbeddingsClient, LanguageModelClient, RerankerClient, RetrievalClient
-from deployments.door import Door, InProcessDoor, application_door, handle_door
+from deployments.door import Door, application_door, handle_door, in_process_door
 from deployments.ingestion import Ingestion
 from deployments.replica import prepare_replica
 from deployments.retrieval import Retrieval
@@ -37,17 +37,17 @@ def chat_door(
     settings: OrchestrationSettings, chat: DeploymentHandle[Any] | None, retrieval: DeploymentHandle[Any] | None
 ) -> Door:
     """Return the door to chat: by its handle, or in this process where it has none."""
-    return handle_door(chat) if chat else InProcessDoor(_chat(settings, retrieval), Chat.name)
+    return handle_door(chat) if chat else in_process_door(_chat(settings, retrieval), Chat.name)
 
 
 def ingestion_door(settings: OrchestrationSettings, ingestion: DeploymentHandle[Any] | None) -> Door:
     """Return the door to ingestion: by its handle, or in this process where it has none."""
-    return handle_door(ingestion) if ingestion else InProcessDoor(_ingestion(settings), Ingestion.name)
+    return handle_door(ingestion) if ingestion else in_process_door(_ingestion(settings), Ingestion.name)
 
 
 def _chat(settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> Chat:
     model = LanguageModelClient(application_door(settings.language_model, "LanguageModel"))
-    door = handle_door(retrieval) if retrieval else InProcessDoor(_retrieval(settings), Retrieval.name)
+    door = handle_door(retrieval) if retrieval else in_process_door(_retrieval(settings), Retrieval.name)
     return Chat(model, RetrievalClient(door))
 
 

@@ -1,10 +1,9 @@
 """A collector of OpenTelemetry spans: OTLP over HTTP with protobuf, as exporters send them."""
 
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -13,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.servers import LOOPBACK
+from tests.servers import http_server
 
 
 @dataclass
@@ -61,14 +60,5 @@ class _Handler(BaseHTTPRequestHandler):
 def running_collector() -> Generator[Collector]:
     """Run a collector for as long as the block lasts."""
     collector = Collector()
-    server = ThreadingHTTPServer((LOOPBACK, 0), type("Handler", (_Handler,), {"collector": collector}))
-    server.daemon_threads = True
-    collector.url = f"http://{LOOPBACK}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with http_server(type("Handler", (_Handler,), {"collector": collector})) as collector.url:
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

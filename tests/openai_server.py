@@ -2,15 +2,14 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.servers import LOOPBACK
+from tests.servers import http_server
 
 TOKENS = (" one", " two", " three", " four", " five")
 SLOW_TOKEN_S = 0.05
@@ -99,15 +98,5 @@ class _Handler(BaseHTTPRequestHandler):
 def openai_server() -> Generator[OpenAIServer]:
     """Run the server for as long as the block lasts."""
     state = OpenAIServer()
-    handler = type("Handler", (_Handler,), {"state": state})
-    server = ThreadingHTTPServer((LOOPBACK, 0), handler)
-    server.daemon_threads = True
-    state.url = f"http://{LOOPBACK}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with http_server(type("Handler", (_Handler,), {"state": state})) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -5,10 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -102,6 +104,21 @@ def milvus_server(folder: Path, port: int = 0) -> Generator[str]:
     with running([*command, "--port", str(port)], folder / "milvus.log"):
         wait_until("Milvus Lite", lambda: _listens(port))
         yield f"http://{LOOPBACK}:{port}"
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
+    """Answer HTTP requests, each on a thread of its own; give the server's URL."""
+    server = ThreadingHTTPServer((LOOPBACK, 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class RestartableServer:

@@ -45,7 +45,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import STATUS
 from deployments.call import Call
 from deployments.clients import ChatClient
-from deployments.door import HandleDoor, application_door
+from deployments.door import Door, application_door
 from deployments.values import ChatQuestion
 from tests import servers
 from tests.benchmarks.zero_cost_graph import PASSAGES, SYSTEM
@@ -424,7 +424,7 @@ async def _read(stream: Any, items: int) -> None:
         await anext(stream)
 
 
-async def _ended(model: HandleDoor, call: Call) -> list[float]:
+async def _ended(model: Door, call: Call) -> list[float]:
     ended: list[float] = []
     while len(ended) < STREAMS:
         ended += await model.call(call, "ended")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from deployments.call import Call
-from deployments.door import InProcessDoor
+from deployments.door import Door, in_process_door
 from deployments.errors import DeadlineExceededError, HearthError, InternalError, NotFoundError
 
 
@@ -39,8 +39,8 @@ class Service:
         await asyncio.Event().wait()
 
 
-def door(service: Service | None = None) -> InProcessDoor:
-    return InProcessDoor(service or Service(), "Service")
+def door(service: Service | None = None) -> Door:
+    return in_process_door(service or Service(), "Service")
 
 
 async def test_a_call_returns_what_the_method_returns() -> None:

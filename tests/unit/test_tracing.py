@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from deployments.call import Call
-from deployments.door import InProcessDoor
+from deployments.door import Door, in_process_door
 from deployments.errors import NotFoundError
 from deployments.tracing import exporter_names, resource_of, trace_of
 
@@ -56,7 +56,7 @@ class Inner:
 class Outer:
     """Calls another service through its door."""
 
-    def __init__(self, inner: InProcessDoor) -> None:
+    def __init__(self, inner: Door) -> None:
         self._inner = inner
 
     async def retrieve(self, call: Call) -> str:
@@ -74,14 +74,14 @@ def identity(span: ReadableSpan) -> tuple[str, str]:
 
 async def test_a_call_of_no_trace_has_no_span(recorded: InMemorySpanExporter) -> None:
     inner = Inner()
-    await InProcessDoor(inner, "Embeddings").call(Call.within(10, "r1"), "embed")
+    await in_process_door(inner, "Embeddings").call(Call.within(10, "r1"), "embed")
     assert inner.calls[0].trace == ()
     assert recorded.get_finished_spans() == ()
 
 
 async def test_calls_of_a_trace_are_spans_below_each_other(recorded: InMemorySpanExporter) -> None:
     inner = Inner()
-    await InProcessDoor(Outer(InProcessDoor(inner, "Embeddings")), "Retrieval").call(traced(), "retrieve")
+    await in_process_door(Outer(in_process_door(inner, "Embeddings")), "Retrieval").call(traced(), "retrieve")
     embed, retrieve = recorded.get_finished_spans()
     assert (retrieve.name, embed.name) == ("Retrieval/retrieve", "Embeddings/embed")
     assert {identity(span)[0] for span in (embed, retrieve)} == {TRACE_ID}
@@ -99,14 +99,14 @@ async def test_calls_of_a_trace_are_spans_below_each_other(recorded: InMemorySpa
 
 async def test_a_failed_call_names_the_kind_of_its_error_and_no_text(recorded: InMemorySpanExporter) -> None:
     with pytest.raises(NotFoundError):
-        await InProcessDoor(Inner(), "Retrieval").call(traced(), "fail")
+        await in_process_door(Inner(), "Retrieval").call(traced(), "fail")
     (span,) = recorded.get_finished_spans()
     assert (span.attributes or {})["error.type"] == "not_found"
     assert span.status.description == "not_found"
 
 
 async def test_a_stream_is_one_span_with_the_time_to_its_first_item(recorded: InMemorySpanExporter) -> None:
-    async with aclosing(InProcessDoor(Inner(), "LanguageModel").stream(traced(), "generate")) as tokens:
+    async with aclosing(in_process_door(Inner(), "LanguageModel").stream(traced(), "generate")) as tokens:
         assert [token async for token in tokens] == ["a", "b"]
     (span,) = recorded.get_finished_spans()
     attributes = dict(span.attributes or {})
@@ -116,7 +116,7 @@ async def test_a_stream_is_one_span_with_the_time_to_its_first_item(recorded: In
 
 
 async def test_a_stream_that_is_left_is_a_span_that_says_so(recorded: InMemorySpanExporter) -> None:
-    stream = InProcessDoor(Inner(), "LanguageModel").stream(traced(), "generate")
+    stream = in_process_door(Inner(), "LanguageModel").stream(traced(), "generate")
     assert await anext(stream) == "a"
     await stream.aclose()
     (span,) = recorded.get_finished_spans()
@@ -129,7 +129,7 @@ async def test_a_call_that_is_cancelled_is_a_span_that_says_so(recorded: InMemor
             del call
             await asyncio.Event().wait()
 
-    waiting = asyncio.create_task(InProcessDoor(Slow(), "Embeddings").call(traced(), "embed"))
+    waiting = asyncio.create_task(in_process_door(Slow(), "Embeddings").call(traced(), "embed"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -194,6 +194,6 @@ def test_the_standard_variables_say_what_the_process_is_called(
 
 async def test_a_trace_that_cannot_be_read_is_no_trace(recorded: InMemorySpanExporter) -> None:
     call = Call.within(10, "r1", (("traceparent", "00-zz-not-a-trace"), ("tracestate", "\x00")))
-    assert await InProcessDoor(Inner(), "Embeddings").call(call, "embed") == "embedded"
+    assert await in_process_door(Inner(), "Embeddings").call(call, "embed") == "embedded"
     (span,) = recorded.get_finished_spans()
     assert span.parent is None
