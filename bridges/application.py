@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import logging
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
+from bridges.audio_ingress import AudioIngress
 from bridges.chat import ChatHandler
 from bridges.documents import IngestHandler
 from bridges.greeting import GreetingHandler, LoginHandler
@@ -16,40 +17,52 @@ from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
 from bridges.memory import ConversationMemory
 from bridges.metrics import RayMetrics
-from bridges.status import StatusHandler
-from deployments.clients import ChatClient, IngestionClient
+from bridges.session_work import SessionWork
+from bridges.speech import SpeechHandler, VoicesHandler
+from bridges.status import Reporter, StatusHandler
+from bridges.subjects import TakenBy
+from deployments.clients import ChatClient, IngestionClient, SpeechClient, TranscriptionClient
 from deployments.errors import UnavailableError
 from deployments.orchestration import (
     ChatDeployment,
     IngestionDeployment,
     RetrievalDeployment,
+    SpeechDeployment,
+    TranscriptionDeployment,
     chat_door,
     ingestion_door,
+    speech_door,
+    transcription_door,
+    voice_activity,
 )
 from deployments.replica import prepare_replica
 from deployments.settings import OrchestrationSettings
 
-logger = logging.getLogger(__name__)
+CHAT, RETRIEVAL, INGESTION, TRANSCRIPTION, SPEECH = "Chat", "Retrieval", "Ingestion", "Transcription", "Speech"
 
 
-@serve.deployment(name="NatsIngress")
+@serve.deployment(name=TakenBy.NATS)
 class NatsIngressDeployment:
-    """The ingress as a deployment."""
+    """The ingress of requests as a deployment."""
 
-    async def __init__(
-        self,
-        settings: OrchestrationSettings,
-        chat: DeploymentHandle[Any] | None,
-        ingestion: DeploymentHandle[Any] | None,
-        retrieval: DeploymentHandle[Any] | None,
-    ) -> None:
-        prepare_replica("NatsIngress")
-        chat_client = ChatClient(chat_door(settings, chat, retrieval))
-        ingestion_client = IngestionClient(ingestion_door(settings, ingestion))
-        status = StatusHandler(chat_client, ingestion_client)
+    async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+        prepare_replica(TakenBy.NATS)
+        chat_client = ChatClient(chat_door(settings, handles.get(CHAT), handles.get(RETRIEVAL)))
+        ingestion_client = IngestionClient(ingestion_door(settings, handles.get(INGESTION)))
+        reporters = [
+            Reporter(CHAT, chat_client, required=True),
+            Reporter(INGESTION, ingestion_client, required=False),
+        ]
+        if settings.audio.enabled:
+            transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
+            speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
+            reporters.append(Reporter(TRANSCRIPTION, transcription, required=False))
+            reporters.append(Reporter(SPEECH, speech, required=False))
+        status = StatusHandler(reporters)
         memory = ConversationMemory(settings.memory)
         chat_handler = ChatHandler(chat_client, memory)
         rows = endpoints(
+            TakenBy.NATS,
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
@@ -71,9 +84,7 @@ class NatsIngressDeployment:
         self._check()
 
     def _check(self) -> None:
-        if self._running.done():
-            error = None if self._running.cancelled() else self._running.exception()
-            raise UnavailableError(f"the NATS ingress has ended: {error}")
+        check_running(self._running, TakenBy.NATS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -84,9 +95,75 @@ class NatsIngressDeployment:
         await self._health.stop()
 
 
+@serve.deployment(name=TakenBy.AUDIO)
+class AudioIngressDeployment:
+    """The ingress of live audio and of speech as a deployment."""
+
+    async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+        prepare_replica(TakenBy.AUDIO)
+        transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
+        speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
+        activity = voice_activity(settings)
+        metrics = RayMetrics()
+        work = SessionWork()
+        self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics)
+        status = StatusHandler(
+            [
+                Reporter(TRANSCRIPTION, transcription, required=False),
+                Reporter(SPEECH, speech, required=False),
+            ]
+        )
+        rows = endpoints(
+            TakenBy.AUDIO,
+            {
+                "speech-request": SpeechHandler(speech, work, settings.speech),
+                "voices-list": VoicesHandler(speech, rescan=False),
+                "voices-refresh": VoicesHandler(speech, rescan=True),
+            },
+            {},
+            settings.nats.request_timeout_s,
+        )
+        self._ingress = Ingress(settings.nats, rows, status.components, self._audio.connect, metrics)
+        self._running = asyncio.create_task(self._ingress.run())
+        self._listening = asyncio.create_task(self._audio.run())
+
+    async def check_health(self) -> None:
+        """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
+        check_running(self._running, TakenBy.AUDIO)
+        check_running(self._listening, TakenBy.AUDIO)
+        self._ingress.check()
+
+    async def __del__(self) -> None:
+        """Transcribe what was being said, finish what was taken, leave NATS."""
+        self._audio.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._listening
+        self._ingress.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+
+
+def check_running(task: asyncio.Task[None], name: str) -> None:
+    """Raise `UnavailableError` where an ingress has ended."""
+    if task.done():
+        error = None if task.cancelled() else task.exception()
+        raise UnavailableError(f"{name} has ended: {error}")
+
+
 def orchestration(args: OrchestrationSettings) -> Application:
-    """Build the orchestration application: the ingress, and each service that is not in process behind it."""
-    retrieval = None if "Retrieval" in args.in_process else RetrievalDeployment.bind(args)
-    chat = None if "Chat" in args.in_process else ChatDeployment.bind(args, retrieval)
-    ingestion = None if "Ingestion" in args.in_process else IngestionDeployment.bind(args)
-    return NatsIngressDeployment.bind(args, chat, ingestion, None if chat else retrieval)
+    """Build the orchestration application: the ingresses, and each service that is not in process behind them."""
+    handles: dict[str, Any] = {}
+    if RETRIEVAL not in args.in_process:
+        handles[RETRIEVAL] = RetrievalDeployment.bind(args)
+    if CHAT not in args.in_process:
+        handles[CHAT] = ChatDeployment.bind(args, handles.get(RETRIEVAL))
+    if INGESTION not in args.in_process:
+        handles[INGESTION] = IngestionDeployment.bind(args)
+    if not args.audio.enabled:
+        return NatsIngressDeployment.bind(args, handles)
+    if TRANSCRIPTION not in args.in_process:
+        handles[TRANSCRIPTION] = TranscriptionDeployment.bind(args)
+    if SPEECH not in args.in_process:
+        handles[SPEECH] = SpeechDeployment.bind(args)
+    audio_handles = {name: handles[name] for name in (TRANSCRIPTION, SPEECH) if name in handles}
+    return NatsIngressDeployment.bind(args, handles | {TakenBy.AUDIO: AudioIngressDeployment.bind(args, audio_handles)})

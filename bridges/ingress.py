@@ -27,7 +27,7 @@ from bridges.nats_client import NatsClient
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.status import is_ready
-from bridges.subjects import REQUESTS, Subject
+from bridges.subjects import REQUESTS, Delivery, Subject, TakenBy
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -383,21 +383,27 @@ class Ingress:
         return Outbox(self._client, message.subject, message.reply, parameters, self._listeners, headers)
 
 
-def endpoints(handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float) -> list[Endpoint]:
-    """Join the subject table with its handlers.
+def endpoints(
+    taken_by: TakenBy, handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
+) -> list[Endpoint]:
+    """Join the rows of the subject table whose requests one ingress takes with their handlers.
 
     Args:
+        taken_by: The ingress.
         handlers: By the row's name; every row needs one.
         timeouts_s: By the row's name, where it differs from
         default_s: the usual one.
     """
-    return [Endpoint(row, handlers[row.name], timeouts_s.get(row.name, default_s)) for row in REQUESTS]
+    rows = [row for row in REQUESTS if row.taken_by is taken_by and row.delivery is Delivery.CORE]
+    return [Endpoint(row, handlers[row.name], timeouts_s.get(row.name, default_s)) for row in rows]
 
 
-def _decode(subject: Subject, payload: bytes) -> Message:
+def _decode(subject: Subject, payload: bytes) -> Message | None:
+    if subject.request is None:
+        return None
     message = subject.request()
     try:
         message.ParseFromString(payload)
     except DecodeError as error:
-        raise InvalidRequestError(f"the payload is not a {subject.request.DESCRIPTOR.full_name}") from error
+        raise InvalidRequestError(f"the payload is not a {subject.request_type}") from error
     return message

@@ -39,6 +39,16 @@ class RayMetrics:
             "hearth_retrieval_seconds", "From a question to its passages.", _SECONDS, by_subject
         )
 
+        self._sessions = Gauge("hearth_audio_sessions", "Live audio sessions.")
+        self._utterances = Counter("hearth_utterances", "Utterances that were transcribed, by outcome.", ("outcome",))
+        self._to_final = Histogram(
+            "hearth_time_to_final_transcript_seconds", "From the end of a turn to its final transcript.", _FIRST_TOKEN_S
+        )
+        self._interrupts = Counter("hearth_interrupts", "Answers that their listener interrupted.")
+        self._first_audio = Histogram(
+            "hearth_time_to_first_audio_seconds", "From a text's turn to its first sound.", _FIRST_TOKEN_S, by_subject
+        )
+
     def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
         """Count a request that took `seconds` since it arrived."""
         tags = {"subject": subject}
@@ -49,6 +59,8 @@ class RayMetrics:
             self._first_token.observe(stages["first_token"], tags)
         if "retrieve" in stages:
             self._retrieval.observe(stages["retrieve"], tags)
+        if stages.get("first_audio"):
+            self._first_audio.observe(stages["first_audio"], tags)
         if outcome.tokens and stages.get("generate"):
             self._token_rate.observe(outcome.tokens / stages["generate"], tags)
 
@@ -56,3 +68,16 @@ class RayMetrics:
         """Say how many requests are worked on and wait now."""
         self._in_flight.set(in_flight)
         self._waiting.set(waiting)
+
+    def sessions(self, count: int) -> None:
+        """Say how many live audio sessions there are."""
+        self._sessions.set(count)
+
+    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+        """Count an utterance, and the time from the end of its turn to its final transcript."""
+        self._utterances.inc(tags={"outcome": outcome})
+        self._to_final.observe(seconds_to_final)
+
+    def interrupted(self) -> None:
+        """Count an interruption."""
+        self._interrupts.inc()

@@ -91,7 +91,7 @@ class MicroService:
                 subject=subject.wildcard,
                 queue_group=self.queue_group,
                 metadata={
-                    "request": subject.request.DESCRIPTOR.full_name,
+                    "request": subject.request_type,
                     "response": subject.response.DESCRIPTOR.full_name if subject.response else "",
                     "method": subject.method,
                 },

@@ -1,24 +1,52 @@
 """Status on the wire: what the graph says of itself to StatusResponse."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Protocol
 
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from deployments.call import Call
 from deployments.errors import HearthError
-from deployments.services import Chat, Ingestion
 from deployments.status import replica_status
 from deployments.values import ComponentStatus
 
 
-class StatusHandler:
-    """Answers StatusRequests by asking every deployment."""
+class Reporting(Protocol):
+    """A service that says how it and everything below it is."""
 
-    def __init__(self, chat: Chat, ingestion: Ingestion) -> None:
-        self._chat = chat
-        self._ingestion = ingestion
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """A service that is asked how it is.
+
+    Attributes:
+        name: Of its deployment.
+        service: Answers.
+        required: Whether chat cannot answer without it.
+    """
+
+    name: str
+    service: Reporting
+    required: bool
+
+
+class StatusHandler:
+    """Answers StatusRequests by asking every deployment.
+
+    Args:
+        reporters: Those that are asked.
+    """
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
 
     async def handle(self, call: Call, request: status_pb2.StatusRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
@@ -31,9 +59,8 @@ class StatusHandler:
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Ask the graph how it is; what cannot be asked is not ready."""
         async with asyncio.TaskGroup() as group:
-            chat = group.create_task(_components("Chat", self._chat, call, required=True))
-            ingestion = group.create_task(_components("Ingestion", self._ingestion, call, required=False))
-        return (*chat.result(), *ingestion.result())
+            asked = [group.create_task(_components(reporter, call)) for reporter in self._reporters]
+        return tuple(component for task in asked for component in task.result())
 
     async def fail(self, request: status_pb2.StatusRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that failed."""
@@ -46,13 +73,11 @@ def is_ready(components: tuple[ComponentStatus, ...]) -> bool:
     return all(component.ready for component in components if component.required)
 
 
-async def _components(
-    name: str, service: Chat | Ingestion, call: Call, *, required: bool
-) -> tuple[ComponentStatus, ...]:
+async def _components(reporter: Reporter, call: Call) -> tuple[ComponentStatus, ...]:
     try:
-        return await service.components(call)
+        return await reporter.service.components(call)
     except HearthError as error:
-        return (ComponentStatus(name, ready=False, detail=error.message, required=required),)
+        return (ComponentStatus(reporter.name, ready=False, detail=error.message, required=reporter.required),)
 
 
 def _to_message(components: tuple[ComponentStatus, ...]) -> status_pb2.StatusResponse:

@@ -21,6 +21,16 @@ class Delivery(StrEnum):
 
     CORE = "core"
     """A queue group on core NATS: each request goes to one ingress, or to none when none is there."""
+    SESSION = "session"
+    """Core NATS without a queue group: every replica of the ingress hears every message and keeps those of its own
+    sessions, so that a session stays with one replica."""
+
+
+class TakenBy(StrEnum):
+    """The ingress that takes a subject's messages."""
+
+    NATS = "NatsIngress"
+    AUDIO = "AudioIngress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +40,25 @@ class Subject:
     Attributes:
         name: Of the endpoint in the NATS micro service; letters, digits and dashes.
         pattern: The subject, with `{…}` for each token that varies.
-        request: The message that arrives.
+        request: The message that arrives; none where any body will do.
         response: The message that answers it last; none where nobody waits for an answer.
         method: The graph method that does the work.
         delivery: How requests are taken.
+        taken_by: The ingress that takes them.
     """
 
     name: str
     pattern: str
-    request: type[Message]
+    request: type[Message] | None
     response: type[Message] | None
     method: str
     delivery: Delivery = Delivery.CORE
+    taken_by: TakenBy = TakenBy.NATS
+
+    @property
+    def request_type(self) -> str:
+        """The full name of the message that arrives, empty where any body will do."""
+        return self.request.DESCRIPTOR.full_name if self.request else ""
 
     @property
     def wildcard(self) -> str:
@@ -85,6 +102,39 @@ REQUESTS: tuple[Subject, ...] = (
         documents_pb2.IngestResponse,
         "Ingestion.ingest",
     ),
+    Subject(
+        "audio-stream",
+        "ai.voice.stream.{session_id}",
+        messages_pb2.STTStreamMessage,
+        messages_pb2.STTTranscription,
+        "Transcription.hear",
+        Delivery.SESSION,
+        TakenBy.AUDIO,
+    ),
+    Subject(
+        "speech-request",
+        "ai.voice.tts.request.{session_id}",
+        messages_pb2.TTSRequest,
+        messages_pb2.TTSFullResponse,
+        "Speech.say",
+        taken_by=TakenBy.AUDIO,
+    ),
+    Subject(
+        "voices-list",
+        "ai.voice.tts.voices.list",
+        None,
+        messages_pb2.TTSVoiceListResponse,
+        "Speech.voices",
+        taken_by=TakenBy.AUDIO,
+    ),
+    Subject(
+        "voices-refresh",
+        "ai.voice.tts.voices.refresh",
+        None,
+        messages_pb2.TTSVoiceRefreshResponse,
+        "Speech.voices",
+        taken_by=TakenBy.AUDIO,
+    ),
     Subject("status", "hearth.status", status_pb2.StatusRequest, status_pb2.StatusResponse, "Chat.components"),
 )
 
@@ -92,6 +142,15 @@ CHAT_MESSAGE = "ai.chat.user.{user_id}.message"
 CHAT_RESPONSE = "ai.chat.response.{request_id}"
 GREETING_RESPONSE = "ai.chat.user.{user_id}.greeting.response"
 CHAT_STREAM = "ai.chat.response.stream.{request_id}"
+AUDIO_STREAM = "ai.voice.stream.{session_id}"
+TRANSCRIPTION = "ai.voice.transcription.{session_id}"
+SPEECH_REQUEST = "ai.voice.tts.request.{session_id}"
+SPEECH_AUDIO = "ai.voice.tts.audio.{session_id}"
+SPEECH_STATUS = "ai.voice.tts.status.{session_id}"
+VOICES_LIST = "ai.voice.tts.voices.list"
+VOICES_REFRESH = "ai.voice.tts.voices.refresh"
+AUDIO_REPLICAS = "hearth.audio.replicas"
+AUDIO_INTERRUPT = "hearth.audio.interrupt"
 DOCUMENTS_INGEST = "hearth.documents.ingest"
 STATUS = "hearth.status"
 

@@ -17,6 +17,14 @@ from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.embeddings import Embeddings
 from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
+from deployments.engines.build_speech import (
+    audio_decoder,
+    end_of_turn_engine,
+    speech_to_text_engine,
+    text_to_speech_engine,
+    voice_activity_engine,
+    voice_folder,
+)
 from deployments.language_model import LanguageModel
 from deployments.replica import prepare_replica
 from deployments.reranker import Reranker
@@ -27,12 +35,26 @@ from deployments.settings import (
     LlamaCppSettings,
     RerankerSettings,
 )
+from deployments.speech_settings import SpeechToTextSettings, TextToSpeechSettings
+from deployments.speech_to_text import SpeechToText
+from deployments.speech_values import (
+    Effort,
+    Recording,
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    Utterance,
+    Voices,
+)
+from deployments.text_to_speech import TextToSpeech
 from deployments.values import ComponentStatus, ModelProfile, Prompt, Ranking
 from deployments.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
 _WARM_UP_LIMIT_S = 120.0
+_CHUNKS_AHEAD = 2
+"""Sentences spoken before the ones before them were taken: more would be made in vain when the listener interrupts."""
 
 
 @serve.deployment(name="LanguageModel")
@@ -117,3 +139,66 @@ def embeddings(args: EmbeddingsSettings) -> Application:
 def reranker(args: RerankerSettings) -> Application:
     """Build the reranker application."""
     return RerankerDeployment.bind(args)
+
+
+@serve.deployment(name="SpeechToText")
+class SpeechToTextDeployment:
+    """Speech to text as a deployment."""
+
+    def __init__(self, settings: SpeechToTextSettings) -> None:
+        prepare_replica("SpeechToText")
+        self._service = SpeechToText(
+            speech_to_text_engine(settings),
+            voice_activity_engine(settings.voice_activity),
+            end_of_turn_engine(settings.end_of_turn),
+            audio_decoder(),
+            settings.max_recording_s,
+        )
+
+    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+        return await self._service.transcribe(call, utterance, effort)
+
+    async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
+        return await self._service.transcribe_recording(call, recording)
+
+    async def completion(self, call: Call, utterance: Utterance) -> float | None:
+        return await self._service.completion(call, utterance)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self._service.status(call)
+
+    async def check_health(self) -> None:
+        await self._service.check()
+
+
+@serve.deployment(name="TextToSpeech")
+class TextToSpeechDeployment:
+    """Text to speech as a deployment."""
+
+    def __init__(self, settings: TextToSpeechSettings) -> None:
+        prepare_replica("TextToSpeech")
+        self._service = TextToSpeech(text_to_speech_engine(settings), voice_folder(settings), settings.voice)
+
+    async def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[Batch[SpokenChunk]]:
+        async with aclosing(ready_together(self._service.speak(call, text), _CHUNKS_AHEAD)) as batches:
+            async for chunks in batches:
+                yield chunks
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        return await self._service.voices(call, rescan)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self._service.status(call)
+
+    async def check_health(self) -> None:
+        await self._service.check()
+
+
+def speech_to_text(args: SpeechToTextSettings) -> Application:
+    """Build the speech-to-text application."""
+    return SpeechToTextDeployment.bind(args)
+
+
+def text_to_speech(args: TextToSpeechSettings) -> Application:
+    """Build the text-to-speech application."""
+    return TextToSpeechDeployment.bind(args)

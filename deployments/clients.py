@@ -5,6 +5,18 @@ from dataclasses import dataclass
 
 from deployments.call import Call
 from deployments.door import Door
+from deployments.speech_values import (
+    Agreement,
+    Conclusion,
+    Effort,
+    Hearing,
+    Recording,
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    Utterance,
+    Voices,
+)
 from deployments.values import (
     AnswerItem,
     ChatQuestion,
@@ -107,6 +119,76 @@ class IngestionClient:
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         return await self.door.call(call, "ingest", document)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self.door.call(call, "components")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechToTextClient:
+    """`SpeechToText` through a door."""
+
+    door: Door
+
+    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+        return await self.door.call(call, "transcribe", utterance, effort)
+
+    async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
+        return await self.door.call(call, "transcribe_recording", recording)
+
+    async def completion(self, call: Call, utterance: Utterance) -> float | None:
+        return await self.door.call(call, "completion", utterance)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self.door.call(call, "status")
+
+
+@dataclass(frozen=True, slots=True)
+class TextToSpeechClient:
+    """`TextToSpeech` through a door."""
+
+    door: Door
+
+    def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        return self.door.stream(call, "speak", text)
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        return await self.door.call(call, "voices", rescan)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        return await self.door.call(call, "status")
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionClient:
+    """`Transcription` through a door."""
+
+    door: Door
+
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+        return await self.door.call(call, "hear", utterance, agreement)
+
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+        return await self.door.call(call, "conclude", utterance, judge_turn)
+
+    async def transcribe(self, call: Call, recording: Recording) -> Transcript:
+        return await self.door.call(call, "transcribe", recording)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self.door.call(call, "components")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechClient:
+    """`Speech` through a door."""
+
+    door: Door
+
+    def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        return self.door.stream(call, "say", text)
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        return await self.door.call(call, "voices", rescan)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

@@ -15,12 +15,33 @@ from ray.serve.handle import DeploymentHandle
 from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.chat import Chat
-from deployments.clients import EmbeddingsClient, LanguageModelClient, RerankerClient, RetrievalClient
+from deployments.clients import (
+    EmbeddingsClient,
+    LanguageModelClient,
+    RerankerClient,
+    RetrievalClient,
+    SpeechToTextClient,
+    TextToSpeechClient,
+)
 from deployments.door import Door, application_door, handle_door, in_process_door
+from deployments.engines.build_speech import voice_activity_engine
 from deployments.ingestion import Ingestion
 from deployments.replica import prepare_replica
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings, OrchestrationSettings
+from deployments.speech import Speech
+from deployments.speech_values import (
+    Agreement,
+    Conclusion,
+    Hearing,
+    Recording,
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    Utterance,
+    Voices,
+)
+from deployments.transcription import Transcription
 from deployments.values import (
     AnswerItem,
     ChatQuestion,
@@ -31,6 +52,7 @@ from deployments.values import (
     RetrievalQuery,
 )
 from deployments.vector_store import VectorStore
+from deployments.voice_activity import VoiceActivityEngine
 
 
 def chat_door(
@@ -43,6 +65,32 @@ def chat_door(
 def ingestion_door(settings: OrchestrationSettings, ingestion: DeploymentHandle[Any] | None) -> Door:
     """Return the door to ingestion: by its handle, or in this process where it has none."""
     return handle_door(ingestion) if ingestion else in_process_door(_ingestion(settings), Ingestion.name)
+
+
+def transcription_door(settings: OrchestrationSettings, transcription: DeploymentHandle[Any] | None) -> Door:
+    """Return the door to transcription: by its handle, or in this process where it has none."""
+    return (
+        handle_door(transcription) if transcription else in_process_door(_transcription(settings), Transcription.name)
+    )
+
+
+def speech_door(settings: OrchestrationSettings, speech: DeploymentHandle[Any] | None) -> Door:
+    """Return the door to speech: by its handle, or in this process where it has none."""
+    return handle_door(speech) if speech else in_process_door(_speech(settings), Speech.name)
+
+
+def voice_activity(settings: OrchestrationSettings) -> VoiceActivityEngine:
+    """Return the model that finds speech in live audio, where its messages land."""
+    return voice_activity_engine(settings.audio.voice_activity.model)
+
+
+def _transcription(settings: OrchestrationSettings) -> Transcription:
+    return Transcription(SpeechToTextClient(application_door(settings.speech_to_text, "SpeechToText")))
+
+
+def _speech(settings: OrchestrationSettings) -> Speech:
+    model = TextToSpeechClient(application_door(settings.text_to_speech, "TextToSpeech"))
+    return Speech(model, settings.speech.max_characters)
 
 
 def _chat(settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> Chat:
@@ -125,6 +173,47 @@ class IngestionDeployment:
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         return await self._service.ingest(call, document)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self._service.components(call)
+
+
+@serve.deployment(name=Transcription.name)
+class TranscriptionDeployment:
+    """Transcription as a deployment."""
+
+    def __init__(self, settings: OrchestrationSettings) -> None:
+        prepare_replica(Transcription.name)
+        self._service = _transcription(settings)
+
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+        return await self._service.hear(call, utterance, agreement)
+
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+        return await self._service.conclude(call, utterance, judge_turn)
+
+    async def transcribe(self, call: Call, recording: Recording) -> Transcript:
+        return await self._service.transcribe(call, recording)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self._service.components(call)
+
+
+@serve.deployment(name=Speech.name)
+class SpeechDeployment:
+    """Speech as a deployment."""
+
+    def __init__(self, settings: OrchestrationSettings) -> None:
+        prepare_replica(Speech.name)
+        self._service = _speech(settings)
+
+    async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[Batch[SpokenChunk]]:
+        async with aclosing(ready_together(self._service.say(call, text), 1)) as batches:
+            async for chunks in batches:
+                yield chunks
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        return await self._service.voices(call, rescan)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

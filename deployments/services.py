@@ -8,6 +8,19 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from deployments.call import Call
+from deployments.sound import Samples
+from deployments.speech_values import (
+    Agreement,
+    Conclusion,
+    Effort,
+    Hearing,
+    Recording,
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    Utterance,
+    Voices,
+)
 from deployments.values import (
     AnswerItem,
     ChatQuestion,
@@ -110,4 +123,82 @@ class Ingestion(Protocol):
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how ingestion is."""
+        ...
+
+
+class AudioDecoder(Protocol):
+    """Turns an audio file into mono samples at 16 kHz, of at most `max_seconds`."""
+
+    def __call__(self, data: bytes, max_seconds: float) -> Samples: ...
+
+
+class SpeechToText(Protocol):
+    """Turns speech into text."""
+
+    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+        """Return what is said in an utterance."""
+        ...
+
+    async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
+        """Return what is said in an audio file."""
+        ...
+
+    async def completion(self, call: Call, utterance: Utterance) -> float | None:
+        """Return the probability that the speaker has finished; None where nobody judges it."""
+        ...
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the deployment is."""
+        ...
+
+
+class TextToSpeech(Protocol):
+    """Turns text into speech."""
+
+    def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield the speech, a sentence at a time."""
+        ...
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
+        ...
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the deployment is."""
+        ...
+
+
+class Transcription(Protocol):
+    """Transcribes what is said while it is being said, and recordings."""
+
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+        """Return what is known of the words of an utterance that goes on."""
+        ...
+
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+        """Return what an utterance was, should it end here."""
+        ...
+
+    async def transcribe(self, call: Call, recording: Recording) -> Transcript:
+        """Return what is said in an audio file."""
+        ...
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how transcription and everything below it is."""
+        ...
+
+
+class Speech(Protocol):
+    """Says things."""
+
+    def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield the speech, a sentence at a time."""
+        ...
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
+        ...
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how speech and everything below it is."""
         ...

@@ -9,18 +9,14 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from deployments.audio_settings import AudioSettings, SpeechOutputSettings
 from deployments.prompt import introduction
+from deployments.settings_base import Settings
 from deployments.values import Answering, Exchange, Generation
 
 _MILVUS_PORT = "19530"
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class LlamaCppSettings(Settings):
@@ -287,7 +283,9 @@ class OrchestrationSettings(Settings):
         language_model: Name of the Serve application that holds the language model.
         embeddings: Likewise for embeddings.
         reranker: Likewise for the reranker.
-        in_process: Services that run in the replica of their caller (of the ingress, or of Chat in the case of
+        speech_to_text: Likewise for speech to text.
+        text_to_speech: Likewise for text to speech.
+        in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
             Retrieval) and not as deployments of their own: fewer hops and less memory, against being seen, scaled and
             restarted apart. The application's `deployments` must not list them.
     """
@@ -296,10 +294,14 @@ class OrchestrationSettings(Settings):
     milvus: MilvusSettings = MilvusSettings()
     memory: MemorySettings = MemorySettings()
     health: HealthSettings = HealthSettings()
+    audio: AudioSettings = AudioSettings()
+    speech: SpeechOutputSettings = SpeechOutputSettings()
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
-    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion"], ...] = ()
+    speech_to_text: str = "speech-to-text"
+    text_to_speech: str = "text-to-speech"
+    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech"], ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -23,13 +23,15 @@ def replica_status(
     )
 
 
-async def engine_status(name: str, description: str, check: Awaitable[None]) -> ComponentStatus:
+async def engine_status(
+    name: str, description: str, check: Awaitable[None], *, required: bool = True
+) -> ComponentStatus:
     """Return the status of a replica whose engine is looked at by `check`."""
     try:
         await check
     except HearthError as error:
-        return replica_status(name, description, error)
-    return replica_status(name, description)
+        return replica_status(name, description, error, required=required)
+    return replica_status(name, description, required=required)
 
 
 async def status_or_error(name: str, asked: Awaitable[ComponentStatus], *, required: bool = True) -> ComponentStatus:

@@ -32,7 +32,7 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
     """
     match settings.engine:
         case LlamaCppSettings() as engine:
-            _require("xllamacpp", "llama-cpp")
+            library_required("xllamacpp", "llama-cpp")
             from deployments.engines.llama_cpp import LlamaCppEngine  # noqa: PLC0415
 
             located = ModelStore.from_environment().locate(engine.model, "language-model")
@@ -47,7 +47,7 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
         case OpenAIChatSettings() as engine:
             from deployments.engines.openai_chat import OpenAIChatEngine  # noqa: PLC0415
 
-            server = _server(engine.base_url, engine.api_key_variable)
+            server = model_server(engine.base_url, engine.api_key_variable)
             return OpenAIChatEngine(server, model=engine.model, context_tokens=engine.context_tokens)
 
 
@@ -59,7 +59,7 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
     """
     match settings.engine:
         case OnnxEmbeddingsSettings() as engine:
-            _require("onnxruntime", "onnx")
+            library_required("onnxruntime", "onnx")
             from deployments.engines.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
             folder = _folder(engine.model, "embeddings")
@@ -67,7 +67,7 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
-            return OpenAIEmbeddings(_server(engine.base_url, engine.api_key_variable), model=engine.model)
+            return OpenAIEmbeddings(model_server(engine.base_url, engine.api_key_variable), model=engine.model)
 
 
 def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
@@ -78,7 +78,7 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
     """
     match settings.engine:
         case LateInteractionSettings() as engine:
-            _require("onnxruntime", "onnx")
+            library_required("onnxruntime", "onnx")
             from deployments.engines.late_interaction import LateInteractionReranker  # noqa: PLC0415
 
             return LateInteractionReranker(
@@ -89,7 +89,7 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
                 cache_bytes=engine.cache_bytes,
             )
         case CrossEncoderSettings() as engine:
-            _require("onnxruntime", "onnx")
+            library_required("onnxruntime", "onnx")
             from deployments.engines.cross_encoder import CrossEncoderReranker  # noqa: PLC0415
 
             folder = _folder(engine.model, "reranker")
@@ -97,21 +97,26 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
         case RerankApiSettings() as engine:
             from deployments.engines.rerank_api import RerankApiReranker  # noqa: PLC0415
 
-            return RerankApiReranker(_server(engine.base_url, engine.api_key_variable), model=engine.model)
+            return RerankApiReranker(model_server(engine.base_url, engine.api_key_variable), model=engine.model)
 
 
 def _folder(model: str, role: str) -> Path:
     return ModelStore.from_environment().locate(model, role)
 
 
-def _server(base_url: str, api_key_variable: str) -> HttpBackEnd:
+def model_server(base_url: str, api_key_variable: str) -> HttpBackEnd:
+    """Return a model server over HTTP.
+
+    Raises:
+        UnavailableError: Its API key is not in the environment.
+    """
     key = os.environ.get(api_key_variable, "") if api_key_variable else ""
     if api_key_variable and not key:
         raise UnavailableError(f"the API key of {base_url} is not in the environment: set {api_key_variable}")
     return HttpBackEnd(base_url, api_key=key)
 
 
-def _require(module: str, extra: str) -> None:
+def library_required(module: str, extra: str) -> None:
     """Raise `UnavailableError` with the command that helps when an engine's library is not installed."""
     if find_spec(module) is None:
         raise UnavailableError(f"the engine needs {module}: install it with `pip install hearth[{extra}]`")

@@ -52,16 +52,26 @@ class HttpBackEnd:
         )
 
     async def post(self, call: Call, path: str, body: Mapping[str, object]) -> Any:
-        """Return the JSON answer to a POST, tried up to three times while it cannot be reached.
+        """Return the JSON answer to a POST of JSON; see `fetch`."""
+        return json_of(await self.fetch(call, "POST", path, json=dict(body)))
+
+    async def fetch(self, call: Call, method: str, path: str, **content: Any) -> httpx.Response:
+        """Return the whole answer to a request, tried up to three times while the server cannot be reached.
+
+        Args:
+            call: Whose deadline holds.
+            method: Of HTTP.
+            path: Behind the server's base URL.
+            content: What httpx makes the request from: `json`, `params`, `data` or `files`.
 
         Raises:
             HearthError: The server cannot be reached, failed, refused the request or took too long.
         """
         for pause in (*_RETRY_PAUSES_S, None):
             try:
-                async with self.stream(call, path, body) as response:
+                async with self._open(call, method, path, content) as response:
                     await response.aread()
-                    return _json(response)
+                    return response
             except HearthError as error:
                 if pause is None or not isinstance(error, UnavailableError) or call.remaining() <= pause:
                     raise
@@ -72,16 +82,23 @@ class HttpBackEnd:
 
     @asynccontextmanager
     async def stream(self, call: Call, path: str, body: Mapping[str, object]) -> AsyncGenerator[httpx.Response]:
-        """Send a POST and give the open response, its status checked; leaving the context closes it.
+        """Send a POST of JSON and give the open response, its status checked; leaving the context closes it.
 
         What breaks while the caller reads the body is the caller's: an `httpx.HTTPError`.
 
         Raises:
-            HearthError: As in `post`, for what happens before the body.
+            HearthError: As in `fetch`, for what happens before the body.
         """
+        async with self._open(call, "POST", path, {"json": dict(body)}) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _open(
+        self, call: Call, method: str, path: str, content: Mapping[str, Any]
+    ) -> AsyncGenerator[httpx.Response]:
         call.check(f"a request to {self.base_url}")
         timeout = httpx.Timeout(call.remaining(), connect=min(_CONNECT_TIMEOUT_S, call.remaining()))
-        request = self._client.build_request("POST", path, json=dict(body), timeout=timeout)
+        request = self._client.build_request(method, path, timeout=timeout, **content)
         try:
             response = await self._client.send(request, stream=True)
         except httpx.HTTPError as error:
@@ -109,7 +126,12 @@ class HttpBackEnd:
         await self._client.aclose()
 
 
-def _json(response: httpx.Response) -> Any:
+def json_of(response: httpx.Response) -> Any:
+    """Return the JSON of an answer.
+
+    Raises:
+        UpstreamFailedError: It is none.
+    """
     try:
         return cast("object", response.json())
     except ValueError as error:

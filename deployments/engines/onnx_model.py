@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from deployments.call import Call
+from deployments.engines.onnx_session import open_session
 from deployments.vectors import Vectors
 
 TextOrPair = str | tuple[str, str]
@@ -34,15 +34,7 @@ class OnnxModel:
     """
 
     def __init__(self, folder: Path, *, threads: int, max_tokens: int, batch_tokens: int) -> None:
-        # onnxruntime's compiled part carries no types.
-        options = cast("Any", onnxruntime).SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A spinning thread pool takes the cores from the other models of the machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = cast("Any", onnxruntime).InferenceSession(
-            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(folder / "model.onnx", threads)
         self._inputs: set[str] = {entry.name for entry in self._session.get_inputs()}
         self._tokenizer = cast("Any", Tokenizer.from_file(str(folder / "tokenizer.json")))
         self._tokenizer.enable_truncation(max_tokens)

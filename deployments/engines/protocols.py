@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from deployments.call import Call
+from deployments.sound import Samples
+from deployments.speech_values import Effort, SpeechText, SpokenChunk, Transcript, Voice
 from deployments.values import Generation, Message, Ranking
 from deployments.vectors import Vectors
 
@@ -93,6 +95,103 @@ class RerankerEngine(Protocol):
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         """Return one ranking for each passage, best first."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class SpeechToTextEngine(Protocol):
+    """Turns speech into text."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a new replica would not mend it."""
+        ...
+
+    async def transcribe(
+        self, call: Call, samples: Samples, language: str, effort: Effort, *, urgent: bool = True
+    ) -> Transcript:
+        """Return what is said in at most 30 s of samples at 16 kHz.
+
+        Args:
+            call: Whose deadline holds.
+            samples: The sound.
+            language: ISO 639-1 code; empty where it is to be detected.
+            effort: How good the transcript is to be.
+            urgent: Goes before those that are not.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class EndOfTurnEngine(Protocol):
+    """Judges from the sound of a voice whether its speaker has finished."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    async def completion(self, call: Call, samples: Samples) -> float:
+        """Return the probability, from 0 to 1, that nothing more will be said in this turn."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class TextToSpeechEngine(Protocol):
+    """Turns text into speech."""
+
+    @property
+    def description(self) -> str:
+        """Engine and model, for status and logs."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a new replica would not mend it."""
+        ...
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """The voices that it has, the default one first."""
+        ...
+
+    @property
+    def clones(self) -> bool:
+        """Whether it can imitate a voice from a sample."""
+        ...
+
+    @property
+    def opening_clause_pays(self) -> bool:
+        """Whether it is so slow that an opening clause spoken by itself is heard clearly sooner than its sentence."""
+        ...
+
+    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
+        """Return one sentence, or clause, as sound; empty sound where it can speak nothing of it.
+
+        `sentence.voice` is one of `voices`.
+        """
         ...
 
     async def check(self) -> None:

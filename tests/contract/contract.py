@@ -33,7 +33,10 @@ FIELDS: dict[str, str] = {
         "default_speaker 1 string, custom_voices 2 repeated TTSVoiceInfo, last_refresh 3 int64, timestamp 4 int64"
     ),
     "TTSVoiceRefreshResponse": "count 1 int32, custom_voices 2 repeated TTSVoiceInfo, timestamp 3 int64",
-    "STTStreamMessage": "type 1 string, audio 2 bytes, state 3 string, speaker_id 4 string",
+    "STTStreamMessage": (
+        "type 1 string, audio 2 bytes, state 3 string, speaker_id 4 string, "
+        "sample_rate 5 int32, channels 6 int32, bit_depth 7 int32"
+    ),
     "STTTranscription": (
         "session_id 1 string, transcript 2 string, sequence 3 int32, is_partial 4 bool, is_final 5 bool, "
         "timestamp 6 int64, speaker_id 7 string, has_voice_activity 8 bool, state 9 string"
@@ -49,7 +52,7 @@ FIELDS: dict[str, str] = {
 TAKEN_BY_LATER_VERSIONS: dict[str, range | tuple[int, ...]] = {
     "TTSAudioChunk": range(8, 11),
     "TTSFullResponse": range(5, 8),
-    "STTStreamMessage": range(5, 19),
+    "STTStreamMessage": range(8, 19),
     "STTTranscription": range(10, 30),
     "STTInterrupt": range(5, 12),
 }

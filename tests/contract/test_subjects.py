@@ -1,17 +1,29 @@
 """The subject table agrees with the contract."""
 
-from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, GREETING_RESPONSE, REQUESTS
+from bridges.subjects import (
+    CHAT_RESPONSE,
+    CHAT_STREAM,
+    GREETING_RESPONSE,
+    REQUESTS,
+    SPEECH_AUDIO,
+    SPEECH_STATUS,
+    TRANSCRIPTION,
+)
 
 CONTRACT = {
     "ai.chat.user.{user_id}.message": "messages.v1.ChatRequest",
     "ai.chat.request": "messages.v1.ChatRequest",
     "ai.chat.user.{user_id}.login": "messages.v1.LoginEvent",
     "ai.chat.user.{user_id}.greeting.request": "messages.v1.GreetingRequest",
+    "ai.voice.stream.{session_id}": "messages.v1.STTStreamMessage",
+    "ai.voice.tts.request.{session_id}": "messages.v1.TTSRequest",
+    "ai.voice.tts.voices.list": "",
+    "ai.voice.tts.voices.refresh": "",
 }
 
 
 def test_the_contract_s_subjects_carry_the_contract_s_messages() -> None:
-    table = {row.pattern: row.request.DESCRIPTOR.full_name for row in REQUESTS}
+    table = {row.pattern: row.request_type for row in REQUESTS}
     assert CONTRACT.items() <= table.items()
 
 
@@ -19,12 +31,15 @@ def test_subjects_of_our_own_stand_apart() -> None:
     own = [row for row in REQUESTS if row.pattern not in CONTRACT]
     assert own
     assert all(row.pattern.startswith("hearth.") for row in own)
-    assert all(row.request.DESCRIPTOR.full_name.startswith("hearth.v1.") for row in own)
+    assert all(row.request_type.startswith("hearth.v1.") for row in own)
 
 
 def test_answers_go_where_clients_listen() -> None:
     assert CHAT_RESPONSE == "ai.chat.response.{request_id}"
     assert CHAT_STREAM == "ai.chat.response.stream.{request_id}"
+    assert TRANSCRIPTION == "ai.voice.transcription.{session_id}"
+    assert SPEECH_AUDIO == "ai.voice.tts.audio.{session_id}"
+    assert SPEECH_STATUS == "ai.voice.tts.status.{session_id}"
     assert GREETING_RESPONSE == "ai.chat.user.{user_id}.greeting.response"
 
 

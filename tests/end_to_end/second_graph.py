@@ -92,6 +92,7 @@ class SecondGraph:
                     "nats": nats,
                     "language_model": f"{APPLICATION}-model",
                     "in_process": ["Chat", "Retrieval", "Ingestion"],
+                    "audio": {"enabled": False},
                 },
                 "deployments": [
                     {

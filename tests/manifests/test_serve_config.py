@@ -13,6 +13,7 @@ from deployments.settings import (
     OrchestrationSettings,
     RerankerSettings,
 )
+from deployments.speech_settings import SpeechToTextSettings, TextToSpeechSettings
 
 CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "serve_config.yaml").read_text())
 APPLICATIONS: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in CONFIG["applications"]}
@@ -36,7 +37,17 @@ def test_models_live_apart_from_the_orchestration() -> None:
         "language-model": {"LanguageModel"},
         "embeddings": {"Embeddings"},
         "reranker": {"Reranker"},
-        "orchestration": {"NatsIngress", "Chat", "Retrieval", "Ingestion"},
+        "speech-to-text": {"SpeechToText"},
+        "text-to-speech": {"TextToSpeech"},
+        "orchestration": {
+            "NatsIngress",
+            "AudioIngress",
+            "Chat",
+            "Retrieval",
+            "Ingestion",
+            "Transcription",
+            "Speech",
+        },
     }
 
 
@@ -51,10 +62,15 @@ def test_the_arguments_are_settings() -> None:
     EmbeddingsSettings.model_validate(APPLICATIONS["embeddings"]["args"])
     RerankerSettings.model_validate(APPLICATIONS["reranker"]["args"])
     settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
-    assert {settings.language_model, settings.embeddings, settings.reranker} == set(APPLICATIONS) - {"orchestration"}
+    SpeechToTextSettings.model_validate(APPLICATIONS["speech-to-text"]["args"])
+    TextToSpeechSettings.model_validate(APPLICATIONS["text-to-speech"]["args"])
+    named = {settings.language_model, settings.embeddings, settings.reranker}
+    named |= {settings.speech_to_text, settings.text_to_speech}
+    assert named == set(APPLICATIONS) - {"orchestration"}
 
 
 def test_an_ingress_outlives_the_requests_that_it_took() -> None:
     settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
     waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
     assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
+    assert settings.nats.request_timeout_s < waits["Speech"] < waits["AudioIngress"]

@@ -146,7 +146,14 @@ def test_an_unknown_model_lists_those_that_there_are(manifest: Manifest) -> None
 def test_models_are_chosen_by_name_by_role_or_by_default() -> None:
     shipped = Manifest.load()
     default = [model.name for model in models_to_fetch(shipped, [], everything=False)]
-    assert default == ["smollm2-135m-instruct", "all-minilm-l6-v2"]
+    assert default == [
+        "smollm2-135m-instruct",
+        "all-minilm-l6-v2",
+        "whisper-base",
+        "whisper-tiny.en",
+        "silero-vad",
+        "smart-turn-v3.2",
+    ]
     by_role = models_to_fetch(shipped, ["speech-to-text", "silero-vad"], everything=False)
     assert [model.name for model in by_role] == ["whisper-base", "silero-vad"]
     assert len(models_to_fetch(shipped, [], everything=True)) == len(shipped.models)

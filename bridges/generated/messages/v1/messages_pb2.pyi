@@ -167,7 +167,7 @@ class TTSRequest(_message.Message):
     def __init__(self, text: _Optional[str] = ..., speaker: _Optional[str] = ..., language: _Optional[str] = ..., speaker_wav_b64: _Optional[str] = ..., stream: _Optional[bool] = ...) -> None: ...
 
 class TTSAudioChunk(_message.Message):
-    __slots__ = ("session_id", "chunk_index", "total_chunks", "audio", "is_last", "timestamp", "sample_rate")
+    __slots__ = ("session_id", "chunk_index", "total_chunks", "audio", "is_last", "timestamp", "sample_rate", "epoch")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     TOTAL_CHUNKS_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +175,7 @@ class TTSAudioChunk(_message.Message):
     IS_LAST_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     chunk_index: int
     total_chunks: int
@@ -182,7 +183,8 @@ class TTSAudioChunk(_message.Message):
     is_last: bool
     timestamp: int
     sample_rate: int
-    def __init__(self, session_id: _Optional[str] = ..., chunk_index: _Optional[int] = ..., total_chunks: _Optional[int] = ..., audio: _Optional[bytes] = ..., is_last: _Optional[bool] = ..., timestamp: _Optional[int] = ..., sample_rate: _Optional[int] = ...) -> None: ...
+    epoch: int
+    def __init__(self, session_id: _Optional[str] = ..., chunk_index: _Optional[int] = ..., total_chunks: _Optional[int] = ..., audio: _Optional[bytes] = ..., is_last: _Optional[bool] = ..., timestamp: _Optional[int] = ..., sample_rate: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class TTSFullResponse(_message.Message):
     __slots__ = ("session_id", "audio", "timestamp", "sample_rate")
@@ -221,41 +223,55 @@ class TTSVoiceInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., language: _Optional[str] = ..., model_type: _Optional[str] = ..., created_at: _Optional[str] = ...) -> None: ...
 
 class TTSVoiceListResponse(_message.Message):
-    __slots__ = ("default_speaker", "custom_voices", "last_refresh", "timestamp")
+    __slots__ = ("default_speaker", "custom_voices", "last_refresh", "timestamp", "built_in_voices", "faults")
     DEFAULT_SPEAKER_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_VOICES_FIELD_NUMBER: _ClassVar[int]
     LAST_REFRESH_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    BUILT_IN_VOICES_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     default_speaker: str
     custom_voices: _containers.RepeatedCompositeFieldContainer[TTSVoiceInfo]
     last_refresh: int
     timestamp: int
-    def __init__(self, default_speaker: _Optional[str] = ..., custom_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., last_refresh: _Optional[int] = ..., timestamp: _Optional[int] = ...) -> None: ...
+    built_in_voices: _containers.RepeatedCompositeFieldContainer[TTSVoiceInfo]
+    faults: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, default_speaker: _Optional[str] = ..., custom_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., last_refresh: _Optional[int] = ..., timestamp: _Optional[int] = ..., built_in_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TTSVoiceRefreshResponse(_message.Message):
-    __slots__ = ("count", "custom_voices", "timestamp")
+    __slots__ = ("count", "custom_voices", "timestamp", "faults")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_VOICES_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     count: int
     custom_voices: _containers.RepeatedCompositeFieldContainer[TTSVoiceInfo]
     timestamp: int
-    def __init__(self, count: _Optional[int] = ..., custom_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., timestamp: _Optional[int] = ...) -> None: ...
+    faults: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, count: _Optional[int] = ..., custom_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., timestamp: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class STTStreamMessage(_message.Message):
-    __slots__ = ("type", "audio", "state", "speaker_id")
+    __slots__ = ("type", "audio", "state", "speaker_id", "sample_rate", "channels", "bit_depth", "language")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_ID_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    BIT_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     type: str
     audio: bytes
     state: str
     speaker_id: str
-    def __init__(self, type: _Optional[str] = ..., audio: _Optional[bytes] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ...) -> None: ...
+    sample_rate: int
+    channels: int
+    bit_depth: int
+    language: str
+    def __init__(self, type: _Optional[str] = ..., audio: _Optional[bytes] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., bit_depth: _Optional[int] = ..., language: _Optional[str] = ...) -> None: ...
 
 class STTTranscription(_message.Message):
-    __slots__ = ("session_id", "transcript", "sequence", "is_partial", "is_final", "timestamp", "speaker_id", "has_voice_activity", "state")
+    __slots__ = ("session_id", "transcript", "sequence", "is_partial", "is_final", "timestamp", "speaker_id", "has_voice_activity", "state", "epoch", "stable_characters", "error", "error_type")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +281,10 @@ class STTTranscription(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _ClassVar[int]
     HAS_VOICE_ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STABLE_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     transcript: str
     sequence: int
@@ -274,19 +294,25 @@ class STTTranscription(_message.Message):
     speaker_id: str
     has_voice_activity: bool
     state: str
-    def __init__(self, session_id: _Optional[str] = ..., transcript: _Optional[str] = ..., sequence: _Optional[int] = ..., is_partial: _Optional[bool] = ..., is_final: _Optional[bool] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ..., has_voice_activity: _Optional[bool] = ..., state: _Optional[str] = ...) -> None: ...
+    epoch: int
+    stable_characters: int
+    error: str
+    error_type: str
+    def __init__(self, session_id: _Optional[str] = ..., transcript: _Optional[str] = ..., sequence: _Optional[int] = ..., is_partial: _Optional[bool] = ..., is_final: _Optional[bool] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ..., has_voice_activity: _Optional[bool] = ..., state: _Optional[str] = ..., epoch: _Optional[int] = ..., stable_characters: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
 
 class STTInterrupt(_message.Message):
-    __slots__ = ("session_id", "type", "timestamp", "speaker_id")
+    __slots__ = ("session_id", "type", "timestamp", "speaker_id", "epoch")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     type: str
     timestamp: int
     speaker_id: str
-    def __init__(self, session_id: _Optional[str] = ..., type: _Optional[str] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, session_id: _Optional[str] = ..., type: _Optional[str] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class PipelineTrigger(_message.Message):
     __slots__ = ("request_id", "pipeline", "parameters")

@@ -1,0 +1,742 @@
+"""The audio ingress: listens to live sessions where their messages land, and sends what is said on to the graph.
+
+Voice activity is looked for here, in every window of 32 ms, because a call into the graph costs more than the window.
+What crosses a handle is an utterance: twice a second while somebody speaks, for a partial transcript, and when they
+have fallen silent. One task listens to all sessions in turn, a few windows of each, so that one that sends an hour of
+sound at once holds up nobody; an idle session is a few kilobytes and no task.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+from google.protobuf.message import DecodeError, Message
+from nats.aio.msg import Msg
+
+from bridges.audio_session import AudioSession, Concluding, LiveUtterance, SessionState, StreamStep
+from bridges.generated.hearth.v1 import audio_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.session_owners import SessionOwners
+from bridges.session_work import SessionWork
+from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
+from deployments.audio_settings import AudioSettings
+from deployments.call import Call
+from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
+from deployments.listening import WINDOW_BYTES, Event, Listener, ListeningLimits
+from deployments.services import Transcription
+from deployments.sound import BYTES_PER_SAMPLE, SPEECH_RATE, level_of, samples_of
+from deployments.speech_values import Agreement, Conclusion, Utterance
+from deployments.turns import interrupts
+from deployments.voice_activity import VoiceActivityEngine
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STREAM = next(row for row in REQUESTS if row.pattern == AUDIO_STREAM)
+_WINDOWS_IN_TURN = 8
+_PAUSE_AFTER_S = 0.002
+"""The listening task lets the loop read messages and send answers this often."""
+_SWEEP_S = 0.25
+_BEAT_S = 1.0
+_ACQUAINTANCE_S = 0.3
+"""What a new replica waits for the others to tell their sessions."""
+_STOPPED_ELSEWHERE_S = 0.05
+_SILENCE = bytes(WINDOW_BYTES)
+
+
+class Connection(Protocol):
+    """The part of a NATS connection that live audio needs."""
+
+    @property
+    def max_payload(self) -> int:
+        """The server's limit in bytes."""
+        ...
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message."""
+        ...
+
+    async def subscribe(self, subject: str, *, cb: Any) -> Any:
+        """Have `cb` called with each message."""
+        ...
+
+    def new_inbox(self) -> str:
+        """Return a subject of one's own."""
+        ...
+
+
+class AudioMetrics(Protocol):
+    """Counts what is heard."""
+
+    def sessions(self, count: int) -> None:
+        """Say how many sessions there are."""
+        ...
+
+    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+        """Count an utterance, and the time from the end of its turn to its final transcript."""
+        ...
+
+    def interrupted(self) -> None:
+        """Count an interruption."""
+        ...
+
+
+class AudioIngress:
+    """The live sessions of one replica.
+
+    Args:
+        settings: How they are listened to.
+        transcription: Finds the words.
+        activity: Tells speech from other sound.
+        work: What the graph does for each session.
+        metrics: Counts.
+        replica: Name of this replica among those that listen.
+    """
+
+    def __init__(
+        self,
+        settings: AudioSettings,
+        transcription: Transcription,
+        activity: VoiceActivityEngine,
+        work: SessionWork,
+        metrics: AudioMetrics,
+        replica: str = "",
+    ) -> None:
+        self._settings = settings
+        self._transcription = transcription
+        self._activity = activity
+        self._work = work
+        self._metrics = metrics
+        self._owners = SessionOwners(replica or uuid4().hex)
+        self._limits = ListeningLimits(settings)
+        self._max_waiting = int(settings.max_backlog_s * SPEECH_RATE * BYTES_PER_SAMPLE)
+        self._sessions: dict[str, AudioSession] = {}
+        self._ended: dict[str, float] = {}
+        self._handed_over: dict[str, tuple[float, audio_pb2.AudioSession]] = {}
+        self._announced: dict[str, list[audio_pb2.AudioSession]] = {}
+        self._ready: deque[AudioSession] = deque()
+        self._some_ready = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+        self._connection: Connection
+        self._subscriptions: list[Any] = []
+        self._connected = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    async def connect(self, connection: Connection) -> None:
+        """Take sessions from now on; `run` listens to them."""
+        self._connection = connection
+        self._subscriptions.append(await connection.subscribe(AUDIO_REPLICAS, cb=self._heard_replica))
+        self._subscriptions.append(await connection.subscribe(AUDIO_INTERRUPT, cb=self._heard_interruption))
+        await self._announce()
+        await asyncio.sleep(_ACQUAINTANCE_S)
+        self._subscriptions.append(await connection.subscribe(_STREAM.wildcard, cb=self._received))
+        self._connected.set()
+
+    async def run(self) -> None:
+        """Listen until `stop`; then end every session with the final transcript of what was being said."""
+        await _first(self._connected.wait(), self._stopping.wait())
+        if not self._connected.is_set():
+            return
+        async with asyncio.TaskGroup() as self._tasks:
+            steady = [self._tasks.create_task(self._listen()), self._tasks.create_task(self._sweep())]
+            await self._stopping.wait()
+            for task in steady:
+                task.cancel()
+            await self._leave()
+
+    def stop(self) -> None:
+        """Take no more messages; `run` returns when what was said is transcribed."""
+        self._stopping.set()
+
+    # Messages.
+
+    async def _received(self, message: Msg) -> None:
+        session_id = message.subject.rsplit(".", 1)[-1]
+        session = self._sessions.get(session_id)
+        if session is None and not self._owners.is_mine(session_id):
+            return
+        try:
+            step = messages_pb2.STTStreamMessage.FromString(message.data)
+            self._take(session, session_id, step)
+        except DecodeError:
+            await self._refuse(message, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
+        except HearthError as error:
+            await self._refuse(message, error)
+
+    def _take(self, session: AudioSession | None, session_id: str, step: messages_pb2.STTStreamMessage) -> None:
+        """Do what a message asks for, or put it behind the sound that came before it.
+
+        Raises:
+            HearthError: It is none that is expected.
+        """
+        match step.type:
+            case StreamStep.CHUNK:
+                session = session or self._opened_late(session_id)
+                if session is not None:
+                    self._take_sound(session, step)
+            case StreamStep.START:
+                self._start(session, session_id, step)
+            case StreamStep.STATE_CHANGE:
+                _state_of(step.state)
+                session = session or self._opened_late(session_id)
+                if session is not None:
+                    session.heard_at = self._now()
+                    self._put(session, step)
+            case StreamStep.END if session is not None and not session.is_ending:
+                session.heard_at = self._now()
+                if step.audio:
+                    self._take_sound(session, step)
+                session.is_ending = True
+                self._put(session, step)
+            case StreamStep.END if session is None and session_id not in self._ended:
+                raise NotFoundError(f"no session {session_id[:64]!r} is open")
+            case StreamStep.END:
+                logger.debug("session %s was ended twice", session_id)
+            case _:
+                expected = ", ".join(StreamStep)
+                raise InvalidRequestError(f"type {step.type[:64]!r}: expected one of {expected}")
+
+    def _start(self, session: AudioSession | None, session_id: str, step: messages_pb2.STTStreamMessage) -> None:
+        """Open a session, or reset it; one that a chunk has just opened is only told who speaks."""
+        state = _state_of(step.state) if step.state else SessionState.LISTENING
+        if session is not None and (session.was_started or session.is_ending):
+            if not session.is_ending:
+                self._close(session, "reset")
+            del self._sessions[session_id]
+            session = None
+        if session is None:
+            session = self._open(session_id)
+        session.was_started = True
+        session.state = state
+        session.speaker_id = step.speaker_id
+        session.language = step.language.lower()
+        if step.audio or step.sample_rate or step.channels or step.bit_depth:
+            self._take_sound(session, step)
+
+    def _open(self, session_id: str) -> AudioSession:
+        if len(self._sessions) >= self._settings.max_sessions:
+            raise OverloadedError(f"{self._settings.max_sessions} sessions are open already")
+        now = self._now()
+        session = AudioSession(session_id, self._activity.new_stream(), Listener(self._limits), now, now)
+        self._sessions[session_id] = session
+        self._ended.pop(session_id, None)
+        self._work.keep(session_id)
+        self._metrics.sessions(len(self._sessions))
+        return session
+
+    def _opened_late(self, session_id: str) -> AudioSession | None:
+        """Return a session that was not started: one of another replica that is gone, or a new one.
+
+        None for one that has ended: what comes late for it is only counted.
+        """
+        if session_id in self._ended:
+            logger.debug("sound for session %s, which has ended", session_id)
+            return None
+        session = self._open(session_id)
+        handed = self._handed_over.pop(session_id, None)
+        if handed is not None:
+            _, known = handed
+            session.was_started = True
+            session.sequence = known.next_sequence
+            session.state = _state_of(known.state)
+            session.speaker_id, session.language = known.speaker_id, known.language
+            logger.info("session %s is taken over from another replica", session_id)
+        return session
+
+    def _take_sound(self, session: AudioSession, step: messages_pb2.STTStreamMessage) -> None:
+        session.heard_at = self._now()
+        session.counts.messages += 1
+        session.counts.audio_bytes += len(step.audio)
+        if step.speaker_id:
+            session.speaker_id = step.speaker_id
+        if session.is_ending:
+            return
+        try:
+            pcm = session.reader.read(step.audio, rate=step.sample_rate, channels=step.channels, bits=step.bit_depth)
+        except InvalidRequestError as error:
+            if session.fault is None:
+                logger.warning("session %s: %s", session.id, error.message)
+            session.fault = error
+            raise
+        if session.waiting_bytes + len(pcm) > self._max_waiting:
+            if not session.counts.lost_bytes:
+                logger.warning(
+                    "session %s is more than %g s ahead: sound is lost", session.id, self._settings.max_backlog_s
+                )
+            session.counts.lost_bytes += len(pcm)
+            raise OverloadedError(f"more than {self._settings.max_backlog_s:g} s of sound wait in this session")
+        if pcm:
+            session.waiting_bytes += len(pcm)
+            self._put(session, pcm)
+
+    def _put(self, session: AudioSession, item: bytes | messages_pb2.STTStreamMessage) -> None:
+        session.inbox.append(item)
+        if not session.is_ready:
+            session.is_ready = True
+            self._ready.append(session)
+            self._some_ready.set()
+
+    async def _refuse(self, message: Msg, error: HearthError) -> None:
+        logger.info("%s on %s: %s", error.kind, message.subject, error.message)
+        if message.reply:
+            response = messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind)
+            await self._connection.publish(message.reply, response.SerializeToString())
+
+    # Listening.
+
+    async def _listen(self) -> None:
+        """Listen to the sessions in turn, some windows of each."""
+        paused = time.perf_counter()
+        while True:
+            if not self._ready:
+                self._some_ready.clear()
+                await self._some_ready.wait()
+                paused = time.perf_counter()
+            session = self._ready.popleft()
+            try:
+                is_done = await self._listen_to(session)
+            except Exception:
+                # Of one session; the others go on.
+                logger.exception("session %s is dropped", session.id)
+                self._drop(session, "internal")
+                continue
+            if is_done:
+                session.is_ready = False
+            else:
+                self._ready.append(session)
+            if time.perf_counter() - paused > _PAUSE_AFTER_S:
+                await asyncio.sleep(0)
+                paused = time.perf_counter()
+
+    async def _listen_to(self, session: AudioSession) -> bool:
+        """Listen to a few windows of a session; return whether nothing of it waits any more."""
+        for _ in range(_WINDOWS_IN_TURN):
+            if session.is_closed:
+                return True
+            while len(session.rest) < WINDOW_BYTES:
+                if not session.inbox:
+                    return True
+                item = session.inbox.popleft()
+                if isinstance(item, bytes):
+                    session.waiting_bytes -= len(item)
+                    session.rest += item
+                else:
+                    self._obey(session, item)
+            window = bytes(session.rest[:WINDOW_BYTES])
+            del session.rest[:WINDOW_BYTES]
+            await self._hear(session, window)
+        return False
+
+    def _obey(self, session: AudioSession, step: messages_pb2.STTStreamMessage) -> None:
+        if step.type == StreamStep.END:
+            self._end(session)
+        else:
+            session.state = _state_of(step.state)
+
+    async def _hear(self, session: AudioSession, window: bytes) -> None:
+        samples = samples_of(window)
+        probability = session.voice.probability(samples)
+        level = level_of(samples)
+        listener = session.listener
+        for event in listener.hear(window, probability, level):
+            self._react(session, event)
+        if session.state is SessionState.RESPONDING and listener.is_voiced:
+            playing = self._work.playback_level(session.id, self._now())
+            if interrupts(listener.voiced_ms, listener.level, playing, self._settings.barge_in):
+                await self._interrupt(session)
+
+    def _react(self, session: AudioSession, event: Event) -> None:
+        utterance = session.utterance
+        if event is Event.BEGAN:
+            session.utterance = LiveUtterance()
+            return
+        if utterance is None:
+            return
+        listener = session.listener
+        match event:
+            case Event.GREW if utterance.hearing is None and self._is_meant(session):
+                utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
+            case Event.PAUSED if self._is_meant(session):
+                utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
+            case Event.RESUMED if listener.lasts_long and utterance.conclusion is not None:
+                self._part_ends(session, utterance, utterance.conclusion)
+                listener.cut_part(listener.paused_at)
+            case Event.RESUMED if utterance.conclusion is not None:
+                utterance.conclusion.cancel()
+                utterance.conclusion = None
+            case Event.FULL:
+                part = listener.cut_part(listener.quietest())
+                self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
+            case Event.ENDED:
+                self._finish(session, utterance)
+            case _:
+                pass
+
+    def _is_meant(self, session: AudioSession) -> bool:
+        """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
+        return session.state is SessionState.LISTENING
+
+    def _part_ends(self, session: AudioSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
+        utterance.parts.append(conclusion)
+        utterance.conclusion = None
+        utterance.said_before = utterance.text
+        utterance.agreement = Agreement()
+        utterance.part += 1
+        session.listener.transcript = utterance.said_before
+
+    # Transcripts.
+
+    def _conclude(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
+        async def conclude() -> Conclusion | HearthError:
+            call = Call.within(self._settings.transcript_timeout_s, session.id)
+            try:
+                return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
+            except HearthError as error:
+                return error
+
+        def judged(task: Concluding) -> None:
+            if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
+                return
+            conclusion = task.result()
+            if isinstance(conclusion, Conclusion):
+                session.listener.completion = conclusion.completion
+                session.listener.transcript = conclusion.text
+
+        task = self._spawn(conclude())
+        task.add_done_callback(judged)
+        return task
+
+    async def _partial(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes) -> None:
+        part = utterance.part
+        call = Call.within(self._settings.transcript_timeout_s, session.id)
+        language = session.language or utterance.language or session.heard_language
+        try:
+            hearing = await self._transcription.hear(call, Utterance(pcm, language), utterance.agreement)
+        except HearthError as error:
+            # The next one may come through, and the final transcript tells what is wrong.
+            logger.info("session %s: no partial transcript: %s", session.id, error.message)
+            return
+        finally:
+            utterance.hearing = None
+        if session.utterance is not utterance or utterance.part != part or not self._is_meant(session):
+            return
+        session.heard_language = hearing.language
+        utterance.agreement = hearing.agreement
+        session.listener.transcript = utterance.text
+        if session.is_closed or not utterance.text or utterance.text == utterance.shown:
+            return
+        utterance.shown = utterance.text
+        session.counts.partials += 1
+        await self._publish(
+            session,
+            messages_pb2.STTTranscription(
+                transcript=utterance.text,
+                is_partial=True,
+                has_voice_activity=True,
+                stable_characters=len(utterance.stable_text),
+            ),
+        )
+
+    def _finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
+        """Take an utterance as said, and have its final transcript published behind the one before it."""
+        part = session.listener.finish()
+        session.utterance = None
+        if utterance.hearing is not None:
+            utterance.hearing.cancel()
+        if not self._is_meant(session):
+            utterance.cancel()
+            return
+        last = utterance.conclusion or self._conclude(session, utterance, part, judge_turn=False)
+        utterance.conclusion = None
+        utterance.parts.append(last)
+        session.counts.utterances += 1
+        session.final = self._spawn(self._final(session, utterance, session.final, self._now()))
+
+    async def _final(
+        self, session: AudioSession, utterance: LiveUtterance, before: asyncio.Task[None] | None, ended_at: float
+    ) -> None:
+        texts: list[str] = []
+        error: HearthError | None = None
+        for part in utterance.parts:
+            conclusion = await part
+            if isinstance(conclusion, Conclusion):
+                texts.append(conclusion.text)
+            else:
+                error = conclusion
+        if before is not None:
+            await asyncio.wait([before])
+        text = utterance.text if error else " ".join(filter(None, texts)) or utterance.agreement.stable_text
+        self._metrics.utterance_ended(error.kind if error else "ok", self._now() - ended_at)
+        session.counts.seconds_to_final = self._now() - ended_at
+        if session.is_closed or not (text or utterance.shown or error):
+            return
+        await self._publish(
+            session,
+            messages_pb2.STTTranscription(
+                transcript=text,
+                is_final=True,
+                has_voice_activity=True,
+                error=error.message if error else "",
+                error_type=error.kind if error else "",
+            ),
+        )
+
+    async def _publish(self, session: AudioSession, transcript: messages_pb2.STTTranscription) -> None:
+        transcript.session_id = session.id
+        transcript.sequence = session.next_sequence()
+        transcript.timestamp = int(time.time())
+        transcript.speaker_id = session.speaker_id
+        transcript.state = session.state
+        transcript.epoch = self._work.epoch(session.id)
+        await self._send(session.id, transcript)
+
+    async def _send(self, session_id: str, message: Message) -> None:
+        await self._connection.publish(subject_for(TRANSCRIPTION, session_id=session_id), message.SerializeToString())
+
+    # Interruptions.
+
+    async def _interrupt(self, session: AudioSession) -> None:
+        """Stop what is done for a session, and tell it."""
+        session.state = SessionState.LISTENING
+        session.counts.interrupts += 1
+        epoch = await self._work.interrupt(session.id)
+        await self._stop_elsewhere(session.id)
+        self._metrics.interrupted()
+        await self._send(
+            session.id,
+            messages_pb2.STTInterrupt(
+                session_id=session.id,
+                type="interrupt",
+                timestamp=int(time.time()),
+                speaker_id=session.speaker_id,
+                epoch=epoch,
+            ),
+        )
+
+    async def _stop_elsewhere(self, session_id: str) -> None:
+        """Have other replicas stop what they do for a session.
+
+        Each answers on its own connection, behind the last that it published, so that nothing comes after the
+        interruption.
+        """
+        others = self._owners.others
+        if not others:
+            return
+        inbox = self._connection.new_inbox()
+        stopped: asyncio.Queue[None] = asyncio.Queue()
+
+        async def heard(message: Msg) -> None:
+            del message
+            stopped.put_nowait(None)
+
+        subscription = await self._connection.subscribe(inbox, cb=heard)
+        interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica)
+        await self._connection.publish(AUDIO_INTERRUPT, interruption.SerializeToString(), inbox)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
+                for _ in others:
+                    await stopped.get()
+        await subscription.unsubscribe()
+
+    async def _heard_interruption(self, message: Msg) -> None:
+        interruption = audio_pb2.AudioInterruption.FromString(message.data)
+        if interruption.replica == self._owners.replica:
+            return
+        await self._work.interrupt(interruption.session_id)
+        await self._connection.publish(message.reply, b"")
+
+    # Ends.
+
+    def _end(self, session: AudioSession) -> None:
+        """End a session behind its "end": what is being said is transcribed, then it is forgotten."""
+        self._finish_listening(session)
+        self._spawn(self._farewell(session, "ended"))
+
+    def _finish_listening(self, session: AudioSession) -> None:
+        listener = session.listener
+        if session.rest:
+            window = bytes(session.rest) + _SILENCE[len(session.rest) :]
+            session.rest.clear()
+            samples = samples_of(window)
+            for event in listener.hear(window, session.voice.probability(samples), level_of(samples)):
+                self._react(session, event)
+        if session.utterance is not None:
+            self._finish(session, session.utterance)
+
+    async def _farewell(self, session: AudioSession, why: str) -> None:
+        """Wait for the last transcripts, then forget a session; one that heard nothing says so."""
+        if session.final is not None:
+            await asyncio.wait([session.final])
+        if not session.sequence and not session.is_closed and why == "ended":
+            fault = session.fault
+            await self._publish(
+                session,
+                messages_pb2.STTTranscription(
+                    is_final=True, error=fault.message if fault else "", error_type=fault.kind if fault else ""
+                ),
+            )
+        self._drop(session, why)
+
+    def _drop(self, session: AudioSession, why: str) -> None:
+        if self._sessions.get(session.id) is session:
+            del self._sessions[session.id]
+            self._ended[session.id] = self._now()
+            self._work.forget(session.id)
+        self._close(session, why)
+        self._metrics.sessions(len(self._sessions))
+
+    def _close(self, session: AudioSession, why: str) -> None:
+        """Stop everything for a session and write its line of the log."""
+        if session.is_closed:
+            return
+        session.is_closed = True
+        if session.utterance is not None:
+            session.utterance.cancel()
+            session.utterance = None
+        session.inbox.clear()
+        session.waiting_bytes = 0
+        counts = session.counts
+        line = {
+            "event": "session",
+            "subject": _STREAM.pattern,
+            "session_id": session.id,
+            "outcome": why,
+            "seconds": round(self._now() - session.opened_at, 3),
+            "messages": counts.messages,
+            "audio_bytes": counts.audio_bytes,
+            "lost_bytes": counts.lost_bytes,
+            "utterances": counts.utterances,
+            "partials": counts.partials,
+            "interrupts": counts.interrupts,
+            "last_final_s": round(counts.seconds_to_final, 4),
+        }
+        logger.info("%s", json.dumps(line))
+
+    # The clock.
+
+    async def _sweep(self) -> None:
+        """End utterances whose sound stopped coming, drop idle sessions, tell the other replicas of the others."""
+        beat_at = 0.0
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = self._now()
+            for session in list(self._sessions.values()):
+                self._look_after(session, now)
+            self._forget_old(now)
+            if now - beat_at >= _BEAT_S:
+                beat_at = now
+                await self._announce()
+
+    def _look_after(self, session: AudioSession, now: float) -> None:
+        silent_s = now - session.heard_at
+        if session.inbox or session.is_ending:
+            return
+        if silent_s > self._settings.stall_s and session.utterance is not None:
+            self._finish_listening(session)
+        if silent_s > self._settings.idle_s and session.is_idle:
+            self._drop(session, "idle")
+
+    def _forget_old(self, now: float) -> None:
+        oldest = now - self._settings.idle_s
+        self._ended = {name: at for name, at in self._ended.items() if at > oldest}
+        self._handed_over = {name: kept for name, kept in self._handed_over.items() if kept[0] > oldest}
+        for replica in self._owners.forget_lost(now):
+            logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
+            self._inherit(replica)
+
+    # Other replicas.
+
+    async def _announce(self, *, leaving: bool = False) -> None:
+        sessions = [
+            audio_pb2.AudioSession(
+                session_id=session.id,
+                next_sequence=session.sequence,
+                state=session.state,
+                speaker_id=session.speaker_id,
+                language=session.language,
+            )
+            for session in self._sessions.values()
+            if not session.is_ending
+        ]
+        beat = audio_pb2.AudioReplica(replica=self._owners.replica, sessions=sessions, leaving=leaving)
+        await self._connection.publish(AUDIO_REPLICAS, beat.SerializeToString())
+
+    async def _heard_replica(self, message: Msg) -> None:
+        beat = audio_pb2.AudioReplica.FromString(message.data)
+        if beat.replica == self._owners.replica:
+            return
+        self._announced[beat.replica] = list(beat.sessions)
+        if beat.leaving:
+            self._owners.left(beat.replica)
+            self._inherit(beat.replica)
+            return
+        names = [session.session_id for session in beat.sessions]
+        if self._owners.heard(beat.replica, names, self._now()):
+            await self._announce()
+        for name in self._owners.lost_to(beat.replica, self._sessions, names):
+            self._drop(self._sessions[name], "moved")
+            self._ended.pop(name, None)
+
+    def _inherit(self, replica: str) -> None:
+        now = self._now()
+        for session in self._announced.pop(replica, []):
+            self._handed_over[session.session_id] = (now, session)
+
+    async def _leave(self) -> None:
+        """Hand the sessions over, and transcribe what was being said in them."""
+        for subscription in self._subscriptions:
+            await subscription.unsubscribe()
+        await self._announce(leaving=True)
+        for session in list(self._sessions.values()):
+            self._finish_listening(session)
+            self._spawn(self._farewell(session, "left"))
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        async def guarded() -> T:
+            try:
+                return await work
+            except Exception as error:
+                # A fault of ours in one session must not end the task group, and with it all the others.
+                logger.exception("a task of a live session failed")
+                raise asyncio.CancelledError(InternalError.kind) from error
+
+        return self._tasks.create_task(guarded())
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _state_of(state: str) -> SessionState:
+    """Return a state as a client writes it.
+
+    Raises:
+        InvalidRequestError: There is none of that name.
+    """
+    try:
+        return SessionState(state.strip().lower())
+    except ValueError as error:
+        expected = " or ".join(SessionState)
+        raise InvalidRequestError(f"state {state[:64]!r}: expected {expected}") from error
+
+
+async def _first(*waiting: Coroutine[Any, Any, Any]) -> None:
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
