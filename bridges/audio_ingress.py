@@ -171,13 +171,15 @@ class AudioIngress:
             return
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
-            self._take(session, session_id, step)
+            self._take(session, session_id, step, message.reply)
         except DecodeError:
             await self._refuse(message, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
         except HearthError as error:
             await self._refuse(message, error)
 
-    def _take(self, session: AudioSession | None, session_id: str, step: messages_pb2.STTStreamMessage) -> None:
+    def _take(
+        self, session: AudioSession | None, session_id: str, step: messages_pb2.STTStreamMessage, reply: str
+    ) -> None:
         """Do what a message asks for, or put it behind the sound that came before it.
 
         Raises:
@@ -201,6 +203,7 @@ class AudioIngress:
                 if step.audio:
                     self._take_sound(session, step)
                 session.is_ending = True
+                session.end_reply = reply
                 self._put(session, step)
             case StreamStep.END if session is None and session_id not in self._ended:
                 raise NotFoundError(f"no session {session_id[:64]!r} is open")
@@ -502,6 +505,8 @@ class AudioIngress:
         transcript.speaker_id = session.speaker_id
         transcript.state = session.state
         transcript.epoch = self._work.epoch(session.id)
+        if transcript.is_final:
+            session.last_final = transcript
         await self._send(session.id, transcript)
 
     async def _send(self, session_id: str, message: Message) -> None:
@@ -589,6 +594,10 @@ class AudioIngress:
                     is_final=True, error=fault.message if fault else "", error_type=fault.kind if fault else ""
                 ),
             )
+        if session.end_reply:
+            # The session's final response: everything was said before it.
+            last = session.last_final or messages_pb2.STTTranscription(session_id=session.id, is_final=True)
+            await self._connection.publish(session.end_reply, last.SerializeToString())
         self._drop(session, why)
 
     def _drop(self, session: AudioSession, why: str) -> None:
@@ -714,7 +723,10 @@ class AudioIngress:
                 logger.exception("a task of a live session failed")
                 raise asyncio.CancelledError(InternalError.kind) from error
 
-        return self._tasks.create_task(guarded())
+        task = self._tasks.create_task(guarded())
+        # One that is cancelled before it began would complain that nobody awaited it.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -104,6 +104,8 @@ class AudioSession:
         is_ending: Whether its "end" was seen.
         is_closed: Whether nothing may be published for it any more.
         final: The last final transcript on its way; the next waits for it.
+        last_final: The last final transcript that was published.
+        end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
     """
 
@@ -129,6 +131,8 @@ class AudioSession:
     sequence: int = 0
     utterance: LiveUtterance | None = None
     final: asyncio.Task[None] | None = None
+    last_final: messages_pb2.STTTranscription | None = None
+    end_reply: str = ""
     fault: HearthError | None = None
     counts: SessionCounts = field(default_factory=SessionCounts)
 

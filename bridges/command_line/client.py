@@ -16,7 +16,16 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import documents_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.subjects import CHAT_MESSAGE, CHAT_RESPONSE, CHAT_STREAM, DOCUMENTS_INGEST, STATUS, subject_for
+from bridges.subjects import (
+    CHAT_MESSAGE,
+    CHAT_RESPONSE,
+    CHAT_STREAM,
+    DOCUMENTS_INGEST,
+    STATUS,
+    VOICES_LIST,
+    VOICES_REFRESH,
+    subject_for,
+)
 from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
 
 M = TypeVar("M", bound=Message)
@@ -48,10 +57,10 @@ class HearthClient:
         arrived: asyncio.Queue[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse] = asyncio.Queue()
 
         async def chunk(message: Msg) -> None:
-            arrived.put_nowait(_decoded(messages_pb2.ChatStreamChunk, message))
+            arrived.put_nowait(decoded(messages_pb2.ChatStreamChunk, message))
 
         async def response(message: Msg) -> None:
-            arrived.put_nowait(_decoded(messages_pb2.ChatResponse, message))
+            arrived.put_nowait(decoded(messages_pb2.ChatResponse, message))
 
         stream_subject = subject_for(CHAT_STREAM, request_id=request.request_id)
         final_subject = subject_for(CHAT_RESPONSE, request_id=request.request_id)
@@ -101,19 +110,40 @@ class HearthClient:
         """
         return await self._request(STATUS, status_pb2.StatusRequest(), status_pb2.StatusResponse, timeout_s)
 
+    async def voices(self, timeout_s: float) -> messages_pb2.TTSVoiceListResponse:
+        """Ask for the voices.
+
+        Raises:
+            HearthError: As in `ask`.
+        """
+        return await self._request_any(VOICES_LIST, messages_pb2.TTSVoiceListResponse, timeout_s)
+
+    async def refresh_voices(self, timeout_s: float) -> messages_pb2.TTSVoiceRefreshResponse:
+        """Have custom voices looked for again.
+
+        Raises:
+            HearthError: As in `ask`.
+        """
+        return await self._request_any(VOICES_REFRESH, messages_pb2.TTSVoiceRefreshResponse, timeout_s)
+
     @property
     def max_payload(self) -> int:
         """Bytes that the server takes in one message."""
         return self.connection.max_payload
 
     async def _request(self, subject: str, request: Message, response: type[M], timeout_s: float) -> M:
+        return decoded(response, await self._reply(subject, request.SerializeToString(), timeout_s))
+
+    async def _request_any(self, subject: str, response: type[M], timeout_s: float) -> M:
+        return decoded(response, await self._reply(subject, b"", timeout_s))
+
+    async def _reply(self, subject: str, payload: bytes, timeout_s: float) -> Msg:
         try:
-            message = await self.connection.request(subject, request.SerializeToString(), timeout=timeout_s)
+            return await self.connection.request(subject, payload, timeout=timeout_s)
         except nats.errors.NoRespondersError as error:
-            raise _nobody(self.url) from error
+            raise nobody_listens(self.url) from error
         except TimeoutError as error:
             raise DeadlineExceededError(f"no answer on {subject} within {timeout_s:g} s") from error
-        return _decoded(response, message)
 
 
 @asynccontextmanager
@@ -157,20 +187,26 @@ async def _next(arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: flo
         if item in done:
             return item.result()
         if refused in done:
-            raise _nobody(url)
+            raise nobody_listens(url)
         raise DeadlineExceededError("no answer in the time given")
     finally:
         item.cancel()
         refused.cancel()
 
 
-def _nobody(url: str) -> UnavailableError:
+def nobody_listens(url: str) -> UnavailableError:
+    """Return the error of a request that nobody takes."""
     return UnavailableError(
         f"nobody takes requests at {url}: the graph is not up yet, or not on this server (see `hearth status`)"
     )
 
 
-def _decoded(kind: type[M], message: Msg) -> M:
+def decoded(kind: type[M], message: Msg) -> M:
+    """Return the message that a NATS message carries.
+
+    Raises:
+        UpstreamFailedError: It carries something else.
+    """
     decoded = kind()
     try:
         decoded.ParseFromString(message.data)

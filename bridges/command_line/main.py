@@ -1,11 +1,13 @@
 """The `hearth` command."""
 
 import asyncio
+import base64
 import json
 import sys
 import time
-from collections.abc import Coroutine
-from contextlib import aclosing
+import wave
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +21,11 @@ from bridges.command_line.asking import Asked, ask, show_sources
 from bridges.command_line.client import connected
 from bridges.command_line.console import Steps, console, count_progress, download_progress, errors
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
+from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.saying import Said, say
+from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
+from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.model_download import ModelFetcher, models_to_fetch
@@ -57,7 +63,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hearth")
 def cli() -> None:
-    """Hearth answers chat requests over NATS with a Ray Serve graph that sits beside its models.
+    """Hearth answers, listens and speaks over NATS with a Ray Serve graph that sits beside its models.
 
     Start with `hearth demo`: it fetches small models, brings everything up on this machine and asks a question.
     """
@@ -224,6 +230,106 @@ def chat(
     asked = _run(_ask_request(request, nats_url, timeout_s))
     show_sources(asked)
     console.print(Text(f"  {_timing(asked)}", style="dim"))
+
+
+@cli.command("say")
+@click.argument("text")
+@click.option("--voice", default="", help="Name of the voice, see `hearth voices`; else the default one.")
+@click.option("--language", default="", help="ISO 639-1 code, such as en; else the voice's own.")
+@click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV of a voice to imitate.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV file and play nothing.")
+@nats_option
+@timeout_option
+@json_option
+def say_command(
+    text: str,
+    voice: str,
+    language: str,
+    like: Path | None,
+    out: Path | None,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Say a text: play it as it is made, or write it to a WAV file.
+
+    TEXT may be "-" for standard input.
+    """
+    if out is None and not has_loudspeaker():
+        raise click.ClickException("there is no sound device here: name a file with --out FILE")
+    request = messages_pb2.TTSRequest(
+        text=sys.stdin.read() if text == "-" else text,
+        speaker=voice,
+        language=language,
+        speaker_wav_b64=base64.b64encode(like.read_bytes()).decode() if like else "",
+    )
+    said = _run(_say(request, out, nats_url, timeout_s))
+    if as_json:
+        times = {"seconds": said.seconds, "first_audio_s": said.first_audio_s, "total_s": said.total_s}
+        click.echo(json.dumps({"sample_rate": said.rate, "file": str(out) if out else "", **times}))
+        return
+    where = f"{out}: " if out else ""
+    timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
+    console.print(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"), soft_wrap=True)
+
+
+@cli.command("listen")
+@click.argument("source")
+@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help="Of a file.")
+@click.option("--language", default="", help="ISO 639-1 code of what is spoken; else it is detected.")
+@click.option("--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Of a pipe.")
+@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Of a pipe.")
+@nats_option
+@timeout_option
+@json_option
+def listen_command(
+    source: str,
+    pace: float,
+    language: str,
+    rate: int,
+    channels: int,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Transcribe a recording as if it were being said, or a microphone.
+
+    SOURCE is a WAV, FLAC, Ogg or MP3 file, or "-" for raw 16-bit PCM on standard input, such as
+    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`; Ctrl-C ends it with the last transcript. What is still
+    being heard is shown and redrawn in place, final transcripts stay.
+    """
+    with open_source(source, rate, channels) as opened:
+        heard = _run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
+    if not heard and not as_json:
+        errors.print(Text("  nobody spoke", style="dim"))
+
+
+@cli.command("voices")
+@click.option("--refresh", is_flag=True, help="Look for custom voices again first.")
+@nats_option
+@timeout_option
+@json_option
+def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
+    """List the voices that can speak, and the folders that look like one and cannot."""
+    listed = _run(_voices(nats_url, timeout_s, refresh=refresh))
+    rows = [*listed.built_in_voices, *listed.custom_voices]
+    if as_json:
+        voices = [
+            {"name": row.name, "language": row.language, "kind": row.model_type, "created_at": row.created_at}
+            for row in rows
+        ]
+        click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
+        return
+    table = Table("Voice", "Language", "Engine", "Made", box=None, header_style="bold")
+    for row in rows:
+        name = f"{row.name} *" if row.name == listed.default_speaker else row.name
+        table.add_row(name, row.language, row.model_type, row.created_at)
+    console.print(table)
+    console.print(Text("* speaks where no voice is named", style="dim"))
+    for fault in listed.faults:
+        errors.print(Text(f"  ✗ {fault}", style="yellow"), soft_wrap=True)
 
 
 @cli.group()
@@ -415,6 +521,54 @@ async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s:
             if isinstance(item, messages_pb2.ChatResponse):
                 return item
     raise UnavailableError("the answer ended without its end")
+
+
+async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | None, timeout_s: float) -> Said:
+    async with connected(state.nats_url(url)) as client:
+        if out is None:
+            with ExitStack() as open_devices:
+                return await say(client, request, timeout_s, _player(open_devices))
+        said = await say(client, request, timeout_s, lambda *_: None)
+    with wave.open(str(out), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(said.rate)
+        file.writeframes(said.pcm)
+    return said
+
+
+def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:
+    """Return what plays each piece, on a loudspeaker that is opened for the first one."""
+    speakers: list[Loudspeaker] = []
+
+    def play(pcm: bytes, rate: int) -> None:
+        if not speakers:
+            speakers.append(open_devices.enter_context(loudspeaker(rate)))
+        speakers[0].write(pcm)
+
+    return play
+
+
+async def _listen(
+    source: SoundSource, pace: float, language: str, url: str | None, timeout_s: float, *, as_json: bool
+) -> bool:
+    """Print what is heard; return whether anything was."""
+    heard = False
+    async with connected(state.nats_url(url)) as client:
+        transcripts = listen(client, source, pace=pace, language=language, timeout_s=timeout_s)
+        with TranscriptPrinter(as_json=as_json) as printer:
+            async with aclosing(transcripts):
+                async for transcript in transcripts:
+                    printer.show(transcript)
+                    heard = heard or bool(transcript.transcript)
+    return heard
+
+
+async def _voices(url: str | None, timeout_s: float, *, refresh: bool) -> messages_pb2.TTSVoiceListResponse:
+    async with connected(state.nats_url(url)) as client:
+        if refresh:
+            await client.refresh_voices(timeout_s)
+        return await client.voices(timeout_s)
 
 
 async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:

