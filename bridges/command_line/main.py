@@ -528,13 +528,17 @@ async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | No
         if out is None:
             with ExitStack() as open_devices:
                 return await say(client, request, timeout_s, _player(open_devices))
-        said = await say(client, request, timeout_s, lambda *_: None)
+        said = await say(client, request, timeout_s, _nothing)
     with wave.open(str(out), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(said.rate)
         file.writeframes(said.pcm)
     return said
+
+
+def _nothing(pcm: bytes, rate: int) -> None:
+    """Play nothing."""
 
 
 def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:
