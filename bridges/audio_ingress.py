@@ -359,7 +359,7 @@ class AudioIngress:
             self._react(session, event)
         if session.state is SessionState.RESPONDING and listener.is_voiced:
             playing = self._work.playback_level(session.id, self._now())
-            if interrupts(listener.voiced_ms, listener.level, playing, self._settings.barge_in):
+            if interrupts(listener.speech_ms, listener.level, playing, self._settings.barge_in):
                 await self._interrupt(session)
 
     def _react(self, session: AudioSession, event: Event) -> None:

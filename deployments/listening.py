@@ -1,7 +1,9 @@
 """One session's ear: windows of sound in, what happened out. No clock, no model, no I/O."""
 
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
+from itertools import takewhile
 
 from deployments.audio_settings import AudioSettings
 from deployments.turns import TurnEvidence, learned_pause_ms, turn_has_ended
@@ -10,6 +12,12 @@ from deployments.voice_activity import QUIET, WINDOW_S, WINDOW_SAMPLES, Threshol
 WINDOW_BYTES = 2 * WINDOW_SAMPLES
 _WINDOW_MS = WINDOW_S * 1000
 _QUIETEST_AMONG_MS = 4000
+_SURE_WINDOWS = 3
+_LEAD_WINDOWS = 3
+_LOUDER = 3.0
+_AUDIBLE = 0.005
+_FLOOR_RISES = 0.02
+"""How fast the level that counts as silence follows one that rises; one that falls it follows at once."""
 
 
 class Event(Enum):
@@ -39,12 +47,15 @@ class Listener:
     __slots__ = (
         "_activity",
         "_confirmed",
+        "_floor",
         "_grown_at",
+        "_lead",
         "_levels",
         "_limits",
         "_paused_at",
         "_pre_roll",
         "_quiet",
+        "_quiet_levels",
         "completion",
         "part",
         "transcript",
@@ -55,6 +66,9 @@ class Listener:
         self._limits = limits
         self._activity = QUIET
         self._confirmed = False
+        self._floor = 0.0
+        self._quiet_levels: deque[float] = deque(maxlen=_LEAD_WINDOWS)
+        self._lead = 0
         self._quiet = limits.cut_short
         self._pre_roll = bytearray()
         self._levels: list[float] = []
@@ -75,9 +89,16 @@ class Listener:
         return self._confirmed
 
     @property
-    def voiced_ms(self) -> float:
-        """Speech since its onset, without pauses; before it is long enough to be an utterance, too."""
-        return self._activity.voiced * _WINDOW_MS
+    def speech_ms(self) -> float:
+        """How long the speech is from its onset, where it is surely speech; else 0.
+
+        The model needs a window or two of a voice to be sure of it. What was louder than the silence right before is
+        taken for the voice's beginning, so that speech is not counted from later than it began.
+        """
+        activity = self._activity
+        if activity.voiced < _SURE_WINDOWS:
+            return 0.0
+        return (self._lead + activity.windows - activity.silence) * _WINDOW_MS
 
     @property
     def is_voiced(self) -> bool:
@@ -100,10 +121,10 @@ class Listener:
         before = self._activity
         self._activity = activity = follow(before, probability, self._limits.thresholds)
         if not activity.speaking:
-            self._remember(pcm)
-            self._quiet += 1
+            self._remember(pcm, level)
             return
         if not before.speaking:
+            self._lead = self._loud_windows()
             self.part = self._pre_roll
             self._pre_roll = bytearray()
         self.part += pcm
@@ -177,7 +198,15 @@ class Listener:
     def _learn(self, pause: int) -> None:
         self.usual_pause_ms = learned_pause_ms(self.usual_pause_ms, pause * _WINDOW_MS)
 
-    def _remember(self, pcm: bytes) -> None:
+    def _loud_windows(self) -> int:
+        """Return how many windows right before this one were louder than the silence before them."""
+        audible = max(_LOUDER * self._floor, _AUDIBLE)
+        return sum(1 for _ in takewhile(lambda level: level > audible, reversed(self._quiet_levels)))
+
+    def _remember(self, pcm: bytes, level: float) -> None:
+        self._quiet += 1
+        self._quiet_levels.append(level)
+        self._floor = min(level, self._floor + _FLOOR_RISES * (level - self._floor))
         self._pre_roll += pcm
         if len(self._pre_roll) > self._limits.pre_roll:
             del self._pre_roll[: len(self._pre_roll) - self._limits.pre_roll]

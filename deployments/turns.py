@@ -53,16 +53,16 @@ def learned_pause_ms(usual_ms: float, pause_ms: float) -> float:
     return max(pause_ms, usual_ms * _HABIT_FORGETS)
 
 
-def interrupts(voiced_ms: float, level: float, playback_level: float, settings: BargeInSettings) -> bool:
+def interrupts(speech_ms: float, level: float, playback_level: float, settings: BargeInSettings) -> bool:
     """Say whether speech interrupts an answer.
 
     Args:
-        voiced_ms: How long the speech is, without its pauses.
+        speech_ms: How long the speech is so far.
         level: How loud it is, as root mean square from 0 to 1.
         playback_level: The same of what is being played to the speaker; 0 where that is not known.
         settings: The bounds.
     """
-    return voiced_ms >= settings.min_speech_ms and level >= playback_level * settings.echo_ratio
+    return speech_ms >= settings.min_speech_ms and level >= playback_level * settings.echo_ratio
 
 
 def _by_sound(completion: float | None, settings: TurnSettings) -> float:

@@ -403,7 +403,9 @@ def show(found: dict[str, Any]) -> None:
         f"{'memory of an idle session, MB':<44}{megabytes[0]:>10.3f}{megabytes[1]:>10.1f}"
         f"{megabytes[1] / megabytes[0]:>8.0f}   at most 0.1"
     )
-    print(f"{'tasks of an idle session':<44}{idle[OURS]['tasks']:>10.2f}{idle[PEER]['tasks']:>10.0f}{'':>8}   at most 1")
+    print(
+        f"{'tasks of an idle session':<44}{idle[OURS]['tasks']:>10.2f}{idle[PEER]['tasks']:>10.0f}{'':>8}   at most 1"
+    )
 
 
 def main() -> None:

@@ -42,11 +42,11 @@ def test_a_habit_is_learned_at_once_and_forgotten_slowly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("voiced_ms", "level", "playing", "expected"),
+    ("speech_ms", "level", "playing", "expected"),
     [(200, 0.1, 0.0, True), (100, 0.1, 0.0, False), (200, 0.004, 0.05, False), (200, 0.006, 0.05, True)],
 )
 def test_what_is_long_and_loud_enough_interrupts(
-    voiced_ms: float, level: float, playing: float, *, expected: bool
+    speech_ms: float, level: float, playing: float, *, expected: bool
 ) -> None:
     settings = BargeInSettings(min_speech_ms=192, echo_ratio=0.1)
-    assert interrupts(voiced_ms, level, playing, settings) is expected
+    assert interrupts(speech_ms, level, playing, settings) is expected

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 from pipecat.audio.vad.silero import SileroVADAnalyzer
@@ -50,9 +51,7 @@ class Sink(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-async def main() -> None:
-    wanted = json.loads(sys.argv[1])
-    sound = Path(wanted["sound"]).read_bytes()
+async def main(wanted: dict[str, Any], sound: bytes) -> None:
     late_s: list[float] = []
     workers: list[PipelineWorker] = []
     sinks: list[Sink] = []
@@ -98,7 +97,7 @@ async def main() -> None:
             audio = doubled[at : at + CHUNK_BYTES]
             await worker.queue_frame(InputAudioRawFrame(audio=audio, sample_rate=RATE, num_channels=1))
     deadline = time.monotonic() + 2.0
-    while len(late_s) < chunks * len(workers) and time.monotonic() < deadline:
+    while len(late_s) < chunks * len(workers) and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not signalled
         await asyncio.sleep(0.01)
     cpu = time.process_time() - cpu
     print(json.dumps({"cpu_s": cpu, "late_s": late_s, "expected": chunks * len(workers)}), flush=True)
@@ -113,4 +112,5 @@ def resident_bytes() -> int:
 
 
 logger.remove()
-asyncio.run(main())
+options = json.loads(sys.argv[1])
+asyncio.run(main(options, Path(options["sound"]).read_bytes()))
