@@ -1,6 +1,6 @@
 """Where somebody speaks: the model that hears it, and what the probabilities of its successive windows amount to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -122,14 +122,26 @@ def _apart(regions: Sequence[Region]) -> list[Region]:
     return [Region(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
-def group_regions(regions: Sequence[Region], longest: int) -> list[Region]:
-    """Return regions joined across their pauses to such of at most `longest` windows; a longer one is cut."""
+def group_regions(regions: Sequence[Region], probabilities: Sequence[float], longest: int) -> list[Region]:
+    """Return regions joined across their pauses to such of at most `longest` windows.
+
+    A longer one is cut where, in the second half of what fits, somebody speaks least.
+    """
     groups: list[Region] = []
     for region in regions:
-        for start in range(region.start, region.end, longest):
-            piece = Region(start, min(start + longest, region.end))
+        for piece in _pieces(region, probabilities, longest):
             if groups and piece.end - groups[-1].start <= longest:
                 groups[-1] = Region(groups[-1].start, piece.end)
             else:
                 groups.append(piece)
     return groups
+
+
+def _pieces(region: Region, probabilities: Sequence[float], longest: int) -> Iterator[Region]:
+    start = region.start
+    while region.end - start > longest:
+        among = range(start + longest // 2, start + longest)
+        cut = 1 + min(among, key=lambda at: probabilities[at])
+        yield Region(start, cut)
+        start = cut
+    yield Region(start, region.end)

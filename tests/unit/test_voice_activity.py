@@ -57,7 +57,13 @@ def test_groups_hold_every_region_and_are_not_too_long(gaps: list[tuple[int, int
     for gap, length in gaps:
         regions.append(Region(at + gap, at + gap + length))
         at += gap + length
-    groups = group_regions(regions, longest)
+    groups = group_regions(regions, [0.5] * (at + 1), longest)
     assert all(group.end - group.start <= longest for group in groups)
     held = {window for group in groups for window in range(group.start, group.end)}
     assert held >= {window for region in regions for window in range(region.start, region.end)}
+
+
+def test_a_region_that_is_too_long_is_cut_where_somebody_speaks_least() -> None:
+    probabilities = [0.9] * 100
+    probabilities[37] = 0.4
+    assert group_regions([Region(0, 100)], probabilities, 60) == [Region(0, 38), Region(38, 69), Region(69, 100)]
