@@ -7,7 +7,7 @@ into the replica of its caller. The NATS ingress in front of them is bound in `b
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -51,8 +51,12 @@ from deployments.values import (
     Passage,
     RetrievalQuery,
 )
-from deployments.vector_store import VectorStore
 from deployments.voice_activity import VoiceActivityEngine
+
+if TYPE_CHECKING:
+    # Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do
+    # with Milvus.
+    from deployments.vector_store import VectorStore
 
 
 def chat_door(
@@ -112,7 +116,9 @@ def _embeddings(settings: OrchestrationSettings) -> EmbeddingsClient:
     return EmbeddingsClient(application_door(settings.embeddings, "Embeddings"))
 
 
-def _store(settings: MilvusSettings) -> VectorStore:
+def _store(settings: MilvusSettings) -> "VectorStore":
+    from deployments.vector_store import VectorStore  # noqa: PLC0415
+
     return VectorStore(
         settings.uri,
         token=os.environ.get(settings.token_variable, ""),

@@ -36,6 +36,7 @@ os.environ.update(
 
 import httpx
 import nats
+import nats.errors
 import numpy as np
 import ray
 import soxr

@@ -1,4 +1,4 @@
-"""What the thin line costs on this machine: start, memory, and the times of one question at a NATS client.
+"""What the graph costs on this machine: start, memory, and the times of a question and of a sentence at a NATS client.
 
 Run `uv run python -m tests.benchmarks.thin_line`. It brings up a stack of its own beside whatever runs, from
 `hearth up`'s own code, asks questions of it, and takes it down. Figures are medians with the least and the most.
@@ -20,8 +20,10 @@ from pathlib import Path
 import psutil
 import yaml
 
+from bridges.command_line import saying
 from bridges.command_line.client import HearthClient, connected
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.saying import Said
 from bridges.command_line.state import LocalState
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -37,6 +39,7 @@ A return ticket costs 18 euros. Children under six travel free.
 
 The first ferry leaves the mainland at 6:40 in the morning. The last one returns from the island at 21:15.
 """
+SENTENCE = "The first ferry leaves the mainland at six forty in the morning."
 QUESTION = "When does the first ferry leave the mainland?"
 
 
@@ -140,9 +143,18 @@ async def measure(stack: LocalStack, state: LocalState, folder: Path, rounds: in
         await asyncio.sleep(12)
         unchecked = await repeated(client, rounds, bool)
         figures.append(Figure.of("first token, question repeated, sentence check off", "ms", _ms(unchecked), 100))
+        spoken = [await say(client, f"{SENTENCE} Number {number}.") for number in range(rounds + 1)][1:]
+        figures.append(Figure.of("first sound of a sentence", "ms", _ms([said.first_audio_s for said in spoken]), 60))
+        factors = [said.total_s / said.seconds for said in spoken]
+        figures.append(Figure.of("seconds to speak a second of speech", "s", factors, 1))
         gigabytes = proportional_set_size(state) / 1e9
         figures.append(Figure.of("proportional set size of all processes", "GB", [gigabytes], 3))
     return figures
+
+
+async def say(client: HearthClient, text: str) -> Said:
+    """Have a sentence said."""
+    return await saying.say(client, messages_pb2.TTSRequest(text=text), 60, lambda *_: None)
 
 
 def _ms(seconds: Sequence[float]) -> list[float]:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import bridges.application as ingress
 import deployments.orchestration as services
+import deployments.vector_store
 from deployments import applications
 from deployments.call import Call
 from deployments.embeddings import Embeddings
@@ -126,7 +127,7 @@ class ConstantStore:
 
 
 # Whoever imports this module, as every replica of these deployments does, gets its passages from the constant.
-services.VectorStore = ConstantStore  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
+deployments.vector_store.VectorStore = ConstantStore  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _class_of(deployment: Any) -> Any:

@@ -45,8 +45,6 @@ def test_models_live_apart_from_the_orchestration() -> None:
             "Chat",
             "Retrieval",
             "Ingestion",
-            "Transcription",
-            "Speech",
         },
     }
 
@@ -73,4 +71,4 @@ def test_an_ingress_outlives_the_requests_that_it_took() -> None:
     settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
     waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
     assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
-    assert settings.nats.request_timeout_s < waits["Speech"] < waits["AudioIngress"]
+    assert settings.nats.request_timeout_s < waits["AudioIngress"]
