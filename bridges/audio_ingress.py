@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -257,6 +257,7 @@ class AudioIngress:
             session.sequence = known.next_sequence
             session.state = _state_of(known.state)
             session.speaker_id, session.language = known.speaker_id, known.language
+            self._work.adopt(session_id, known.epoch)
             logger.info("session %s is taken over from another replica", session_id)
         return session
 
@@ -381,9 +382,11 @@ class AudioIngress:
             case Event.RESUMED if utterance.conclusion is not None:
                 utterance.conclusion.cancel()
                 utterance.conclusion = None
-            case Event.FULL:
+            case Event.FULL if self._is_meant(session):
                 part = listener.cut_part(listener.quietest())
                 self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
+            case Event.FULL:
+                listener.cut_part(listener.quietest())
             case Event.ENDED:
                 self._finish(session, utterance)
             case _:
@@ -519,7 +522,7 @@ class AudioIngress:
         session.state = SessionState.LISTENING
         session.counts.interrupts += 1
         epoch = await self._work.interrupt(session.id)
-        await self._stop_elsewhere(session.id)
+        await self._stop_elsewhere(session.id, epoch)
         self._metrics.interrupted()
         await self._send(
             session.id,
@@ -532,7 +535,7 @@ class AudioIngress:
             ),
         )
 
-    async def _stop_elsewhere(self, session_id: str) -> None:
+    async def _stop_elsewhere(self, session_id: str, epoch: int) -> None:
         """Have other replicas stop what they do for a session.
 
         Each answers on its own connection, behind the last that it published, so that nothing comes after the
@@ -549,7 +552,7 @@ class AudioIngress:
             stopped.put_nowait(None)
 
         subscription = await self._connection.subscribe(inbox, cb=heard)
-        interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica)
+        interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica, epoch=epoch)
         await self._connection.publish(AUDIO_INTERRUPT, interruption.SerializeToString(), inbox)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
@@ -561,7 +564,7 @@ class AudioIngress:
         interruption = audio_pb2.AudioInterruption.FromString(message.data)
         if interruption.replica == self._owners.replica:
             return
-        await self._work.interrupt(interruption.session_id)
+        await self._work.interrupt(interruption.session_id, interruption.epoch)
         await self._connection.publish(message.reply, b"")
 
     # Ends.
@@ -677,6 +680,7 @@ class AudioIngress:
                 state=session.state,
                 speaker_id=session.speaker_id,
                 language=session.language,
+                epoch=self._work.epoch(session.id),
             )
             for session in self._sessions.values()
             if not session.is_ending
@@ -688,6 +692,7 @@ class AudioIngress:
         beat = audio_pb2.AudioReplica.FromString(message.data)
         if beat.replica == self._owners.replica:
             return
+        self._note_epochs(self._announced.get(beat.replica, []), beat.sessions)
         self._announced[beat.replica] = list(beat.sessions)
         if beat.leaving:
             self._owners.left(beat.replica)
@@ -699,6 +704,15 @@ class AudioIngress:
         for name in self._owners.lost_to(beat.replica, self._sessions, names):
             self._drop(self._sessions[name], "moved")
             self._ended.pop(name, None)
+
+    def _note_epochs(self, before: Iterable[audio_pb2.AudioSession], now: Iterable[audio_pb2.AudioSession]) -> None:
+        """Know the epochs of another replica's sessions: something may be said to them from here."""
+        interrupted = {session.session_id: session.epoch for session in now if session.epoch}
+        for session in before:
+            if session.session_id not in interrupted and session.session_id not in self._sessions:
+                self._work.forget(session.session_id)
+        for session_id, epoch in interrupted.items():
+            self._work.adopt(session_id, epoch)
 
     def _inherit(self, replica: str) -> None:
         now = self._now()

@@ -58,6 +58,12 @@ class SessionWork:
             session.is_kept = False
             self._drop_idle(session_id, session)
 
+    def adopt(self, session_id: str, epoch: int) -> None:
+        """Take over what another replica knows: a session's epoch. It is remembered until `forget`."""
+        session = self._sessions.setdefault(session_id, _Session())
+        session.epoch = max(session.epoch, epoch)
+        session.is_kept = True
+
     def epoch(self, session_id: str) -> int:
         """Return how often a session was interrupted."""
         session = self._sessions.get(session_id)
@@ -77,10 +83,15 @@ class SessionWork:
             session.work.remove(work)
             self._drop_idle(session_id, session)
 
-    async def interrupt(self, session_id: str) -> int:
-        """Stop what is done for a session and return its new epoch; to be published only after this."""
+    async def interrupt(self, session_id: str, epoch: int = 0) -> int:
+        """Stop what is done for a session and return its new epoch; to be published only after this.
+
+        Args:
+            session_id: Whose.
+            epoch: The new one, where another replica has raised it already.
+        """
         session = self._sessions.setdefault(session_id, _Session())
-        session.epoch += 1
+        session.epoch = epoch or session.epoch + 1
         session.playback.clear()
         for work in list(session.work):
             if not work.interrupted:

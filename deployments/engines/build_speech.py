@@ -20,6 +20,7 @@ from deployments.speech_settings import (
 from deployments.voice_activity import VoiceActivityEngine
 
 _ONNX = "model.onnx"
+_VOICE = "voice"
 
 
 def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
@@ -127,7 +128,8 @@ def voice_folder(settings: TextToSpeechSettings) -> VoiceFolder:
     """Return the custom voices that the settings name; none is loaded yet."""
     folder = Path(settings.voice_folder) if settings.voice_folder else ModelStore.from_environment().folder
     loaders = {"piper": _piper_voice, "vits": _vits_voice}
-    return VoiceFolder(folder, loaders, Manifest.load().models, max_loaded=settings.max_loaded_voices)
+    not_voices = [model.name for model in Manifest.load().models.values() if model.role != _VOICE]
+    return VoiceFolder(folder, loaders, not_voices, max_loaded=settings.max_loaded_voices)
 
 
 def _piper_voice(files: VoiceFiles) -> TextToSpeechEngine:

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any, cast
 
 import numpy as np
-from piper import PiperVoice  # pyright: ignore[reportMissingImports, reportUnknownVariableType] - not installed by default
+from piper import PiperVoice
 
 from deployments.call import Call
 from deployments.engines.voice_folder import VoiceFiles

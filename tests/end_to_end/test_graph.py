@@ -339,7 +339,7 @@ async def test_new_orchestration_restarts_no_model(graph: Graph, client: HearthC
     changed.write_text(yaml.safe_dump(config))
     graph.deploy(str(changed))
     after = await until_replaced(client, before, "Chat")
-    models = {"LanguageModel", "Embeddings", "Reranker"}
+    models = {"LanguageModel", "Embeddings", "Reranker", "SpeechToText", "TextToSpeech"}
     assert {name: after[name] for name in models} == {name: before[name] for name in models}
     assert not {after[name] for name in after.keys() - models} & set(before.values())
     _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))

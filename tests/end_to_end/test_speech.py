@@ -235,21 +235,23 @@ class TestTranscription:
         (final,) = session.heard.transcripts
         assert (final.transcript, final.is_final, final.has_voice_activity) == ("", True, False)
 
-    async def test_a_neighbour_that_sends_minutes_at_once_holds_up_nobody(
+    async def test_a_neighbour_that_sends_half_an_hour_at_once_holds_up_nobody(
         self, session: Session, connection: Client, question_pcm: list[bytes]
     ) -> None:
         pcm = await question(connection, question_pcm)
         neighbour = await Session(connection).open()
         await neighbour.send(type="start")
-        await neighbour.hear(bytes(2 * SPEECH_RATE * 240), chunk_bytes=500_000)
+        # More than a session may be ahead: what is beyond that is lost, and the log says so.
+        await neighbour.hear(bytes(2 * SPEECH_RATE * 1800), chunk_bytes=500_000)
+        await neighbour.send(type="end")
         await session.send(type="start")
         await session.hear(pcm)
         await session.send(type="end")
         await session.heard.until(lambda: bool(session.heard.finals))
         assert session.heard.finals == [QUESTION]
         assert neighbour.heard.transcripts == []
-        await neighbour.send(type="end")
         await neighbour.heard.until(lambda: bool(neighbour.heard.transcripts))
+        assert neighbour.heard.finals == [""]
 
     async def test_speech_interrupts_what_is_being_said(
         self, session: Session, connection: Client, question_pcm: list[bytes]

@@ -13,6 +13,8 @@ from bridges.command_line import main as command_line
 from bridges.command_line.ingesting import find_files, source_name, text_parts
 from bridges.command_line.main import SAMPLES, cli
 from bridges.command_line.state import StartedProcess, load_state, nats_url
+from bridges.command_line.transcripts import TranscriptPrinter
+from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import InvalidRequestError, UnavailableError
 from tests.servers import free_port
 
@@ -24,6 +26,9 @@ COMMANDS = [
     "status",
     "ingest",
     "chat",
+    "say",
+    "listen",
+    "voices",
     "models",
     "models fetch",
     "models list",
@@ -44,7 +49,11 @@ def test_help_says_what_each_command_and_option_does(command: str) -> None:
     assert all(re.search(r"\s{2,}\S", option.strip()) for option in options), "every option is explained"
 
 
-@pytest.mark.parametrize("arguments", [["chat", "Hi"], ["status"], ["ingest", str(SAMPLES)]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["chat", "Hi"], ["status"], ["ingest", str(SAMPLES)], ["say", "Hi", "--out", "never.wav"], ["voices"]],
+    ids=lambda arguments: arguments[0],
+)
 def test_without_a_server_the_error_names_it_and_what_helps(arguments: list[str]) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     result = run(*arguments, "--nats", url)
@@ -149,3 +158,45 @@ def test_parts_end_between_paragraphs_and_outside_code() -> None:
     code = "```\na\n\nb\n```\n\n"
     text = "# One\n\nfirst\n\n" + code + "last\n"
     assert list(text_parts(text, len(code))) == ["# One\n\nfirst\n\n", code, "last\n"]
+
+
+def test_without_a_loudspeaker_say_asks_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "has_loudspeaker", lambda: False)
+    result = run("say", "Hello")
+    assert result.exit_code == 1
+    assert "--out FILE" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("text.wav", b"not a recording"), ("empty.wav", b""), ("gone.wav", None)]
+)
+def test_what_is_no_recording_cannot_be_listened_to(tmp_path: Path, name: str, content: bytes | None) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    result = run("listen", str(file))
+    assert isinstance(result.exception, InvalidRequestError)
+    assert str(file) in result.exception.message
+
+
+def transcript(text: str, stable: int = 0, *, final: bool = False) -> messages_pb2.STTTranscription:
+    return messages_pb2.STTTranscription(
+        transcript=text, stable_characters=stable, is_final=final, is_partial=not final, session_id="s"
+    )
+
+
+def test_in_a_pipe_only_what_was_heard_for_good_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with TranscriptPrinter(as_json=False) as printer:
+        printer.show(transcript("How lo"))
+        printer.show(transcript("How long?", final=True))
+        printer.show(transcript("", final=True))
+    assert capsys.readouterr().out == "  How long?\n"
+
+
+def test_as_json_every_transcript_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TranscriptPrinter(as_json=True) as printer:
+        printer.show(transcript("How long", 3))
+        printer.show(transcript("How long?", final=True))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["transcript"], line["final"]) for line in lines] == [("How long", False), ("How long?", True)]
+    assert lines[0]["stable_characters"] == 3

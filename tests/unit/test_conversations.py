@@ -495,13 +495,17 @@ class TestReplicas:
                 speech = SlowSpeech(word_s=0.3)
                 outcome = await elsewhere.say("s", "one two three four five six seven eight", speech)
                 await playing
+                await asyncio.sleep(2)
+                await elsewhere.say("s", "well then", SlowSpeech())
                 return one, speech, outcome.error_kind
 
         stage, speech, outcome = virtually(run())
         (interrupted_at,) = stage.interrupts("s")
         assert outcome == "cancelled"
         assert speech.closed_at[0] <= interrupted_at
-        assert stage.wire.on("ai.voice.tts.audio.s")[-1].at_s <= interrupted_at
+        chunks = stage.wire.on("ai.voice.tts.audio.s")
+        epochs = [(chunk.at_s > interrupted_at, chunk.read(messages_pb2.TTSAudioChunk).epoch) for chunk in chunks]
+        assert set(epochs) == {(False, 0), (True, 1)}
 
 
 def test_a_hundred_conversations_take_no_time() -> None:

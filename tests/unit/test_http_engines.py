@@ -10,8 +10,10 @@ import pytest
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.http_speech import CoquiSpeech, OpenAISpeech
 from deployments.engines.openai_chat import OpenAIChatEngine
 from deployments.engines.openai_embeddings import OpenAIEmbeddings
+from deployments.engines.openai_transcription import OpenAITranscription
 from deployments.engines.rerank_api import RerankApiReranker
 from deployments.errors import (
     DeadlineExceededError,
@@ -22,6 +24,8 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
+from deployments.sound import wav_file
+from deployments.speech_values import Effort, SpeechText
 from deployments.values import Generation, Message, Ranking, Role
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -263,3 +267,86 @@ async def test_an_answer_that_is_not_json_is_refused() -> None:
         await OpenAIEmbeddings(server(lambda _: httpx.Response(200, text="<html>")), model="m").embed(
             Call.within(5.0), ["x"]
         )
+
+
+async def test_transcription_sends_a_wav_file_as_the_api_says() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"text": " Hello. "})
+
+    engine = OpenAITranscription(server(answer, "secret"), model="large", partial_model="small")
+    samples = np.zeros(1600, np.float32)
+    assert (await engine.transcribe(Call.within(5), samples, "de", Effort.FINAL)).text == "Hello."
+    await engine.transcribe(Call.within(5), samples, "", Effort.PARTIAL)
+    final, partial = (request.content for request in asked)
+    assert asked[0].url.path == "/v1/audio/transcriptions"
+    assert asked[0].headers["Authorization"] == "Bearer secret"
+    assert b'name="file"; filename="utterance.wav"' in final
+    assert wav_file(bytes(3200), 16_000) in final
+    assert b"large" in final
+    assert b'name="language"\r\n\r\nde' in final
+    assert b"small" in partial
+    assert b'name="language"' not in partial
+
+
+@pytest.mark.parametrize("body", [{}, [], {"words": "x"}])
+async def test_a_transcript_of_another_shape_is_the_server_s_failure(body: object) -> None:
+    engine = OpenAITranscription(server(lambda _: httpx.Response(200, json=body)), model="large")
+    with pytest.raises(UpstreamFailedError):
+        await engine.transcribe(Call.within(5), np.zeros(1600, np.float32), "", Effort.FINAL)
+
+
+async def test_speech_asks_as_the_openai_api_says_and_reads_the_wav() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=wav_file(b"\x00\x20" * 2205, 22_050))
+
+    engine = OpenAISpeech(server(answer), model="tts", voices=("alloy", "nova"), reference_field="ref_audio")
+    spoken = await engine.speak(Call.within(5), SpeechText("Hello there.", voice="nova", reference=b"RIFF"))
+    assert (spoken.rate, spoken.seconds, spoken.text) == (22_050, 0.1, "Hello there.")
+    assert [word.word for word in spoken.words] == ["Hello", "there."]
+    body = json.loads(asked[0].content)
+    assert asked[0].url.path == "/v1/audio/speech"
+    assert body == {
+        "input": "Hello there.",
+        "voice": "nova",
+        "response_format": "wav",
+        "model": "tts",
+        "ref_audio": "UklGRg==",
+    }
+    assert [voice.name for voice in engine.voices] == ["alloy", "nova"]
+    assert engine.clones
+
+
+async def test_speech_asks_as_coqui_s_server_expects() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=wav_file(bytes(4410), 22_050))
+
+    engine = CoquiSpeech(server(answer), speakers=("p225",), language="en", reference_field="speaker_wav")
+    await engine.speak(Call.within(5), SpeechText("Hello & bye", voice="p225", language="de"))
+    await engine.speak(Call.within(5), SpeechText("Hello", voice="p225", reference=b"RIFF"))
+    assert (asked[0].method, asked[0].url.path) == ("GET", "/api/tts")
+    assert dict(asked[0].url.params) == {"text": "Hello & bye", "speaker_id": "p225", "language_id": "de"}
+    assert asked[1].method == "POST"
+    assert b"speaker_wav=UklGRg%3D%3D" in asked[1].content
+    assert not CoquiSpeech(server(answer), speakers=("",)).clones
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>busy</html>", b'{"error": "no"}'])
+async def test_an_answer_that_is_no_sound_is_the_server_s_failure(content: bytes) -> None:
+    engine = CoquiSpeech(server(lambda _: httpx.Response(200, content=content)), speakers=("",))
+    with pytest.raises(UpstreamFailedError):
+        await engine.speak(Call.within(5), SpeechText("Hello"))
+
+
+async def test_speech_that_is_refused_says_why() -> None:
+    engine = OpenAISpeech(server(lambda _: httpx.Response(400, text="no such voice")), model="", voices=("alloy",))
+    with pytest.raises(InvalidRequestError, match="no such voice"):
+        await engine.speak(Call.within(5), SpeechText("Hello", voice="alloy"))

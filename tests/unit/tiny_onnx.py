@@ -65,3 +65,30 @@ def _save(
     onnx.save(model, str(folder / "model.onnx"))
     tokenizer().save(str(folder / "tokenizer.json"))
     return folder
+
+
+def save_vits(folder: Path) -> Path:
+    """Write a model that says a letter of id n as 100 samples of n hundredths, with the inputs of a VITS export."""
+    nodes = [
+        helper.make_node("Cast", ["input"], ["ids"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["ids", "last"], ["column"]),
+        helper.make_node("Mul", ["column", "hundredths"], ["samples"]),
+        helper.make_node("Reshape", ["samples", "flat"], ["output"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([2], np.int64), "last"),
+        numpy_helper.from_array(np.full((1, 1, 100), 0.01, np.float32), "hundredths"),
+        numpy_helper.from_array(np.array([1, 1, -1], np.int64), "flat"),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input", TensorProto.INT64, [1, "letters"]),
+        helper.make_tensor_value_info("input_lengths", TensorProto.INT64, [1]),
+        helper.make_tensor_value_info("scales", TensorProto.FLOAT, [3]),
+    ]
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, "samples"])
+    graph = helper.make_graph(nodes, "vits", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    return folder

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/audio.proto\x12\thearth.v1\"[\n\x0c\x41udioReplica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.hearth.v1.AudioSession\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\"n\n\x0c\x41udioSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rnext_sequence\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nspeaker_id\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\"8\n\x11\x41udioInterruption\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/audio.proto\x12\thearth.v1\"[\n\x0c\x41udioReplica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.hearth.v1.AudioSession\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\"}\n\x0c\x41udioSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rnext_sequence\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nspeaker_id\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\"G\n\x11\x41udioInterruption\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIOREPLICA']._serialized_start=36
   _globals['_AUDIOREPLICA']._serialized_end=127
   _globals['_AUDIOSESSION']._serialized_start=129
-  _globals['_AUDIOSESSION']._serialized_end=239
-  _globals['_AUDIOINTERRUPTION']._serialized_start=241
-  _globals['_AUDIOINTERRUPTION']._serialized_end=297
+  _globals['_AUDIOSESSION']._serialized_end=254
+  _globals['_AUDIOINTERRUPTION']._serialized_start=256
+  _globals['_AUDIOINTERRUPTION']._serialized_end=327
 # @@protoc_insertion_point(module_scope)

@@ -17,23 +17,27 @@ class AudioReplica(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., sessions: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ..., leaving: _Optional[bool] = ...) -> None: ...
 
 class AudioSession(_message.Message):
-    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "language")
+    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "language", "epoch")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     next_sequence: int
     state: str
     speaker_id: str
     language: str
-    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., language: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class AudioInterruption(_message.Message):
-    __slots__ = ("session_id", "replica")
+    __slots__ = ("session_id", "replica", "epoch")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     replica: str
-    def __init__(self, session_id: _Optional[str] = ..., replica: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, session_id: _Optional[str] = ..., replica: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...

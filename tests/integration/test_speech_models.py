@@ -1,0 +1,150 @@
+"""The engines of speech with the real default models."""
+
+import asyncio
+from collections.abc import Generator
+
+import numpy as np
+import pytest
+import soxr
+
+from deployments.call import Call
+from deployments.engines.audio_file import decode
+from deployments.engines.hibari_speech import HibariSpeech
+from deployments.engines.silero import SileroVoiceActivity
+from deployments.engines.smart_turn import SmartTurn
+from deployments.engines.whisper import WhisperEngine
+from deployments.models.store import ModelStore
+from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
+from deployments.speech_to_text import SpeechToText
+from deployments.speech_values import Effort, Recording, SpeechText, Utterance
+
+QUESTION = "How long does the remote site keep monthly snapshots?"
+
+
+def within() -> Call:
+    return Call.within(60.0, "test")
+
+
+@pytest.fixture(scope="module")
+def voice() -> HibariSpeech:
+    return HibariSpeech()
+
+
+@pytest.fixture(scope="module")
+def whisper(models: ModelStore) -> Generator[WhisperEngine]:
+    final = models.locate("whisper-base", "speech-to-text")
+    engine = WhisperEngine(final, models.locate("whisper-tiny.en", "speech-to-text-partial"))
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def silero(models: ModelStore) -> SileroVoiceActivity:
+    return SileroVoiceActivity(models.locate("silero-vad", "voice-activity") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def service(models: ModelStore, whisper: WhisperEngine, silero: SileroVoiceActivity) -> SpeechToText:
+    turn = SmartTurn(models.locate("smart-turn-v3.2", "end-of-turn") / "model.onnx")
+    return SpeechToText(whisper, silero, turn, decode, 120.0)
+
+
+async def said(voice: HibariSpeech, text: str) -> Samples:
+    spoken = await voice.speak(within(), SpeechText(text))
+    return soxr.resample(samples_of(spoken.pcm), spoken.rate, SPEECH_RATE)
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("language", ["", "en"])
+async def test_speech_is_transcribed(service: SpeechToText, voice: HibariSpeech, effort: Effort, language: str) -> None:
+    utterance = Utterance(pcm_of(await said(voice, QUESTION)), language)
+    transcript = await service.transcribe(within(), utterance, effort)
+    assert (transcript.text, transcript.language) == (QUESTION, "en")
+
+
+async def test_utterances_that_wait_together_are_decoded_together_and_apart(
+    service: SpeechToText, voice: HibariSpeech
+) -> None:
+    texts = [QUESTION, "Good morning, everybody.", "The library opens at eleven."]
+    utterances = [Utterance(pcm_of(await said(voice, text)), "en") for text in texts]
+    heard = await asyncio.gather(*(service.transcribe(within(), one, Effort.FINAL) for one in utterances * 3))
+    assert [one.text.lower().replace("11", "eleven") for one in heard] == [text.lower() for text in texts] * 3
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("kind", ["silence", "noise", "tone", "hum"])
+async def test_no_word_is_invented_even_where_voice_activity_was_wrong(
+    service: SpeechToText, effort: Effort, kind: str
+) -> None:
+    at = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
+    sound = {
+        "silence": np.zeros(len(at)),
+        "noise": np.random.default_rng(1).normal(0, 0.1, len(at)),
+        "tone": 0.3 * np.sin(2 * np.pi * 440 * at),
+        "hum": 0.2 * np.sign(np.sin(2 * np.pi * 50 * at)),
+    }[kind]
+    transcript = await service.transcribe(within(), Utterance(pcm_of(sound.astype(np.float32))), effort)
+    assert transcript.text == ""
+
+
+async def test_a_recording_with_pauses_is_transcribed_whole(service: SpeechToText, voice: HibariSpeech) -> None:
+    pause = np.zeros(SPEECH_RATE, np.float32)
+    pieces = [await said(voice, text) for text in (QUESTION, "Good morning, everybody.")]
+    sound = np.concatenate([pause, pieces[0], pause, pieces[1], pause])
+    transcript = await service.transcribe_recording(within(), Recording(wav_file(pcm_of(sound), SPEECH_RATE)))
+    assert transcript.text == f"{QUESTION} Good morning, everybody."
+
+
+async def test_a_finished_question_sounds_more_finished_than_half_of_it(
+    service: SpeechToText, voice: HibariSpeech
+) -> None:
+    whole = await said(voice, QUESTION)
+    finished = await service.completion(within(), Utterance(pcm_of(whole)))
+    cut_off = await service.completion(within(), Utterance(pcm_of(whole[: len(whole) // 3])))
+    assert finished is not None
+    assert cut_off is not None
+    assert finished > 0.7
+    assert cut_off < 0.5
+
+
+async def test_voice_activity_tells_speech_from_silence(silero: SileroVoiceActivity, voice: HibariSpeech) -> None:
+    speech = await said(voice, QUESTION)
+    stream = silero.new_stream()
+    sound = np.concatenate([np.zeros(SPEECH_RATE, np.float32), speech])
+    probabilities = [stream.probability(sound[at : at + 512]) for at in range(0, len(sound) - 512, 512)]
+    assert max(probabilities[:30]) < 0.2
+    assert np.mean(probabilities[36:]) > 0.7
+
+
+async def test_the_streams_of_one_session_do_not_mix(silero: SileroVoiceActivity, voice: HibariSpeech) -> None:
+    speech = await said(voice, QUESTION)
+    alone, beside = silero.new_stream(), silero.new_stream()
+    windows = [speech[at : at + 512] for at in range(0, len(speech) - 512, 512)]
+    expected = [alone.probability(window) for window in windows]
+    other = silero.new_stream()
+    mixed: list[float] = []
+    for window in windows:
+        other.probability(np.zeros(512, np.float32))
+        mixed.append(beside.probability(window))
+    assert mixed == pytest.approx(expected)
+
+
+async def test_the_same_text_always_sounds_the_same_and_its_words_are_placed(voice: HibariSpeech) -> None:
+    first, again = [await voice.speak(within(), SpeechText("Hello there, Maria.")) for _ in range(2)]
+    assert first.pcm == again.pcm
+    assert [word.word for word in first.words] == ["Hello", "there,", "Maria."]
+    times = [time for word in first.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= first.seconds
+
+
+@pytest.mark.parametrize("text", ["", "🙂", "你好"])
+async def test_what_the_voice_cannot_say_is_no_sound(voice: HibariSpeech, text: str) -> None:
+    assert (await voice.speak(within(), SpeechText(text))).pcm == b""
+
+
+async def test_a_cloud_of_requests_keeps_its_voices_apart(voice: HibariSpeech) -> None:
+    texts = [f"Number {number}." for number in range(12)]
+    alone = [(await voice.speak(within(), SpeechText(text))).pcm for text in texts]
+    together = await asyncio.gather(*(voice.speak(within(), SpeechText(text)) for text in texts))
+    assert [chunk.pcm for chunk in together] == alone
