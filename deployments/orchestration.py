@@ -26,7 +26,7 @@ from deployments.clients import (
 from deployments.door import Door, application_door, handle_door, in_process_door
 from deployments.engines.build_speech import voice_activity_engine
 from deployments.ingestion import Ingestion
-from deployments.replica import prepare_replica
+from deployments.replica import log_left_alone, prepare_replica
 from deployments.retrieval import Retrieval
 from deployments.settings import MilvusSettings, OrchestrationSettings
 from deployments.speech import Speech
@@ -117,7 +117,8 @@ def _embeddings(settings: OrchestrationSettings) -> EmbeddingsClient:
 
 
 def _store(settings: MilvusSettings) -> "VectorStore":
-    from deployments.vector_store import VectorStore  # noqa: PLC0415
+    with log_left_alone():
+        from deployments.vector_store import VectorStore  # noqa: PLC0415
 
     return VectorStore(
         settings.uri,

@@ -2,7 +2,11 @@
 
 import gc
 import logging
+import logging.config
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 from deployments.tracing import start_tracing
 
@@ -22,6 +26,24 @@ def prepare_replica(name: str) -> None:
     _join_serve_log()
     start_tracing(name, os.environ)
     gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+
+
+@contextmanager
+def log_left_alone() -> Generator[None]:
+    """Let nothing that is imported in the block set up logging anew.
+
+    pymilvus does, and that closes every handler of the process, Serve's log file among them.
+    """
+    configure = logging.config.dictConfig
+    logging.config.dictConfig = _left_alone
+    try:
+        yield
+    finally:
+        logging.config.dictConfig = configure
+
+
+def _left_alone(config: dict[str, Any]) -> None:
+    del config
 
 
 def _join_serve_log() -> None:
