@@ -2,12 +2,12 @@
 
     uv run python -m tests.benchmarks.barge_in
 
-The real graph (AudioIngress, Transcription, Speech as deployments, voice activity real) runs in front of speech models
-that cost nothing and take time. In each trial a client has something said to its session, turns the state to
-"responding", and after a random time speaks into it, at real pace, as a microphone does: a chunk of 20 ms is sent when
-its last sample was recorded. Stamped on one machine's monotonic clock are the onset of speech, known from the sound,
-STTInterrupt at the client, and the end of the synthesiser's generator two handles below. One subscriber sees all
-messages in order, so a chunk behind its interruption would be seen.
+The real graph (voice activity real) runs in front of speech models that cost nothing and take time; Transcription and
+Speech are deployments of their own, or with --together in the ingress's replica, as shipped. In each trial a client has
+something said to its session, turns the state to "responding", and after a random time speaks into it, at real pace, as
+a microphone does: a chunk of 20 ms is sent when its last sample was recorded. Stamped on one machine's monotonic clock
+are the onset of speech, known from the sound, STTInterrupt at the client, and the end of the synthesiser's generator.
+One subscriber sees all messages in order, so a chunk behind its interruption would be seen.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,13 +51,12 @@ from deployments.call import Call
 from deployments.door import application_door
 from deployments.engines.hibari_speech import HibariSpeech
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of
+from deployments.sound import SPEECH_RATE, pcm_of, samples_of
 from deployments.speech_values import SpeechText
 from deployments.voice_activity import WINDOW_S
 from tests import servers
+from tests.conversation.script import RATE, Says, Script, play
 
-CHUNK_S = 0.02
-CHUNK_SAMPLES = int(SPEECH_RATE * CHUNK_S)
 NOISE = 0.002
 AUDIBLE = 0.02
 """Speech begins with its first sample that is this loud; the noise before it is ten times as quiet."""
@@ -102,7 +101,7 @@ class Trial:
 
 
 @contextmanager
-def graph() -> Generator[tuple[str, str]]:
+def graph(*, together: bool) -> Generator[tuple[str, str]]:
     """Run the graph; give the NATS server's URL and the cluster's address."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,7 +114,7 @@ def graph() -> Generator[tuple[str, str]]:
         }
         cluster = stack.enter_context(servers.ray_cluster(folder / "ray", environment))
         common = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 256}
-        services = ("NatsIngress", "AudioIngress", "Transcription", "Speech")
+        ingresses, services = ["NatsIngress", "AudioIngress"], ["Transcription", "Speech"]
         config = {
             "proxy_location": "Disabled",
             "logging_config": {"enable_access_log": False},
@@ -137,9 +136,9 @@ def graph() -> Generator[tuple[str, str]]:
                     "args": {
                         "nats": {"max_in_flight": 128},
                         "memory": {"enabled": False},
-                        "in_process": ["Chat", "Retrieval", "Ingestion"],
+                        "in_process": ["Chat", "Retrieval", "Ingestion", *(services if together else [])],
                     },
-                    "deployments": [{"name": name, **common} for name in services],
+                    "deployments": [{"name": name, **common} for name in (*ingresses, *([] if together else services))],
                 }
             ],
         }
@@ -148,14 +147,14 @@ def graph() -> Generator[tuple[str, str]]:
         yield url, cluster.address
 
 
-async def sounds() -> list[Samples]:
-    """Return what is said into an answer, from its first audible sample on."""
+async def sounds() -> dict[str, bytes]:
+    """Return what is said into an answer, from its first audible sample on, by its words."""
     engine = HibariSpeech()
-    spoken: list[Samples] = []
+    spoken: dict[str, bytes] = {}
     for sentence in SENTENCES:
         chunk = await engine.speak(Call.within(60), SpeechText(sentence))
         samples = soxr.resample(samples_of(chunk.pcm), chunk.rate, SPEECH_RATE)
-        spoken.append(samples[np.flatnonzero(np.abs(samples) > AUDIBLE)[0] :])
+        spoken[sentence] = pcm_of(samples[np.flatnonzero(np.abs(samples) > AUDIBLE)[0] :])
     return spoken
 
 
@@ -176,7 +175,7 @@ async def until_ready(client: Client) -> None:
 class Clients:
     """Clients of many sessions on one connection, with one subscriber for all that comes back."""
 
-    def __init__(self, client: Client, spoken: Sequence[Samples], seed: int) -> None:
+    def __init__(self, client: Client, spoken: Mapping[str, bytes], seed: int) -> None:
         self._client = client
         self._spoken = spoken
         self._random = random.Random(seed)
@@ -206,26 +205,18 @@ class Clients:
         """Have something said, and speak into it."""
         session_id = f"trial-{number}"
         trial = self.trials[session_id] = Trial()
-        noise = np.random.default_rng(number)
-        words = self._spoken[number % len(self._spoken)]
-        lead = self._random.randrange(SPEECH_RATE, 2 * SPEECH_RATE)
-        sound = noise.normal(0, NOISE, lead + len(words) + SPEECH_RATE).astype(np.float32)
-        sound[lead : lead + len(words)] += words
-        pcm = pcm_of(sound)
+        lead_s = self._random.uniform(1.0, 2.0)
+        sentence = SENTENCES[number % len(SENTENCES)]
+        script = Script([Says(lead_s, sentence)], noise=NOISE)
         await self._send(session_id, type="start")
         await self._send(session_id, type="state_change", state="responding")
         request = messages_pb2.TTSRequest(text=f"Number {number}.", stream=True)
         await self._client.publish(f"ai.voice.tts.request.{session_id}", request.SerializeToString())
         await asyncio.wait_for(trial.first_chunk.wait(), _TRIAL_S)
-        began = time.monotonic()
-        trial.onset = began + lead / SPEECH_RATE
-        for chunk in range(len(pcm) // (2 * CHUNK_SAMPLES)):
-            await asyncio.sleep(max(0.0, began + (chunk + 1) * CHUNK_S - time.monotonic()))
-            at = chunk * 2 * CHUNK_SAMPLES
-            await self._send(session_id, type="chunk", audio=pcm[at : at + 2 * CHUNK_SAMPLES])
-            if trial.was_interrupted.is_set():
-                break
+        trial.onset = time.monotonic() + int(lead_s * RATE) / RATE
+        playing = asyncio.create_task(play(script, self._client, session_id, self._spoken.__getitem__))
         await asyncio.wait_for(trial.was_interrupted.wait(), _TRIAL_S)
+        playing.cancel()
         await asyncio.sleep(0.3)
         await self._send(session_id, type="end")
 
@@ -290,9 +281,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--at-once", type=int, default=16, help="sessions")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--together", action="store_true", help="Transcription and Speech in the ingress's replica")
     parser.add_argument("--json", type=Path, help="write the times of each trial to this file")
     options = parser.parse_args()
-    with graph() as (url, address):
+    with graph(together=options.together) as (url, address):
         trials = asyncio.run(measure(url, address, options.trials, options.at_once, options.seed))
     if options.json:
         rows = [[trial.onset, trial.interrupted, trial.stopped, trial.chunks, trial.stale] for trial in trials]

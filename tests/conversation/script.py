@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, subject_for
 
@@ -16,7 +18,7 @@ _TAIL_S = 4.0
 class Voice(Protocol):
     """Turns what is said into sound."""
 
-    def __call__(self, text: str) -> bytes:
+    def __call__(self, text: str, /) -> bytes:
         """Return 16-bit mono PCM at 16 kHz."""
         ...
 
@@ -68,22 +70,26 @@ class Script:
         steps: What happens.
         seconds: When the microphone is closed; 0 for some time after the last step.
         chunk_s: Sound in one message.
+        noise: Loudness of what the microphone hears all the time, as root mean square from 0 to 1.
     """
 
     steps: Sequence[Step]
     seconds: float = 0.0
     chunk_s: float = CHUNK_S
+    noise: float = 0.0
 
     def sound(self, voice: Voice) -> bytes:
         """Return all that the microphone hears."""
         spoken = [(step.at_s, voice(step.text)) for step in self.steps if isinstance(step, Says)]
         spoken += [(step.at_s, _cough(step.seconds)) for step in self.steps if isinstance(step, Noise)]
         last = max([step.at_s for step in self.steps] + [at + len(pcm) / 2 / RATE for at, pcm in spoken])
-        heard = bytearray(2 * int((self.seconds or last + _TAIL_S) * RATE))
+        length = int((self.seconds or last + _TAIL_S) * RATE)
+        heard = np.random.default_rng(len(self.steps)).normal(0.0, self.noise, length) * 32_767
         for at_s, pcm in spoken:
-            start = 2 * int(at_s * RATE)
-            heard[start : start + len(pcm)] = pcm[: max(0, len(heard) - start)]
-        return bytes(heard)
+            start = int(at_s * RATE)
+            samples = np.frombuffer(pcm, "<i2")[: max(0, length - start)]
+            heard[start : start + len(samples)] += samples
+        return heard.clip(-32_768, 32_767).astype("<i2").tobytes()
 
 
 class Publisher(Protocol):
@@ -95,7 +101,10 @@ class Publisher(Protocol):
 
 
 async def play(script: Script, connection: Publisher, session_id: str, voice: Voice) -> None:
-    """Do what a script says, at the pace of the loop's clock."""
+    """Do what a script says, at the pace of the loop's clock.
+
+    A chunk is sent when its last sample was recorded, as a microphone does.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     subject = subject_for(AUDIO_STREAM, session_id=session_id)
@@ -107,17 +116,18 @@ async def play(script: Script, connection: Publisher, session_id: str, voice: Vo
     ended = False
     while not ended and (at < len(sound) or sends):
         now = at / 2 / RATE
+        await asyncio.sleep(max(0.0, began + now - loop.time()))
         while sends and sends[0].at_s <= now + 1e-9:
             message = sends.pop(0).message
             await connection.publish(subject, message.SerializeToString())
             ended = message.type == "end" and not sends
         if at < len(sound) and not ended:
+            await asyncio.sleep(max(0.0, began + now + script.chunk_s - loop.time()))
             chunk = messages_pb2.STTStreamMessage(type="chunk", audio=sound[at : at + size])
             await connection.publish(subject, chunk.SerializeToString())
         at += size
         if now > last and at >= len(sound):
             break
-        await asyncio.sleep(max(0.0, began + at / 2 / RATE - loop.time()))
 
 
 def _cough(seconds: float) -> bytes:
