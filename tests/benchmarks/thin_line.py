@@ -148,7 +148,7 @@ async def measure(stack: LocalStack, state: LocalState, folder: Path, rounds: in
         factors = [said.total_s / said.seconds for said in spoken]
         figures.append(Figure.of("seconds to speak a second of speech", "s", factors, 1))
         gigabytes = proportional_set_size(state) / 1e9
-        figures.append(Figure.of("proportional set size of all processes", "GB", [gigabytes], 3))
+        figures.append(Figure.of("proportional set size of all processes", "GB", [gigabytes], 4))
     return figures
 
 
