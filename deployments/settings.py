@@ -283,8 +283,10 @@ class OrchestrationSettings(Settings):
         language_model: Name of the Serve application that holds the language model.
         embeddings: Likewise for embeddings.
         reranker: Likewise for the reranker.
-        speech_to_text: Likewise for speech to text.
-        text_to_speech: Likewise for text to speech.
+        audio: How live audio is listened to.
+        speech: How things are said.
+        speech_to_text: Name of the application, as for the language model.
+        text_to_speech: Likewise.
         in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
             Retrieval) and not as deployments of their own: fewer hops and less memory, against being seen, scaled and
             restarted apart. The application's `deployments` must not list them.

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
-from bridges.command_line.client import connected
+from bridges.command_line.client import HearthClient, connected
 from bridges.command_line.console import Steps, console, count_progress, download_progress, errors
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
@@ -479,10 +479,21 @@ async def _await_ready(url: str) -> status_pb2.StatusResponse:
             except UnavailableError:
                 await asyncio.sleep(_READY_POLL_S)
                 continue
-            if status.ready:
+            if status.ready and await _speaks(client, status):
                 return status
             await asyncio.sleep(_READY_POLL_S)
     raise DeadlineExceededError(f"the graph takes no requests after {_READY_WAIT_S:g} s: see `hearth status`")
+
+
+async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bool:
+    """Say whether the audio ingress, which connects by itself, takes requests, or is not there to be missed."""
+    if not any(part.name == "TextToSpeech" and part.ready for part in status.components):
+        return True
+    try:
+        await client.voices(5.0)
+    except UnavailableError:
+        return False
+    return True
 
 
 async def _ingest_samples() -> IngestSummary:

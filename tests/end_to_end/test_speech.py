@@ -220,13 +220,18 @@ class TestTranscription:
         await session.heard.until(lambda: bool(session.heard.finals))
         assert session.heard.finals == [QUESTION]
 
-    @pytest.mark.parametrize("kind", ["silence", "noise", "tone"])
+    @pytest.mark.parametrize("kind", ["silence", "noise", "tone", "music"])
     async def test_nothing_is_invented(self, session: Session, kind: str) -> None:
         length = 5 * SPEECH_RATE
+        at = np.arange(length) / SPEECH_RATE
+        notes = np.repeat(np.resize([262.0, 330.0, 392.0, 523.0], 20), SPEECH_RATE // 4)[:length]
+        phase = 2 * np.pi * np.cumsum(notes) / SPEECH_RATE
+        harmonics = sum(np.sin(phase * harmonic) / harmonic for harmonic in range(1, 6))
         sound = {
             "silence": np.zeros(length),
             "noise": np.random.default_rng(0).normal(0, 0.1, length),
-            "tone": 0.3 * np.sin(2 * np.pi * 440 * np.arange(length) / SPEECH_RATE),
+            "tone": 0.3 * np.sin(2 * np.pi * 440 * at),
+            "music": 0.3 * harmonics * np.exp(-4 * (at * 4 % 1)),
         }[kind]
         await session.send(type="start")
         await session.hear(pcm_of(sound.astype(np.float32)))

@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import Coroutine
 from itertools import pairwise
+from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
@@ -279,6 +280,33 @@ class TestSessions:
         error, stage = virtually(run())
         assert error.type == "invalid_request"
         assert stage.finals("s") == ["still here"]
+
+    def test_mutated_messages_harm_nobody(self) -> None:
+        random = Random(7)
+        sound = square_voice("some words")
+        seeds = [
+            messages_pb2.STTStreamMessage(type=kind, audio=sound[:700], state="responding", sample_rate=rate)
+            for kind in ("start", "chunk", "state_change", "end")
+            for rate in (0, 8_000)
+        ]
+
+        def mutated() -> bytes:
+            payload = bytearray(random.choice(seeds).SerializeToString())
+            for _ in range(random.randrange(1, 6)):
+                payload[random.randrange(len(payload))] = random.randrange(256)
+            return bytes(payload[: random.randrange(1, len(payload) + 1)])
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                for number in range(5000):
+                    await stage.wire.publish(f"ai.voice.stream.{number % 7}", mutated(), "_INBOX.x")
+                    if number % 100 == 0:
+                        await asyncio.sleep(0.1)
+                await play(Script([starts(), Says(0.5, QUESTION), ends(5.0)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(2)
+                return stage
+
+        assert virtually(run()).finals("s") == [QUESTION]
 
 
 class TestSound:
