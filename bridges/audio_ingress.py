@@ -173,9 +173,9 @@ class AudioIngress:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
             self._take(session, session_id, step, message.reply)
         except DecodeError:
-            await self._refuse(message, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
+            await self._refuse(message, session, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
         except HearthError as error:
-            await self._refuse(message, error)
+            await self._refuse(message, session, error)
 
     def _take(
         self, session: AudioSession | None, session_id: str, step: messages_pb2.STTStreamMessage, reply: str
@@ -272,8 +272,6 @@ class AudioIngress:
         try:
             pcm = session.reader.read(step.audio, rate=step.sample_rate, channels=step.channels, bits=step.bit_depth)
         except InvalidRequestError as error:
-            if session.fault is None:
-                logger.warning("session %s: %s", session.id, error.message)
             session.fault = error
             raise
         if session.waiting_bytes + len(pcm) > self._max_waiting:
@@ -294,8 +292,12 @@ class AudioIngress:
             self._ready.append(session)
             self._some_ready.set()
 
-    async def _refuse(self, message: Msg, error: HearthError) -> None:
-        logger.info("%s on %s: %s", error.kind, message.subject, error.message)
+    async def _refuse(self, message: Msg, session: AudioSession | None, error: HearthError) -> None:
+        """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""
+        if session is None or not session.counts.refused:
+            logger.info("%s on %s: %s", error.kind, message.subject, error.message)
+        if session is not None:
+            session.counts.refused += 1
         if message.reply:
             response = messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind)
             await self._connection.publish(message.reply, response.SerializeToString())
@@ -606,8 +608,10 @@ class AudioIngress:
     def _drop(self, session: AudioSession, why: str) -> None:
         if self._sessions.get(session.id) is session:
             del self._sessions[session.id]
-            self._ended[session.id] = self._now()
             self._work.forget(session.id)
+            if why == "ended":
+                # What still comes for it is late; what comes for one that was dropped opens it again.
+                self._ended[session.id] = self._now()
         self._close(session, why)
         self._metrics.sessions(len(self._sessions))
 
@@ -631,6 +635,7 @@ class AudioIngress:
             "messages": counts.messages,
             "audio_bytes": counts.audio_bytes,
             "lost_bytes": counts.lost_bytes,
+            "refused": counts.refused,
             "utterances": counts.utterances,
             "partials": counts.partials,
             "interrupts": counts.interrupts,
@@ -703,7 +708,6 @@ class AudioIngress:
             await self._announce()
         for name in self._owners.lost_to(beat.replica, self._sessions, names):
             self._drop(self._sessions[name], "moved")
-            self._ended.pop(name, None)
 
     def _note_epochs(self, before: Iterable[audio_pb2.AudioSession], now: Iterable[audio_pb2.AudioSession]) -> None:
         """Know the epochs of another replica's sessions: something may be said to them from here."""

@@ -79,6 +79,7 @@ class SessionCounts:
     messages: int = 0
     audio_bytes: int = 0
     lost_bytes: int = 0
+    refused: int = 0
     utterances: int = 0
     partials: int = 0
     interrupts: int = 0

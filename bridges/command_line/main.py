@@ -466,7 +466,7 @@ def _up(steps: Steps) -> state.LocalState:
     with steps.step("Graph") as step:
         stack.deploy(local, step.report)
         status = _run(_await_ready(local.nats_url))
-        step.detail = f"{sum(part.process_id > 0 for part in status.components)} deployments of {SERVE_CONFIG.name}"
+        step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {SERVE_CONFIG.name}"
     return local
 
 

@@ -199,9 +199,11 @@ class TestSessions:
                 assert stage.ingress.session_count == 1
                 await asyncio.sleep(28)
                 assert stage.ingress.session_count == 0
+                await stage.send("s", type="chunk", audio=square_voice("here again"))
+                await asyncio.sleep(4)
                 return stage
 
-        assert len(virtually(run()).finals("s")) == 1
+        assert virtually(run()).finals("s") == ["good morning everybody", "here again"]
 
     def test_an_idle_session_has_no_task_of_its_own(self) -> None:
         async def run() -> tuple[int, int]:
