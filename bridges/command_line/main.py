@@ -41,6 +41,7 @@ DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
 _INTERRUPTED = 130
+_PACE_HELP = "How many times faster than it sounds a file is sent."
 
 nats_option = click.option(
     "--nats",
@@ -278,10 +279,12 @@ def say_command(
 
 @cli.command("listen")
 @click.argument("source")
-@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help="Of a file.")
+@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
 @click.option("--language", default="", help="ISO 639-1 code of what is spoken; else it is detected.")
-@click.option("--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Of a pipe.")
-@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Of a pipe.")
+@click.option(
+    "--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Samples a second of a pipe."
+)
+@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Channels of a pipe.")
 @nats_option
 @timeout_option
 @json_option
