@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+import nats.errors
 from google.protobuf.message import DecodeError, Message
 from nats.aio.msg import Msg
 
@@ -656,7 +657,11 @@ class AudioIngress:
             self._forget_old(now)
             if now - beat_at >= _BEAT_S:
                 beat_at = now
-                await self._announce()
+                try:
+                    await self._announce()
+                except nats.errors.Error as error:
+                    # The server is away; the connection comes back by itself, and the next announcement with it.
+                    logger.debug("the sessions could not be announced: %s", error)
 
     def _look_after(self, session: AudioSession, now: float) -> None:
         silent_s = now - session.heard_at
