@@ -84,11 +84,6 @@ class Listener:
         """How long the speaker uses to pause in the middle of a turn."""
 
     @property
-    def is_speaking(self) -> bool:
-        """Whether an utterance is going on, pauses included."""
-        return self._confirmed
-
-    @property
     def speech_ms(self) -> float:
         """How long the speech is from its onset, where it is surely speech; else 0.
 

@@ -99,7 +99,7 @@ def demo(question: str, *, stop: bool) -> None:
             Text.from_markup(
                 '[bold]hearth chat[/] "What does E-17 mean?"   another question\n'
                 "[bold]hearth ingest[/] PATH…                  your own text and Markdown\n"
-                '[bold]hearth say[/] "Good morning" --out FILE   speech\n'
+                "[bold]hearth say[/] TEXT --out FILE           speech, as a WAV file\n"
                 "[bold]hearth listen[/] FILE                   its transcript, as it is heard\n"
                 "[bold]hearth status[/]                        what is running\n"
                 "[bold]hearth down[/]                          stop everything"
