@@ -5,12 +5,14 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from nats.aio.client import Client
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from bridges.audio_ingress import AudioIngress
 from bridges.chat import ChatHandler
+from bridges.conversation import ConversationParts
 from bridges.documents import IngestHandler
 from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.health import HealthServer
@@ -21,7 +23,9 @@ from bridges.session_work import SessionWork
 from bridges.speech import SpeechHandler, VoicesHandler
 from bridges.status import Reporter, StatusHandler
 from bridges.subjects import TakenBy
-from deployments.clients import ChatClient, IngestionClient, SpeechClient, TranscriptionClient
+from bridges.turn_record import TurnRecords
+from bridges.voice import VoiceHandler
+from deployments.clients import ChatClient, IngestionClient, SpeechClient, TranscriptionClient, VoiceClient
 from deployments.errors import UnavailableError
 from deployments.orchestration import (
     ChatDeployment,
@@ -29,16 +33,19 @@ from deployments.orchestration import (
     RetrievalDeployment,
     SpeechDeployment,
     TranscriptionDeployment,
+    VoiceDeployment,
     chat_door,
     ingestion_door,
     speech_door,
     transcription_door,
     voice_activity,
+    voice_door,
 )
 from deployments.replica import prepare_replica
 from deployments.settings import OrchestrationSettings
 
-CHAT, RETRIEVAL, INGESTION, TRANSCRIPTION, SPEECH = "Chat", "Retrieval", "Ingestion", "Transcription", "Speech"
+CHAT, RETRIEVAL, INGESTION = "Chat", "Retrieval", "Ingestion"
+TRANSCRIPTION, SPEECH, VOICE = "Transcription", "Speech", "Voice"
 
 
 @serve.deployment(name=TakenBy.NATS)
@@ -53,14 +60,18 @@ class NatsIngressDeployment:
             Reporter(CHAT, chat_client, required=True),
             Reporter(INGESTION, ingestion_client, required=False),
         ]
+        voice: VoiceClient | None = None
         if settings.audio.enabled:
+            voice = VoiceClient(voice_door(settings, handles.get(VOICE), handles))
+            reporters.append(Reporter(VOICE, voice, required=False))
             transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
             speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
             reporters.append(Reporter(TRANSCRIPTION, transcription, required=False))
             reporters.append(Reporter(SPEECH, speech, required=False))
         status = StatusHandler(reporters)
         memory = ConversationMemory(settings.memory)
-        chat_handler = ChatHandler(chat_client, memory)
+        chat_handler = ChatHandler(chat_client, voice, memory)
+        records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
             TakenBy.NATS,
             {
@@ -69,6 +80,7 @@ class NatsIngressDeployment:
                 "login": LoginHandler(chat_client),
                 "greeting": GreetingHandler(chat_client),
                 "documents-ingest": IngestHandler(ingestion_client),
+                "voice-request": VoiceHandler(voice, records),
                 "status": status,
             },
             {"documents-ingest": settings.nats.ingest_timeout_s},
@@ -106,7 +118,16 @@ class AudioIngressDeployment:
         activity = voice_activity(settings)
         metrics = RayMetrics()
         work = SessionWork()
-        self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics)
+        memory = ConversationMemory(settings.memory)
+        conversing = ConversationParts(
+            settings.audio.conversation,
+            settings.speech.chunk_bytes,
+            VoiceClient(voice_door(settings, handles.get(VOICE), handles)),
+            work,
+            memory,
+            TurnRecords(settings.turns, with_text=settings.nats.log_text),
+        )
+        self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics, conversing)
         status = StatusHandler(
             [
                 Reporter(TRANSCRIPTION, transcription, required=False),
@@ -123,7 +144,12 @@ class AudioIngressDeployment:
             {},
             settings.nats.request_timeout_s,
         )
-        self._ingress = Ingress(settings.nats, rows, status.components, self._audio.connect, metrics)
+
+        async def connected(client: Client) -> None:
+            await memory.connect(client)
+            await self._audio.connect(client)
+
+        self._ingress = Ingress(settings.nats, rows, status.components, connected, metrics)
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
 
@@ -165,5 +191,7 @@ def orchestration(args: OrchestrationSettings) -> Application:
         handles[TRANSCRIPTION] = TranscriptionDeployment.bind(args)
     if SPEECH not in args.in_process:
         handles[SPEECH] = SpeechDeployment.bind(args)
-    audio_handles = {name: handles[name] for name in (TRANSCRIPTION, SPEECH) if name in handles}
+    if VOICE not in args.in_process:
+        handles[VOICE] = VoiceDeployment.bind(args, dict(handles))
+    audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION}
     return NatsIngressDeployment.bind(args, handles | {TakenBy.AUDIO: AudioIngressDeployment.bind(args, audio_handles)})

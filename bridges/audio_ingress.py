@@ -21,11 +21,15 @@ from google.protobuf.message import DecodeError, Message
 from nats.aio.msg import Msg
 
 from bridges.audio_session import AudioSession, Concluding, LiveUtterance, SessionState, StreamStep
-from bridges.generated.hearth.v1 import audio_pb2
+from bridges.conversation import Conversation, ConversationParts
+from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.listeners import Listeners
+from bridges.outbox import Outbox
 from bridges.session_owners import SessionOwners
 from bridges.session_work import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
+from bridges.turn import Turn
 from deployments.audio_settings import AudioSettings
 from deployments.call import Call
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
@@ -100,6 +104,7 @@ class AudioIngress:
         activity: Tells speech from other sound.
         work: What the graph does for each session.
         metrics: Counts.
+        conversing: What conversations need; None where there are none.
         replica: Name of this replica among those that listen.
     """
 
@@ -110,6 +115,7 @@ class AudioIngress:
         activity: VoiceActivityEngine,
         work: SessionWork,
         metrics: AudioMetrics,
+        conversing: ConversationParts | None = None,
         replica: str = "",
     ) -> None:
         self._settings = settings
@@ -117,6 +123,8 @@ class AudioIngress:
         self._activity = activity
         self._work = work
         self._metrics = metrics
+        self._conversing = conversing
+        self._conversations: dict[str, Conversation] = {}
         self._owners = SessionOwners(replica or uuid4().hex)
         self._limits = ListeningLimits(settings)
         self._max_waiting = int(settings.max_backlog_s * SPEECH_RATE * BYTES_PER_SAMPLE)
@@ -172,6 +180,8 @@ class AudioIngress:
             return
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
+            if step.HasField("played") and session_id in self._conversations:
+                self._conversations[session_id].played(step.played)
             self._take(session, session_id, step, message.reply)
         except DecodeError:
             await self._refuse(message, session, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
@@ -228,6 +238,9 @@ class AudioIngress:
         session.state = state
         session.speaker_id = step.speaker_id
         session.language = step.language.lower()
+        session.user_id = step.user_id
+        if step.HasField("conversation"):
+            self._converse(session, step.conversation)
         if step.audio or step.sample_rate or step.channels or step.bit_depth:
             self._take_sound(session, step)
 
@@ -241,6 +254,17 @@ class AudioIngress:
         self._work.keep(session_id)
         self._metrics.sessions(len(self._sessions))
         return session
+
+    def _converse(self, session: AudioSession, request: conversation_pb2.ConversationRequest, turns: int = 0) -> None:
+        """Answer what is said in a session from now on.
+
+        Raises:
+            InvalidRequestError: Nothing is answered here.
+        """
+        if self._conversing is None:
+            raise InvalidRequestError("conversation: nothing is answered aloud here")
+        outbox = Outbox(self._connection, _STREAM.pattern, "", {}, Listeners())
+        self._conversations[session.id] = Conversation(session, request, self._conversing, self._spawn, outbox, turns)
 
     def _opened_late(self, session_id: str) -> AudioSession | None:
         """Return a session that was not started: one of another replica that is gone, or a new one.
@@ -258,7 +282,10 @@ class AudioIngress:
             session.sequence = known.next_sequence
             session.state = _state_of(known.state)
             session.speaker_id, session.language = known.speaker_id, known.language
+            session.user_id = known.user_id
             self._work.adopt(session_id, known.epoch)
+            if known.HasField("conversation"):
+                self._converse(session, known.conversation, known.turns)
             logger.info("session %s is taken over from another replica", session_id)
         return session
 
@@ -369,7 +396,7 @@ class AudioIngress:
     def _react(self, session: AudioSession, event: Event) -> None:
         utterance = session.utterance
         if event is Event.BEGAN:
-            session.utterance = LiveUtterance()
+            self._begin(session)
             return
         if utterance is None:
             return
@@ -395,6 +422,11 @@ class AudioIngress:
             case _:
                 pass
 
+    def _begin(self, session: AudioSession) -> None:
+        session.utterance = LiveUtterance(began_at=self._now() - session.listener.speech_ms / 1000)
+        if session.reopened is not None:
+            self._reopen(session, session.utterance, session.reopened)
+
     def _is_meant(self, session: AudioSession) -> bool:
         """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
         return session.state is SessionState.LISTENING
@@ -412,10 +444,13 @@ class AudioIngress:
     def _conclude(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
         async def conclude() -> Conclusion | HearthError:
             call = Call.within(self._settings.transcript_timeout_s, session.id)
+            began_at = self._now()
             try:
                 return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
             except HearthError as error:
                 return error
+            finally:
+                utterance.concluding = (began_at, self._now())
 
         def judged(task: Concluding) -> None:
             if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
@@ -424,6 +459,8 @@ class AudioIngress:
             if isinstance(conclusion, Conclusion):
                 session.listener.completion = conclusion.completion
                 session.listener.transcript = conclusion.text
+                if conversation := self._conversations.get(session.id):
+                    conversation.pauses(" ".join(filter(None, (utterance.said_before, conclusion.text))))
 
         task = self._spawn(conclude())
         task.add_done_callback(judged)
@@ -449,6 +486,7 @@ class AudioIngress:
         if session.is_closed or not utterance.text or utterance.text == utterance.shown:
             return
         utterance.shown = utterance.text
+        utterance.shown_at = utterance.shown_at or self._now()
         session.counts.partials += 1
         await self._publish(
             session,
@@ -459,9 +497,13 @@ class AudioIngress:
                 stable_characters=len(utterance.stable_text),
             ),
         )
+        if conversation := self._conversations.get(session.id):
+            conversation.hears(utterance.stable_text)
 
     def _finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
         """Take an utterance as said, and have its final transcript published behind the one before it."""
+        speech_ended_at = self._now() - session.listener.silence_s
+        completion = session.listener.completion
         part = session.listener.finish()
         session.utterance = None
         if utterance.hearing is not None:
@@ -473,11 +515,22 @@ class AudioIngress:
         utterance.conclusion = None
         utterance.parts.append(last)
         session.counts.utterances += 1
-        session.final = self._spawn(self._final(session, utterance, session.final, self._now()))
+        turn = None
+        if conversation := self._conversations.get(session.id):
+            turn = conversation.next_turn(speech_ended_at, utterance.reopened)
+            turn.pcm, turn.is_one_part = part, len(utterance.parts) == 1
+            if completion is not None:
+                turn.decisions["completion"] = f"{completion:.2f}"
+        session.final = self._spawn(self._final(session, utterance, session.final, turn))
 
     async def _final(
-        self, session: AudioSession, utterance: LiveUtterance, before: asyncio.Task[None] | None, ended_at: float
+        self,
+        session: AudioSession,
+        utterance: LiveUtterance,
+        before: asyncio.Task[None] | None,
+        turn: Turn | None,
     ) -> None:
+        ended_at = self._now()
         texts: list[str] = []
         error: HearthError | None = None
         for part in utterance.parts:
@@ -501,8 +554,22 @@ class AudioIngress:
                 has_voice_activity=True,
                 error=error.message if error else "",
                 error_type=error.kind if error else "",
+                turn=turn.number if turn else 0,
+                revision=turn.revision if turn else 0,
             ),
         )
+        conversation = self._conversations.get(session.id)
+        if turn is not None and conversation is not None and text and error is None:
+            self._note_question(turn, utterance)
+            conversation.ask(turn, text)
+
+    def _note_question(self, turn: Turn, utterance: LiveUtterance) -> None:
+        """Take what happened while a question was asked into its turn's record."""
+        turn.stages.add("question", utterance.began_at, turn.speech_ended_at)
+        if utterance.shown_at:
+            turn.stages.moment("first partial", utterance.shown_at)
+        turn.stages.add("transcribe", *utterance.concluding)
+        turn.stages.add("wait for more", turn.speech_ended_at, turn.ended_at)
 
     async def _publish(self, session: AudioSession, transcript: messages_pb2.STTTranscription) -> None:
         transcript.session_id = session.id
@@ -524,6 +591,9 @@ class AudioIngress:
         """Stop what is done for a session, and tell it."""
         session.state = SessionState.LISTENING
         session.counts.interrupts += 1
+        reopened = None
+        if conversation := self._conversations.get(session.id):
+            reopened = conversation.reopens(self._now() - session.listener.speech_ms / 1000)
         epoch = await self._work.interrupt(session.id)
         await self._stop_elsewhere(session.id, epoch)
         self._metrics.interrupted()
@@ -537,6 +607,21 @@ class AudioIngress:
                 epoch=epoch,
             ),
         )
+        if reopened is not None and session.utterance is not None:
+            self._reopen(session, session.utterance, reopened)
+        elif reopened is not None:
+            session.reopened = reopened
+
+    def _reopen(self, session: AudioSession, utterance: LiveUtterance, turn: Turn) -> None:
+        """Let an utterance go on with the question of a turn that was taken as ended too soon."""
+        session.reopened = None
+        utterance.reopened = turn
+        if turn.is_one_part and len(turn.pcm) + len(session.listener.part) <= self._limits.part:
+            session.listener.prepend(turn.pcm)
+            return
+        # Too long to be transcribed again: its transcript goes before what is said now.
+        utterance.parts.insert(0, self._spawn(_known(turn.question)))
+        utterance.said_before = turn.question
 
     async def _stop_elsewhere(self, session_id: str, epoch: int) -> None:
         """Have other replicas stop what they do for a session.
@@ -592,6 +677,9 @@ class AudioIngress:
         """Wait for the last transcripts, then forget a session; one that heard nothing says so."""
         if session.final is not None:
             await asyncio.wait([session.final])
+        conversation = self._conversations.get(session.id)
+        if conversation is not None and why == "ended":
+            await conversation.finished()
         if not session.sequence and not session.is_closed and why == "ended":
             fault = session.fault
             await self._publish(
@@ -621,6 +709,8 @@ class AudioIngress:
         if session.is_closed:
             return
         session.is_closed = True
+        if conversation := self._conversations.pop(session.id, None):
+            conversation.close()
         if session.utterance is not None:
             session.utterance.cancel()
             session.utterance = None
@@ -669,7 +759,8 @@ class AudioIngress:
             return
         if silent_s > self._settings.stall_s and session.utterance is not None:
             self._finish_listening(session)
-        if silent_s > self._settings.idle_s and session.is_idle:
+        conversation = self._conversations.get(session.id)
+        if silent_s > self._settings.idle_s and session.is_idle and not (conversation and conversation.is_answering):
             self._drop(session, "idle")
 
     def _forget_old(self, now: float) -> None:
@@ -683,20 +774,23 @@ class AudioIngress:
     # Other replicas.
 
     async def _announce(self, *, leaving: bool = False) -> None:
-        sessions = [
-            audio_pb2.AudioSession(
-                session_id=session.id,
-                next_sequence=session.sequence,
-                state=session.state,
-                speaker_id=session.speaker_id,
-                language=session.language,
-                epoch=self._work.epoch(session.id),
-            )
-            for session in self._sessions.values()
-            if not session.is_ending
-        ]
+        sessions = [self._announcement(session) for session in self._sessions.values() if not session.is_ending]
         beat = audio_pb2.AudioReplica(replica=self._owners.replica, sessions=sessions, leaving=leaving)
         await self._connection.publish(AUDIO_REPLICAS, beat.SerializeToString())
+
+    def _announcement(self, session: AudioSession) -> audio_pb2.AudioSession:
+        conversation = self._conversations.get(session.id)
+        return audio_pb2.AudioSession(
+            session_id=session.id,
+            next_sequence=session.sequence,
+            state=session.state,
+            speaker_id=session.speaker_id,
+            language=session.language,
+            epoch=self._work.epoch(session.id),
+            conversation=conversation.request if conversation else None,
+            user_id=session.user_id,
+            turns=conversation.turns if conversation else 0,
+        )
 
     async def _heard_replica(self, message: Msg) -> None:
         beat = audio_pb2.AudioReplica.FromString(message.data)
@@ -753,6 +847,10 @@ class AudioIngress:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+async def _known(text: str) -> Conclusion | HearthError:
+    return Conclusion(text)
 
 
 def _state_of(state: str) -> SessionState:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from bridges.audio_stream import SoundReader
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.turn import Turn
 from deployments.errors import HearthError
 from deployments.listening import Listener
 from deployments.speech_values import Agreement, Conclusion
@@ -44,6 +45,10 @@ class LiveUtterance:
         part: Which part it is at.
         shown: The last partial transcript that was published.
         language: What was detected.
+        reopened: The turn of the conversation that it goes on with.
+        began_at: When it began, on the loop's clock.
+        shown_at: When the first partial transcript was there, 0 before that.
+        concluding: When the last final transcript of the current part was begun, and when it was there.
     """
 
     parts: list[Concluding] = field(default_factory=list[Concluding])
@@ -54,6 +59,10 @@ class LiveUtterance:
     part: int = 0
     shown: str = ""
     language: str = ""
+    reopened: Turn | None = None
+    began_at: float = 0.0
+    shown_at: float = 0.0
+    concluding: tuple[float, float] = (0.0, 0.0)
 
     @property
     def text(self) -> str:
@@ -108,6 +117,8 @@ class AudioSession:
         last_final: The last final transcript that was published.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
+        user_id: Whose conversation it is; empty where nobody said.
+        reopened: The turn that what is said next goes on with.
     """
 
     id: str
@@ -135,6 +146,8 @@ class AudioSession:
     last_final: messages_pb2.STTTranscription | None = None
     end_reply: str = ""
     fault: HearthError | None = None
+    user_id: str = ""
+    reopened: Turn | None = None
     counts: SessionCounts = field(default_factory=SessionCounts)
 
     @property

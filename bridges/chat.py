@@ -2,32 +2,43 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
+from bridges.collected_answer import CollectedAnswer
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.memory import ConversationMemory
 from bridges.outbox import Outbox, cut_to_fit
 from bridges.outcome import Outcome
+from bridges.spoken_stream import ENVELOPE_BYTES
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
 from deployments.call import Call
-from deployments.errors import CancelledError, HearthError, InternalError, InvalidRequestError
-from deployments.services import Chat
-from deployments.values import AnswerEnd, ChatQuestion, Exchange
+from deployments.errors import CancelledError, HearthError, InvalidRequestError
+from deployments.services import Chat, Voice
+from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Exchange
+from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 
 logger = logging.getLogger(__name__)
 
-NO_SPEECH = "no audio: no speech deployment is configured"
+NO_SPEECH = "no audio: nothing is spoken here, `audio.enabled` is off"
+SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
 LEFT = "its client has left the stream"
 CUT = "the answer was cut: it is longer than the NATS server takes in one message"
 
 
 class ChatHandler:
-    """Answers ChatRequests with the chat of the graph."""
+    """Answers ChatRequests with the chat of the graph.
 
-    def __init__(self, chat: Chat, memory: ConversationMemory) -> None:
+    Args:
+        chat: Writes the answers.
+        voice: Writes and speaks those that are to be heard, too; None where nothing is spoken.
+        memory: What was said before.
+    """
+
+    def __init__(self, chat: Chat, voice: Voice | None, memory: ConversationMemory) -> None:
         self._chat = chat
+        self._voice = voice
         self._memory = memory
 
     async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> Outcome:
@@ -36,33 +47,55 @@ class ChatHandler:
         stream_subject = _stream_subject(request)
         question = _question(request, outbox)
         question = replace(question, history=await self._memory.recall(question.user_id))
-        pieces: list[str] = []
-        end = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
+        answer = CollectedAnswer()
         try:
-            async with aclosing(self._chat.answer(call, question)) as items:
-                with outbox.listeners.watch() as watch:
-                    async for item in items:
-                        if isinstance(item, AnswerEnd):
-                            end = item
-                            continue
-                        pieces.append(item.text)
-                        if stream_subject:
-                            await outbox.send(stream_subject, _chunk(request, item.text), watch.next_reply())
-                        if watch.left:
-                            raise CancelledError(LEFT)
+            items = self._answer(call, question, spoken=request.enable_tts)
+            await self._collect(items, answer, request, stream_subject, outbox)
         except HearthError as error:
-            # The chat's own errors come with its end; this one came between it and us, and the text so far stands.
-            prefix = "the answer broke off: " if pieces else ""
-            end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
-        if stream_subject:
+            answer.broke_off(error)
+        if stream_subject and not answer.is_text_told:
             await outbox.send(stream_subject, _done(request))
-        if not end.error_kind:
+        if not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
-            await self._memory.remember(question.user_id, Exchange(question.text.strip(), "".join(pieces)))
-        response = _fitting(_response(request, outbox, "".join(pieces), end), outbox.room)
+            await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
+        response = _response(request, outbox, answer.text, answer.end, answer.error)
+        if request.enable_tts and answer.text and self._voice is None:
+            response.error = _joined(response.error, NO_SPEECH)
+        response = _with_sound(_fitting(response, outbox.room), answer, outbox.room)
         await outbox.finish(response, final_subject)
-        said = {"question": question.text, "answer": "".join(pieces)}
-        return Outcome(end.error_kind, request.request_id, len(pieces), response.ByteSize(), end.stages, said)
+        said = {"question": question.text, "answer": answer.text}
+        return Outcome(
+            answer.end.error_kind, request.request_id, len(answer.tokens), response.ByteSize(), answer.stages, said
+        )
+
+    async def _collect(
+        self,
+        items: AsyncGenerator[AnswerItem | SpokenAnswerItem],
+        answer: CollectedAnswer,
+        request: messages_pb2.ChatRequest,
+        stream_subject: str,
+        outbox: Outbox,
+    ) -> None:
+        """Take an answer as it comes, and pass its text on to the stream, if there is one, and its listener is."""
+        async with aclosing(items):
+            with outbox.listeners.watch() as watch:
+                async for item in items:
+                    answer.take(item)
+                    if stream_subject and isinstance(item, AnswerToken):
+                        await outbox.send(stream_subject, _chunk(request, item.text), watch.next_reply())
+                    if stream_subject and isinstance(item, AnswerEnd):
+                        # What is still being spoken is not waited for.
+                        answer.is_text_told = True
+                        await outbox.send(stream_subject, _done(request))
+                    if watch.left:
+                        raise CancelledError(LEFT)
+
+    def _answer(
+        self, call: Call, question: ChatQuestion, *, spoken: bool
+    ) -> AsyncGenerator[AnswerItem | SpokenAnswerItem]:
+        if spoken and self._voice is not None:
+            return self._voice.answer(call, SpokenQuestion(question))
+        return self._chat.answer(call, question)
 
     async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that could not be begun, or whose answer broke off on the way."""
@@ -72,7 +105,7 @@ class ChatHandler:
         if stream_subject:
             await outbox.send(stream_subject, _done(request))
         end = AnswerEnd(error=error.message, error_kind=error.kind)
-        await outbox.finish(_response(request, outbox, "", end), final_subject)
+        await outbox.finish(_response(request, outbox, "", end, error.message), final_subject)
 
 
 def _question(request: messages_pb2.ChatRequest, outbox: Outbox) -> ChatQuestion:
@@ -124,11 +157,8 @@ def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
 
 
 def _response(
-    request: messages_pb2.ChatRequest, outbox: Outbox, text: str, end: AnswerEnd
+    request: messages_pb2.ChatRequest, outbox: Outbox, text: str, end: AnswerEnd, error: str
 ) -> messages_pb2.ChatResponse:
-    notes = [end.error] if end.error else []
-    if request.enable_tts and text:
-        notes.append(NO_SPEECH)
     return messages_pb2.ChatResponse(
         user_id=request.user_id or outbox.parameters.get("user_id", ""),
         response=text,
@@ -136,8 +166,20 @@ def _response(
         used_rag=end.used_retrieval,
         rag_sources=dict.fromkeys(passage.source for passage in end.passages if passage.source),
         success=not end.error_kind,
-        error="; ".join(notes),
+        error=error,
     )
+
+
+def _with_sound(response: messages_pb2.ChatResponse, answer: CollectedAnswer, limit: int) -> messages_pb2.ChatResponse:
+    """Put an answer's speech into its response, cut to what the server takes."""
+    response.audio, is_whole = answer.wav(limit - response.ByteSize() - ENVELOPE_BYTES)
+    if not is_whole:
+        response.error = _joined(response.error, SPEECH_CUT)
+    return response
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.ChatResponse:
@@ -149,7 +191,7 @@ def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.Ch
         cut = messages_pb2.ChatResponse()
         cut.CopyFrom(response)
         cut.response = cut.response_text = response.response[:characters]
-        cut.error = "; ".join(note for note in (response.error, CUT) if note)
+        cut.error = _joined(response.error, CUT)
         return cut
 
     return cut_to_fit(limit, len(response.response), build)

@@ -6,6 +6,7 @@ is 1 if what is committed differs from what `proto/` would give.
 
 import argparse
 import filecmp
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any, cast
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "proto"
 TARGET = ROOT / "bridges" / "generated"
+_OWN_IMPORT = re.compile(r"^from ((?:hearth|messages)\.v1 import)", re.MULTILINE)
 
 
 def generate(target: Path) -> None:
@@ -28,7 +30,10 @@ def generate(target: Path) -> None:
     )
     if status != 0:
         sys.exit(f"protoc ended with status {status}")
-    for module in list(target.rglob("*_pb2.py")):
+    for module in list(target.rglob("*_pb2.py*")):
+        # protoc imports from where the .proto files lie, which is no package of ours.
+        text = module.read_text(encoding="utf-8")
+        module.write_text(_OWN_IMPORT.sub(r"from bridges.generated.\1", text), encoding="utf-8")
         for folder in (module.parent, module.parent.parent):
             (folder / "__init__.py").touch()
     (target / "__init__.py").touch()

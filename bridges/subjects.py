@@ -103,6 +103,13 @@ REQUESTS: tuple[Subject, ...] = (
         "Ingestion.ingest",
     ),
     Subject(
+        "voice-request",
+        "ai.voice.request",
+        messages_pb2.VoiceRequest,
+        messages_pb2.VoiceResponse,
+        "Voice.answer_recording",
+    ),
+    Subject(
         "audio-stream",
         "ai.voice.stream.{session_id}",
         messages_pb2.STTStreamMessage,
@@ -142,6 +149,8 @@ CHAT_MESSAGE = "ai.chat.user.{user_id}.message"
 CHAT_RESPONSE = "ai.chat.response.{request_id}"
 GREETING_RESPONSE = "ai.chat.user.{user_id}.greeting.response"
 CHAT_STREAM = "ai.chat.response.stream.{request_id}"
+VOICE_REQUEST = "ai.voice.request"
+VOICE_RESPONSE = "ai.voice.response.{request_id}"
 AUDIO_STREAM = "ai.voice.stream.{session_id}"
 TRANSCRIPTION = "ai.voice.transcription.{session_id}"
 SPEECH_REQUEST = "ai.voice.tts.request.{session_id}"
@@ -149,6 +158,8 @@ SPEECH_AUDIO = "ai.voice.tts.audio.{session_id}"
 SPEECH_STATUS = "ai.voice.tts.status.{session_id}"
 VOICES_LIST = "ai.voice.tts.voices.list"
 VOICES_REFRESH = "ai.voice.tts.voices.refresh"
+CONVERSATION_TEXT = "hearth.conversation.text.{session_id}"
+CONVERSATION_TURN = "hearth.conversation.turn.{session_id}"
 AUDIO_REPLICAS = "hearth.audio.replicas"
 AUDIO_INTERRUPT = "hearth.audio.interrupt"
 DOCUMENTS_INGEST = "hearth.documents.ingest"

@@ -80,6 +80,9 @@ class LanguageModelDeployment:
             async for tokens in batches:
                 yield tokens
 
+    async def read(self, call: Call, prompt: Prompt) -> int:
+        return await self._service.read(call, prompt)
+
     async def profile(self, call: Call) -> ModelProfile:
         return await self._service.profile(call)
 

@@ -72,6 +72,42 @@ class BargeInSettings(Settings):
     echo_ratio: NonNegativeFloat = 0.1
 
 
+class PreparationSettings(Settings):
+    """What is looked up and read for a question while it is still being asked.
+
+    Attributes:
+        enabled: Off, nothing happens before the question is whole.
+        min_words: Words that are known for good before anything is prepared.
+        step_words: More such words before it is prepared again.
+        max_per_question: Preparations of one question at most.
+        max_wasted_tokens: Prompt tokens read in vain after which no more is prepared for a question.
+    """
+
+    enabled: bool = True
+    min_words: PositiveInt = 4
+    step_words: PositiveInt = 3
+    max_per_question: PositiveInt = 4
+    max_wasted_tokens: PositiveInt = 600
+
+
+class ConversationSettings(Settings):
+    """How what is said in a session is answered, where its "start" asks for that.
+
+    Attributes:
+        reopen_ms: Speech that begins so soon after a turn was taken as ended, or before anything of the answer was
+            heard, goes on with that turn, and the answer begins anew.
+        report_wait_ms: After an interruption, how long the client has to say what it has played; then it is estimated
+            by the pace of time.
+        answer_timeout_s: Time that an answer may take to be written and spoken.
+        preparation: What is done while the question is being asked.
+    """
+
+    reopen_ms: PositiveInt = 1000
+    report_wait_ms: PositiveInt = 300
+    answer_timeout_s: PositiveFloat = 60.0
+    preparation: PreparationSettings = PreparationSettings()
+
+
 class AudioSettings(Settings):
     """Live audio.
 
@@ -80,6 +116,7 @@ class AudioSettings(Settings):
         voice_activity: What counts as speech.
         turns: When a speaker has finished.
         barge_in: What interrupts an answer.
+        conversation: How what is said is answered.
         idle_s: Seconds without a message after which a session is dropped.
         stall_s: Seconds without a message after which an utterance that was being said is taken as ended.
         max_sessions: Sessions of one replica; further ones are refused.
@@ -92,6 +129,7 @@ class AudioSettings(Settings):
     voice_activity: VoiceActivitySettings = VoiceActivitySettings()
     turns: TurnSettings = TurnSettings()
     barge_in: BargeInSettings = BargeInSettings()
+    conversation: ConversationSettings = ConversationSettings()
     idle_s: PositiveFloat = 30.0
     stall_s: PositiveFloat = 1.5
     max_sessions: PositiveInt = 1000

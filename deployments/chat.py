@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from deployments.agreement import bare
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.follow_up import resolve
@@ -26,6 +27,8 @@ from deployments.values import (
     ComponentStatus,
     ModelProfile,
     Passage,
+    Preparation,
+    PreparationUse,
     Prompt,
     RetrievalQuery,
 )
@@ -53,6 +56,7 @@ class _Progress:
     stages: dict[str, float] = field(default_factory=dict[str, float])
     passages: tuple[Passage, ...] = ()
     said_something: bool = False
+    preparation: PreparationUse = PreparationUse.NONE
 
     def stage(self, name: str, since: float) -> None:
         self.stages[name] = time.monotonic() - since
@@ -97,6 +101,35 @@ class Chat:
         progress.stage("total", progress.started)
         yield _end(progress, error)
 
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        """Find passages for a question that is not whole yet, and have the model read the prompt as far as it is known.
+
+        Given back with the whole question, the preparation spares its answer what turns out the same: the search, where
+        the question does, else the reading of all that stands before the question, where the passages do.
+
+        Args:
+            call: Whose deadline holds.
+            question: As far as it is known; its `preparation` is the one before.
+
+        Raises:
+            HearthError: There is nothing to prepare for, or it cannot be done now.
+        """
+        if not question.text.strip():
+            raise InvalidRequestError("the question is empty")
+        resolved = replace(question, text=resolve(question.text.strip(), question.history))
+        before = question.preparation or Preparation("")
+        profile, passages = await self._prepare(call, resolved, _Progress())
+        shown = min(len(passages), profile.answering.passages)
+        is_same = before.tokens_read == 0 or _are_same(before.passages[: before.shown], passages[:shown])
+        prompt = _prompt(question, resolved, passages, profile.answering)
+        return Preparation(
+            question=resolved.text,
+            passages=passages,
+            shown=shown,
+            tokens_read=before.tokens_read + await self._language_model.read(call, prompt),
+            tokens_wasted=before.tokens_wasted if is_same else before.tokens_read,
+        )
+
     async def greet(self, call: Call, name: str) -> str:
         """Return a short greeting, written by the model, that calls somebody by `name`.
 
@@ -140,6 +173,7 @@ class Chat:
         resolved = replace(question, text=resolve(question.text.strip(), question.history))
         profile, progress.passages = await self._prepare(call, resolved, progress)
         prompt = _prompt(question, resolved, progress.passages, profile.answering)
+        progress.preparation = _use_of(resolved, len(prompt.passages), progress.passages)
         generated = self._language_model.generate(call, prompt)
         if prompt.passages and profile.answering.check_sentences:
             tokens = self._checked(call, generated, resolved.text, progress.passages)
@@ -178,6 +212,9 @@ class Chat:
         """
         if not question.retrieve:
             return ()
+        preparation = question.preparation
+        if preparation and preparation.passages and _says_the_same(preparation.question, question.text):
+            return preparation.passages
         started = time.monotonic()
         query = RetrievalQuery(question.text, question.collection, question.top_k, question.rerank)
         try:
@@ -333,4 +370,26 @@ def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
         error=message,
         error_kind=error.kind if error else "",
         stages=progress.stages,
+        preparation=progress.preparation,
     )
+
+
+def _use_of(question: ChatQuestion, shown: int, passages: tuple[Passage, ...]) -> PreparationUse:
+    preparation = question.preparation
+    if preparation is None:
+        return PreparationUse.NONE
+    if _says_the_same(preparation.question, question.text):
+        return PreparationUse.KEPT
+    if _are_same(preparation.passages[: preparation.shown], passages[:shown]):
+        return PreparationUse.PREFIX
+    return PreparationUse.THROWN_AWAY
+
+
+def _are_same(some: tuple[Passage, ...], others: tuple[Passage, ...]) -> bool:
+    """Say whether passages are the same to a reader; their scores depend on the question."""
+    return [passage.embedded_text() for passage in some] == [passage.embedded_text() for passage in others]
+
+
+def _says_the_same(one: str, other: str) -> bool:
+    """Say whether two texts differ in marks and capitals at most."""
+    return [bare(word) for word in one.split()] == [bare(word) for word in other.split()]

@@ -25,11 +25,13 @@ from deployments.values import (
     IngestReport,
     ModelProfile,
     Passage,
+    Preparation,
     Prompt,
     Ranking,
     RetrievalQuery,
 )
 from deployments.vectors import Vectors
+from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class LanguageModelClient:
 
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
         return self.door.stream(call, "generate", prompt)
+
+    async def read(self, call: Call, prompt: Prompt) -> int:
+        return await self.door.call(call, "read", prompt)
 
     async def profile(self, call: Call) -> ModelProfile:
         return await self.door.call(call, "profile")
@@ -100,6 +105,9 @@ class ChatClient:
 
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
         return self.door.stream(call, "answer", question)
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        return await self.door.call(call, "prepare", question)
 
     async def greet(self, call: Call, name: str) -> str:
         return await self.door.call(call, "greet", name)
@@ -189,6 +197,27 @@ class SpeechClient:
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
         return await self.door.call(call, "voices", rescan)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self.door.call(call, "components")
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceClient:
+    """`Voice` through a door."""
+
+    door: Door
+
+    def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
+        return self.door.stream(call, "answer", question)
+
+    def answer_recording(
+        self, call: Call, recording: Recording, question: SpokenQuestion
+    ) -> AsyncGenerator[SpokenAnswerItem]:
+        return self.door.stream(call, "answer_recording", recording, question)
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        return await self.door.call(call, "prepare", question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

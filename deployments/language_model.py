@@ -8,7 +8,7 @@ from deployments.call import Call
 from deployments.engines.protocols import LanguageModelEngine
 from deployments.prompt import fit
 from deployments.status import engine_status
-from deployments.values import Answering, ComponentStatus, Generation, ModelProfile, Prompt
+from deployments.values import Answering, ComponentStatus, ModelProfile, Prompt
 
 
 class LanguageModel:
@@ -41,6 +41,18 @@ class LanguageModel:
             async for token in tokens:
                 yield token
 
+    async def read(self, call: Call, prompt: Prompt) -> int:
+        """Read a prompt into the model's cache, so that an answer to it, or to one that begins like it, comes sooner.
+
+        Returns:
+            Prompt tokens that were read.
+
+        Raises:
+            HearthError: As `generate`.
+        """
+        room = self._engine.context_tokens - self._answering.generation.max_tokens
+        return await self._engine.read(call, await fit(prompt, room, self._engine.count_tokens))
+
     async def warm(self, prompts: int, seconds: float) -> float:
         """Read the examples once for each of `prompts` slots, so that the first question finds them cached.
 
@@ -52,9 +64,7 @@ class LanguageModel:
         call = Call.within(seconds, "warm-up")
         messages = await fit(prompt, self._engine.context_tokens - 1, self._engine.count_tokens)
         for _ in range(prompts):
-            async with aclosing(self._engine.generate(call, messages, Generation(max_tokens=1))) as tokens:
-                async for _token in tokens:
-                    pass
+            await self._engine.read(call, messages)
         return time.monotonic() - started
 
     def configure(self, answering: Answering) -> None:

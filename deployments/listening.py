@@ -162,6 +162,17 @@ class Listener:
         """Whether the part was so long at its last pause that what was said before it is to be a part of its own."""
         return self._paused_at >= self._limits.part
 
+    @property
+    def silence_s(self) -> float:
+        """How long it has been silent since the last of the speech."""
+        return self._activity.silence * WINDOW_S
+
+    def prepend(self, pcm: bytes) -> None:
+        """Put sound that was heard before in front of the part: the utterance goes on with it."""
+        self.part = bytearray(pcm) + self.part
+        if self._paused_at:
+            self._paused_at += len(pcm)
+
     def finish(self) -> bytes:
         """Return the last part of the utterance, with some silence at its end, and listen for the next one."""
         silence = self._activity.silence

@@ -5,7 +5,7 @@ into the replica of its caller. The NATS ingress in front of them is bound in `b
 """
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,15 @@ from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.chat import Chat
 from deployments.clients import (
+    ChatClient,
     EmbeddingsClient,
     LanguageModelClient,
     RerankerClient,
     RetrievalClient,
+    SpeechClient,
     SpeechToTextClient,
     TextToSpeechClient,
+    TranscriptionClient,
 )
 from deployments.door import Door, application_door, handle_door, in_process_door
 from deployments.engines.build_speech import voice_activity_engine
@@ -49,14 +52,20 @@ from deployments.values import (
     Document,
     IngestReport,
     Passage,
+    Preparation,
     RetrievalQuery,
 )
+from deployments.voice import Voice
 from deployments.voice_activity import VoiceActivityEngine
+from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 
 if TYPE_CHECKING:
     # Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do
     # with Milvus.
     from deployments.vector_store import VectorStore
+
+_ITEMS_AHEAD = 8
+"""Tokens and sentences of sound made before the ones before them were taken."""
 
 
 def chat_door(
@@ -64,6 +73,21 @@ def chat_door(
 ) -> Door:
     """Return the door to chat: by its handle, or in this process where it has none."""
     return handle_door(chat) if chat else in_process_door(_chat(settings, retrieval), Chat.name)
+
+
+def voice_door(
+    settings: OrchestrationSettings,
+    voice: DeploymentHandle[Any] | None,
+    handles: Mapping[str, DeploymentHandle[Any]],
+) -> Door:
+    """Return the door to voice: by its handle, or in this process where it has none.
+
+    Args:
+        settings: Of the application.
+        voice: Its handle.
+        handles: Those of the services that it calls, by name, where it runs in this process.
+    """
+    return handle_door(voice) if voice else in_process_door(_voice(settings, handles), Voice.name)
 
 
 def ingestion_door(settings: OrchestrationSettings, ingestion: DeploymentHandle[Any] | None) -> Door:
@@ -95,6 +119,14 @@ def _transcription(settings: OrchestrationSettings) -> Transcription:
 def _speech(settings: OrchestrationSettings) -> Speech:
     model = TextToSpeechClient(application_door(settings.text_to_speech, "TextToSpeech"))
     return Speech(model, settings.speech.max_characters)
+
+
+def _voice(settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> Voice:
+    return Voice(
+        TranscriptionClient(transcription_door(settings, handles.get(Transcription.name))),
+        ChatClient(chat_door(settings, handles.get(Chat.name), handles.get(Retrieval.name))),
+        SpeechClient(speech_door(settings, handles.get(Speech.name))),
+    )
 
 
 def _chat(settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | None) -> Chat:
@@ -160,6 +192,9 @@ class ChatDeployment:
             async for items in batches:
                 yield items
 
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        return await self._service.prepare(call, question)
+
     async def greet(self, call: Call, name: str) -> str:
         return await self._service.greet(call, name)
 
@@ -221,6 +256,34 @@ class SpeechDeployment:
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
         return await self._service.voices(call, rescan)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self._service.components(call)
+
+
+@serve.deployment(name=Voice.name)
+class VoiceDeployment:
+    """Voice as a deployment."""
+
+    def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+        prepare_replica(Voice.name)
+        self._service = _voice(settings, handles)
+
+    async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[Batch[SpokenAnswerItem]]:
+        async with aclosing(ready_together(self._service.answer(call, question), _ITEMS_AHEAD)) as batches:
+            async for items in batches:
+                yield items
+
+    async def answer_recording(
+        self, call: Call, recording: Recording, question: SpokenQuestion
+    ) -> AsyncGenerator[Batch[SpokenAnswerItem]]:
+        answer = self._service.answer_recording(call, recording, question)
+        async with aclosing(ready_together(answer, _ITEMS_AHEAD)) as batches:
+            async for items in batches:
+                yield items
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        return await self._service.prepare(call, question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

@@ -34,6 +34,7 @@ _ABBREVIATIONS = frozenset(
     ]
 )
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
+_SURE_END = re.compile(r"""(?:[!?。！？]|(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)\.)["'”’)\]]*$""")
 _END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？])[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
 
@@ -65,6 +66,21 @@ def sentence_end(text: str, start: int = 0) -> int | None:
         if text[start : match.start()].strip() if is_break else _ends_sentence(text, start, match):
             return match.end()
     return None
+
+
+def is_sure_end(text: str) -> bool:
+    """Say whether a text that may go on ends with the end of a sentence, whatever comes next.
+
+    A full stop behind an abbreviation, a number, an initial or a part of a name with a dot in it may not be one.
+
+    >>> is_sure_end("It is closed."), is_sure_end("It takes 3."), is_sure_end("Ask Dr.")
+    (True, False, False)
+    """
+    match = _SURE_END.search(text)
+    if match is None:
+        return False
+    word = match["word"]
+    return word is None or word.lower() not in _ABBREVIATIONS
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:

@@ -29,11 +29,13 @@ from deployments.values import (
     IngestReport,
     ModelProfile,
     Passage,
+    Preparation,
     Prompt,
     Ranking,
     RetrievalQuery,
 )
 from deployments.vectors import Vectors
+from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 
 
 class LanguageModel(Protocol):
@@ -41,6 +43,10 @@ class LanguageModel(Protocol):
 
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
         """Yield the answer, a token at a time."""
+        ...
+
+    async def read(self, call: Call, prompt: Prompt) -> int:
+        """Read a prompt into the model's cache; return how many tokens were read."""
         ...
 
     async def profile(self, call: Call) -> ModelProfile:
@@ -99,6 +105,10 @@ class Chat(Protocol):
 
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
         """Yield an answer's tokens and, last, its end."""
+        ...
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        """Find passages for a question that is not whole yet, and have the model read them."""
         ...
 
     async def greet(self, call: Call, name: str) -> str:
@@ -201,4 +211,26 @@ class Speech(Protocol):
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how speech and everything below it is."""
+        ...
+
+
+class Voice(Protocol):
+    """Answers questions aloud."""
+
+    def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
+        """Yield an answer's tokens and its sound as both are made and, last, its end."""
+        ...
+
+    def answer_recording(
+        self, call: Call, recording: Recording, question: SpokenQuestion
+    ) -> AsyncGenerator[SpokenAnswerItem]:
+        """Yield what a recording asks, then as `answer`."""
+        ...
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        """Find passages for a question that is not whole yet, and have the model read them."""
+        ...
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how this service is."""
         ...

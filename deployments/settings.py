@@ -276,6 +276,19 @@ class MemorySettings(Settings):
     lifetime_s: PositiveFloat = 3600.0
 
 
+class TurnRecordSettings(Settings):
+    """Where the records of spoken turns are kept, besides being published.
+
+    Attributes:
+        file: Each record is appended to it as a line of JSON; empty for no file. `HEARTH_TURNS` goes over it. What was
+            said is in it only with `nats.log_text`.
+        max_bytes: A larger file is renamed to FILE.1, over the one before.
+    """
+
+    file: str = ""
+    max_bytes: PositiveInt = 10_000_000
+
+
 class OrchestrationSettings(Settings):
     """The orchestration application.
 
@@ -285,6 +298,7 @@ class OrchestrationSettings(Settings):
         reranker: Likewise for the reranker.
         audio: How live audio is listened to.
         speech: How things are said.
+        turns: Where the records of spoken turns are kept.
         speech_to_text: Name of the application, as for the language model.
         text_to_speech: Likewise.
         in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
@@ -298,12 +312,13 @@ class OrchestrationSettings(Settings):
     health: HealthSettings = HealthSettings()
     audio: AudioSettings = AudioSettings()
     speech: SpeechOutputSettings = SpeechOutputSettings()
+    turns: TurnRecordSettings = TurnRecordSettings()
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
     speech_to_text: str = "speech-to-text"
     text_to_speech: str = "text-to-speech"
-    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech"], ...] = ()
+    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -326,7 +341,10 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
     health = dict(given.get("health") or {})
     if health_host := environment.get("HEARTH_HEALTH_HOST"):
         health["host"] = health_host
-    return {**given, "nats": nats, "milvus": milvus, "health": health}
+    turns = dict(given.get("turns") or {})
+    if file := environment.get("HEARTH_TURNS"):
+        turns["file"] = file
+    return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns}
 
 
 def milvus_uri(host: str, port: str = "") -> str:

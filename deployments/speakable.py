@@ -14,7 +14,8 @@ from markdown_it.token import Token
 from deployments.sentences import split_sentences
 
 _LONGEST = 300
-_SHORTEST_OPENING = 12
+SHORTEST_OPENING = 12
+"""Characters of an opening clause: a shorter one sounds cut off."""
 _URL = re.compile(r"https?://(?:www\.)?([^\s/?#<>()\[\]]+)[^\s<>()\[\]]*")
 _ENDS = ".!?:;,…。！？"
 _CLAUSE_END = re.compile(r"[,;:—]\s+")
@@ -40,7 +41,7 @@ def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
     """
     pieces = [piece for sentence in split_sentences(text) for piece in _bounded(sentence)]
     if opening_clause and pieces:
-        clause_end = _CLAUSE_END.search(pieces[0], _SHORTEST_OPENING)
+        clause_end = _CLAUSE_END.search(pieces[0], SHORTEST_OPENING)
         if clause_end:
             pieces[:1] = [pieces[0][: clause_end.end()].rstrip(), pieces[0][clause_end.end() :]]
     return [piece for piece in pieces if _says_something(piece)]

@@ -156,11 +156,43 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """What was found and read for a question before it was whole.
+
+    Attributes:
+        question: The question as far as it was known.
+        passages: What was found for it, best first.
+        shown: How many of them are in the prompt that the model has read.
+        tokens_read: Prompt tokens that the model read for it, and for preparations of the same question before it.
+        tokens_wasted: Of those, tokens read in vain, because other passages were found later.
+    """
+
+    question: str
+    passages: tuple[Passage, ...] = ()
+    shown: int = 0
+    tokens_read: int = 0
+    tokens_wasted: int = 0
+
+
+class PreparationUse(StrEnum):
+    """What became of a preparation when the question was whole."""
+
+    NONE = "none"
+    """There was none."""
+    KEPT = "kept"
+    """It was the same question: the passages were taken, and the model has read them."""
+    PREFIX = "prefix"
+    """The question went on, and the same passages were found: the model has read them."""
+    THROWN_AWAY = "thrown_away"
+    """Other passages were found."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatQuestion:
     """A question to the assistant.
 
     `system_prompt` and `collection` empty and `top_k` 0 stand for the configured defaults. `history` are the turns
-    before it, oldest first.
+    before it, oldest first. `preparation` is what was found and read for the same question before it was whole.
     """
 
     text: str
@@ -171,6 +203,7 @@ class ChatQuestion:
     collection: str = ""
     system_prompt: str = ""
     history: tuple[Exchange, ...] = ()
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +224,7 @@ class AnswerEnd:
         error_kind: The error's kind where nothing could be answered or the answer broke off; empty where the
             answer stands, whatever `error` says beside it.
         stages: Seconds that each stage took, by name.
+        preparation: What became of the question's preparation.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -198,6 +232,7 @@ class AnswerEnd:
     error: str = ""
     error_kind: str = ""
     stages: dict[str, float] = field(default_factory=dict[str, float])
+    preparation: PreparationUse = PreparationUse.NONE
 
 
 AnswerItem = AnswerToken | AnswerEnd

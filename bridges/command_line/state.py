@@ -55,6 +55,11 @@ def state_folder() -> Path:
     return Path(configured) if configured else PROJECT / ".hearth"
 
 
+def turns_file() -> Path:
+    """Return where the local stack keeps the records of spoken turns."""
+    return state_folder() / "turns.jsonl"
+
+
 def load_state() -> LocalState | None:
     """Return what was started and not taken down, None where nothing was."""
     path = state_folder() / "state.json"

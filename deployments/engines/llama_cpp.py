@@ -4,8 +4,9 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -111,17 +112,33 @@ class LlamaCppEngine:
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """Yield the answer, a token at a time; closing the generator stops the model at its next token."""
-        call.check("the language model")
         request = {
             "messages": _to_json(messages),
             "max_tokens": generation.max_tokens,
             "temperature": generation.temperature,
             "stop": list(generation.stop),
-            "stream": True,
-            "cache_prompt": True,
-            # Progress of the prompt comes through the callback too, so that a stop is seen before the first token.
-            "return_progress": True,
         }
+        async with aclosing(self._chunks(call, request)) as chunks:
+            async for chunk in chunks:
+                text = _text_of(chunk)
+                if text:
+                    self._tokens_generated += 1
+                    yield text
+
+    async def read(self, call: Call, messages: Sequence[Message]) -> int:
+        """Read a prompt into the cache of a slot; cancelled, llama.cpp stops within `_BATCH_TOKENS`."""
+        tokens = 0
+        async with aclosing(self._chunks(call, {"messages": _to_json(messages), "max_tokens": 0})) as chunks:
+            async for chunk in chunks:
+                _text_of(chunk)
+                tokens = int(json.loads(chunk).get("timings", {}).get("prompt_n", tokens))
+        return tokens
+
+    async def _chunks(self, call: Call, request: Mapping[str, object]) -> AsyncGenerator[str]:
+        """Yield what llama.cpp streams for a request; closing the generator stops it."""
+        call.check("the language model")
+        # Progress of the prompt comes through the callback too, so that a stop is seen before the first token.
+        body = json.dumps({**request, "stream": True, "cache_prompt": True, "return_progress": True})
         loop = asyncio.get_running_loop()
         # Bounded by the answer: llama.cpp puts in one chunk for each token, `max_tokens` at most.
         chunks: asyncio.Queue[str | None] = asyncio.Queue()
@@ -137,16 +154,11 @@ class LlamaCppEngine:
         def finished(_: object) -> None:
             chunks.put_nowait(None)
 
-        running = loop.run_in_executor(
-            self._threads, self._server.handle_chat_completions, json.dumps(request), receive
-        )
+        running = loop.run_in_executor(self._threads, self._server.handle_chat_completions, body, receive)
         running.add_done_callback(finished)
         try:
             while (chunk := await chunks.get()) is not None:
-                text = _text_of(chunk)
-                if text:
-                    self._tokens_generated += 1
-                    yield text
+                yield chunk
             await running
         finally:
             stop.set()

@@ -45,6 +45,17 @@ class LanguageModelEngine(Protocol):
         """
         ...
 
+    async def read(self, call: Call, messages: Sequence[Message]) -> int:
+        """Read a prompt into the cache, for an answer that is asked for later.
+
+        Returns:
+            Tokens that were read; those that were in the cache already are not counted.
+
+        Raises:
+            HearthError: In a kind of the closed family.
+        """
+        ...
+
     async def check(self) -> None:
         """Raise `UnavailableError` when the engine cannot answer now."""
         ...

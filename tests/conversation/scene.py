@@ -306,7 +306,7 @@ async def scene(
         cast("Any", LoudnessActivity()),
         work,
         metrics,
-        replica,
+        replica=replica,
     )
     connected = wire or Wire()
     running = asyncio.create_task(ingress.run())

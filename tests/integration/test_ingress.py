@@ -28,7 +28,7 @@ from deployments.call import Call
 from deployments.chat import Chat
 from deployments.errors import UnavailableError
 from deployments.settings import MemorySettings, NatsSettings
-from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage
+from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
 from tests.servers import free_port, nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
 
@@ -64,6 +64,9 @@ class Graph:
         finally:
             self.open -= 1
 
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        raise AssertionError("nothing is prepared here")
+
     async def greet(self, call: Call, name: str) -> str:
         raise AssertionError("nobody is greeted here")
 
@@ -96,7 +99,7 @@ async def serving(
 ) -> AsyncGenerator[Ingress]:
     """Run an ingress for as long as the block lasts."""
     memory = ConversationMemory(MemorySettings())
-    rows = [Endpoint(row, ChatHandler(graph, memory), timeout_s) for row in CHAT]
+    rows = [Endpoint(row, ChatHandler(graph, None, memory), timeout_s) for row in CHAT]
     ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components, memory.connect, metrics or Counted())
     running = asyncio.create_task(ingress.run())
     try:
@@ -333,8 +336,8 @@ async def test_ten_thousand_mutated_payloads_are_each_answered(nats_url: str, cl
     chat = Chat(ScriptedModel(), ScriptedRetrieval((Passage("It opens at nine.", "a.md"),)))
     memory, metrics = ConversationMemory(MemorySettings(enabled=False)), Counted()
     handlers = {
-        "chat-message": ChatHandler(chat, memory),
-        "chat-request": ChatHandler(chat, memory),
+        "chat-message": ChatHandler(chat, None, memory),
+        "chat-request": ChatHandler(chat, None, memory),
         "greeting": GreetingHandler(chat),
         "login": LoginHandler(chat),
     }

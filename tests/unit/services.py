@@ -39,6 +39,7 @@ class ScriptedModel:
     error: HearthError | None = None
     unavailable: HearthError | None = None
     prompts: list[Prompt] = field(default_factory=list[Prompt])
+    read_prompts: list[Prompt] = field(default_factory=list[Prompt])
     made: int = 0
     closed: bool = False
 
@@ -53,6 +54,11 @@ class ScriptedModel:
                 raise self.error
         finally:
             self.closed = True
+
+    async def read(self, call: Call, prompt: Prompt) -> int:
+        del call
+        self.read_prompts.append(prompt)
+        return 10 * len(prompt.passages) + len(prompt.question.split())
 
     async def profile(self, call: Call) -> ModelProfile:
         del call

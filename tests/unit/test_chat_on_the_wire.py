@@ -15,7 +15,7 @@ from bridges.outbox import Outbox
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, UnavailableError
 from deployments.settings import MemorySettings
-from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage
+from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
 
 INBOX = "_INBOX.reply"
 FORGETFUL = ConversationMemory(MemorySettings(enabled=False))
@@ -69,6 +69,9 @@ class ScriptedChat:
         if self.error:
             raise self.error
 
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        raise AssertionError("nothing is prepared for a written question")
+
     async def greet(self, call: Call, name: str) -> str:
         del call
         if self.error:
@@ -92,7 +95,7 @@ def outbox(connection: Connection, reply: str = "", user_id: str = "u1") -> Outb
 async def handle(chat: ScriptedChat, reply: str = "", max_payload: int = 1 << 20, **fields: Any) -> Connection:
     connection = Connection(max_payload)
     request = messages_pb2.ChatRequest(**fields)
-    await ChatHandler(chat, FORGETFUL).handle(Call.within(5.0), request, outbox(connection, reply))
+    await ChatHandler(chat, None, FORGETFUL).handle(Call.within(5.0), request, outbox(connection, reply))
     return connection
 
 
@@ -210,7 +213,7 @@ async def test_speech_that_is_not_there_is_told_beside_the_answer() -> None:
 async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_id: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id=request_id, message="?", enable_streaming=True)
-    handler = ChatHandler(ScriptedChat(), FORGETFUL)
+    handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
     with pytest.raises(InvalidRequestError, match="request_id") as raised:
         await handler.handle(Call.within(5.0), request, outbox(connection, INBOX))
     await handler.fail(request, raised.value, outbox(connection, INBOX))
@@ -222,7 +225,7 @@ async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_
 async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id="r1", message="?", response_subject=subject)
-    handler = ChatHandler(ScriptedChat(), FORGETFUL)
+    handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
     with pytest.raises(InvalidRequestError, match="response_subject") as raised:
         await handler.handle(Call.within(5.0), request, outbox(connection))
     assert connection.published == []

@@ -57,7 +57,12 @@ def test_probes_of_a_pod_come_from_outside() -> None:
 
 
 def test_without_an_environment_the_file_stands() -> None:
-    assert with_environment({"milvus": {"retrieve": 7}}, {}) == {"nats": {}, "milvus": {"retrieve": 7}, "health": {}}
+    assert with_environment({"milvus": {"retrieve": 7}}, {}) == {
+        "nats": {},
+        "milvus": {"retrieve": 7},
+        "health": {},
+        "turns": {},
+    }
 
 
 def test_the_process_s_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

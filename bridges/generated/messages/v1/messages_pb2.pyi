@@ -1,3 +1,4 @@
+from bridges.generated.hearth.v1 import conversation_pb2 as _conversation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -103,18 +104,22 @@ class ChatResponse(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., response: _Optional[str] = ..., response_text: _Optional[str] = ..., used_rag: _Optional[bool] = ..., rag_sources: _Optional[_Iterable[str]] = ..., success: _Optional[bool] = ..., audio: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ChatStreamChunk(_message.Message):
-    __slots__ = ("request_id", "type", "content", "done", "timestamp")
+    __slots__ = ("request_id", "type", "content", "done", "timestamp", "turn", "epoch")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     type: str
     content: str
     done: bool
     timestamp: int
-    def __init__(self, request_id: _Optional[str] = ..., type: _Optional[str] = ..., content: _Optional[str] = ..., done: _Optional[bool] = ..., timestamp: _Optional[int] = ...) -> None: ...
+    turn: int
+    epoch: int
+    def __init__(self, request_id: _Optional[str] = ..., type: _Optional[str] = ..., content: _Optional[str] = ..., done: _Optional[bool] = ..., timestamp: _Optional[int] = ..., turn: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class VoiceRequest(_message.Message):
     __slots__ = ("request_id", "audio", "language", "collection")
@@ -167,7 +172,7 @@ class TTSRequest(_message.Message):
     def __init__(self, text: _Optional[str] = ..., speaker: _Optional[str] = ..., language: _Optional[str] = ..., speaker_wav_b64: _Optional[str] = ..., stream: _Optional[bool] = ...) -> None: ...
 
 class TTSAudioChunk(_message.Message):
-    __slots__ = ("session_id", "chunk_index", "total_chunks", "audio", "is_last", "timestamp", "sample_rate", "epoch")
+    __slots__ = ("session_id", "chunk_index", "total_chunks", "audio", "is_last", "timestamp", "sample_rate", "epoch", "turn", "text", "words")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     TOTAL_CHUNKS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +181,9 @@ class TTSAudioChunk(_message.Message):
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     chunk_index: int
     total_chunks: int
@@ -184,7 +192,10 @@ class TTSAudioChunk(_message.Message):
     timestamp: int
     sample_rate: int
     epoch: int
-    def __init__(self, session_id: _Optional[str] = ..., chunk_index: _Optional[int] = ..., total_chunks: _Optional[int] = ..., audio: _Optional[bytes] = ..., is_last: _Optional[bool] = ..., timestamp: _Optional[int] = ..., sample_rate: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+    turn: int
+    text: str
+    words: _containers.RepeatedCompositeFieldContainer[_conversation_pb2.SpokenWord]
+    def __init__(self, session_id: _Optional[str] = ..., chunk_index: _Optional[int] = ..., total_chunks: _Optional[int] = ..., audio: _Optional[bytes] = ..., is_last: _Optional[bool] = ..., timestamp: _Optional[int] = ..., sample_rate: _Optional[int] = ..., epoch: _Optional[int] = ..., turn: _Optional[int] = ..., text: _Optional[str] = ..., words: _Optional[_Iterable[_Union[_conversation_pb2.SpokenWord, _Mapping]]] = ...) -> None: ...
 
 class TTSFullResponse(_message.Message):
     __slots__ = ("session_id", "audio", "timestamp", "sample_rate")
@@ -251,7 +262,7 @@ class TTSVoiceRefreshResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., custom_voices: _Optional[_Iterable[_Union[TTSVoiceInfo, _Mapping]]] = ..., timestamp: _Optional[int] = ..., faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class STTStreamMessage(_message.Message):
-    __slots__ = ("type", "audio", "state", "speaker_id", "sample_rate", "channels", "bit_depth", "language")
+    __slots__ = ("type", "audio", "state", "speaker_id", "sample_rate", "channels", "bit_depth", "user_id", "language", "conversation", "played")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -259,7 +270,10 @@ class STTStreamMessage(_message.Message):
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     BIT_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_FIELD_NUMBER: _ClassVar[int]
     type: str
     audio: bytes
     state: str
@@ -267,11 +281,14 @@ class STTStreamMessage(_message.Message):
     sample_rate: int
     channels: int
     bit_depth: int
+    user_id: str
     language: str
-    def __init__(self, type: _Optional[str] = ..., audio: _Optional[bytes] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., bit_depth: _Optional[int] = ..., language: _Optional[str] = ...) -> None: ...
+    conversation: _conversation_pb2.ConversationRequest
+    played: _conversation_pb2.PlaybackReport
+    def __init__(self, type: _Optional[str] = ..., audio: _Optional[bytes] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., bit_depth: _Optional[int] = ..., user_id: _Optional[str] = ..., language: _Optional[str] = ..., conversation: _Optional[_Union[_conversation_pb2.ConversationRequest, _Mapping]] = ..., played: _Optional[_Union[_conversation_pb2.PlaybackReport, _Mapping]] = ...) -> None: ...
 
 class STTTranscription(_message.Message):
-    __slots__ = ("session_id", "transcript", "sequence", "is_partial", "is_final", "timestamp", "speaker_id", "has_voice_activity", "state", "epoch", "stable_characters", "error", "error_type")
+    __slots__ = ("session_id", "transcript", "sequence", "is_partial", "is_final", "timestamp", "speaker_id", "has_voice_activity", "state", "epoch", "stable_characters", "error", "error_type", "turn", "revision")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +302,8 @@ class STTTranscription(_message.Message):
     STABLE_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     transcript: str
     sequence: int
@@ -298,7 +317,9 @@ class STTTranscription(_message.Message):
     stable_characters: int
     error: str
     error_type: str
-    def __init__(self, session_id: _Optional[str] = ..., transcript: _Optional[str] = ..., sequence: _Optional[int] = ..., is_partial: _Optional[bool] = ..., is_final: _Optional[bool] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ..., has_voice_activity: _Optional[bool] = ..., state: _Optional[str] = ..., epoch: _Optional[int] = ..., stable_characters: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+    turn: int
+    revision: int
+    def __init__(self, session_id: _Optional[str] = ..., transcript: _Optional[str] = ..., sequence: _Optional[int] = ..., is_partial: _Optional[bool] = ..., is_final: _Optional[bool] = ..., timestamp: _Optional[int] = ..., speaker_id: _Optional[str] = ..., has_voice_activity: _Optional[bool] = ..., state: _Optional[str] = ..., epoch: _Optional[int] = ..., stable_characters: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ..., turn: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class STTInterrupt(_message.Message):
     __slots__ = ("session_id", "type", "timestamp", "speaker_id", "epoch")

@@ -1,0 +1,107 @@
+"""The record of a turn: published on a subject of its session, and kept as a line of JSON where a file is named."""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+from google.protobuf.json_format import MessageToDict
+
+from bridges.generated.hearth.v1 import conversation_pb2
+from bridges.outbox import Connection
+from bridges.subjects import CONVERSATION_TURN, is_publishable, subject_for
+from deployments.settings import TurnRecordSettings
+
+logger = logging.getLogger(__name__)
+
+TEXT_FIELDS = ("question", "answer", "heard")
+"""What was said: in the file only where the settings ask for it."""
+
+
+@dataclass(slots=True)
+class TurnStages:
+    """What happened when in a turn: name, start and end on the loop's clock, and a detail."""
+
+    stages: list[tuple[str, float, float, str]] = field(default_factory=list[tuple[str, float, float, str]])
+
+    def add(self, name: str, start: float, end: float, detail: str = "") -> None:
+        """Take note of a stage."""
+        self.stages.append((name, start, end, detail))
+
+    def moment(self, name: str, at: float, detail: str = "") -> None:
+        """Take note of a moment."""
+        self.add(name, at, at, detail)
+
+    def extend(self, others: "TurnStages") -> None:
+        """Take note of what others took note of."""
+        self.stages.extend(others.stages)
+
+    def messages(self, zero: float) -> list[conversation_pb2.TurnStage]:
+        """Return the stages in the order in which they began, in milliseconds from `zero`."""
+        ordered = sorted(self.stages, key=lambda stage: (stage[1], stage[2]))
+        return [
+            conversation_pb2.TurnStage(
+                name=name, start_ms=round((start - zero) * 1000), end_ms=round((end - zero) * 1000), detail=detail
+            )
+            for name, start, end, detail in ordered
+        ]
+
+
+def unix_ms(at: float) -> int:
+    """Return the Unix time, in milliseconds, of a time on the loop's clock."""
+    return round((time.time() - (asyncio.get_running_loop().time() - at)) * 1000)
+
+
+class TurnRecords:
+    """Publishes and keeps the records of turns.
+
+    A record that cannot be published or kept costs nobody an answer: the log says so.
+
+    Args:
+        settings: Where they are kept.
+        with_text: Keep what was said, too.
+    """
+
+    def __init__(self, settings: TurnRecordSettings, *, with_text: bool) -> None:
+        self._settings = settings
+        self._with_text = with_text
+
+    async def write(self, connection: Connection, record: conversation_pb2.TurnRecord) -> None:
+        """Publish a record and append it to the file."""
+        if is_publishable(record.session_id):
+            subject = subject_for(CONVERSATION_TURN, session_id=record.session_id)
+            try:
+                await connection.publish(subject, record.SerializeToString())
+            except nats.errors.Error as error:
+                logger.warning("a turn's record was not published: %s", error)
+        if self._settings.file:
+            line = json.dumps(self._as_dict(record), ensure_ascii=False)
+            try:
+                await asyncio.to_thread(_append, Path(self._settings.file), line, self._settings.max_bytes)
+            except OSError as error:
+                logger.warning("a turn's record was not kept in %s: %s", self._settings.file, error)
+
+    def _as_dict(self, record: conversation_pb2.TurnRecord) -> dict[str, Any]:
+        kept: dict[str, Any] = MessageToDict(record, preserving_proto_field_name=True)
+        if not self._with_text:
+            for name in TEXT_FIELDS:
+                kept.pop(name, None)
+        return kept
+
+
+def _append(file: Path, line: str, max_bytes: int) -> None:
+    """Append a line in one write, so that several processes can share the file; a full file becomes FILE.1."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = f"{line}\n".encode()
+    if file.exists() and file.stat().st_size + len(data) > max_bytes:
+        file.replace(file.with_name(f"{file.name}.1"))
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
