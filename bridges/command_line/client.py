@@ -22,11 +22,13 @@ from bridges.subjects import (
     CHAT_STREAM,
     DOCUMENTS_INGEST,
     STATUS,
+    VOICE_REQUEST,
+    VOICE_RESPONSE,
     VOICES_LIST,
     VOICES_REFRESH,
     subject_for,
 )
-from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
+from deployments.errors import DeadlineExceededError, PayloadTooLargeError, UnavailableError, UpstreamFailedError
 
 M = TypeVar("M", bound=Message)
 
@@ -86,6 +88,39 @@ class HearthClient:
                 yield item
                 if isinstance(item, messages_pb2.ChatResponse):
                     return
+        finally:
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+
+    async def ask_aloud(self, request: messages_pb2.VoiceRequest, timeout_s: float) -> messages_pb2.VoiceResponse:
+        """Send a spoken question and return its answer.
+
+        Raises:
+            HearthError: As in `ask`.
+        """
+        arrived: asyncio.Queue[messages_pb2.VoiceResponse] = asyncio.Queue()
+        nobody = asyncio.Event()
+
+        async def response(message: Msg) -> None:
+            arrived.put_nowait(decoded(messages_pb2.VoiceResponse, message))
+
+        async def replied(message: Msg) -> None:
+            if message.headers and message.headers.get("Status") == "503":
+                nobody.set()
+
+        if len(request.SerializeToString()) > self.max_payload:
+            raise PayloadTooLargeError(
+                f"the recording has {len(request.audio)} bytes, the NATS server takes {self.max_payload} in one message"
+            )
+        inbox = self.connection.new_inbox()
+        subject = subject_for(VOICE_RESPONSE, request_id=request.request_id)
+        subscriptions = [
+            await self.connection.subscribe(subject, cb=response),
+            await self.connection.subscribe(inbox, cb=replied),
+        ]
+        try:
+            await self.connection.publish(VOICE_REQUEST, request.SerializeToString(), reply=inbox)
+            return await _next(arrived, nobody, timeout_s, self.url)
         finally:
             for subscription in subscriptions:
                 await subscription.unsubscribe()

@@ -106,7 +106,7 @@ async def listen(
         arrived.put_nowait(decoded(messages_pb2.STTTranscription, message))
 
     async def replied(message: Msg) -> None:
-        arrived.put_nowait(_last_word(message, session_id, client.url))
+        arrived.put_nowait(last_word(message, session_id, client.url))
 
     inbox = connection.new_inbox()
     subscriptions = [
@@ -155,7 +155,7 @@ async def _send(
         type="start", sample_rate=source.rate, channels=source.channels, bit_depth=16, language=language
     )
     await connection.publish(subject, start.SerializeToString(), reply=inbox)
-    stopping = _stop_on_interrupt() if source.is_live else asyncio.Event()
+    stopping = stop_on_interrupt() if source.is_live else asyncio.Event()
     began = time.monotonic()
     sent_s = 0.0
     async with aclosing(source.pieces) as pieces:
@@ -171,7 +171,7 @@ async def _send(
     await connection.publish(subject, end.SerializeToString(), reply=inbox)
 
 
-def _last_word(message: Msg, session_id: str, url: str) -> messages_pb2.STTTranscription | HearthError | None:
+def last_word(message: Msg, session_id: str, url: str) -> messages_pb2.STTTranscription | HearthError | None:
     """Read what came to the session's inbox: that nobody listens, a refusal, or, as None, that all is transcribed."""
     if message.headers and message.headers.get("Status") == "503":
         return nobody_listens(url)
@@ -185,7 +185,7 @@ def _last_word(message: Msg, session_id: str, url: str) -> messages_pb2.STTTrans
     return UpstreamFailedError(refusal.message) if refusal.error else messages_pb2.STTTranscription()
 
 
-def _stop_on_interrupt() -> asyncio.Event:
+def stop_on_interrupt() -> asyncio.Event:
     """Return an event that the first Ctrl-C sets; the second one interrupts as ever."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,9 +23,18 @@ from bridges.command_line.console import Steps, console, count_progress, downloa
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.options import (
+    collection_option,
+    json_option,
+    language_option,
+    nats_option,
+    timeout_option,
+    voice_option,
+)
 from bridges.command_line.saying import Said, say
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
+from bridges.command_line.voice_commands import ask_command, talk_command, turn_command
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.model_download import ModelFetcher, models_to_fetch
@@ -42,23 +51,6 @@ _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
 _INTERRUPTED = 130
 _PACE_HELP = "How many times faster than it sounds a file is sent."
-
-nats_option = click.option(
-    "--nats",
-    "nats_url",
-    metavar="URL",
-    help="NATS server; else NATS_URL, else the one that `hearth up` started.",
-)
-timeout_option = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait.",
-)
-collection_option = click.option("--collection", default="", help="Milvus collection; else the configured default.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -237,7 +229,7 @@ def chat(
 
 @cli.command("say")
 @click.argument("text")
-@click.option("--voice", default="", help="Name of the voice, see `hearth voices`; else the default one.")
+@voice_option
 @click.option("--language", default="", help="ISO 639-1 code, such as en; else the voice's own.")
 @click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV of a voice to imitate.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV file and play nothing.")
@@ -280,7 +272,7 @@ def say_command(
 @cli.command("listen")
 @click.argument("source")
 @click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
-@click.option("--language", default="", help="ISO 639-1 code of what is spoken; else it is detected.")
+@language_option
 @click.option(
     "--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Samples a second of a pipe."
 )
@@ -423,6 +415,11 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
     if faults:
         names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
+
+
+cli.add_command(ask_command)
+cli.add_command(talk_command)
+cli.add_command(turn_command)
 
 
 def main() -> None:

@@ -17,10 +17,12 @@ class TranscriptPrinter:
 
     Args:
         as_json: Print each as a line of JSON, partial ones too.
+        label: What stands before each, and its style.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, label: tuple[str, str] = ("", "")) -> None:
         self._as_json = as_json
+        self._label = label
         self._live = Live(console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -47,13 +49,13 @@ class TranscriptPrinter:
             return
         stable = transcript.transcript[: transcript.stable_characters]
         rest = transcript.transcript[transcript.stable_characters :]
-        self._live.update(Text.assemble("  ", stable, (rest, "dim")), refresh=True)
+        self._live.update(Text.assemble("  ", self._label, stable, (rest, "dim")), refresh=True)
 
     def _keep(self, transcript: messages_pb2.STTTranscription) -> None:
         if self._live.is_started:
             self._live.update(Text(""), refresh=True)
         if transcript.transcript:
-            console.print(Text(f"  {transcript.transcript}"), soft_wrap=True)
+            console.print(Text.assemble("  ", self._label, transcript.transcript), soft_wrap=True)
         if transcript.error:
             errors.print(Text(f"  ✗ {transcript.error}", style="red"), soft_wrap=True)
 
