@@ -405,6 +405,7 @@ class AudioIngress:
             case Event.GREW if utterance.hearing is None and self._is_meant(session):
                 utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
             case Event.PAUSED if self._is_meant(session):
+                self._pauses(session, utterance.text)
                 utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
             case Event.RESUMED if listener.lasts_long and utterance.conclusion is not None:
                 self._part_ends(session, utterance, utterance.conclusion)
@@ -426,6 +427,10 @@ class AudioIngress:
         session.utterance = LiveUtterance(began_at=self._now() - session.listener.speech_ms / 1000)
         if session.reopened is not None:
             self._reopen(session, session.utterance, session.reopened)
+
+    def _pauses(self, session: AudioSession, text: str) -> None:
+        if conversation := self._conversations.get(session.id):
+            conversation.pauses(text)
 
     def _is_meant(self, session: AudioSession) -> bool:
         """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
@@ -459,8 +464,7 @@ class AudioIngress:
             if isinstance(conclusion, Conclusion):
                 session.listener.completion = conclusion.completion
                 session.listener.transcript = conclusion.text
-                if conversation := self._conversations.get(session.id):
-                    conversation.pauses(" ".join(filter(None, (utterance.said_before, conclusion.text))))
+                self._pauses(session, " ".join(filter(None, (utterance.said_before, conclusion.text))))
 
         task = self._spawn(conclude())
         task.add_done_callback(judged)

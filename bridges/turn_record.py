@@ -87,11 +87,16 @@ class TurnRecords:
                 logger.warning("a turn's record was not kept in %s: %s", self._settings.file, error)
 
     def _as_dict(self, record: conversation_pb2.TurnRecord) -> dict[str, Any]:
-        kept: dict[str, Any] = MessageToDict(record, preserving_proto_field_name=True)
+        kept: dict[str, Any] = record_as_dict(record)
         if not self._with_text:
             for name in TEXT_FIELDS:
                 kept.pop(name, None)
         return kept
+
+
+def record_as_dict(record: conversation_pb2.TurnRecord) -> dict[str, Any]:
+    """Return a record as it is written in JSON: every field, and times as numbers."""
+    return MessageToDict(record, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _append(file: Path, line: str, max_bytes: int) -> None:

@@ -102,7 +102,7 @@ class ConversationSettings(Settings):
         preparation: What is done while the question is being asked.
     """
 
-    reopen_ms: PositiveInt = 1000
+    reopen_ms: PositiveInt = 1200
     report_wait_ms: PositiveInt = 300
     answer_timeout_s: PositiveFloat = 60.0
     preparation: PreparationSettings = PreparationSettings()

@@ -6,13 +6,13 @@ from types import TracebackType
 from typing import Self
 
 import click
-from google.protobuf.json_format import MessageToDict
 from rich.text import Text
 
 from bridges.command_line.console import console, errors, write_raw
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.turn_record import record_as_dict
 
 
 class TalkPrinter:
@@ -75,7 +75,7 @@ class TalkPrinter:
     def turn_over(self, record: conversation_pb2.TurnRecord) -> None:
         """Print what was not spoken, and what was heard of an answer that was interrupted."""
         if self._as_json:
-            self._event("turn", MessageToDict(record, preserving_proto_field_name=True))
+            self._event("turn", record_as_dict(record))
             return
         if record.error:
             errors.print(Text(f"  ✗ {record.error}", style="red"), soft_wrap=True)

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import ParseDict
 from rich.table import Table
 from rich.text import Text
 
 from bridges.command_line.console import console
 from bridges.generated.hearth.v1 import conversation_pb2
+from bridges.turn_record import record_as_dict
 from deployments.errors import NotFoundError, UpstreamFailedError
 
 _NARROWEST_BAR = 16
@@ -38,7 +39,7 @@ def show_turn(record: conversation_pb2.TurnRecord) -> None:
 
 def as_json(record: conversation_pb2.TurnRecord) -> str:
     """Return a record as a line of JSON, as the file of records has it."""
-    return json.dumps(MessageToDict(record, preserving_proto_field_name=True), ensure_ascii=False)
+    return json.dumps(record_as_dict(record), ensure_ascii=False)
 
 
 def last_turns(file: Path, count: int) -> list[conversation_pb2.TurnRecord]:
@@ -67,7 +68,8 @@ def last_turns(file: Path, count: int) -> list[conversation_pb2.TurnRecord]:
 def _table(record: conversation_pb2.TurnRecord) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
     first = min((stage.start_ms for stage in record.stages), default=0)
-    last = max((stage.end_ms for stage in record.stages), default=0)
+    # The answer is heard for much longer than it takes to be made, so its bar may leave the picture.
+    last = max((stage.start_ms if stage.name == "playback" else stage.end_ms for stage in record.stages), default=0)
     width = min(max(console.width - _COLUMNS_BESIDE_BAR, _NARROWEST_BAR), _WIDEST_BAR)
     scale = width / max(last - first, 1)
     zero = round(-first * scale)
