@@ -405,7 +405,6 @@ class AudioIngress:
             case Event.GREW if utterance.hearing is None and self._is_meant(session):
                 utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
             case Event.PAUSED if self._is_meant(session):
-                self._pauses(session, utterance.text)
                 utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
             case Event.RESUMED if listener.lasts_long and utterance.conclusion is not None:
                 self._part_ends(session, utterance, utterance.conclusion)
@@ -502,7 +501,7 @@ class AudioIngress:
             ),
         )
         if conversation := self._conversations.get(session.id):
-            conversation.hears(utterance.stable_text)
+            conversation.hears(utterance.likely_text)
 
     def _finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
         """Take an utterance as said, and have its final transcript published behind the one before it."""

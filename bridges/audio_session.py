@@ -74,6 +74,12 @@ class LiveUtterance:
         """Those that later partial transcripts will not change."""
         return " ".join(filter(None, (self.said_before, self.agreement.stable_text)))
 
+    @property
+    def likely_text(self) -> str:
+        """All words but the last, which is often cut in the middle, unless it will not change."""
+        words, stable = self.text.split(), len(self.stable_text.split())
+        return " ".join(words[: max(stable, len(words) - 1)])
+
     def cancel(self) -> None:
         """Stop all that is on its way."""
         for task in (*self.parts, self.hearing, self.conclusion):

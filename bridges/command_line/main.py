@@ -34,7 +34,7 @@ from bridges.command_line.options import (
 from bridges.command_line.saying import Said, say
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
-from bridges.command_line.voice_commands import ask_command, talk_command, turn_command
+from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.model_download import ModelFetcher, models_to_fetch
@@ -66,7 +66,7 @@ def cli() -> None:
 @click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
 @click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
 def demo(question: str, *, stop: bool) -> None:
-    """From nothing to an answer: models, servers, graph, documents, a question."""
+    """From nothing to an answer: models, servers, graph, documents, a question in writing and aloud."""
     steps = Steps()
     started = time.monotonic()
     console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
@@ -83,6 +83,12 @@ def demo(question: str, *, stop: bool) -> None:
     show_sources(asked)
     console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
+    console.print(
+        Text("The same aloud: the question is spoken into a session, heard, answered and spoken", style="dim")
+    )
+    answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
+    console.print(Text(f"  {answer}: the answer as it was heard", style="dim"), soft_wrap=True)
+    console.print()
     if stop:
         LocalStack().stop(lambda _: None)
         return
@@ -93,6 +99,7 @@ def demo(question: str, *, stop: bool) -> None:
                 "[bold]hearth ingest[/] PATH…                  your own text and Markdown\n"
                 "[bold]hearth say[/] TEXT --out FILE           speech, as a WAV file\n"
                 "[bold]hearth listen[/] FILE                   its transcript, as it is heard\n"
+                "[bold]hearth talk[/]                          a conversation, aloud\n"
                 "[bold]hearth status[/]                        what is running\n"
                 "[bold]hearth down[/]                          stop everything"
             ),

@@ -28,6 +28,7 @@ from bridges.command_line.options import (
     voice_option,
 )
 from bridges.command_line.playing import Player
+from bridges.command_line.saying import Said, say
 from bridges.command_line.sound_device import has_loudspeaker, has_microphone, loudspeaker, microphone, speaker
 from bridges.command_line.talk_printer import TalkPrinter
 from bridges.command_line.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
@@ -36,7 +37,7 @@ from bridges.command_line.waterfall import last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import CONVERSATION_TURN
-from deployments.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError, UpstreamFailedError
 
 _SHOWN_CHARACTERS = 160
 _MICROPHONE_RATE = 16_000
@@ -170,6 +171,33 @@ def write_wav(file: Path, pcm: bytes, rate: int) -> None:
         written.setsampwidth(2)
         written.setframerate(rate)
         written.writeframes(pcm)
+
+
+def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
+    """Have a question spoken, ask it as a microphone would, and print the conversation and its waterfall.
+
+    Returns:
+        The WAV file of the answer; that of the question lies beside it.
+
+    Raises:
+        HearthError: It was not asked, or not answered.
+    """
+    said = asyncio.run(_said(question, timeout_s))
+    write_wav(folder / "question.wav", said.pcm, said.rate)
+    start = messages_pb2.STTStreamMessage(conversation=conversation_pb2.ConversationRequest())
+    source = recordings([said.pcm], said.rate, timeout_s=timeout_s)
+    talked = asyncio.run(_talk(source, start, None, timeout_s, as_json=False))
+    if not talked.heard:
+        reasons = "; ".join(record.error for record in talked.records) or "its speech was not understood"
+        raise UpstreamFailedError(f"the spoken question was not answered aloud: {reasons}")
+    write_wav(folder / "answer.wav", b"".join(talked.heard), talked.rate)
+    show_turn(talked.records[-1])
+    return folder / "answer.wav"
+
+
+async def _said(text: str, timeout_s: float) -> Said:
+    async with connected(state.nats_url(None)) as client:
+        return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, lambda pcm, rate: None)
 
 
 async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: float) -> messages_pb2.VoiceResponse:

@@ -15,7 +15,7 @@ from deployments.errors import NotFoundError, UpstreamFailedError
 
 _NARROWEST_BAR = 16
 _WIDEST_BAR = 60
-_COLUMNS_BESIDE_BAR = 56
+_COLUMNS_BESIDE_BAR = 60
 _COLOURS = {"question": "cyan", "wait for more": "yellow", "playback": "green", "prepare": "magenta"}
 
 
@@ -67,6 +67,9 @@ def last_turns(file: Path, count: int) -> list[conversation_pb2.TurnRecord]:
 
 def _table(record: conversation_pb2.TurnRecord) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
     first = min((stage.start_ms for stage in record.stages), default=0)
     # The answer is heard for much longer than it takes to be made, so its bar may leave the picture.
     last = max((stage.start_ms if stage.name == "playback" else stage.end_ms for stage in record.stages), default=0)
@@ -100,4 +103,4 @@ def _bar(start: int, end: int, zero: int, width: int, colour: str) -> Text:
 def _times(stage: conversation_pb2.TurnStage) -> str:
     if stage.start_ms == stage.end_ms:
         return f"{stage.start_ms:+d} ms"
-    return f"{stage.start_ms:+d} … {stage.end_ms:+d} ms"
+    return f"{stage.start_ms:+d} to {stage.end_ms:+d} ms"

@@ -1,7 +1,8 @@
 """Where scripts are played without models: a wire instead of a NATS server, a voice whose words can be read off it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -10,16 +11,21 @@ import numpy as np
 from google.protobuf.message import Message
 
 from bridges.audio_ingress import AudioIngress
+from bridges.conversation import ConversationParts
+from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.listeners import Listeners
+from bridges.memory import ConversationMemory
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.session_work import SessionWork
 from bridges.speech import SpeechHandler
+from bridges.turn_record import TurnRecords
 from deployments.agreement import agree
 from deployments.audio_settings import AudioSettings, SpeechOutputSettings
 from deployments.call import Call
 from deployments.errors import HearthError
+from deployments.settings import MemorySettings, TurnRecordSettings
 from deployments.sound import Samples
 from deployments.speech_values import (
     Agreement,
@@ -31,8 +37,10 @@ from deployments.speech_values import (
     Transcript,
     Utterance,
     Voices,
+    WordTime,
 )
-from deployments.values import ComponentStatus
+from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
+from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 from tests.conversation.script import RATE
 
 WORD_S = 0.32
@@ -151,6 +159,72 @@ class SlowSpeech:
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return ()
+
+
+@dataclass
+class ScriptedVoice:
+    """Answers each question with the next of its answers, a sentence at a time, each word a quarter of a second long.
+
+    Attributes:
+        answers: In order; the last one for all further questions.
+        think_s: Seconds to the first token.
+        token_s: Seconds between two tokens.
+        error: Told by the end of the answer.
+        speech_error: The same of its speech; nothing is spoken then.
+        raised: Raised instead of an answer.
+        prepare_s: Seconds that a preparation takes.
+    """
+
+    answers: Sequence[str] = ("It is kept for five years. Then it is deleted.",)
+    think_s: float = 0.1
+    token_s: float = 0.01
+    error: str = ""
+    speech_error: str = ""
+    raised: Exception | None = None
+    prepare_s: float = 0.05
+    asked: list[SpokenQuestion] = field(default_factory=list[SpokenQuestion])
+    prepared: list[ChatQuestion] = field(default_factory=list[ChatQuestion])
+    closed: int = 0
+
+    async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
+        text = self.answers[min(len(self.asked), len(self.answers) - 1)]
+        self.asked.append(question)
+        try:
+            await asyncio.sleep(self.think_s)
+            if self.raised:
+                raise self.raised
+            for sentence in re.findall(r"[^.]+\.", text):
+                for token in re.findall(r"\s*\S+", sentence):
+                    await asyncio.sleep(self.token_s)
+                    yield AnswerToken(token)
+                if not self.speech_error:
+                    yield spoken_chunk(sentence.strip())
+            end = AnswerEnd(error=self.error, error_kind="unavailable" if self.error else "")
+            yield end
+            yield SpokenAnswerEnd(end, speech_error=self.speech_error)
+        finally:
+            self.closed += 1
+
+    def answer_recording(
+        self, call: Call, recording: Recording, question: SpokenQuestion
+    ) -> AsyncGenerator[SpokenAnswerItem]:
+        raise AssertionError("no recording is answered here")
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        self.prepared.append(question)
+        await asyncio.sleep(self.prepare_s)
+        before = question.preparation.tokens_read if question.preparation else 0
+        return Preparation(question.text, (Passage("It is kept.", "rules.md"),), 1, before + 10)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return ()
+
+
+def spoken_chunk(text: str, word_s: float = 0.25, rate: int = 8000) -> SpokenChunk:
+    """Return a sentence as sound, with the times of its words."""
+    words = text.split()
+    times = tuple(WordTime(word, at * word_s, (at + 1) * word_s) for at, word in enumerate(words))
+    return SpokenChunk(bytes(2 * int(rate * word_s) * len(words)), rate, text, times, exact=True)
 
 
 @dataclass(frozen=True)
@@ -282,6 +356,20 @@ class Scene:
         message = messages_pb2.STTStreamMessage(**fields)
         await self.wire.publish(f"ai.voice.stream.{session_id}", message.SerializeToString(), reply)
 
+    def answers(self, session_id: str) -> str:
+        """Return the text that was published beside the sound."""
+        sent = self.wire.on(f"hearth.conversation.text.{session_id}")
+        return "".join(one.read(messages_pb2.ChatStreamChunk).content for one in sent)
+
+    def sounds(self, session_id: str) -> list[messages_pb2.TTSAudioChunk]:
+        """Return the speech that was published."""
+        return [one.read(messages_pb2.TTSAudioChunk) for one in self.wire.on(f"ai.voice.tts.audio.{session_id}")]
+
+    def turns(self, session_id: str) -> list[conversation_pb2.TurnRecord]:
+        """Return the records of turns that were published."""
+        sent = self.wire.on(f"hearth.conversation.turn.{session_id}")
+        return [one.read(conversation_pb2.TurnRecord) for one in sent]
+
     async def say(self, session_id: str, text: str, speech: SlowSpeech, chunk_bytes: int = 32_768) -> Outcome:
         """Have something said to a session, as a stream."""
         handler = SpeechHandler(speech, self.work, SpeechOutputSettings(chunk_bytes=chunk_bytes))
@@ -296,16 +384,23 @@ async def scene(
     transcription: ReadingTranscription | None = None,
     wire: Wire | None = None,
     replica: str = "",
+    voice: ScriptedVoice | None = None,
+    turns_file: str = "",
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
     """Run a replica of the audio ingress for as long as the block lasts."""
     work, metrics = SessionWork(), Counted()
+    records = TurnRecords(TurnRecordSettings(file=turns_file), with_text=False)
+    memory = ConversationMemory(MemorySettings(enabled=False))
+    listening = AudioSettings.model_validate(settings)
+    conversing = ConversationParts(listening.conversation, 32_768, voice, work, memory, records) if voice else None
     ingress = AudioIngress(
-        AudioSettings.model_validate(settings),
+        listening,
         transcription or ReadingTranscription(),
         cast("Any", LoudnessActivity()),
         work,
         metrics,
+        conversing,
         replica=replica,
     )
     connected = wire or Wire()

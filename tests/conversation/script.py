@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, subject_for
 
@@ -52,6 +53,18 @@ Step = Says | Noise | Sends
 
 def starts(at_s: float = 0.0, speaker_id: str = "ada") -> Sends:
     return Sends(at_s, messages_pb2.STTStreamMessage(type="start", speaker_id=speaker_id))
+
+
+def asks_for_answers(at_s: float = 0.0, **request: Any) -> Sends:
+    """Start a session in which what is said is answered."""
+    conversation = conversation_pb2.ConversationRequest(**request)
+    return Sends(at_s, messages_pb2.STTStreamMessage(type="start", user_id="ada", conversation=conversation))
+
+
+def has_played(at_s: float, turn: int, milliseconds: int) -> Sends:
+    """Say how much of an answer was played."""
+    report = conversation_pb2.PlaybackReport(turn=turn, milliseconds=milliseconds)
+    return Sends(at_s, messages_pb2.STTStreamMessage(type="chunk", played=report))
 
 
 def ends(at_s: float) -> Sends:

@@ -84,6 +84,24 @@ async def test_leaving_before_the_first_token_frees_the_slot(engine: LlamaCppEng
         assert await generate(engine, QUESTION, max_tokens=3)
 
 
+async def test_a_prompt_that_was_read_is_not_read_again_nor_what_it_begins_with(engine: LlamaCppEngine) -> None:
+    story = "Once there was a fox who lived beside a river and knew every stone of it. " * 4
+    begun = [Message(Role.USER, f"{story} Where did the")]
+    whole = [Message(Role.USER, f"{story} Where did the fox live?")]
+    tokens = await engine.count_tokens(whole)
+    assert await engine.read(within(), begun) > tokens / 2
+    assert await engine.read(within(), whole) < tokens / 4
+    assert await engine.read(within(), whole) <= 1
+
+
+async def test_reading_can_be_left(engine: LlamaCppEngine) -> None:
+    long = [Message(Role.USER, "A line about nothing in particular, and then another one. " * 60)]
+    reading = asyncio.create_task(engine.read(within(), long))
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    assert len(await asyncio.wait_for(generate(engine, QUESTION, max_tokens=3), 5.0)) <= 3
+
+
 async def test_several_answers_are_made_at_once(engine: LlamaCppEngine) -> None:
     together = await asyncio.gather(*(generate(engine, QUESTION) for _ in range(5)))
     assert all(5 < len(tokens) <= 24 for tokens in together)

@@ -14,7 +14,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Exchange, Passage
+from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Exchange, Passage, PreparationUse
 from tests.unit.services import LARGE, SMALL, ScriptedModel, ScriptedRetrieval
 
 DOGS = Passage("Dogs are welcome in the hotel. A dog costs 15 euros a night. Cats stay home. Fish swim.", "hotel.md")
@@ -244,3 +244,59 @@ async def test_components_are_told_even_when_some_cannot_be_asked() -> None:
         ("LanguageModel", False),
         ("Retrieval", True),
     ]
+
+
+class TestPreparation:
+    """A question is looked up, and its prompt read, before it is whole."""
+
+    PARTLY = ChatQuestion("How long is the", retrieve=True, rerank=True)
+    WHOLE = replace(PARTLY, text="How long is the warranty?")
+    FOUND = (Passage("The warranty is three years.", "rules.md"), Passage("It ends.", "end.md"))
+    OTHERS = (Passage("The river is long.", "river.md"),)
+
+    async def test_the_model_reads_the_prompt_as_far_as_it_is_known(self) -> None:
+        model = ScriptedModel(answering=SMALL)
+        prepared = await Chat(model, ScriptedRetrieval(self.FOUND)).prepare(Call.within(5), self.PARTLY)
+        assert (prepared.question, prepared.passages, prepared.shown) == ("How long is the", self.FOUND, 1)
+        assert (prepared.tokens_read, prepared.tokens_wasted) == (14, 0)
+        assert model.read_prompts[0].passages == ("The warranty is three years.",)
+        assert model.prompts == []
+
+    async def test_the_same_question_is_not_looked_up_again(self) -> None:
+        retrieval = ScriptedRetrieval(self.FOUND)
+        chat = Chat(ScriptedModel(answering=SMALL, tokens=("Three years.",)), retrieval)
+        prepared = await chat.prepare(Call.within(5), self.WHOLE)
+        _, end = await answer(chat, replace(self.WHOLE, text="how long is the warranty", preparation=prepared))
+        assert len(retrieval.queries) == 1
+        assert (end.preparation, end.passages) == (PreparationUse.KEPT, self.FOUND)
+
+    async def test_a_question_that_went_on_is_looked_up_again_and_keeps_what_was_read(self) -> None:
+        retrieval = ScriptedRetrieval(self.FOUND)
+        chat = Chat(ScriptedModel(answering=SMALL, tokens=("Three years.",)), retrieval)
+        prepared = await chat.prepare(Call.within(5), self.PARTLY)
+        retrieval.passages = tuple(replace(passage, score=0.1) for passage in self.FOUND)
+        _, end = await answer(chat, replace(self.WHOLE, preparation=prepared))
+        assert len(retrieval.queries) == 2
+        assert end.preparation is PreparationUse.PREFIX
+
+    async def test_what_was_read_for_other_passages_is_thrown_away_and_counted(self) -> None:
+        retrieval = ScriptedRetrieval(self.OTHERS)
+        chat = Chat(ScriptedModel(answering=SMALL, tokens=("Three years.",)), retrieval)
+        first = await chat.prepare(Call.within(5), self.PARTLY)
+        retrieval.passages = self.FOUND
+        second = await chat.prepare(Call.within(5), replace(self.WHOLE, preparation=first))
+        assert (second.tokens_wasted, second.tokens_read) == (first.tokens_read, first.tokens_read + 15)
+        _, end = await answer(chat, replace(self.WHOLE, preparation=first))
+        assert end.preparation is PreparationUse.THROWN_AWAY
+
+    async def test_a_search_that_failed_is_done_again(self) -> None:
+        retrieval = ScriptedRetrieval(error=UnavailableError("Milvus is away"))
+        chat = Chat(ScriptedModel(answering=SMALL, tokens=("Three years.",)), retrieval)
+        prepared = await chat.prepare(Call.within(5), self.WHOLE)
+        retrieval.error, retrieval.passages = None, self.FOUND
+        _, end = await answer(chat, replace(self.WHOLE, preparation=prepared))
+        assert end.passages == self.FOUND
+
+    async def test_nothing_cannot_be_prepared_for(self) -> None:
+        with pytest.raises(InvalidRequestError):
+            await Chat(ScriptedModel(), ScriptedRetrieval()).prepare(Call.within(5), ChatQuestion(" "))

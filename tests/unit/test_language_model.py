@@ -70,6 +70,15 @@ async def test_leaving_an_answer_stops_the_engine() -> None:
     assert engine.stopped == 1
 
 
+async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
+    engine = Engine()
+    model = LanguageModel(engine, SMALL)
+    prompt = Prompt("Be brief.", "Why?", ("Because.",))
+    assert await model.read(Call.within(5.0), prompt) == 6
+    [_ async for _ in model.generate(Call.within(5.0), prompt)]
+    assert engine.read_messages[0] == engine.asked[0][0]
+
+
 async def test_warming_reads_the_examples_once_for_each_slot() -> None:
     engine = Engine()
     await LanguageModel(engine, SMALL).warm(4, 5.0)
