@@ -87,7 +87,7 @@ class Preparing:
         detail = "cancelled"
         try:
             self._latest = await self._prepare(text, self._latest)
-            detail = f"{self._latest.tokens_read - read_before} tokens read"
+            detail = f"{self._latest.tokens_read - read_before} tokens"
         except HearthError as error:
             # The answer will do it again, and tell what is wrong.
             logger.info("not prepared: %s", error.message)

@@ -31,7 +31,7 @@ from bridges.command_line.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.saying import Said, say
+from bridges.command_line.saying import Said, say, unheard
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
@@ -548,17 +548,13 @@ async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | No
         if out is None:
             with ExitStack() as open_devices:
                 return await say(client, request, timeout_s, _player(open_devices))
-        said = await say(client, request, timeout_s, _nothing)
+        said = await say(client, request, timeout_s, unheard)
     with wave.open(str(out), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(said.rate)
         file.writeframes(said.pcm)
     return said
-
-
-def _nothing(pcm: bytes, rate: int) -> None:
-    """Play nothing."""
 
 
 def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:

@@ -40,6 +40,11 @@ class Said:
         return len(self.pcm) / (2 * self.rate) if self.rate else 0.0
 
 
+def unheard(pcm: bytes, rate: int) -> None:
+    """Play nothing."""
+    del pcm, rate
+
+
 async def say(
     client: HearthClient, request: messages_pb2.TTSRequest, timeout_s: float, heard: Callable[[bytes, int], None]
 ) -> Said:

@@ -28,7 +28,7 @@ from bridges.command_line.options import (
     voice_option,
 )
 from bridges.command_line.playing import Player
-from bridges.command_line.saying import Said, say
+from bridges.command_line.saying import Said, say, unheard
 from bridges.command_line.sound_device import has_loudspeaker, has_microphone, loudspeaker, microphone, speaker
 from bridges.command_line.talk_printer import TalkPrinter
 from bridges.command_line.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
@@ -197,7 +197,7 @@ def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
 
 async def _said(text: str, timeout_s: float) -> Said:
     async with connected(state.nats_url(None)) as client:
-        return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, lambda pcm, rate: None)
+        return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, unheard)
 
 
 async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: float) -> messages_pb2.VoiceResponse:

@@ -56,6 +56,7 @@ from deployments.speech_values import SpeechText
 from deployments.voice_activity import WINDOW_S
 from tests import servers
 from tests.conversation.script import RATE, Says, Script, play
+from tests.servers import RayCluster
 
 NOISE = 0.002
 AUDIBLE = 0.02
@@ -72,7 +73,7 @@ SENTENCES = (
     "Please stop.",
     "Hey, listen to me.",
 )
-_GRAPH = "tests.benchmarks.timed_speech"
+SERVICES = ("Chat", "Retrieval", "Ingestion", "Voice", "Transcription", "Speech")
 _TRIAL_S = 20.0
 _MODELS_READY_S = 120.0
 
@@ -101,8 +102,17 @@ class Trial:
 
 
 @contextmanager
-def graph(*, together: bool) -> Generator[tuple[str, str]]:
-    """Run the graph; give the NATS server's URL and the cluster's address."""
+def graph(
+    models: str, applications: Mapping[str, str], in_process: Sequence[str], **orchestration: object
+) -> Generator[tuple[str, RayCluster]]:
+    """Run a graph on servers of its own; give the NATS server's URL and the cluster.
+
+    Args:
+        models: Module that builds the applications of the models.
+        applications: The deployment of each, by the application's name.
+        in_process: Services that run in the replicas of the ingresses; the others are deployments of their own.
+        orchestration: More settings of the orchestration.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(servers.nats_server(folder / "nats"))
@@ -114,7 +124,7 @@ def graph(*, together: bool) -> Generator[tuple[str, str]]:
         }
         cluster = stack.enter_context(servers.ray_cluster(folder / "ray", environment))
         common = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 256}
-        ingresses, services = ["NatsIngress", "AudioIngress"], ["Transcription", "Speech"]
+        apart = [name for name in SERVICES if name not in in_process]
         config = {
             "proxy_location": "Disabled",
             "logging_config": {"enable_access_log": False},
@@ -122,11 +132,11 @@ def graph(*, together: bool) -> Generator[tuple[str, str]]:
                 {
                     "name": name,
                     "route_prefix": None,
-                    "import_path": f"{_GRAPH}:{name.replace('-', '_')}",
+                    "import_path": f"{models}:{name.replace('-', '_')}",
                     "args": {},
                     "deployments": [{"name": deployment, **common}],
                 }
-                for name, deployment in (("speech-to-text", "SpeechToText"), ("text-to-speech", "TextToSpeech"))
+                for name, deployment in applications.items()
             ]
             + [
                 {
@@ -136,15 +146,16 @@ def graph(*, together: bool) -> Generator[tuple[str, str]]:
                     "args": {
                         "nats": {"max_in_flight": 128},
                         "memory": {"enabled": False},
-                        "in_process": ["Chat", "Retrieval", "Ingestion", *(services if together else [])],
+                        "in_process": list(in_process),
+                        **orchestration,
                     },
-                    "deployments": [{"name": name, **common} for name in (*ingresses, *([] if together else services))],
+                    "deployments": [{"name": name, **common} for name in ("NatsIngress", "AudioIngress", *apart)],
                 }
             ],
         }
         answer = httpx.put(f"{cluster.dashboard_url}/api/serve/applications/", json=config, timeout=60)
         answer.raise_for_status()
-        yield url, cluster.address
+        yield url, cluster
 
 
 async def sounds() -> dict[str, bytes]:
@@ -284,8 +295,10 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="Transcription and Speech in the ingress's replica")
     parser.add_argument("--json", type=Path, help="write the times of each trial to this file")
     options = parser.parse_args()
-    with graph(together=options.together) as (url, address):
-        trials = asyncio.run(measure(url, address, options.trials, options.at_once, options.seed))
+    applications = {"speech-to-text": "SpeechToText", "text-to-speech": "TextToSpeech"}
+    together = SERVICES if options.together else SERVICES[:4]
+    with graph("tests.benchmarks.timed_speech", applications, together) as (url, cluster):
+        trials = asyncio.run(measure(url, cluster.address, options.trials, options.at_once, options.seed))
     if options.json:
         rows = [[trial.onset, trial.interrupted, trial.stopped, trial.chunks, trial.stale] for trial in trials]
         options.json.write_text(json.dumps(rows))

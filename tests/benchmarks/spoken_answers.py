@@ -36,7 +36,7 @@ from bridges.command_line.client import HearthClient, connected, decoded
 from bridges.command_line.ingesting import ingest_files
 from bridges.command_line.local_stack import LocalStack
 from bridges.command_line.main import SAMPLES
-from bridges.command_line.saying import say
+from bridges.command_line.saying import say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import (
@@ -178,7 +178,7 @@ async def one_after_the_other(client: HearthClient, asked: Asked, pcm: bytes, co
     ended_at = await session.speak(pcm, session.final)
     await session.end()
     answer = await written(client, session.transcript, collection)
-    said = await say(client, messages_pb2.TTSRequest(text=answer.response), _WAIT_S, lambda pcm, rate: None)
+    said = await say(client, messages_pb2.TTSRequest(text=answer.response), _WAIT_S, unheard)
     asked.sequential_s = time.monotonic() - ended_at
     asked.sequential_wait_s = session.final_at - ended_at
     del said
@@ -217,7 +217,7 @@ async def measure(url: str, limit: int, voice: str) -> list[Asked]:
         for number, (document, question, fact) in enumerate(rows[::step][:limit]):
             asked, collection = Asked(question, fact), collections[document]
             request = messages_pb2.TTSRequest(text=question, speaker=voice)
-            said = await say(client, request, _WAIT_S, lambda pcm, rate: None)
+            said = await say(client, request, _WAIT_S, unheard)
             pcm = _at_speech_rate(said.pcm, said.rate)
             session = Session(client, f"overlapped-{number}-{os.getpid()}")
             # What comes second finds its passages read, so they take turns.

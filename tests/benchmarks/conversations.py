@@ -1,0 +1,360 @@
+"""How soon an answer is heard, and what is left of one that is interrupted.
+
+    uv run python -m tests.benchmarks.conversations
+
+The real graph, voice activity and all, in front of models that cost nothing and take the time that they are told to
+(`timed_models`).
+
+* First sound of an answer of three sentences (100 ms to the first token, 20 ms a token, 150 ms a sentence): as a
+  conversation, against one step after the other (the final transcript is asked in writing, the whole answer is then
+  spoken), and against the floor, the same waiting in a bare loop. From the "end" behind the last sample to the first
+  TTSAudioChunk, or the TTSFullResponse, at the client.
+* The same with models that take no time: what the graph itself adds.
+* A thousand interruptions with a hundred sessions at once: chunks of the interrupted answer behind STTInterrupt. One
+  subscriber sees all messages in order.
+* Two hundred interruptions: words that are remembered and were not played, plus those that were played and are not
+  remembered. The client plays by its own clock and says what it has played, or says nothing; what was played is told by
+  that clock and the synthesiser's own times. A word counts as played from its middle on.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+from uuid import uuid4
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bridges.command_line.client import HearthClient
+from bridges.generated.hearth.v1 import conversation_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject_for
+from tests.benchmarks.barge_in import SERVICES, graph, sounds, until_ready
+from tests.benchmarks.timed_models import QUESTION, WORD_S
+from tests.conversation.script import CHUNK_S, RATE
+
+MODELS = "tests.benchmarks.timed_models"
+APPLICATIONS = {
+    "language-model": "LanguageModel",
+    "speech-to-text": "SpeechToText",
+    "text-to-speech": "TextToSpeech",
+}
+ANSWER = (
+    "The library opens at nine on weekdays. On Saturdays it opens at eleven and closes at four in the afternoon. "
+    "It stays closed on all Sundays, on public holidays and in the first week of August."
+)
+FIRST_S, TOKEN_S, SPEAK_S = 0.1, 0.02, 0.15
+LONG_ANSWER = " ".join(f"This is sentence number {at} of a long story that goes on and on." for at in range(12))
+_WAIT_S = 30.0
+_CHUNK_BYTES = 2 * int(RATE * CHUNK_S)
+_SILENCE = bytes(_CHUNK_BYTES)
+_REPORT_EVERY = 5
+
+
+@dataclass
+class Told:
+    """What the models of one question are told."""
+
+    first_s: float = 0.0
+    token_s: float = 0.0
+    speak_s: float = 0.0
+    answer: str = ANSWER
+
+    def system_prompt(self) -> str:
+        return json.dumps({"first_s": self.first_s, "token_s": self.token_s, "answer": self.answer})
+
+    def request(self) -> conversation_pb2.ConversationRequest:
+        return conversation_pb2.ConversationRequest(
+            system_prompt=self.system_prompt(), voice=str(self.speak_s), without_documents=True
+        )
+
+    def floor_s(self) -> float:
+        """Return when the first sentence can be heard at the earliest."""
+        tokens = len(self.answer.split(".")[0].split())
+        return self.first_s + tokens * self.token_s + self.speak_s
+
+
+@dataclass
+class Talk:
+    """What came back in one session.
+
+    Attributes:
+        first_sound_at: When the first sound was there.
+        begins_at: When the playing of the answer began, by the client's own clock.
+        words: The words of the answer, with the times at which they end, in seconds from its beginning.
+        interrupted_at: When the client was told of the interruption.
+        chunks: Of the first answer, before its interruption.
+        stale: Of the first answer, after it.
+        record: Of its first turn.
+    """
+
+    first_sound_at: float = 0.0
+    begins_at: float = 0.0
+    seconds: float = 0.0
+    words: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    interrupted_at: float = 0.0
+    chunks: int = 0
+    stale: int = 0
+    record: conversation_pb2.TurnRecord | None = None
+    final: asyncio.Event = field(default_factory=asyncio.Event)
+    has_sound: asyncio.Event = field(default_factory=asyncio.Event)
+    was_interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def played_s(self, now: float) -> float:
+        return min(max(0.0, now - self.begins_at), self.seconds) if self.begins_at else 0.0
+
+
+class Clients:
+    """Clients of many sessions on one connection, with one subscriber for all that comes back."""
+
+    def __init__(self, client: Client, spoken: Sequence[bytes], seed: int) -> None:
+        self._client = client
+        self._spoken = spoken
+        self._random = random.Random(seed)
+        self.talks: dict[str, Talk] = {}
+
+    async def subscribe(self) -> None:
+        await self._client.subscribe(">", cb=self._heard)
+
+    async def _heard(self, message: Msg) -> None:
+        talk = self.talks.get(message.subject.rsplit(".", 1)[-1])
+        if talk is None:
+            return
+        subject, data = message.subject, message.data
+        if subject.startswith("ai.voice.transcription."):
+            self._transcribed(talk, data)
+        elif subject.startswith("ai.voice.tts.audio."):
+            self._spoke(talk, messages_pb2.TTSAudioChunk.FromString(data))
+        elif subject.startswith("hearth.conversation.turn.") and talk.record is None:
+            talk.record = conversation_pb2.TurnRecord.FromString(data)
+            talk.is_over.set()
+
+    def _transcribed(self, talk: Talk, data: bytes) -> None:
+        if messages_pb2.STTInterrupt.FromString(data).type == "interrupt":
+            talk.interrupted_at = talk.interrupted_at or time.monotonic()
+            talk.was_interrupted.set()
+        elif messages_pb2.STTTranscription.FromString(data).is_final:
+            talk.final.set()
+
+    def _spoke(self, talk: Talk, chunk: messages_pb2.TTSAudioChunk) -> None:
+        if chunk.turn > 1:
+            return
+        if talk.interrupted_at:
+            talk.stale += 1
+            return
+        talk.chunks += 1
+        now = time.monotonic()
+        pcm = len(chunk.audio) - (0 if chunk.chunk_index else 44)
+        if pcm > 0:
+            talk.first_sound_at = talk.first_sound_at or now
+            talk.begins_at = talk.begins_at or now
+            talk.words += [(word.word, talk.seconds + word.end_ms / 1000) for word in chunk.words]
+            talk.seconds += pcm / 2 / chunk.sample_rate
+            talk.has_sound.set()
+
+    async def ask(self, told: Told | None, pcm: bytes) -> tuple[str, Talk, float]:
+        """Ask something in a new session; return its id, what comes back, and when the question's "end" was sent."""
+        session_id = uuid4().hex
+        talk = self.talks[session_id] = Talk()
+        await self._send(session_id, type="start", conversation=told.request() if told else None)
+        await self._send(session_id, type="chunk", audio=pcm[:-_CHUNK_BYTES])
+        # So that all but the last of it was listened to.
+        await asyncio.sleep(0.25)
+        sent_at = time.monotonic()
+        await self._send(session_id, type="chunk", audio=pcm[-_CHUNK_BYTES:])
+        await self._send(session_id, type="end")
+        return session_id, talk, sent_at
+
+    async def first_sound(self, told: Told) -> float:
+        """Return the seconds to the first sound of an answer."""
+        _, talk, sent_at = await self.ask(told, self._spoken[0])
+        await asyncio.wait_for(talk.has_sound.wait(), _WAIT_S)
+        return talk.first_sound_at - sent_at
+
+    async def one_after_the_other(self, told: Told, hearth: HearthClient) -> float:
+        """Return the seconds to the first sound when every step waits for the one before."""
+        _, talk, sent_at = await self.ask(None, self._spoken[0])
+        await asyncio.wait_for(talk.final.wait(), _WAIT_S)
+        request = messages_pb2.ChatRequest(message=QUESTION, system_prompt=told.system_prompt())
+        text = ""
+        async with aclosing(hearth.ask(request, _WAIT_S)) as items:
+            async for item in items:
+                if isinstance(item, messages_pb2.ChatResponse):
+                    text = item.response
+        said: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        session_id = uuid4().hex
+
+        async def heard(message: Msg) -> None:
+            del message
+            said.set_result(time.monotonic())
+
+        subscription = await self._client.subscribe(subject_for(SPEECH_AUDIO, session_id=session_id), cb=heard)
+        speech = messages_pb2.TTSRequest(text=text, speaker=str(told.speak_s))
+        await self._client.publish(subject_for(SPEECH_REQUEST, session_id=session_id), speech.SerializeToString())
+        at = await asyncio.wait_for(said, _WAIT_S)
+        await subscription.unsubscribe()
+        return at - sent_at
+
+    async def interrupt(self, number: int, *, reports: bool) -> Talk:
+        """Ask something, and speak into the answer at a random time of its playing; return what came back."""
+        session_id = uuid4().hex
+        talk = self.talks[session_id] = Talk()
+        told = Told(0.02, 0.005, 0.01, LONG_ANSWER)
+        # Behind the time in which speech would go on with the question.
+        lead_s = self._random.uniform(2.0, 6.0)
+        question, interruption = self._spoken[0], self._spoken[number % len(self._spoken)]
+        await self._send(session_id, type="start", conversation=told.request())
+        await self._play(session_id, talk, question, talk.has_sound, reports=reports)
+        until = asyncio.Event()
+        asyncio.get_running_loop().call_later(lead_s, until.set)
+        await self._play(session_id, talk, b"", until, reports=reports)
+        await self._play(session_id, talk, interruption, talk.was_interrupted, reports=reports)
+        if reports:
+            await self._report(session_id, talk, talk.interrupted_at)
+        await asyncio.wait_for(talk.is_over.wait(), _WAIT_S)
+        await asyncio.sleep(0.3)
+        await self._send(session_id, type="end")
+        return talk
+
+    async def _play(self, session_id: str, talk: Talk, pcm: bytes, until: asyncio.Event, *, reports: bool) -> None:
+        """Send sound at its pace, then silence, until an event."""
+        began, at = time.monotonic(), 0
+        while not until.is_set():
+            piece = pcm[at : at + _CHUNK_BYTES]
+            at += _CHUNK_BYTES
+            await asyncio.sleep(max(0.0, began + at / 2 / RATE - time.monotonic()))
+            await self._send(session_id, type="chunk", audio=piece + _SILENCE[len(piece) :])
+            if reports and talk.begins_at and at // _CHUNK_BYTES % _REPORT_EVERY == 0:
+                await self._report(session_id, talk, time.monotonic())
+            if time.monotonic() - began > _WAIT_S:
+                raise TimeoutError(f"session {session_id}: nothing came")
+
+    async def _report(self, session_id: str, talk: Talk, now: float) -> None:
+        milliseconds = round(talk.played_s(now) * 1000)
+        played = conversation_pb2.PlaybackReport(turn=1, milliseconds=milliseconds)
+        await self._send(session_id, type="chunk", played=played)
+
+    async def _send(self, session_id: str, **fields: Any) -> None:
+        message = messages_pb2.STTStreamMessage(**fields)
+        await self._client.publish(subject_for(AUDIO_STREAM, session_id=session_id), message.SerializeToString())
+
+
+def words_apart(talk: Talk) -> int:
+    """Return how many words were played or remembered, but not both."""
+    played_s = talk.played_s(talk.interrupted_at)
+    played = [word for word, end_s in talk.words if end_s - WORD_S / 2 <= played_s]
+    remembered = talk.record.heard.split() if talk.record else []
+    same = sum(block.size for block in SequenceMatcher(None, played, remembered, autojunk=False).get_matching_blocks())
+    return len(played) + len(remembered) - 2 * same
+
+
+async def first_sounds(clients: Clients, hearth: HearthClient, rounds: int) -> None:
+    """Measure and show how soon answers are heard."""
+    timed = Told(FIRST_S, TOKEN_S, SPEAK_S)
+    overlapped: list[float] = []
+    sequential: list[float] = []
+    alone: list[float] = []
+    for number in range(rounds + 1):
+        found = (
+            await clients.first_sound(timed),
+            await clients.one_after_the_other(timed, hearth),
+            await clients.first_sound(Told()),
+        )
+        if number:
+            for values, value in zip((overlapped, sequential, alone), found, strict=True):
+                values.append(value)
+    ratio = statistics.median(slow / fast for slow, fast in zip(sequential, overlapped, strict=True))
+    floor = timed.floor_s()
+    print(f"first sound of three sentences, {rounds} rounds, medians (quartiles)")
+    print(f"  one step after the other   {_spread(sequential)}")
+    print(f"  as a conversation          {_spread(overlapped)}")
+    print(
+        f"  sooner, median of ratios: {ratio:.1f} times (at least 3); to the floor of {floor * 1000:.0f} ms: ", end=""
+    )
+    print(f"{statistics.median(overlapped) / floor:.2f} (at most 1.10)")
+    print(f"  with models that take no time: {_spread(alone)}")
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    low, _, high = statistics.quantiles(seconds, n=4)
+    return f"{statistics.median(seconds) * 1000:6.1f} ms ({low * 1000:.1f} to {high * 1000:.1f})"
+
+
+async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Talk]:
+    """Interrupt answers, so many sessions at once."""
+    numbers = iter(range(trials))
+    talks: list[Talk] = []
+
+    async def work() -> None:
+        for number in numbers:
+            talks.append(await clients.interrupt(number, reports=number % 2 == 0))
+            if len(talks) % 100 == 0:
+                print(f"  {len(talks)} interruptions", file=sys.stderr)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(work())
+    return talks
+
+
+async def memories(clients: Clients, trials: int) -> Mapping[str, list[int]]:
+    """Return by how many words memory and playing differ, with and without the client's word."""
+    apart: dict[str, list[int]] = {"client": [], "pace": []}
+    numbers = iter(range(trials))
+
+    async def work() -> None:
+        for number in numbers:
+            talk = await clients.interrupt(number, reports=number % 2 == 0)
+            apart["pace" if number % 2 else "client"].append(words_apart(talk))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(work())
+    return apart
+
+
+async def measure(url: str, options: argparse.Namespace) -> None:
+    spoken = list((await sounds()).values())
+    async with await nats.connect(url) as connection:
+        await until_ready(connection)
+        clients = Clients(connection, spoken, options.seed)
+        await clients.subscribe()
+        await asyncio.sleep(1.0)
+        await first_sounds(clients, HearthClient(connection, url), options.rounds)
+        for kind, apart in (await memories(clients, options.memories)).items():
+            within, same = (100 * sum(words <= most for words in apart) / len(apart) for most in (1, 0))
+            print(f"{len(apart)} interruptions, played as told by the {kind}: words played or remembered but not both")
+            print(f"  at most 1 in {within:.0f} % (at least 95), none in {same:.0f} %, {max(apart)} at most")
+        talks = await interruptions(clients, options.trials, options.at_once)
+        stale, chunks = sum(talk.stale for talk in talks), sum(talk.chunks for talk in talks)
+        print(f"{len(talks)} interruptions, {options.at_once} sessions at once")
+        print(f"  chunks behind their interruption: {stale} of {chunks} (at most 0)")
+        outcomes = [talk.record.outcome if talk.record else "none" for talk in talks]
+        print(f"  turns that were {', '.join(f'{name}: {outcomes.count(name)}' for name in sorted(set(outcomes)))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="of the first sound")
+    parser.add_argument("--memories", type=int, default=200, help="interruptions whose memory is looked at")
+    parser.add_argument("--trials", type=int, default=1000, help="interruptions")
+    parser.add_argument("--at-once", type=int, default=100, help="sessions")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with graph(MODELS, APPLICATIONS, SERVICES) as (url, _):
+        asyncio.run(measure(url, options))
+
+
+if __name__ == "__main__":
+    main()
