@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bridges.turn_record import TurnStages
-from deployments.agreement import bare
 from deployments.audio_settings import PreparationSettings
 from deployments.errors import HearthError
+from deployments.preparation import says_the_same
 from deployments.values import Preparation
 
 logger = logging.getLogger(__name__)
@@ -94,8 +94,3 @@ class Preparing:
             detail = error.kind
         finally:
             self.stages.add("prepare", began, loop.time(), f"{len(text.split())} words, {detail}")
-
-
-def says_the_same(one: str, other: str) -> bool:
-    """Say whether two texts differ in marks and capitals at most."""
-    return [bare(word) for word in one.split()] == [bare(word) for word in other.split()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.turn_record import TurnStages, unix_ms
 from deployments.playback import Playback
-from deployments.values import AnswerEnd, Preparation, PreparationUse
+from deployments.values import AnswerEnd, Preparation
 from deployments.voice_values import SpokenAnswerEnd
 
 
@@ -133,11 +133,10 @@ class Turn:
         self.decisions["preparations"] = str(count)
         if preparation is None:
             return
-        use = self.text_end.preparation if self.text_end else PreparationUse.NONE
-        kept = use in {PreparationUse.KEPT, PreparationUse.PREFIX}
-        self.decisions["preparation"] = use
+        end = self.text_end or AnswerEnd()
+        self.decisions["preparation"] = end.preparation
         self.decisions["prepared_tokens"] = str(preparation.tokens_read)
-        self.decisions["wasted_tokens"] = str(preparation.tokens_wasted if kept else preparation.tokens_read)
+        self.decisions["wasted_tokens"] = str(preparation.wasted_unless_kept(end.preparation_kept))
 
     def _complete(self) -> None:
         stages, playback = self.stages, self.playback

@@ -9,11 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from deployments.agreement import bare
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.follow_up import resolve
 from deployments.grounding import is_supported
+from deployments.preparation import in_read_order, kept_share, says_the_same
 from deployments.prompt import introduction
 from deployments.sentences import sentence_end
 from deployments.services import LanguageModel, Retrieval
@@ -57,6 +57,7 @@ class _Progress:
     passages: tuple[Passage, ...] = ()
     said_something: bool = False
     preparation: PreparationUse = PreparationUse.NONE
+    preparation_kept: float = 0.0
 
     def stage(self, name: str, since: float) -> None:
         self.stages[name] = time.monotonic() - since
@@ -119,15 +120,13 @@ class Chat:
         resolved = replace(question, text=resolve(question.text.strip(), question.history))
         before = question.preparation or Preparation("")
         profile, passages = await self._prepare(call, resolved, _Progress())
-        shown = min(len(passages), profile.answering.passages)
-        is_same = before.tokens_read == 0 or _are_same(before.passages[: before.shown], passages[:shown])
         prompt = _prompt(question, resolved, passages, profile.answering)
         return Preparation(
             question=resolved.text,
             passages=passages,
-            shown=shown,
+            read=prompt.passages,
             tokens_read=before.tokens_read + await self._language_model.read(call, prompt),
-            tokens_wasted=before.tokens_wasted if is_same else before.tokens_read,
+            tokens_wasted=before.wasted_unless_kept(kept_share(prompt.passages, before.read)),
         )
 
     async def greet(self, call: Call, name: str) -> str:
@@ -173,7 +172,7 @@ class Chat:
         resolved = replace(question, text=resolve(question.text.strip(), question.history))
         profile, progress.passages = await self._prepare(call, resolved, progress)
         prompt = _prompt(question, resolved, progress.passages, profile.answering)
-        progress.preparation = _use_of(resolved, len(prompt.passages), progress.passages)
+        progress.preparation, progress.preparation_kept = _use_of(resolved, prompt)
         generated = self._language_model.generate(call, prompt)
         if prompt.passages and profile.answering.check_sentences:
             tokens = self._checked(call, generated, resolved.text, progress.passages)
@@ -213,7 +212,7 @@ class Chat:
         if not question.retrieve:
             return ()
         preparation = question.preparation
-        if preparation and preparation.passages and _says_the_same(preparation.question, question.text):
+        if preparation and preparation.passages and says_the_same(preparation.question, question.text):
             return preparation.passages
         started = time.monotonic()
         query = RetrievalQuery(question.text, question.collection, question.top_k, question.rerank)
@@ -348,13 +347,15 @@ def _prompt(
     question: ChatQuestion, resolved: ChatQuestion, passages: tuple[Passage, ...], answering: Answering
 ) -> Prompt:
     """Put together what the model is asked: the question as it was where it sees the turns before it, else resolved."""
-    shown = passages[: answering.passages]
+    shown = tuple(passage.embedded_text() for passage in passages[: answering.passages])
+    if question.preparation:
+        shown = in_read_order(shown, question.preparation.read)
     turns = answering.history_with_passages if shown else answering.history
     history = question.history[-turns:] if turns else ()
     return Prompt(
         system=question.system_prompt or answering.system_prompt,
         question=question.text.strip() if history else resolved.text,
-        passages=tuple(passage.embedded_text() for passage in shown),
+        passages=shown,
         examples=answering.examples if shown else (),
         history=history,
     )
@@ -371,25 +372,16 @@ def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
         error_kind=error.kind if error else "",
         stages=progress.stages,
         preparation=progress.preparation,
+        preparation_kept=progress.preparation_kept,
     )
 
 
-def _use_of(question: ChatQuestion, shown: int, passages: tuple[Passage, ...]) -> PreparationUse:
+def _use_of(question: ChatQuestion, prompt: Prompt) -> tuple[PreparationUse, float]:
+    """Return what became of a question's preparation, and the share of what was read that is of use."""
     preparation = question.preparation
     if preparation is None:
-        return PreparationUse.NONE
-    if _says_the_same(preparation.question, question.text):
-        return PreparationUse.KEPT
-    if _are_same(preparation.passages[: preparation.shown], passages[:shown]):
-        return PreparationUse.PREFIX
-    return PreparationUse.THROWN_AWAY
-
-
-def _are_same(some: tuple[Passage, ...], others: tuple[Passage, ...]) -> bool:
-    """Say whether passages are the same to a reader; their scores depend on the question."""
-    return [passage.embedded_text() for passage in some] == [passage.embedded_text() for passage in others]
-
-
-def _says_the_same(one: str, other: str) -> bool:
-    """Say whether two texts differ in marks and capitals at most."""
-    return [bare(word) for word in one.split()] == [bare(word) for word in other.split()]
+        return PreparationUse.NONE, 0.0
+    share = kept_share(prompt.passages, preparation.read)
+    if says_the_same(preparation.question, question.text):
+        return PreparationUse.KEPT, share
+    return (PreparationUse.PREFIX if share else PreparationUse.THROWN_AWAY), share

@@ -112,12 +112,14 @@ class SpeechText:
         voice: Name of the voice; empty for the default.
         language: ISO 639-1 code; empty for the voice's own.
         reference: A WAV file of a voice to imitate; empty for none.
+        goes_on: Whether it goes on with what was said before, so that nobody waits for its first sound.
     """
 
     text: str
     voice: str = ""
     language: str = ""
     reference: bytes = b""
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ class TextToSpeech:
                 f"speaker_wav_b64: the voice {voice.name!r} ({voice.kind}) cannot imitate another one"
             )
         said_something = False
-        for sentence in spoken_sentences(text.text, opening_clause=engine.opening_clause_pays):
+        opening_clause = engine.opening_clause_pays and not text.goes_on
+        for sentence in spoken_sentences(text.text, opening_clause=opening_clause):
             chunk = await engine.speak(call, replace(text, text=sentence, voice=voice.name))
             if chunk.pcm:
                 said_something = True

@@ -162,16 +162,20 @@ class Preparation:
     Attributes:
         question: The question as far as it was known.
         passages: What was found for it, best first.
-        shown: How many of them are in the prompt that the model has read.
+        read: The passages of the prompt that the model has read, in its order.
         tokens_read: Prompt tokens that the model read for it, and for preparations of the same question before it.
         tokens_wasted: Of those, tokens read in vain, because other passages were found later.
     """
 
     question: str
     passages: tuple[Passage, ...] = ()
-    shown: int = 0
+    read: tuple[str, ...] = ()
     tokens_read: int = 0
     tokens_wasted: int = 0
+
+    def wasted_unless_kept(self, share: float) -> int:
+        """Return the tokens read in vain when `share`, from 0 to 1, of what is not wasted yet is still of use."""
+        return self.tokens_wasted + round((self.tokens_read - self.tokens_wasted) * (1.0 - share))
 
 
 class PreparationUse(StrEnum):
@@ -182,9 +186,9 @@ class PreparationUse(StrEnum):
     KEPT = "kept"
     """It was the same question: the passages were taken, and the model has read them."""
     PREFIX = "prefix"
-    """The question went on, and the same passages were found: the model has read them."""
+    """The question went on, and the first passages were found again: the model has read them."""
     THROWN_AWAY = "thrown_away"
-    """Other passages were found."""
+    """Other passages were found, or others were first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,7 @@ class AnswerEnd:
             answer stands, whatever `error` says beside it.
         stages: Seconds that each stage took, by name.
         preparation: What became of the question's preparation.
+        preparation_kept: The share of what the model had read for it, from 0 to 1, that was of use.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -233,6 +238,7 @@ class AnswerEnd:
     error_kind: str = ""
     stages: dict[str, float] = field(default_factory=dict[str, float])
     preparation: PreparationUse = PreparationUse.NONE
+    preparation_kept: float = 0.0
 
 
 AnswerItem = AnswerToken | AnswerEnd

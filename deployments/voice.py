@@ -160,7 +160,8 @@ class _Answer:
             await self.written.wait()
 
     async def _say(self, piece: str) -> None:
-        text = SpeechText(piece, self.question.voice, self.question.language)
+        goes_on = "first_audio" in self.stages
+        text = SpeechText(piece, self.question.voice, self.question.language, goes_on=goes_on)
         async with aclosing(self.speech.say(self.call, text)) as chunks:
             async for chunk in chunks:
                 self._stamp("first_audio")

@@ -63,7 +63,7 @@ class LlamaCppEngine:
         self._model_file = model_file
         self._context_tokens = context_tokens
         self._tokens_generated = 0
-        key = secrets.token_urlsafe()
+        self.api_key = key = secrets.token_urlsafe()
         parameters = cast("Any", xllamacpp).CommonParams()
         parameters.model.path = str(model_file)
         parameters.n_ctx = context_tokens * parallel
@@ -91,6 +91,11 @@ class LlamaCppEngine:
         )
 
     is_remote = False
+
+    @property
+    def address(self) -> str:
+        """Where llama.cpp's own HTTP server listens, on this machine alone, for who has `api_key`."""
+        return self._server.listening_address
 
     @property
     def description(self) -> str:

@@ -344,15 +344,14 @@ async def sound() -> bytes:
 
 
 @contextmanager
-def peer_python() -> Generator[str]:
-    """Give the interpreter of an environment with the peer in it."""
+def peer_python(requirements: str) -> Generator[str]:
+    """Give the interpreter of an environment with the peer in it, by the name of its requirements file."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, folder], check=True)
         python = str(Path(folder) / "bin" / "python")
-        requirements = ["--requirement", str(PEERS / "pipecat.txt")]
         # Not in the checkout, whose pins are not the peer's.
-        install = ["uv", "pip", "install", "--quiet", "--python", python, *requirements]
-        subprocess.run(install, check=True, cwd=folder)
+        install = ["uv", "pip", "install", "--quiet", "--python", python]
+        subprocess.run([*install, "--requirement", str(PEERS / requirements)], check=True, cwd=folder)
         yield python
 
 
@@ -361,7 +360,7 @@ async def measure(rounds: int, seconds: float) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
         servers.nats_server(Path(folder) / "nats") as url,
-        peer_python() as python,
+        peer_python("pipecat.txt") as python,
     ):
         path = Path(folder) / "sound.pcm"
         path.write_bytes(heard)

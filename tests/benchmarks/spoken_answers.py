@@ -218,7 +218,7 @@ async def measure(url: str, limit: int, voice: str) -> list[Asked]:
             asked, collection = Asked(question, fact), collections[document]
             request = messages_pb2.TTSRequest(text=question, speaker=voice)
             said = await say(client, request, _WAIT_S, unheard)
-            pcm = _at_speech_rate(said.pcm, said.rate)
+            pcm = at_speech_rate(said.pcm, said.rate)
             session = Session(client, f"overlapped-{number}-{os.getpid()}")
             # What comes second finds its passages read, so they take turns.
             if number % 2:
@@ -237,7 +237,7 @@ async def measure(url: str, limit: int, voice: str) -> list[Asked]:
     return results
 
 
-def _at_speech_rate(pcm: bytes, rate: int) -> bytes:
+def at_speech_rate(pcm: bytes, rate: int) -> bytes:
     return (soxr.resample(samples_of(pcm), rate, SPEECH_RATE) * 32_767).astype("<i2").tobytes()
 
 

@@ -214,7 +214,7 @@ class ScriptedVoice:
         self.prepared.append(question)
         await asyncio.sleep(self.prepare_s)
         before = question.preparation.tokens_read if question.preparation else 0
-        return Preparation(question.text, (Passage("It is kept.", "rules.md"),), 1, before + 10)
+        return Preparation(question.text, (Passage("It is kept.", "rules.md"),), ("It is kept.",), before + 10)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return ()

@@ -246,6 +246,9 @@ async def test_components_are_told_even_when_some_cannot_be_asked() -> None:
     ]
 
 
+READ = ("The warranty is three years.",)
+
+
 class TestPreparation:
     """A question is looked up, and its prompt read, before it is whole."""
 
@@ -257,7 +260,7 @@ class TestPreparation:
     async def test_the_model_reads_the_prompt_as_far_as_it_is_known(self) -> None:
         model = ScriptedModel(answering=SMALL)
         prepared = await Chat(model, ScriptedRetrieval(self.FOUND)).prepare(Call.within(5), self.PARTLY)
-        assert (prepared.question, prepared.passages, prepared.shown) == ("How long is the", self.FOUND, 1)
+        assert (prepared.question, prepared.passages, prepared.read) == ("How long is the", self.FOUND, READ)
         assert (prepared.tokens_read, prepared.tokens_wasted) == (14, 0)
         assert model.read_prompts[0].passages == ("The warranty is three years.",)
         assert model.prompts == []
@@ -277,7 +280,7 @@ class TestPreparation:
         retrieval.passages = tuple(replace(passage, score=0.1) for passage in self.FOUND)
         _, end = await answer(chat, replace(self.WHOLE, preparation=prepared))
         assert len(retrieval.queries) == 2
-        assert end.preparation is PreparationUse.PREFIX
+        assert (end.preparation, end.preparation_kept) == (PreparationUse.PREFIX, 1.0)
 
     async def test_what_was_read_for_other_passages_is_thrown_away_and_counted(self) -> None:
         retrieval = ScriptedRetrieval(self.OTHERS)
