@@ -7,7 +7,7 @@ the same machine. Hearth is the shipped graph without the sentence check: each q
 pace of a microphone, and the time counts from its final transcript to its first sound, both at the client, over NATS.
 pipecat (1.14.0, in an environment of its own, see `peers/pipecat_answers.txt`) is given the same transcript, already
 with the passages that Hearth has to find, as the messages that Hearth would send; its model is a llama.cpp server of
-the same settings, and its time counts from that frame to the first sound at the end of its pipeline, in its own process.
+the same settings, and its time counts from that frame to the first sound at the end of its pipeline, in process.
 """
 
 import argparse

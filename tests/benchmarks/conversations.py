@@ -55,9 +55,10 @@ ANSWER = (
 )
 FIRST_S, TOKEN_S, SPEAK_S = 0.1, 0.02, 0.15
 LONG_ANSWER = " ".join(f"This is sentence number {at} of a long story that goes on and on." for at in range(12))
-_WAIT_S = 30.0
+_WAIT_S = 60.0
 _CHUNK_BYTES = 2 * int(RATE * CHUNK_S)
-_SILENCE = bytes(_CHUNK_BYTES)
+_LONG_CHUNK_S = 0.1
+"""For a hundred sessions at once: with shorter ones, the client of them all would be what is measured."""
 _REPORT_EVERY = 5
 
 
@@ -125,7 +126,8 @@ class Clients:
         self.talks: dict[str, Talk] = {}
 
     async def subscribe(self) -> None:
-        await self._client.subscribe(">", cb=self._heard)
+        await self._client.subscribe("ai.voice.>", cb=self._heard)
+        await self._client.subscribe("hearth.conversation.turn.*", cb=self._heard)
 
     async def _heard(self, message: Msg) -> None:
         talk = self.talks.get(message.subject.rsplit(".", 1)[-1])
@@ -206,7 +208,7 @@ class Clients:
         await subscription.unsubscribe()
         return at - sent_at
 
-    async def interrupt(self, number: int, *, reports: bool) -> Talk:
+    async def interrupt(self, number: int, *, reports: bool, chunk_s: float = CHUNK_S) -> Talk:
         """Ask something, and speak into the answer at a random time of its playing; return what came back."""
         session_id = uuid4().hex
         talk = self.talks[session_id] = Talk()
@@ -215,11 +217,11 @@ class Clients:
         lead_s = self._random.uniform(2.0, 6.0)
         question, interruption = self._spoken[0], self._spoken[number % len(self._spoken)]
         await self._send(session_id, type="start", conversation=told.request())
-        await self._play(session_id, talk, question, talk.has_sound, reports=reports)
+        await self._play(session_id, talk, question, talk.has_sound, chunk_s, reports=reports)
         until = asyncio.Event()
         asyncio.get_running_loop().call_later(lead_s, until.set)
-        await self._play(session_id, talk, b"", until, reports=reports)
-        await self._play(session_id, talk, interruption, talk.was_interrupted, reports=reports)
+        await self._play(session_id, talk, b"", until, chunk_s, reports=reports)
+        await self._play(session_id, talk, interruption, talk.was_interrupted, chunk_s, reports=reports)
         if reports:
             await self._report(session_id, talk, talk.interrupted_at)
         await asyncio.wait_for(talk.is_over.wait(), _WAIT_S)
@@ -227,15 +229,17 @@ class Clients:
         await self._send(session_id, type="end")
         return talk
 
-    async def _play(self, session_id: str, talk: Talk, pcm: bytes, until: asyncio.Event, *, reports: bool) -> None:
+    async def _play(
+        self, session_id: str, talk: Talk, pcm: bytes, until: asyncio.Event, chunk_s: float, *, reports: bool
+    ) -> None:
         """Send sound at its pace, then silence, until an event."""
-        began, at = time.monotonic(), 0
+        began, at, size = time.monotonic(), 0, 2 * int(RATE * chunk_s)
         while not until.is_set():
-            piece = pcm[at : at + _CHUNK_BYTES]
-            at += _CHUNK_BYTES
+            piece = pcm[at : at + size]
+            at += size
             await asyncio.sleep(max(0.0, began + at / 2 / RATE - time.monotonic()))
-            await self._send(session_id, type="chunk", audio=piece + _SILENCE[len(piece) :])
-            if reports and talk.begins_at and at // _CHUNK_BYTES % _REPORT_EVERY == 0:
+            await self._send(session_id, type="chunk", audio=piece + bytes(size - len(piece)))
+            if reports and talk.begins_at and at // size % _REPORT_EVERY == 0:
                 await self._report(session_id, talk, time.monotonic())
             if time.monotonic() - began > _WAIT_S:
                 raise TimeoutError(f"session {session_id}: nothing came")
@@ -298,7 +302,7 @@ async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Tal
 
     async def work() -> None:
         for number in numbers:
-            talks.append(await clients.interrupt(number, reports=number % 2 == 0))
+            talks.append(await clients.interrupt(number, reports=number % 2 == 0, chunk_s=_LONG_CHUNK_S))
             if len(talks) % 100 == 0:
                 print(f"  {len(talks)} interruptions", file=sys.stderr)
 
