@@ -207,9 +207,8 @@ class Conversation:
         question = SpokenQuestion(
             self._question(turn.question, history, preparation), self.request.voice, self._session.language
         )
-        call = Call.within(self._parts.settings.answer_timeout_s, f"{self._session.id}-{turn.number}")
         await tell_status(self._outbox, self._session.id, PROCESSING)
-        async with aclosing(self._parts.voice.answer(call, question)) as items:
+        async with aclosing(self._parts.voice.answer(self._call(), question)) as items:
             async for item in items:
                 match item:
                     case AnswerToken():
@@ -316,13 +315,19 @@ class Conversation:
             preparation=preparation,
         )
 
-    def _new_preparing(self) -> Preparing:
-        async def prepare(text: str, before: Preparation | None) -> Preparation:
-            call = Call.within(self._parts.settings.answer_timeout_s, self._session.id)
-            question = self._question(text, await self._recalled(), before)
-            return await self._parts.voice.prepare(call, question)
+    async def find(self, text: str, before: Preparation | None) -> Preparation:
+        """Find passages for a question that is being asked; see `Preparer`."""
+        return await self._parts.voice.prepare(self._call(), self._question(text, await self._recalled(), before))
 
-        return Preparing(self._parts.settings.preparation, prepare, self._spawn)
+    async def read(self, text: str, found: Preparation) -> int:
+        """Have the model read them; see `Preparer`."""
+        return await self._parts.voice.read(self._call(), self._question(text, await self._recalled(), found))
+
+    def _new_preparing(self) -> Preparing:
+        return Preparing(self._parts.settings.preparation, self, self._spawn)
+
+    def _call(self) -> Call:
+        return Call.within(self._parts.settings.answer_timeout_s, f"{self._session.id}-{self.turns}")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

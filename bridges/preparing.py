@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from bridges.turn_record import TurnStages
 from deployments.audio_settings import PreparationSettings
@@ -13,26 +14,40 @@ from deployments.values import Preparation
 
 logger = logging.getLogger(__name__)
 
-Prepare = Callable[[str, Preparation | None], Coroutine[Any, Any, Preparation]]
-"""Prepares for a text, behind the preparation before it."""
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Starts a task that somebody owns."""
 
 
+class Preparer(Protocol):
+    """Prepares for one conversation."""
+
+    async def find(self, text: str, before: Preparation | None) -> Preparation:
+        """Find passages for a text, behind the preparation before it."""
+        ...
+
+    async def read(self, text: str, found: Preparation) -> int:
+        """Have the model read them, and the text; return how many tokens it read."""
+        ...
+
+
 class Preparing:
-    """The preparations of one question, one at a time.
+    """The preparations of one question.
+
+    Passages are found for one text at a time. Reading them goes on until others are found; the model keeps what it has
+    read up to the first difference, so a reading that is broken off is not lost.
 
     Args:
         settings: How much is prepared.
-        prepare: Does it.
+        preparer: Does it.
         spawn: Starts it.
     """
 
-    def __init__(self, settings: PreparationSettings, prepare: Prepare, spawn: Spawn) -> None:
+    def __init__(self, settings: PreparationSettings, preparer: Preparer, spawn: Spawn) -> None:
         self._settings = settings
-        self._prepare = prepare
+        self._preparer = preparer
         self._spawn = spawn
-        self._task: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._text = ""
         self._latest: Preparation | None = None
         self.count = 0
@@ -41,36 +56,33 @@ class Preparing:
         """When."""
 
     def partly_known(self, text: str) -> None:
-        """Take the words of the question that are known for good, while its speaker goes on."""
+        """Take the words of the question that are likely to stay, while its speaker goes on."""
         words, known = len(text.split()), len(self._text.split())
         if words < self._settings.min_words or words - known < self._settings.step_words:
             return
-        if self._is_running or self.count >= self._settings.max_per_question:
+        if _is_running(self._finding) or self.count >= self._settings.max_per_question:
             return
         self._begin(text)
 
     def perhaps_whole(self, text: str) -> None:
         """Take the question as it is, should it end here: its speaker has paused."""
         if text and not says_the_same(text, self._text):
-            self.cancel()
+            _cancel(self._finding)
             self._begin(text)
 
     async def taken(self, question: str) -> Preparation | None:
-        """Return the last preparation, None where there is none; the one on its way where it is for this question."""
-        if self._task is not None and self._is_running and says_the_same(question, self._text):
-            await asyncio.wait([self._task])
+        """Return the last preparation, None where there is none; what is on its way for this question is waited for."""
+        if says_the_same(question, self._text):
+            for task in (self._finding, self._reading):
+                if task is not None and _is_running(task):
+                    await asyncio.wait([task])
         self.cancel()
         return self._latest
 
     def cancel(self) -> None:
-        """Stop the preparation on its way; what the model has read of it by then stays read."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    @property
-    def _is_running(self) -> bool:
-        return self._task is not None and not self._task.done()
+        """Stop what is on its way."""
+        _cancel(self._finding)
+        _cancel(self._reading)
 
     def _begin(self, text: str) -> None:
         wasted = self._latest.tokens_wasted if self._latest else 0
@@ -78,19 +90,46 @@ class Preparing:
             return
         self.count += 1
         self._text = text
-        self._task = self._spawn(self._run(text))
+        self._finding = self._spawn(self._find(text))
 
-    async def _run(self, text: str) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        read_before = self._latest.tokens_read if self._latest else 0
-        detail = "cancelled"
+    async def _find(self, text: str) -> None:
+        began = asyncio.get_running_loop().time()
+        outcome = "cancelled"
         try:
-            self._latest = await self._prepare(text, self._latest)
-            detail = f"{self._latest.tokens_read - read_before} tokens"
+            found = await self._preparer.find(text, self._latest)
+            outcome = f"{len(found.passages)} passages"
         except HearthError as error:
             # The answer will do it again, and tell what is wrong.
             logger.info("not prepared: %s", error.message)
-            detail = error.kind
+            outcome = error.kind
+            return
         finally:
-            self.stages.add("prepare", began, loop.time(), f"{len(text.split())} words, {detail}")
+            self._note("find", began, f"{len(text.split())} words, {outcome}")
+        _cancel(self._reading)
+        self._latest = found
+        self._reading = self._spawn(self._read(text, found))
+
+    async def _read(self, text: str, found: Preparation) -> None:
+        began = asyncio.get_running_loop().time()
+        outcome = "broken off"
+        try:
+            tokens = await self._preparer.read(text, found)
+            outcome = f"{tokens} tokens"
+            self._latest = replace(found, tokens_read=found.tokens_read + tokens)
+        except HearthError as error:
+            logger.info("not read ahead: %s", error.message)
+            outcome = error.kind
+        finally:
+            self._note("read ahead", began, outcome)
+
+    def _note(self, name: str, began: float, detail: str) -> None:
+        self.stages.add(name, began, asyncio.get_running_loop().time(), detail)
+
+
+def _is_running(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
+
+
+def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()

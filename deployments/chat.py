@@ -103,10 +103,11 @@ class Chat:
         yield _end(progress, error)
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet, and have the model read the prompt as far as it is known.
+        """Find passages for a question that is not whole yet.
 
-        Given back with the whole question, the preparation spares its answer what turns out the same: the search, where
-        the question does, else the reading of all that stands before the question, where the passages do.
+        Given back with the whole question, the preparation spares its answer the search where the question turns out
+        the same. Where it does not, the passages that were found again are shown to the model in the order in which it
+        has read them, which spares it the reading.
 
         Args:
             call: Whose deadline holds.
@@ -117,17 +118,26 @@ class Chat:
         """
         if not question.text.strip():
             raise InvalidRequestError("the question is empty")
-        resolved = replace(question, text=resolve(question.text.strip(), question.history))
+        resolved = _resolved(question)
         before = question.preparation or Preparation("")
         profile, passages = await self._prepare(call, resolved, _Progress())
         prompt = _prompt(question, resolved, passages, profile.answering)
-        return Preparation(
-            question=resolved.text,
-            passages=passages,
-            read=prompt.passages,
-            tokens_read=before.tokens_read + await self._language_model.read(call, prompt),
-            tokens_wasted=before.wasted_unless_kept(kept_share(prompt.passages, before.read)),
-        )
+        wasted = before.wasted_unless_kept(kept_share(prompt.passages, before.read))
+        return Preparation(resolved.text, passages, prompt.passages, before.tokens_read, wasted)
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        """Have the model read the prompt of a question as far as it is known, with the passages of its preparation.
+
+        Returns:
+            Prompt tokens that were read; those that it had read before are not counted.
+
+        Raises:
+            HearthError: It cannot be done now.
+        """
+        passages = question.preparation.passages if question.preparation else ()
+        profile = await self._current_profile(call)
+        prompt = _prompt(question, _resolved(question), passages, profile.answering)
+        return await self._language_model.read(call, prompt)
 
     async def greet(self, call: Call, name: str) -> str:
         """Return a short greeting, written by the model, that calls somebody by `name`.
@@ -169,7 +179,7 @@ class Chat:
     async def _tokens(self, call: Call, question: ChatQuestion, progress: _Progress) -> AsyncGenerator[str]:
         if not question.text.strip():
             raise InvalidRequestError("the question is empty: neither `message` nor `query` holds text")
-        resolved = replace(question, text=resolve(question.text.strip(), question.history))
+        resolved = _resolved(question)
         profile, progress.passages = await self._prepare(call, resolved, progress)
         prompt = _prompt(question, resolved, progress.passages, profile.answering)
         progress.preparation, progress.preparation_kept = _use_of(resolved, prompt)
@@ -341,6 +351,11 @@ async def _stripped(tokens: AsyncGenerator[str]) -> AsyncGenerator[str]:
             if text:
                 started = True
                 yield text
+
+
+def _resolved(question: ChatQuestion) -> ChatQuestion:
+    """Return a question that can be searched for."""
+    return replace(question, text=resolve(question.text.strip(), question.history))
 
 
 def _prompt(

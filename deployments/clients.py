@@ -109,6 +109,9 @@ class ChatClient:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self.door.call(call, "prepare", question)
 
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        return await self.door.call(call, "read", question)
+
     async def greet(self, call: Call, name: str) -> str:
         return await self.door.call(call, "greet", name)
 
@@ -218,6 +221,9 @@ class VoiceClient:
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self.door.call(call, "prepare", question)
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        return await self.door.call(call, "read", question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

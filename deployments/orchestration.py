@@ -195,6 +195,9 @@ class ChatDeployment:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self._service.prepare(call, question)
 
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        return await self._service.read(call, question)
+
     async def greet(self, call: Call, name: str) -> str:
         return await self._service.greet(call, name)
 
@@ -284,6 +287,9 @@ class VoiceDeployment:
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self._service.prepare(call, question)
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        return await self._service.read(call, question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

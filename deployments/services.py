@@ -108,7 +108,11 @@ class Chat(Protocol):
         ...
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet, and have the model read them."""
+        """Find passages for a question that is not whole yet."""
+        ...
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        """Have the model read the prompt of a question as far as it is known; return how many tokens were read."""
         ...
 
     async def greet(self, call: Call, name: str) -> str:
@@ -228,7 +232,11 @@ class Voice(Protocol):
         ...
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet, and have the model read them."""
+        """Find passages for a question that is not whole yet."""
+        ...
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        """Have the model read the prompt of a question as far as it is known; return how many tokens were read."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

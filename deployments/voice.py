@@ -74,8 +74,12 @@ class Voice:
                 yield _later(item, transcribed) if isinstance(item, SpokenAnswerEnd) else item
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet, and have the model read them: see `Chat.prepare`."""
+        """Find passages for a question that is not whole yet: see `Chat.prepare`."""
         return await self._chat.prepare(call, question)
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        """Have the model read the prompt of a question as far as it is known: see `Chat.read`."""
+        return await self._chat.read(call, question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how this service is; those that it calls are asked for themselves."""

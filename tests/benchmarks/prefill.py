@@ -133,14 +133,24 @@ async def first_token(chat: Chat, question: ChatQuestion) -> tuple[float, Answer
     return first_s, end
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Prepares for the questions to a chat."""
+
+    chat: Chat
+
+    async def find(self, text: str, before: Preparation | None) -> Preparation:
+        return await self.chat.prepare(Call.within(120), question_of(text, before))
+
+    async def read(self, text: str, found: Preparation) -> int:
+        return await self.chat.read(Call.within(120), question_of(text, found))
+
+
 async def spoken(chat: Chat, text: str) -> tuple[float, AnswerEnd, Preparation | None]:
     """Ask a question as it is spoken; return the seconds from the end of the turn, the end, and what was prepared."""
 
-    async def prepare(known: str, before: Preparation | None) -> Preparation:
-        return await chat.prepare(Call.within(120), question_of(known, before))
-
     loop = asyncio.get_running_loop()
-    preparing = Preparing(PreparationSettings(), prepare, loop.create_task)
+    preparing = Preparing(PreparationSettings(), Asking(chat), loop.create_task)
     words = text.split()
     began, spoken_s = loop.time(), len(words) * WORD_S
     partials = int(spoken_s / PARTIAL_S)

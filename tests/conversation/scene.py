@@ -172,7 +172,8 @@ class ScriptedVoice:
         error: Told by the end of the answer.
         speech_error: The same of its speech; nothing is spoken then.
         raised: Raised instead of an answer.
-        prepare_s: Seconds that a preparation takes.
+        prepare_s: Seconds that finding passages takes.
+        read_s: Seconds that reading them takes.
     """
 
     answers: Sequence[str] = ("It is kept for five years. Then it is deleted.",)
@@ -182,6 +183,8 @@ class ScriptedVoice:
     speech_error: str = ""
     raised: Exception | None = None
     prepare_s: float = 0.05
+    read_s: float = 0.05
+    read_texts: list[str] = field(default_factory=list[str])
     asked: list[SpokenQuestion] = field(default_factory=list[SpokenQuestion])
     prepared: list[ChatQuestion] = field(default_factory=list[ChatQuestion])
     closed: int = 0
@@ -214,7 +217,12 @@ class ScriptedVoice:
         self.prepared.append(question)
         await asyncio.sleep(self.prepare_s)
         before = question.preparation.tokens_read if question.preparation else 0
-        return Preparation(question.text, (Passage("It is kept.", "rules.md"),), ("It is kept.",), before + 10)
+        return Preparation(question.text, (Passage("It is kept.", "rules.md"),), ("It is kept.",), before)
+
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        self.read_texts.append(question.text)
+        await asyncio.sleep(self.read_s)
+        return 10
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return ()

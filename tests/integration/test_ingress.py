@@ -67,6 +67,9 @@ class Graph:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared here")
 
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        raise AssertionError("nothing is read here")
+
     async def greet(self, call: Call, name: str) -> str:
         raise AssertionError("nobody is greeted here")
 

@@ -257,13 +257,28 @@ class TestPreparation:
     FOUND = (Passage("The warranty is three years.", "rules.md"), Passage("It ends.", "end.md"))
     OTHERS = (Passage("The river is long.", "river.md"),)
 
-    async def test_the_model_reads_the_prompt_as_far_as_it_is_known(self) -> None:
+    async def test_passages_are_found_for_what_is_known(self) -> None:
         model = ScriptedModel(answering=SMALL)
         prepared = await Chat(model, ScriptedRetrieval(self.FOUND)).prepare(Call.within(5), self.PARTLY)
         assert (prepared.question, prepared.passages, prepared.read) == ("How long is the", self.FOUND, READ)
-        assert (prepared.tokens_read, prepared.tokens_wasted) == (14, 0)
-        assert model.read_prompts[0].passages == ("The warranty is three years.",)
-        assert model.prompts == []
+        assert (model.read_prompts, model.prompts) == ([], [])
+
+    async def test_the_model_reads_the_prompt_as_far_as_it_is_known(self) -> None:
+        model = ScriptedModel(answering=SMALL)
+        chat = Chat(model, ScriptedRetrieval(self.FOUND))
+        prepared = await chat.prepare(Call.within(5), self.PARTLY)
+        assert await chat.read(Call.within(5), replace(self.PARTLY, preparation=prepared)) == 14
+        assert model.read_prompts[0].passages == READ
+        assert model.read_prompts[0].question == "How long is the"
+
+    async def test_what_is_found_again_is_shown_in_the_order_in_which_it_was_read(self) -> None:
+        retrieval = ScriptedRetrieval(self.FOUND)
+        chat = Chat(ScriptedModel(answering=LARGE), retrieval)
+        first = await chat.prepare(Call.within(5), self.PARTLY)
+        retrieval.passages = (*self.OTHERS, *reversed(self.FOUND))
+        second = await chat.prepare(Call.within(5), replace(self.WHOLE, preparation=first))
+        assert second.passages == retrieval.passages
+        assert second.read == tuple(passage.text for passage in (*self.FOUND, *self.OTHERS))
 
     async def test_the_same_question_is_not_looked_up_again(self) -> None:
         retrieval = ScriptedRetrieval(self.FOUND)
@@ -285,10 +300,10 @@ class TestPreparation:
     async def test_what_was_read_for_other_passages_is_thrown_away_and_counted(self) -> None:
         retrieval = ScriptedRetrieval(self.OTHERS)
         chat = Chat(ScriptedModel(answering=SMALL, tokens=("Three years.",)), retrieval)
-        first = await chat.prepare(Call.within(5), self.PARTLY)
+        first = replace(await chat.prepare(Call.within(5), self.PARTLY), tokens_read=14)
         retrieval.passages = self.FOUND
         second = await chat.prepare(Call.within(5), replace(self.WHOLE, preparation=first))
-        assert (second.tokens_wasted, second.tokens_read) == (first.tokens_read, first.tokens_read + 15)
+        assert (second.tokens_wasted, second.tokens_read) == (14, 14)
         _, end = await answer(chat, replace(self.WHOLE, preparation=first))
         assert end.preparation is PreparationUse.THROWN_AWAY
 

@@ -266,8 +266,8 @@ class TestPreparation:
         first = voice.prepared[0].text
         assert QUESTION.startswith(first)
         assert 4 <= len(first.split()) < len(QUESTION.split())
-        prepares = [stage_ for stage_ in stage.turns("s")[0].stages if stage_.name == "prepare"]
-        assert prepares[0].start_ms < 0
+        stages = stage.turns("s")[0].stages
+        assert [one.start_ms < 0 for one in stages if one.name in {"find", "read ahead"}][:2] == [True, True]
 
     def test_the_answer_is_given_the_last_preparation(self) -> None:
         voice = ScriptedVoice()
@@ -275,7 +275,7 @@ class TestPreparation:
         preparation = voice.asked[0].question.preparation
         assert preparation is not None
         assert preparation.question == QUESTION
-        assert preparation.tokens_read == 10 * len(voice.prepared)
+        assert preparation.tokens_read == 10 * len(voice.read_texts)
 
     def test_it_is_bounded_in_number(self) -> None:
         voice = ScriptedVoice()
@@ -284,6 +284,13 @@ class TestPreparation:
         converse(asks_for_answers(), Says(0.5, long), voice=voice, conversation=settings)
         # Two while it is being said, one when it may have ended.
         assert len(voice.prepared) == 3
+
+    def test_a_slow_reading_goes_on_until_other_passages_are_found(self) -> None:
+        voice = ScriptedVoice(read_s=60.0)
+        stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=voice, after_s=90.0)
+        assert len(voice.read_texts) == len(voice.prepared) > 1
+        readings = [one.detail for one in stage.turns("s")[0].stages if one.name == "read ahead"]
+        assert readings[:-1] == ["broken off"] * (len(readings) - 1)
 
     def test_it_can_be_turned_off(self) -> None:
         voice = ScriptedVoice()

@@ -66,6 +66,9 @@ class ItemVoice:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared here")
 
+    async def read(self, call: Call, question: ChatQuestion) -> int:
+        raise AssertionError("nothing is read here")
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return ()
 
