@@ -426,6 +426,9 @@ class AudioIngress:
         session.utterance = LiveUtterance(began_at=self._now() - session.listener.speech_ms / 1000)
         if session.reopened is not None:
             self._reopen(session, session.utterance, session.reopened)
+        conversation = self._conversations.get(session.id)
+        if conversation is not None and self._is_meant(session):
+            conversation.begins()
 
     def _pauses(self, session: AudioSession, text: str) -> None:
         if conversation := self._conversations.get(session.id):

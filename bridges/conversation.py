@@ -8,7 +8,7 @@ question that is transcribed then holds both parts.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +100,10 @@ class Conversation:
         return self._answering is not None and not self._answering.done()
 
     # What is said.
+
+    def begins(self) -> None:
+        """Learn that something is being said."""
+        self._preparing.begins()
 
     def hears(self, stable_text: str) -> None:
         """Take the words of a question that will not change any more, while it is being asked."""
@@ -319,9 +323,12 @@ class Conversation:
         """Find passages for a question that is being asked; see `Preparer`."""
         return await self._parts.voice.prepare(self._call(), self._question(text, await self._recalled(), before))
 
-    async def read(self, text: str, found: Preparation) -> int:
+    async def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
         """Have the model read them; see `Preparer`."""
-        return await self._parts.voice.read(self._call(), self._question(text, await self._recalled(), found))
+        question = self._question(text, await self._recalled(), found)
+        async with aclosing(self._parts.voice.read(self._call(), question)) as counts:
+            async for tokens in counts:
+                yield tokens
 
     def _new_preparing(self) -> Preparing:
         return Preparing(self._parts.settings.preparation, self, self._spawn)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -25,8 +26,8 @@ class Preparer(Protocol):
         """Find passages for a text, behind the preparation before it."""
         ...
 
-    async def read(self, text: str, found: Preparation) -> int:
-        """Have the model read them, and the text; return how many tokens it read."""
+    def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
+        """Have the model read them, and the text; yield how many tokens it has read so far."""
         ...
 
 
@@ -55,6 +56,11 @@ class Preparing:
         self.stages = TurnStages()
         """When."""
 
+    def begins(self) -> None:
+        """Learn that somebody begins to ask something: what stands before any question can be read."""
+        if self._settings.enabled and not _is_running(self._reading):
+            self._reading = self._spawn(self._read("", Preparation("")))
+
     def partly_known(self, text: str) -> None:
         """Take the words of the question that are likely to stay, while its speaker goes on."""
         words, known = len(text.split()), len(self._text.split())
@@ -73,9 +79,9 @@ class Preparing:
     async def taken(self, question: str) -> Preparation | None:
         """Return the last preparation, None where there is none; what is on its way for this question is waited for."""
         if says_the_same(question, self._text):
-            for task in (self._finding, self._reading):
-                if task is not None and _is_running(task):
-                    await asyncio.wait([task])
+            await _end_of(self._finding)
+            # Begun by the finding.
+            await _end_of(self._reading)
         self.cancel()
         return self._latest
 
@@ -111,19 +117,26 @@ class Preparing:
 
     async def _read(self, text: str, found: Preparation) -> None:
         began = asyncio.get_running_loop().time()
-        outcome = "broken off"
+        read, outcome = 0, ", broken off"
         try:
-            tokens = await self._preparer.read(text, found)
-            outcome = f"{tokens} tokens"
-            self._latest = replace(found, tokens_read=found.tokens_read + tokens)
+            async with aclosing(self._preparer.read(text, found)) as counts:
+                async for read in counts:
+                    if text:
+                        self._latest = replace(found, tokens_read=found.tokens_read + read)
+            outcome = ""
         except HearthError as error:
             logger.info("not read ahead: %s", error.message)
-            outcome = error.kind
+            outcome = f", {error.kind}"
         finally:
-            self._note("read ahead", began, outcome)
+            self._note("read ahead", began, f"{read} tokens{outcome}")
 
     def _note(self, name: str, began: float, detail: str) -> None:
         self.stages.add(name, began, asyncio.get_running_loop().time(), detail)
+
+
+async def _end_of(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        await asyncio.wait([task])
 
 
 def _is_running(task: asyncio.Task[None] | None) -> bool:

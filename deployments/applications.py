@@ -80,8 +80,10 @@ class LanguageModelDeployment:
             async for tokens in batches:
                 yield tokens
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
-        return await self._service.read(call, prompt)
+    async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[Batch[int]]:
+        async with aclosing(ready_together(self._service.read(call, prompt))) as batches:
+            async for counts in batches:
+                yield counts
 
     async def profile(self, call: Call) -> ModelProfile:
         return await self._service.profile(call)

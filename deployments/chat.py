@@ -41,6 +41,8 @@ _QUOTED_SENTENCES = 3
 """Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
 hold the fact 57 times, those of the best passage alone 51 times, at the same length. `tests/benchmarks/answers.py` asks
 49 of them, those whose documents are kept here."""
+_NO_PASSAGE = Passage("", "")
+"""Stands for passages that are not known yet, so that the prompt before them is laid out as with them."""
 _GREETING_SENTENCES = 2
 _NAME_CHARACTERS = 64
 _NAMELESS = "there"
@@ -125,19 +127,25 @@ class Chat:
         wasted = before.wasted_unless_kept(kept_share(prompt.passages, before.read))
         return Preparation(resolved.text, passages, prompt.passages, before.tokens_read, wasted)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         """Have the model read the prompt of a question as far as it is known, with the passages of its preparation.
 
-        Returns:
-            Prompt tokens that were read; those that it had read before are not counted.
+        Without a preparation, that is what stands before the passages: the system prompt, examples, the turns before.
+
+        Yields:
+            Prompt tokens that were read so far, those that it had read before apart.
 
         Raises:
             HearthError: It cannot be done now.
         """
         passages = question.preparation.passages if question.preparation else ()
+        if question.retrieve and not passages:
+            passages = (_NO_PASSAGE,)
         profile = await self._current_profile(call)
         prompt = _prompt(question, _resolved(question), passages, profile.answering)
-        return await self._language_model.read(call, prompt)
+        async with aclosing(self._language_model.read(call, prompt)) as counts:
+            async for tokens in counts:
+                yield tokens
 
     async def greet(self, call: Call, name: str) -> str:
         """Return a short greeting, written by the model, that calls somebody by `name`.

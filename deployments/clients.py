@@ -43,8 +43,8 @@ class LanguageModelClient:
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
         return self.door.stream(call, "generate", prompt)
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
-        return await self.door.call(call, "read", prompt)
+    def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
+        return self.door.stream(call, "read", prompt)
 
     async def profile(self, call: Call) -> ModelProfile:
         return await self.door.call(call, "profile")
@@ -109,8 +109,8 @@ class ChatClient:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self.door.call(call, "prepare", question)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        return await self.door.call(call, "read", question)
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        return self.door.stream(call, "read", question)
 
     async def greet(self, call: Call, name: str) -> str:
         return await self.door.call(call, "greet", name)
@@ -222,8 +222,8 @@ class VoiceClient:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self.door.call(call, "prepare", question)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        return await self.door.call(call, "read", question)
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        return self.door.stream(call, "read", question)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

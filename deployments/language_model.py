@@ -41,17 +41,20 @@ class LanguageModel:
             async for token in tokens:
                 yield token
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
+    async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
         """Read a prompt into the model's cache, so that an answer to it, or to one that begins like it, comes sooner.
 
-        Returns:
-            Prompt tokens that were read.
+        Yields:
+            Prompt tokens that were read so far, those that were in the cache already apart.
 
         Raises:
             HearthError: As `generate`.
         """
         room = self._engine.context_tokens - self._answering.generation.max_tokens
-        return await self._engine.read(call, await fit(prompt, room, self._engine.count_tokens))
+        messages = await fit(prompt, room, self._engine.count_tokens)
+        async with aclosing(self._engine.read(call, messages)) as counts:
+            async for tokens in counts:
+                yield tokens
 
     async def warm(self, prompts: int, seconds: float) -> float:
         """Read the examples once for each of `prompts` slots, so that the first question finds them cached.
@@ -64,7 +67,9 @@ class LanguageModel:
         call = Call.within(seconds, "warm-up")
         messages = await fit(prompt, self._engine.context_tokens - 1, self._engine.count_tokens)
         for _ in range(prompts):
-            await self._engine.read(call, messages)
+            async with aclosing(self._engine.read(call, messages)) as counts:
+                async for _tokens in counts:
+                    pass
         return time.monotonic() - started
 
     def configure(self, answering: Answering) -> None:

@@ -195,8 +195,10 @@ class ChatDeployment:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self._service.prepare(call, question)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        return await self._service.read(call, question)
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[Batch[int]]:
+        async with aclosing(ready_together(self._service.read(call, question))) as batches:
+            async for counts in batches:
+                yield counts
 
     async def greet(self, call: Call, name: str) -> str:
         return await self._service.greet(call, name)
@@ -288,8 +290,10 @@ class VoiceDeployment:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return await self._service.prepare(call, question)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        return await self._service.read(call, question)
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[Batch[int]]:
+        async with aclosing(ready_together(self._service.read(call, question))) as batches:
+            async for counts in batches:
+                yield counts
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

@@ -45,8 +45,8 @@ class LanguageModel(Protocol):
         """Yield the answer, a token at a time."""
         ...
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
-        """Read a prompt into the model's cache; return how many tokens were read."""
+    def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
+        """Read a prompt into the model's cache; yield how many tokens were read so far."""
         ...
 
     async def profile(self, call: Call) -> ModelProfile:
@@ -111,8 +111,8 @@ class Chat(Protocol):
         """Find passages for a question that is not whole yet."""
         ...
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        """Have the model read the prompt of a question as far as it is known; return how many tokens were read."""
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        """Have the model read a prompt as far as its question is known; yield how many tokens were read so far."""
         ...
 
     async def greet(self, call: Call, name: str) -> str:
@@ -235,8 +235,8 @@ class Voice(Protocol):
         """Find passages for a question that is not whole yet."""
         ...
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        """Have the model read the prompt of a question as far as it is known; return how many tokens were read."""
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        """Have the model read a prompt as far as its question is known; yield how many tokens were read so far."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

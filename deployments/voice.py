@@ -77,9 +77,11 @@ class Voice:
         """Find passages for a question that is not whole yet: see `Chat.prepare`."""
         return await self._chat.prepare(call, question)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         """Have the model read the prompt of a question as far as it is known: see `Chat.read`."""
-        return await self._chat.read(call, question)
+        async with aclosing(self._chat.read(call, question)) as counts:
+            async for tokens in counts:
+                yield tokens
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how this service is; those that it calls are asked for themselves."""

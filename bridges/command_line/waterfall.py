@@ -16,13 +16,8 @@ from deployments.errors import NotFoundError, UpstreamFailedError
 _NARROWEST_BAR = 16
 _WIDEST_BAR = 60
 _COLUMNS_BESIDE_BAR = 60
-_COLOURS = {
-    "question": "cyan",
-    "wait for more": "yellow",
-    "playback": "green",
-    "find": "magenta",
-    "read ahead": "magenta",
-}
+_AHEAD = "magenta"
+_COLOURS = {"question": "cyan", "wait for more": "yellow", "playback": "green", "find": _AHEAD, "read ahead": _AHEAD}
 
 
 def show_turn(record: conversation_pb2.TurnRecord) -> None:

@@ -133,14 +133,13 @@ class LlamaCppEngine:
                     self._tokens_generated += 1
                     yield text
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> int:
-        """Read a prompt into the cache of a slot; cancelled, llama.cpp stops within `_BATCH_TOKENS`."""
-        tokens = 0
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        """Read a prompt into the cache of a slot; closing the generator stops it within `_BATCH_TOKENS`."""
         async with aclosing(self._chunks(call, {"messages": _to_json(messages), "max_tokens": 0})) as chunks:
             async for chunk in chunks:
                 _text_of(chunk)
-                tokens = int(json.loads(chunk).get("timings", {}).get("prompt_n", tokens))
-        return tokens
+                if (tokens := _tokens_read(chunk)) is not None:
+                    yield tokens
 
     async def _chunks(self, call: Call, request: Mapping[str, object]) -> AsyncGenerator[str]:
         """Yield what llama.cpp streams for a request; closing the generator stops it."""
@@ -206,6 +205,16 @@ def _to_json(messages: Sequence[Message]) -> list[dict[str, str]]:
 def _as_text(content: str) -> str:
     """Keep llama.cpp from reading "<|im_end|>" and its like in a question or a passage as the end of the message."""
     return content.replace("<|", "< |")
+
+
+def _tokens_read(chunk: str) -> int | None:
+    """Return how many tokens of a prompt were read so far, or None where a chunk does not say it."""
+    data: dict[str, Any] = json.loads(chunk)
+    if "timings" in data:
+        return int(data["timings"]["prompt_n"])
+    if progress := data.get("prompt_progress"):
+        return int(progress["processed"]) - int(progress["cache"])
+    return None
 
 
 def _text_of(chunk: str) -> str:

@@ -68,12 +68,12 @@ class OpenAIChatEngine:
                 return
             await asyncio.sleep(pause)
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> int:
-        """Have the server read a prompt, which a prefix cache then holds; return an estimate of its tokens."""
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        """Have the server read a prompt, which a prefix cache then holds, and yield an estimate of its tokens."""
         async with aclosing(self._attempt(call, messages, Generation(max_tokens=1))) as texts:
             async for _text in texts:
                 pass
-        return await self.count_tokens(messages)
+        yield await self.count_tokens(messages)
 
     async def check(self) -> None:
         await self._server.check()

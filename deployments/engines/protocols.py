@@ -45,11 +45,11 @@ class LanguageModelEngine(Protocol):
         """
         ...
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> int:
-        """Read a prompt into the cache, for an answer that is asked for later.
+    def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        """Read a prompt into the cache, for an answer that is asked for later; closing the generator ends it.
 
-        Returns:
-            Tokens that were read; those that were in the cache already are not counted.
+        Yields:
+            Tokens that were read so far; those that were in the cache already are not counted.
 
         Raises:
             HearthError: In a kind of the closed family.

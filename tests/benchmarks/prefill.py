@@ -2,14 +2,14 @@
 
     uv run python -m tests.benchmarks.prefill
 
-A prompt of some 1,500 tokens (system prompt, four turns before, a dozen passages) for SmolLM2 by llama.cpp, with real
-retrieval over the documents of the benchmarks, all in one collection. Each question is asked of two engines of its own
-each, in turns, so that neither finds in its cache what was read for the other:
+A prompt of some 1,500 tokens (system prompt, the four turns before, which move on with each turn, five passages) for
+SmolLM2 by llama.cpp, with real retrieval over the documents of the benchmarks, all in one collection. Each question is
+asked of two engines, in turns, so that neither finds in its cache what was read for the other:
 
 * at the end of the turn, with nothing done before;
-* spoken at 2.6 words a second: partial transcripts of all words but the last come every half second, 0.2 s late, and go
-  through `bridges.preparing` as in a live session; the final transcript is there 0.45 s after the last word, and the
-  turn ends 0.05 s later.
+* spoken at 2.6 words a second: what stands before the passages is read from the first word on; partial transcripts of
+  all words but the last come every half second, 0.2 s late, and go through `bridges.preparing` as in a live session;
+  the final transcript is there 0.45 s after the last word, and the turn ends 0.05 s later.
 """
 
 import argparse
@@ -17,8 +17,9 @@ import asyncio
 import statistics
 import sys
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridges.command_line.main import SAMPLES
 from bridges.preparing import Preparing
@@ -35,10 +36,9 @@ from deployments.models.store import ModelStore
 from deployments.prompt import to_messages
 from deployments.reranker import Reranker
 from deployments.retrieval import Retrieval
-from deployments.settings import MilvusSettings
+from deployments.settings import AnsweringSettings, MilvusSettings
 from deployments.values import (
     AnswerEnd,
-    Answering,
     AnswerToken,
     ChatQuestion,
     Document,
@@ -57,24 +57,18 @@ PARTIAL_S = 0.48
 PARTIAL_LATE_S = 0.2
 FINAL_S = 0.45
 ENDED_S = 0.5
-PASSAGES = 12
 COLLECTION = "all"
-ANSWERING = Answering(
-    "You answer questions from the passages you are given, in one or two short sentences.",
-    passages=PASSAGES,
-    examples=(),
-    check_sentences=False,
-    generation=Generation(max_tokens=16),
-    history=4,
-    history_with_passages=4,
+SYSTEM_PROMPT = (
+    "You are the assistant of a house, a hotel and a ferry. You answer questions from the passages that you "
+    "are given, in one or two short sentences that can be read aloud. Name numbers and places as they stand there. "
+    "When the passages do not hold the answer, say that you do not know it, and nothing else. "
+) * 2
+ANSWERING = replace(
+    AnsweringSettings(system_prompt=SYSTEM_PROMPT).to_value(), generation=Generation(max_tokens=16, temperature=0.0)
 )
-HISTORY = tuple(
-    Exchange(
-        f"What is the story number {number}?",
-        "There was a village at the end of a long road, and in it lived people who knew how to build boats. " * 3,
-    )
-    for number in range(4)
-)
+"""As a large model is used by default: five passages, four turns before."""
+ANSWER = "In short, the passages say that there was a village at the end of a long road where people built boats. " * 8
+TURNS = 4
 
 
 @dataclass
@@ -101,7 +95,7 @@ async def chats() -> tuple[Chat, Chat, LlamaCppEngine]:
     models = ModelStore.from_environment()
     encoder = models.locate("all-minilm-l6-v2", "embeddings")
     embeddings, reranker = Embeddings(OnnxEmbeddings(encoder)), Reranker(LateInteractionReranker(encoder))
-    store, settings = MemoryStore(), MilvusSettings(keep=PASSAGES)
+    store, settings = MemoryStore(), MilvusSettings()
     ingestion = Ingestion(embeddings, store, settings)
     for file in sorted((*DOCUMENTS.iterdir(), *SAMPLES.iterdir())):
         text_format = TextFormat.MARKDOWN if file.suffix == ".md" else TextFormat.PLAIN
@@ -114,9 +108,17 @@ async def chats() -> tuple[Chat, Chat, LlamaCppEngine]:
     return first, second, engines[0]
 
 
-def question_of(text: str, preparation: Preparation | None = None) -> ChatQuestion:
+def history_before(number: int) -> tuple[Exchange, ...]:
+    """Return the turns before a question: the last four of as many as there were, so that each turn moves them on."""
+    return tuple(
+        Exchange(f"What does chapter {at} tell?", f"Chapter {at}. {ANSWER}") for at in range(number, number + TURNS)
+    )
+
+
+def question_of(number: int, text: str, preparation: Preparation | None = None) -> ChatQuestion:
+    history = history_before(number)
     return ChatQuestion(
-        text, retrieve=True, rerank=True, collection=COLLECTION, history=HISTORY, preparation=preparation
+        text, retrieve=True, rerank=True, collection=COLLECTION, history=history, preparation=preparation
     )
 
 
@@ -138,25 +140,27 @@ class Asking:
     """Prepares for the questions to a chat."""
 
     chat: Chat
+    number: int
 
     async def find(self, text: str, before: Preparation | None) -> Preparation:
-        return await self.chat.prepare(Call.within(120), question_of(text, before))
+        return await self.chat.prepare(Call.within(120), question_of(self.number, text, before))
 
-    async def read(self, text: str, found: Preparation) -> int:
-        return await self.chat.read(Call.within(120), question_of(text, found))
+    def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
+        return self.chat.read(Call.within(120), question_of(self.number, text, found))
 
 
-async def spoken(chat: Chat, text: str) -> tuple[float, AnswerEnd, Preparation | None]:
+async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, Preparation | None]:
     """Ask a question as it is spoken; return the seconds from the end of the turn, the end, and what was prepared."""
 
     loop = asyncio.get_running_loop()
-    preparing = Preparing(PreparationSettings(), Asking(chat), loop.create_task)
+    preparing = Preparing(PreparationSettings(), Asking(chat, number), loop.create_task)
+    preparing.begins()
     words = text.split()
     began, spoken_s = loop.time(), len(words) * WORD_S
     partials = int(spoken_s / PARTIAL_S)
-    for number in range(1, partials + 1):
-        await asyncio.sleep(began + number * PARTIAL_S + PARTIAL_LATE_S - loop.time())
-        known = int(number * PARTIAL_S / WORD_S) - 1
+    for partial in range(1, partials + 1):
+        await asyncio.sleep(began + partial * PARTIAL_S + PARTIAL_LATE_S - loop.time())
+        known = int(partial * PARTIAL_S / WORD_S) - 1
         preparing.partly_known(" ".join(words[:known]))
     await asyncio.sleep(began + spoken_s + FINAL_S - loop.time())
     preparing.perhaps_whole(text)
@@ -164,21 +168,20 @@ async def spoken(chat: Chat, text: str) -> tuple[float, AnswerEnd, Preparation |
     ended_at = time.monotonic()
     preparation = await preparing.taken(text)
     waited_s = time.monotonic() - ended_at
-    first_s, end = await first_token(chat, question_of(text, preparation))
+    first_s, end = await first_token(chat, question_of(number, text, preparation))
     return waited_s + first_s, end, preparation
 
 
 async def measure(limit: int) -> list[Asked]:
     without, prepared, engine = await chats()
     rows = read_questions(QUESTIONS)
-    found = await without.prepare(Call.within(120), question_of(rows[0].text))
-    shown = tuple(passage.embedded_text() for passage in found.passages)
-    prompt = Prompt(ANSWERING.system_prompt, rows[0].text, shown, history=HISTORY)
+    found = await without.prepare(Call.within(120), question_of(0, rows[0].text))
+    prompt = Prompt(SYSTEM_PROMPT, rows[0].text, found.read, history=history_before(0))
     print(f"prompts of about {await engine.count_tokens(to_messages(prompt))} tokens")
     results: list[Asked] = []
-    for question in rows[:: max(1, len(rows) // limit)][: limit + 1]:
-        without_s, _ = await first_token(without, question_of(question.text))
-        with_s, end, preparation = await spoken(prepared, question.text)
+    for number, question in enumerate(rows[:: max(1, len(rows) // limit)][: limit + 1]):
+        without_s, _ = await first_token(without, question_of(number, question.text))
+        with_s, end, preparation = await spoken(prepared, number, question.text)
         read, wasted = 0, 0
         if preparation is not None:
             read, wasted = preparation.tokens_read, preparation.wasted_unless_kept(end.preparation_kept)

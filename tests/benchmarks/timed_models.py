@@ -42,8 +42,8 @@ class TimedLanguageModel:
             async for tokens in batches:
                 yield tokens
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
-        return 0
+    async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[Batch[int]]:
+        yield [0]
 
     async def profile(self, call: Call) -> ModelProfile:
         return ModelProfile("timed", _ANSWERING, 0)

@@ -69,9 +69,9 @@ class ZeroCostModel:
         finally:
             self.ended.append(time.monotonic())
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> int:
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
         del call, messages
-        return 0
+        yield 0
 
     async def check(self) -> None:
         return

@@ -219,10 +219,11 @@ class ScriptedVoice:
         before = question.preparation.tokens_read if question.preparation else 0
         return Preparation(question.text, (Passage("It is kept.", "rules.md"),), ("It is kept.",), before)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         self.read_texts.append(question.text)
+        yield 4
         await asyncio.sleep(self.read_s)
-        return 10
+        yield 10
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return ()

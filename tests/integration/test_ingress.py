@@ -67,7 +67,7 @@ class Graph:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared here")
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         raise AssertionError("nothing is read here")
 
     async def greet(self, call: Call, name: str) -> str:

@@ -55,10 +55,11 @@ class ScriptedModel:
         finally:
             self.closed = True
 
-    async def read(self, call: Call, prompt: Prompt) -> int:
+    async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
         del call
         self.read_prompts.append(prompt)
-        return 10 * len(prompt.passages) + len(prompt.question.split())
+        yield 10 * len(prompt.passages)
+        yield 10 * len(prompt.passages) + len(prompt.question.split())
 
     async def profile(self, call: Call) -> ModelProfile:
         del call

@@ -267,9 +267,16 @@ class TestPreparation:
         model = ScriptedModel(answering=SMALL)
         chat = Chat(model, ScriptedRetrieval(self.FOUND))
         prepared = await chat.prepare(Call.within(5), self.PARTLY)
-        assert await chat.read(Call.within(5), replace(self.PARTLY, preparation=prepared)) == 14
+        reading = chat.read(Call.within(5), replace(self.PARTLY, preparation=prepared))
+        assert [tokens async for tokens in reading] == [10, 14]
         assert model.read_prompts[0].passages == READ
         assert model.read_prompts[0].question == "How long is the"
+
+    async def test_what_stands_before_any_question_can_be_read(self) -> None:
+        model = ScriptedModel(answering=SMALL)
+        reading = Chat(model, ScriptedRetrieval()).read(Call.within(5), replace(self.PARTLY, text=""))
+        assert [tokens async for tokens in reading]
+        assert (model.read_prompts[0].examples, model.read_prompts[0].question) == (SMALL.examples, "")
 
     async def test_what_is_found_again_is_shown_in_the_order_in_which_it_was_read(self) -> None:
         retrieval = ScriptedRetrieval(self.FOUND)

@@ -72,7 +72,7 @@ class ScriptedChat:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared for a written question")
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         raise AssertionError("nothing is read for a written question")
 
     async def greet(self, call: Call, name: str) -> str:

@@ -36,10 +36,10 @@ class Engine:
         finally:
             self.stopped += 1
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> int:
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
         del call
         self.read_messages.append(messages)
-        return await self.count_tokens(messages)
+        yield await self.count_tokens(messages)
 
     async def check(self) -> None:
         if self.error:
@@ -74,7 +74,7 @@ async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
     engine = Engine()
     model = LanguageModel(engine, SMALL)
     prompt = Prompt("Be brief.", "Why?", ("Because.",))
-    assert await model.read(Call.within(5.0), prompt) == 6
+    assert [tokens async for tokens in model.read(Call.within(5.0), prompt)] == [6]
     [_ async for _ in model.generate(Call.within(5.0), prompt)]
     assert engine.read_messages[0] == engine.asked[0][0]
 

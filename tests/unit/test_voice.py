@@ -66,8 +66,8 @@ class TimedChat:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         return Preparation(question.text)
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
-        return 0
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        yield 0
 
     async def greet(self, call: Call, name: str) -> str:
         raise AssertionError("nobody is greeted here")

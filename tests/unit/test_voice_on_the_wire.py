@@ -66,7 +66,7 @@ class ItemVoice:
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared here")
 
-    async def read(self, call: Call, question: ChatQuestion) -> int:
+    def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         raise AssertionError("nothing is read here")
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
