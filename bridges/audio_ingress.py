@@ -86,6 +86,10 @@ class AudioMetrics(Protocol):
         """Say how many sessions there are."""
         ...
 
+    def tasks(self, count: int) -> None:
+        """Say how many tasks the loop of this replica has."""
+        ...
+
     def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
         """Count an utterance, and the time from the end of its turn to its final transcript."""
         ...
@@ -753,6 +757,7 @@ class AudioIngress:
             self._forget_old(now)
             if now - beat_at >= _BEAT_S:
                 beat_at = now
+                self._metrics.tasks(len(asyncio.all_tasks()))
                 try:
                     await self._announce()
                 except nats.errors.Error as error:

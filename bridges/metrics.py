@@ -40,6 +40,7 @@ class RayMetrics:
         )
 
         self._sessions = Gauge("hearth_audio_sessions", "Live audio sessions.")
+        self._tasks = Gauge("hearth_audio_tasks", "Tasks on the loop of the replica that hears live audio.")
         self._utterances = Counter("hearth_utterances", "Utterances that were transcribed, by outcome.", ("outcome",))
         self._to_final = Histogram(
             "hearth_time_to_final_transcript_seconds", "From the end of a turn to its final transcript.", _FIRST_TOKEN_S
@@ -72,6 +73,10 @@ class RayMetrics:
     def sessions(self, count: int) -> None:
         """Say how many live audio sessions there are."""
         self._sessions.set(count)
+
+    def tasks(self, count: int) -> None:
+        """Say how many tasks the loop of this replica has."""
+        self._tasks.set(count)
 
     def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
         """Count an utterance, and the time from the end of its turn to its final transcript."""

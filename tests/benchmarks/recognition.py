@@ -58,6 +58,8 @@ class Finals:
 
     def sessions(self, count: int) -> None: ...
 
+    def tasks(self, count: int) -> None: ...
+
     def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
         self.seconds.append(seconds_to_final)
 

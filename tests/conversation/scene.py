@@ -315,6 +315,8 @@ class Counted:
     def sessions(self, count: int) -> None:
         self.most_sessions = max(self.most_sessions, count)
 
+    def tasks(self, count: int) -> None: ...
+
     def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
         self.outcomes.append(outcome)
 

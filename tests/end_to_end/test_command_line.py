@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+import wave
 from collections.abc import Generator
 from pathlib import Path
 
@@ -65,6 +66,39 @@ def test_the_demo_answers_from_its_documents(environment: dict[str, str]) -> Non
     assert "source  backups.md" in lines
     assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
     assert "hearth down" in demo.stdout
+
+
+def test_the_demo_speaks_and_shows_its_turn(environment: dict[str, str]) -> None:
+    folder = Path(environment["HEARTH_STATE"]) / "demo"
+    with wave.open(str(folder / "answer.wav")) as answer:
+        assert answer.getnframes() / answer.getframerate() > 1
+    turn = hearth(environment, "turn")
+    assert turn.returncode == 0, turn.stderr
+    assert all(name in turn.stdout for name in ("question", "transcribe", "think", "first audio", "playback"))
+    record = json.loads(hearth(environment, "turn", "--json").stdout)
+    assert (record["outcome"], record["turn"], "question" in record) == ("played", 1, False)
+
+
+def test_a_recorded_question_is_answered_aloud(environment: dict[str, str], tmp_path: Path) -> None:
+    question = Path(environment["HEARTH_STATE"]) / "demo" / "question.wav"
+    asked = hearth(environment, "ask", str(question), "--out", str(tmp_path / "answer.wav"))
+    assert asked.returncode == 0, asked.stderr
+    assert "five years" in asked.stdout
+    assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+    answer = json.loads(hearth(environment, "ask", str(question), "--json").stdout)
+    assert "five years" in answer["answer"]
+    assert answer["error"] == ""
+
+
+def test_a_conversation_of_recordings_can_be_interrupted(environment: dict[str, str], tmp_path: Path) -> None:
+    question = str(Path(environment["HEARTH_STATE"]) / "demo" / "question.wav")
+    out = tmp_path / "heard.wav"
+    talked = hearth(environment, "talk", question, question, "--interrupt", "1.5", "--json", "--out", str(out))
+    assert talked.returncode == 0, talked.stderr
+    events = [json.loads(line) for line in talked.stdout.splitlines()]
+    assert [event["outcome"] for event in events if event["event"] == "turn"] == ["interrupted", "played"]
+    assert sum(event["event"] == "interrupted" for event in events) == 1
+    assert out.stat().st_size > 0
 
 
 def test_starting_again_keeps_what_runs(environment: dict[str, str]) -> None:
