@@ -42,6 +42,8 @@ _REPEATS_COMPRESS = 2.0
 _LOOPS_COMPRESS = 2.4
 """The threshold of Whisper's own decoder for a text that repeats itself."""
 _WORDS_PER_S = 5.0
+_FASTEST_WORDS_PER_S = 7.0
+"""Of a partial transcript, which is not decoded again and begins where the voice does."""
 _UNSURE = -1.0
 _NO_SPEECH_SURE = 0.8
 _NO_SPEECH_LIKELY = 0.5
@@ -56,6 +58,7 @@ class _Job:
     samples: Samples
     language: str
     window_s: int
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class WhisperEngine:
         partial_knows = self._partial.is_multilingual or language == "en"
         worker = self._partial_worker if effort is Effort.PARTIAL and partial_knows else self._final_worker
         window_s = min(WINDOW_S, max(_SHORTEST_S, math.ceil(seconds / _STEP_S) * _STEP_S))
-        decoded = await worker.submit(call, _Job(samples, language, window_s), urgent=urgent)
+        decoded = await worker.submit(call, _Job(samples, language, window_s, effort is Effort.FINAL), urgent=urgent)
         return Transcript(decoded.text, decoded.language, seconds)
 
     async def check(self) -> None:
@@ -149,12 +152,16 @@ class _Model:
     def decode(self, jobs: Sequence[_Job]) -> list[_Decoded]:
         """Return what is said in each; of equal window. Called on the worker's thread."""
         decoded = self._decode_at(jobs, jobs[0].window_s)
-        again = [index for index, one in enumerate(decoded) if _is_suspicious(one)]
+        # A partial transcript has no time for that; the next one is on its way.
+        again = [index for index, one in enumerate(decoded) if jobs[index].is_final and _is_suspicious(one)]
         if again and jobs[0].window_s < WINDOW_S:
             logger.info("decoding %d of %d utterances again, with the whole window", len(again), len(jobs))
             for index, one in zip(again, self._decode_at([jobs[index] for index in again], WINDOW_S), strict=True):
                 decoded[index] = one
-        return [_believed(one) for one in decoded]
+        return [
+            _believed(one) if job.is_final or not _runs_on(one, _FASTEST_WORDS_PER_S) else _textless(one)
+            for one, job in zip(decoded, jobs, strict=True)
+        ]
 
     def _decode_at(self, jobs: Sequence[_Job], window_s: int) -> list[_Decoded]:
         encoded = self._model.encode(_features([job.samples for job in jobs], window_s, self._model.n_mels))
@@ -208,15 +215,21 @@ def _features(batch: Sequence[Samples], window_s: int, bands: int) -> Any:
 
 def _is_suspicious(decoded: _Decoded) -> bool:
     """Say whether a text may be the decoder's own and not the speaker's."""
+    return bool(decoded.text) and (_runs_on(decoded, _WORDS_PER_S) or decoded.score < _UNSURE)
+
+
+def _runs_on(decoded: _Decoded, words_per_s: float) -> bool:
+    """Say whether a text repeats itself, or has more words than anybody says in that time."""
     words = decoded.text.split()
-    if not words:
-        return False
     return (
         _compression(decoded.text) > _REPEATS_COMPRESS
         or _repeats_three_words(words)
-        or len(words) > max(4.0, _WORDS_PER_S * decoded.seconds)
-        or decoded.score < _UNSURE
+        or len(words) > max(4.0, words_per_s * decoded.seconds)
     )
+
+
+def _textless(decoded: _Decoded) -> _Decoded:
+    return _Decoded("", decoded.language, decoded.score, decoded.no_speech, decoded.seconds)
 
 
 def _believed(decoded: _Decoded) -> _Decoded:
@@ -226,7 +239,7 @@ def _believed(decoded: _Decoded) -> _Decoded:
     )
     wordless = not any(character.isalnum() for character in decoded.text)
     if silent or wordless or _compression(decoded.text) > _LOOPS_COMPRESS:
-        return _Decoded("", decoded.language, decoded.score, decoded.no_speech, decoded.seconds)
+        return _textless(decoded)
     return decoded
 
 

@@ -3,7 +3,7 @@
     uv run python -m tests.benchmarks.soak
 
 Virtual microphones talk to the shipped graph, real models and all, at real pace. Each asks the questions of one set of
-documents, over and over, hears every answer to its end and pauses; every fifth answer it interrupts, and after five turns
+documents, over and over, hears every answer to its end and pauses; every fifth answer it interrupts; after five turns
 it begins anew, as another user. Every message that comes back carries its session, which is checked; so is the text:
 the transcript of the question against what was asked, and the chunks of text against the record of the turn. Memory is
 that which the processes of the graph share with nobody, tasks are those of the replica that hears, a minute after the
