@@ -51,6 +51,7 @@ class Preparing:
         self._reading: asyncio.Task[None] | None = None
         self._text = ""
         self._latest: Preparation | None = None
+        self._is_asked = False
         self.count = 0
         """Preparations that were begun."""
         self.stages = TurnStages()
@@ -77,10 +78,13 @@ class Preparing:
             self._begin(text)
 
     async def taken(self, question: str) -> Preparation | None:
-        """Return the last preparation, None where there is none; what is on its way for this question is waited for."""
+        """Return the last preparation, None where there is none; what is on its way for this question is waited for.
+
+        A reading that has not begun is left to the answer.
+        """
         if says_the_same(question, self._text):
+            self._is_asked = True
             await _end_of(self._finding)
-            # Begun by the finding.
             await _end_of(self._reading)
         self.cancel()
         return self._latest
@@ -113,7 +117,8 @@ class Preparing:
             self._note("find", began, f"{len(text.split())} words, {outcome}")
         _cancel(self._reading)
         self._latest = found
-        self._reading = self._spawn(self._read(text, found))
+        if not self._is_asked:
+            self._reading = self._spawn(self._read(text, found))
 
     async def _read(self, text: str, found: Preparation) -> None:
         began = asyncio.get_running_loop().time()
