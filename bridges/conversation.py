@@ -35,8 +35,6 @@ from deployments.voice_values import SpokenAnswerEnd, SpokenQuestion
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED_TURNS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class ConversationParts:
@@ -105,9 +103,9 @@ class Conversation:
         """Learn that something is being said."""
         self._preparing.begins()
 
-    def hears(self, stable_text: str) -> None:
-        """Take the words of a question that will not change any more, while it is being asked."""
-        self._preparing.partly_known(stable_text)
+    def hears(self, likely_text: str) -> None:
+        """Take the words of a question that are likely to stay, while it is being asked."""
+        self._preparing.partly_known(likely_text)
 
     def pauses(self, text: str) -> None:
         """Take a question as it is, should it end here."""
@@ -174,6 +172,8 @@ class Conversation:
     async def _answer(self, turn: Turn, preparing: Preparing, before: asyncio.Task[None] | None) -> None:
         task = asyncio.current_task()
         if turn.stopped_at or task is None:
+            # Spoken into before it began.
+            preparing.cancel()
             return
         if before is not None and not before.done():
             # Its client says that it listens, so what is still being said to it is over.
@@ -288,7 +288,7 @@ class Conversation:
         heard = "" if turn.is_reopened else turn.heard
         if heard or (turn.stopped_at and not turn.is_reopened):
             exchange = Exchange(turn.question, heard)
-            self._history = (*(await self._recalled()), exchange)[-_REMEMBERED_TURNS:]
+            self._history = (*(await self._recalled()), exchange)[-self._parts.memory.turns :]
             await self._parts.memory.remember(self._memory_key, exchange)
         record = turn.record(self._session.id, self._session.user_id)
         await self._parts.records.write(self._outbox.connection, record)

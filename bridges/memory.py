@@ -37,6 +37,11 @@ class ConversationMemory:
         self._settings = settings
         self._bucket: KeyValue | None = None
 
+    @property
+    def turns(self) -> int:
+        """Turns that are kept of each user."""
+        return self._settings.turns
+
     async def connect(self, client: Client) -> None:
         """Open the bucket, making it where it is not there."""
         if not self._settings.enabled:

@@ -77,9 +77,10 @@ class PreparationSettings(Settings):
 
     Attributes:
         enabled: Off, nothing happens before the question is whole.
-        min_words: Words that are known for good before anything is prepared.
-        step_words: More such words before it is prepared again.
-        max_per_question: Preparations of one question at most.
+        min_words: Words that are likely to stay (all of a partial transcript but its last) before passages are
+            looked for.
+        step_words: More such words before they are looked for again.
+        max_per_question: How often they are looked for while a question is being asked; once more at each pause.
         max_wasted_tokens: Prompt tokens read in vain after which no more is prepared for a question.
     """
 

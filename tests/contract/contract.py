@@ -35,7 +35,7 @@ FIELDS: dict[str, str] = {
     "TTSVoiceRefreshResponse": "count 1 int32, custom_voices 2 repeated TTSVoiceInfo, timestamp 3 int64",
     "STTStreamMessage": (
         "type 1 string, audio 2 bytes, state 3 string, speaker_id 4 string, "
-        "sample_rate 5 int32, channels 6 int32, bit_depth 7 int32"
+        "sample_rate 5 int32, channels 6 int32, bit_depth 7 int32, user_id 13 string"
     ),
     "STTTranscription": (
         "session_id 1 string, transcript 2 string, sequence 3 int32, is_partial 4 bool, is_final 5 bool, "
@@ -52,11 +52,11 @@ FIELDS: dict[str, str] = {
 TAKEN_BY_LATER_VERSIONS: dict[str, range | tuple[int, ...]] = {
     "TTSAudioChunk": range(8, 11),
     "TTSFullResponse": range(5, 8),
-    "STTStreamMessage": range(8, 19),
+    "STTStreamMessage": (*range(8, 13), *range(14, 19)),
     "STTTranscription": range(10, 30),
     "STTInterrupt": range(5, 12),
 }
-"""Numbers that have a meaning in a later public version of the contract."""
+"""Numbers that have a meaning in a later public version of the contract, and are not used here."""
 
 FIRST_NUMBER_OF_OUR_OWN = 100
 

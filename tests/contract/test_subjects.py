@@ -8,6 +8,7 @@ from bridges.subjects import (
     SPEECH_AUDIO,
     SPEECH_STATUS,
     TRANSCRIPTION,
+    VOICE_RESPONSE,
 )
 
 CONTRACT = {
@@ -15,6 +16,7 @@ CONTRACT = {
     "ai.chat.request": "messages.v1.ChatRequest",
     "ai.chat.user.{user_id}.login": "messages.v1.LoginEvent",
     "ai.chat.user.{user_id}.greeting.request": "messages.v1.GreetingRequest",
+    "ai.voice.request": "messages.v1.VoiceRequest",
     "ai.voice.stream.{session_id}": "messages.v1.STTStreamMessage",
     "ai.voice.tts.request.{session_id}": "messages.v1.TTSRequest",
     "ai.voice.tts.voices.list": "",
@@ -37,6 +39,7 @@ def test_subjects_of_our_own_stand_apart() -> None:
 def test_answers_go_where_clients_listen() -> None:
     assert CHAT_RESPONSE == "ai.chat.response.{request_id}"
     assert CHAT_STREAM == "ai.chat.response.stream.{request_id}"
+    assert VOICE_RESPONSE == "ai.voice.response.{request_id}"
     assert TRANSCRIPTION == "ai.voice.transcription.{session_id}"
     assert SPEECH_AUDIO == "ai.voice.tts.audio.{session_id}"
     assert SPEECH_STATUS == "ai.voice.tts.status.{session_id}"
