@@ -149,7 +149,7 @@ class Conversation:
             turn.report(report.milliseconds, self._now())
 
     async def finished(self) -> None:
-        """Return when the answer on its way was sent, and the turn before it is remembered."""
+        """Return when the answer on its way, if there is one, was sent."""
         if self._turn is not None and self._answering is not None and not self._answering.done():
             sent = asyncio.ensure_future(self._turn.sent.wait())
             await asyncio.wait((sent, self._answering), return_when=asyncio.FIRST_COMPLETED)

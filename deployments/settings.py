@@ -29,6 +29,7 @@ class LlamaCppSettings(Settings):
         threads: Threads that generate tokens; more than one spin against each other on a busy machine.
         threads_batch: Threads that read prompts.
         gpu_layers: Layers to put on an accelerator.
+        cache_mib: Memory, in MiB, for prompts that were read and have lost their slot to another one; 0 for none.
     """
 
     kind: Literal["llama-cpp"]
@@ -38,6 +39,7 @@ class LlamaCppSettings(Settings):
     threads: PositiveInt = 1
     threads_batch: PositiveInt = 2
     gpu_layers: int = 0
+    cache_mib: NonNegativeInt = 256
 
 
 class OpenAIChatSettings(Settings):

@@ -43,6 +43,7 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
                 threads=engine.threads,
                 threads_batch=engine.threads_batch,
                 gpu_layers=engine.gpu_layers,
+                cache_mib=engine.cache_mib,
             )
         case OpenAIChatSettings() as engine:
             from deployments.engines.openai_chat import OpenAIChatEngine  # noqa: PLC0415

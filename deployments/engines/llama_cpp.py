@@ -46,6 +46,7 @@ class LlamaCppEngine:
         threads: Threads that generate tokens. More than one spin against each other on a busy machine.
         threads_batch: Threads that read prompts.
         gpu_layers: Layers to put on an accelerator; 0 runs on the CPU.
+        cache_mib: Memory for prompts that were read and have lost their slot to another one, in MiB.
 
     Raises:
         UnavailableError: The model cannot be loaded.
@@ -60,6 +61,7 @@ class LlamaCppEngine:
         threads: int = 1,
         threads_batch: int = 2,
         gpu_layers: int = 0,
+        cache_mib: int = 256,
         max_requests: int = 64,
     ) -> None:
         self._model_file = model_file
@@ -75,6 +77,8 @@ class LlamaCppEngine:
         parameters.cpuparams_batch.n_threads = threads_batch
         parameters.n_gpu_layers = gpu_layers
         parameters.n_batch = _BATCH_TOKENS
+        # Eight gigabytes by default, which fill up for as long as the replica lives.
+        parameters.cache_ram_mib = cache_mib
         # llama.cpp also opens a port of its own, which nobody but this process is to use.
         parameters.hostnames = ["127.0.0.1"]
         parameters.port = 0
