@@ -6,8 +6,8 @@ Virtual microphones talk to the shipped graph, real models and all, at real pace
 documents, over and over, hears every answer to its end and pauses; every fifth answer it interrupts; after five turns
 it begins anew, as another user. Every message that comes back carries its session, which is checked; so is the text:
 the transcript of the question against what was asked, and the chunks of text against the record of the turn. Memory is
-that which the processes of the graph share with nobody, tasks are those of the replica that hears, a minute after the
-warm-up and a minute after the last conversation.
+that which the processes of the graph share with nobody, tasks are those of the replica that hears, a while after the
+warm-up and after the last conversation.
 """
 
 import argparse
@@ -48,7 +48,8 @@ from tests.servers import ROOT, milvus_server, nats_server, program, ray_cluster
 CHUNK_S = 0.1
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
-_REST_S = 60.0
+_WARM_S = 120.0
+_REST_S = 30.0
 _ALIKE = 0.6
 """Share of letters that a question and its transcript have in common at least, in order."""
 
@@ -209,7 +210,8 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
                     microphone = Microphone(client, spoken[document], collections[document], into, number)
                     group.create_task(microphone.talk(until))
 
-        await talk(60.0, Counts())
+        # Long enough for the caches to fill up to their bounds.
+        await talk(_WARM_S, Counts())
         await asyncio.sleep(_REST_S)
         before = unshared_bytes(), audio_tasks(metrics_url)
         print(f"  warm: {before[0] / 1e6:.0f} MB, {before[1]:.0f} tasks", file=sys.stderr)
