@@ -117,8 +117,8 @@ def talk_command(
 ) -> None:
     """Have a conversation: speak, hear the answer, interrupt it.
 
-    With microphone and loudspeaker, until Ctrl-C. With FILES, these are spoken one after the other, at the pace at
-    which they sound, and the answers are played by the clock alone.
+    With microphone and headphones, until Ctrl-C; what a loudspeaker plays would be taken for you. With FILES, these are
+    spoken one after the other, at the pace at which they sound, and the answers are played by the clock alone.
     """
     start = messages_pb2.STTStreamMessage(
         language=language,

@@ -4,11 +4,12 @@ import json
 import time
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner
 
-from bridges.command_line import playing, voice_commands
+from bridges.command_line import playing, sound_device, voice_commands
 from bridges.command_line.main import cli
 from bridges.command_line.playing import Player
 from bridges.command_line.talk_printer import TalkPrinter
@@ -16,7 +17,7 @@ from bridges.command_line.talking import CHUNK_S, Cues, recordings
 from bridges.command_line.waterfall import as_json, last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.errors import DeadlineExceededError, NotFoundError, UpstreamFailedError
+from deployments.errors import DeadlineExceededError, NotFoundError, UnavailableError, UpstreamFailedError
 
 RATE = 8000
 CHUNK_BYTES = int(RATE * CHUNK_S) * 2
@@ -196,6 +197,74 @@ class TestPrinter:
             printer.turn_over(record())
         events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [event["event"] for event in events] == ["transcript", "interrupted", "turn"]
+
+
+class FakeStream:
+    """A stream of a sound device that a test moves on by hand."""
+
+    latency = 0.1
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class FakeDevice:
+    """Stands for sounddevice, which needs a sound card."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.streams: list[FakeStream] = []
+        self._error = error
+
+    def _open(self, **options: Any) -> FakeStream:
+        if self._error:
+            raise self._error
+        self.streams.append(FakeStream(**options))
+        return self.streams[-1]
+
+    RawInputStream = RawOutputStream = _open
+
+
+class TestSoundDevice:
+    @pytest.fixture
+    def device(self, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+        made = FakeDevice()
+        monkeypatch.setattr(sound_device, "_sounddevice", lambda: made)
+        return made
+
+    def test_the_speaker_plays_what_it_is_given_and_silence_behind_it(self, device: FakeDevice) -> None:
+        with sound_device.speaker(RATE) as speaker:
+            assert speaker.latency_s == 0.1
+            speaker.write(b"\1\1\2\2")
+            wanted = bytearray(6)
+            device.streams[0].options["callback"](wanted, 3, None, None)
+            assert bytes(wanted) == b"\1\1\2\2\0\0"
+
+    def test_what_was_not_played_can_be_taken_back(self, device: FakeDevice) -> None:
+        with sound_device.speaker(RATE) as speaker:
+            speaker.write(b"\1" * 100)
+            speaker.clear()
+            wanted = bytearray(4)
+            device.streams[0].options["callback"](wanted, 2, None, None)
+            assert bytes(wanted) == bytes(4)
+
+    async def test_the_microphone_gives_what_it_hears(self, device: FakeDevice) -> None:
+        with sound_device.microphone(RATE, CHUNK_S) as heard:
+            options = device.streams[0].options
+            assert options["blocksize"] == int(RATE * CHUNK_S)
+            options["callback"](b"\1\2", 1, None, None)
+            assert await anext(heard) == b"\1\2"
+
+    async def test_a_device_that_cannot_be_opened_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = FakeDevice(RuntimeError("device busy"))
+        monkeypatch.setattr(sound_device, "_sounddevice", lambda: broken)
+        for opened in (sound_device.speaker(RATE), sound_device.microphone(RATE, CHUNK_S)):
+            with pytest.raises(UnavailableError, match="device busy"), opened:
+                pass
 
 
 def test_without_sound_devices_talk_asks_for_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
