@@ -7,7 +7,6 @@ sound at once holds up nobody; an idle session is a few kilobytes and no task.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -20,15 +19,15 @@ import nats.errors
 from google.protobuf.message import DecodeError, Message
 from nats.aio.msg import Msg
 
+from bridges.audio_replicas import AudioReplicas, Connection
 from bridges.audio_session import AudioSession, Concluding, LiveUtterance, SessionState, StreamStep
 from bridges.conversation import Conversation, ConversationParts
 from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.listeners import Listeners
 from bridges.outbox import Outbox
-from bridges.session_owners import SessionOwners
 from bridges.session_work import SessionWork
-from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
+from bridges.subjects import AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
 from bridges.turn import Turn
 from deployments.audio_settings import AudioSettings
 from deployments.call import Call
@@ -50,33 +49,7 @@ _PAUSE_AFTER_S = 0.002
 """The listening task lets the loop read messages and send answers this often."""
 _SWEEP_S = 0.25
 _BEAT_S = 1.0
-_ACQUAINTANCE_S = 0.3
-"""What a new replica waits for the others to tell their sessions."""
-_STOPPED_ELSEWHERE_S = 0.05
 _SILENCE = bytes(WINDOW_BYTES)
-
-
-class Connection(Protocol):
-    """The part of a NATS connection that live audio needs."""
-
-    @property
-    def max_payload(self) -> int:
-        """The server's limit in bytes."""
-        ...
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """Send a message."""
-        ...
-
-    async def subscribe(self, subject: str, *, cb: Any) -> Any:
-        """Have `cb` called with each message."""
-        ...
-
-    def new_inbox(self) -> str:
-        """Return a subject of one's own."""
-        ...
 
 
 class AudioMetrics(Protocol):
@@ -129,13 +102,11 @@ class AudioIngress:
         self._metrics = metrics
         self._conversing = conversing
         self._conversations: dict[str, Conversation] = {}
-        self._owners = SessionOwners(replica or uuid4().hex)
+        self._replicas = AudioReplicas(replica or uuid4().hex, self, work)
         self._limits = ListeningLimits(settings)
         self._max_waiting = int(settings.max_backlog_s * SPEECH_RATE * BYTES_PER_SAMPLE)
         self._sessions: dict[str, AudioSession] = {}
         self._ended: dict[str, float] = {}
-        self._handed_over: dict[str, tuple[float, audio_pb2.AudioSession]] = {}
-        self._announced: dict[str, list[audio_pb2.AudioSession]] = {}
         self._ready: deque[AudioSession] = deque()
         self._some_ready = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -152,10 +123,7 @@ class AudioIngress:
     async def connect(self, connection: Connection) -> None:
         """Take sessions from now on; `run` listens to them."""
         self._connection = connection
-        self._subscriptions.append(await connection.subscribe(AUDIO_REPLICAS, cb=self._heard_replica))
-        self._subscriptions.append(await connection.subscribe(AUDIO_INTERRUPT, cb=self._heard_interruption))
-        await self._announce()
-        await asyncio.sleep(_ACQUAINTANCE_S)
+        self._subscriptions += await self._replicas.connect(connection)
         self._subscriptions.append(await connection.subscribe(_STREAM.wildcard, cb=self._received))
         self._connected.set()
 
@@ -180,7 +148,7 @@ class AudioIngress:
     async def _received(self, message: Msg) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._sessions.get(session_id)
-        if session is None and not self._owners.is_mine(session_id):
+        if session is None and not self._replicas.is_mine(session_id):
             return
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
@@ -279,9 +247,8 @@ class AudioIngress:
             logger.debug("sound for session %s, which has ended", session_id)
             return None
         session = self._open(session_id)
-        handed = self._handed_over.pop(session_id, None)
-        if handed is not None:
-            _, known = handed
+        known = self._replicas.handed_over(session_id)
+        if known is not None:
             session.was_started = True
             session.sequence = known.next_sequence
             session.state = _state_of(known.state)
@@ -605,7 +572,7 @@ class AudioIngress:
         if conversation := self._conversations.get(session.id):
             reopened = conversation.reopens(self._now() - session.listener.speech_ms / 1000)
         epoch = await self._work.interrupt(session.id)
-        await self._stop_elsewhere(session.id, epoch)
+        await self._replicas.stop_work(session.id, epoch)
         self._metrics.interrupted()
         await self._send(
             session.id,
@@ -632,38 +599,6 @@ class AudioIngress:
         # Too long to be transcribed again: its transcript goes before what is said now.
         utterance.parts.insert(0, self._spawn(_known(turn.question)))
         utterance.said_before = turn.question
-
-    async def _stop_elsewhere(self, session_id: str, epoch: int) -> None:
-        """Have other replicas stop what they do for a session.
-
-        Each answers on its own connection, behind the last that it published, so that nothing comes after the
-        interruption.
-        """
-        others = self._owners.others
-        if not others:
-            return
-        inbox = self._connection.new_inbox()
-        stopped: asyncio.Queue[None] = asyncio.Queue()
-
-        async def heard(message: Msg) -> None:
-            del message
-            stopped.put_nowait(None)
-
-        subscription = await self._connection.subscribe(inbox, cb=heard)
-        interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica, epoch=epoch)
-        await self._connection.publish(AUDIO_INTERRUPT, interruption.SerializeToString(), inbox)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
-                for _ in others:
-                    await stopped.get()
-        await subscription.unsubscribe()
-
-    async def _heard_interruption(self, message: Msg) -> None:
-        interruption = audio_pb2.AudioInterruption.FromString(message.data)
-        if interruption.replica == self._owners.replica:
-            return
-        await self._work.interrupt(interruption.session_id, interruption.epoch)
-        await self._connection.publish(message.reply, b"")
 
     # Ends.
 
@@ -759,7 +694,7 @@ class AudioIngress:
                 beat_at = now
                 self._metrics.tasks(len(asyncio.all_tasks()))
                 try:
-                    await self._announce()
+                    await self._replicas.announce()
                 except nats.errors.Error as error:
                     # The server is away; the connection comes back by itself, and the next announcement with it.
                     logger.debug("the sessions could not be announced: %s", error)
@@ -777,17 +712,22 @@ class AudioIngress:
     def _forget_old(self, now: float) -> None:
         oldest = now - self._settings.idle_s
         self._ended = {name: at for name, at in self._ended.items() if at > oldest}
-        self._handed_over = {name: kept for name, kept in self._handed_over.items() if kept[0] > oldest}
-        for replica in self._owners.forget_lost(now):
-            logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
-            self._inherit(replica)
+        self._replicas.forget_old(now, oldest)
 
     # Other replicas.
 
-    async def _announce(self, *, leaving: bool = False) -> None:
-        sessions = [self._announcement(session) for session in self._sessions.values() if not session.is_ending]
-        beat = audio_pb2.AudioReplica(replica=self._owners.replica, sessions=sessions, leaving=leaving)
-        await self._connection.publish(AUDIO_REPLICAS, beat.SerializeToString())
+    @property
+    def session_ids(self) -> Iterable[str]:
+        """The sessions that are listened to here; see `ListeningReplica`."""
+        return self._sessions
+
+    def announcements(self) -> list[audio_pb2.AudioSession]:
+        """Return the sessions as another replica would go on with them; see `ListeningReplica`."""
+        return [self._announcement(session) for session in self._sessions.values() if not session.is_ending]
+
+    def moved(self, session_id: str) -> None:
+        """Leave a session to another replica; see `ListeningReplica`."""
+        self._drop(self._sessions[session_id], "moved")
 
     def _announcement(self, session: AudioSession) -> audio_pb2.AudioSession:
         conversation = self._conversations.get(session.id)
@@ -803,41 +743,11 @@ class AudioIngress:
             turns=conversation.turns if conversation else 0,
         )
 
-    async def _heard_replica(self, message: Msg) -> None:
-        beat = audio_pb2.AudioReplica.FromString(message.data)
-        if beat.replica == self._owners.replica:
-            return
-        self._note_epochs(self._announced.get(beat.replica, []), beat.sessions)
-        self._announced[beat.replica] = list(beat.sessions)
-        if beat.leaving:
-            self._owners.left(beat.replica)
-            self._inherit(beat.replica)
-            return
-        names = [session.session_id for session in beat.sessions]
-        if self._owners.heard(beat.replica, names, self._now()):
-            await self._announce()
-        for name in self._owners.lost_to(beat.replica, self._sessions, names):
-            self._drop(self._sessions[name], "moved")
-
-    def _note_epochs(self, before: Iterable[audio_pb2.AudioSession], now: Iterable[audio_pb2.AudioSession]) -> None:
-        """Know the epochs of another replica's sessions: something may be said to them from here."""
-        interrupted = {session.session_id: session.epoch for session in now if session.epoch}
-        for session in before:
-            if session.session_id not in interrupted and session.session_id not in self._sessions:
-                self._work.forget(session.session_id)
-        for session_id, epoch in interrupted.items():
-            self._work.adopt(session_id, epoch)
-
-    def _inherit(self, replica: str) -> None:
-        now = self._now()
-        for session in self._announced.pop(replica, []):
-            self._handed_over[session.session_id] = (now, session)
-
     async def _leave(self) -> None:
         """Hand the sessions over, and transcribe what was being said in them."""
         for subscription in self._subscriptions:
             await subscription.unsubscribe()
-        await self._announce(leaving=True)
+        await self._replicas.announce(leaving=True)
         for session in list(self._sessions.values()):
             self._finish_listening(session)
             self._spawn(self._farewell(session, "left"))
