@@ -165,9 +165,9 @@ class AudioReplicas:
     def _note_epochs(self, before: Iterable[audio_pb2.AudioSession], now: Iterable[audio_pb2.AudioSession]) -> None:
         """Know the epochs of another replica's sessions: something may be said to them from here."""
         interrupted = {session.session_id: session.epoch for session in now if session.epoch}
-        for session in before:
-            if session.session_id not in interrupted and session.session_id not in set(self._listening.session_ids):
-                self._work.forget(session.session_id)
+        mine = set(self._listening.session_ids)
+        for session_id in {session.session_id for session in before} - interrupted.keys() - mine:
+            self._work.forget(session_id)
         for session_id, epoch in interrupted.items():
             self._work.adopt(session_id, epoch)
 
