@@ -45,6 +45,7 @@ class TalkPrinter:
             }
             self._event("transcript", fields)
             return
+        self._end_line()
         if transcript.is_partial:
             self._transcripts.__enter__()
         self._transcripts.show(transcript)
@@ -61,15 +62,15 @@ class TalkPrinter:
             self._writing = chunk.turn
             console.print(Text("  Hearth  ", style="green"), end="")
         write_raw(chunk.content)
-        if chunk.done and self._writing:
-            self._writing = 0
-            write_raw("\n")
+        if chunk.done:
+            self._end_line()
 
     def interrupted(self, played_s: float) -> None:
         """Print that the user interrupted an answer."""
         if self._as_json:
             self._event("interrupted", {"played_s": round(played_s, 3)})
             return
+        self._end_line()
         console.print(Text(f"  ■ interrupted after {played_s:.1f} s", style="yellow"))
 
     def turn_over(self, record: conversation_pb2.TurnRecord) -> None:
@@ -81,6 +82,12 @@ class TalkPrinter:
             errors.print(Text(f"  ✗ {record.error}", style="red"), soft_wrap=True)
         if record.outcome == "interrupted":
             console.print(Text(f"  heard   {record.heard or 'nothing'}", style="dim"), soft_wrap=True)
+
+    def _end_line(self) -> None:
+        """End the line of an answer that something else comes into."""
+        if self._writing:
+            self._writing = 0
+            write_raw("\n")
 
     def _event(self, name: str, fields: Mapping[str, object]) -> None:
         click.echo(json.dumps({"event": name, **fields}, ensure_ascii=False))

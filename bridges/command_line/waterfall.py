@@ -78,10 +78,11 @@ def _table(record: conversation_pb2.TurnRecord) -> Table:
     scale = width / max(last - first, 1)
     zero = round(-first * scale)
     for stage in record.stages:
-        start, end = round((stage.start_ms - first) * scale), round((stage.end_ms - first) * scale)
+        start = min(round((stage.start_ms - first) * scale), width - 1)
+        end = start if stage.start_ms == stage.end_ms else max(round((stage.end_ms - first) * scale), start + 1)
         table.add_row(
             Text(f"  {stage.name}"),
-            _bar(min(start, width - 1), end, zero, width, _COLOURS.get(stage.name, "blue")),
+            _bar(start, end, zero, width, _COLOURS.get(stage.name, "blue")),
             Text(_times(stage), justify="right"),
             Text(stage.detail, style="dim"),
         )
@@ -95,7 +96,7 @@ def _bar(start: int, end: int, zero: int, width: int, colour: str) -> Text:
         if end > start and start <= at < end:
             bar.append("━", style=colour)
         elif at == start:
-            bar.append("●" if end == start else "━", style=colour)
+            bar.append("●", style=colour)
         else:
             bar.append("│" if at == zero else " ", style="dim")
     return bar
