@@ -282,8 +282,8 @@ class TurnRecordSettings(Settings):
     """Where the records of spoken turns are kept, besides being published.
 
     Attributes:
-        file: Each record is appended to it as a line of JSON; empty for no file. `HEARTH_TURNS` goes over it. What was
-            said is in it only with `nats.log_text`.
+        file: Each record is appended to it as a line of JSON, on the machine of the ingress; empty for no file.
+            `HEARTH_TURNS` goes over it. What was said is in it only with `nats.log_text`.
         max_bytes: A larger file is renamed to FILE.1, over the one before.
     """
 

@@ -213,7 +213,7 @@ class LocalStack:
             "PYTHONPATH": os.pathsep.join(filter(None, (str(REPLICA_SITE), os.environ.get("PYTHONPATH")))),
             "NATS_URL": state.nats_url,
             "MILVUS_HOST": state.milvus_uri,
-            "HEARTH_TURNS": str(turns_file()),
+            "HEARTH_TURNS": str(turns_file().resolve()),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
