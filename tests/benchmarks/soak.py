@@ -79,6 +79,7 @@ class Microphone:
         self._id = ""
         self._text = ""
         self._first_sound_at = 0.0
+        self._turn = 0
         self._over = asyncio.Event()
         self._speaks = asyncio.Event()
         self._record = conversation_pb2.TurnRecord()
@@ -108,6 +109,7 @@ class Microphone:
         ended_at = await self._play(pcm)
         await self._until(self._speaks if interrupts else self._over)
         if interrupts:
+            spoken_into = self._turn
             # Behind the time in which speech goes on with the question.
             await self._play(bytes(20 * _CHUNK_BYTES))
             self._over.clear()
@@ -116,7 +118,8 @@ class Microphone:
             await self._play(pcm)
             self._counts.interrupted += 1
             await self._until(self._over)
-            if self._record.outcome == "interrupted":
+            # A short answer may have ended by itself, in which case its record comes first.
+            while self._record.turn <= spoken_into and not self._record.revision and self._over.is_set():
                 self._over.clear()
                 await self._until(self._over)
         elif self._first_sound_at:
@@ -127,7 +130,9 @@ class Microphone:
 
     def _check(self, question: str) -> None:
         record = self._record
-        alike = SequenceMatcher(None, question.lower(), record.question.lower(), autojunk=False).ratio()
+        # A turn that was reopened holds the question before it, too.
+        asked = record.question[-len(question) - 5 :] if record.revision else record.question
+        alike = SequenceMatcher(None, question.lower(), asked.lower(), autojunk=False).ratio()
         if record.session_id != self._id or alike < _ALIKE:
             self._counts.mixed_up.append(f"{question!r} was taken for {record.question!r}")
         if record.error:
@@ -140,6 +145,7 @@ class Microphone:
             chunk = messages_pb2.TTSAudioChunk.FromString(message.data)
             if chunk.session_id != self._id:
                 self._counts.mixed_up.append(f"sound of {chunk.session_id}")
+            self._turn = chunk.turn
             self._first_sound_at = self._first_sound_at or time.monotonic()
             self._speaks.set()
         elif ".text." in message.subject:
