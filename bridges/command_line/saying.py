@@ -15,7 +15,7 @@ from bridges.subjects import SPEECH_AUDIO, SPEECH_REQUEST, SPEECH_STATUS, subjec
 from deployments.errors import DeadlineExceededError, UpstreamFailedError
 
 _HEADER_BYTES = 44
-_ENDED = {"completed", "error"}
+_COMPLETED, _ERROR = "completed", "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def say(
     async with aclosing(_answers(client, request, timeout_s)) as answers:
         async for answer in answers:
             if isinstance(answer, messages_pb2.TTSStatus):
-                if answer.status == "error":
+                if answer.status == _ERROR:
                     raise UpstreamFailedError(answer.message or "it was not said, and no reason was given")
                 continue
             piece = answer.audio if answer.chunk_index else answer.audio[_HEADER_BYTES:]
@@ -107,14 +107,18 @@ async def _answers(
     try:
         subject = subject_for(SPEECH_REQUEST, session_id=session_id)
         await connection.publish(subject, request.SerializeToString(), reply=inbox)
+        # Sound and status come on two subscriptions, whose order among each other is not kept.
+        is_whole, status = False, ""
         async with asyncio.timeout(timeout_s):
-            while True:
+            while not (status == _ERROR or (status == _COMPLETED and is_whole)):
                 answer = await arrived.get()
                 if answer is None:
                     raise nobody_listens(client.url)
                 yield answer
-                if isinstance(answer, messages_pb2.TTSStatus) and answer.status in _ENDED:
-                    return
+                if isinstance(answer, messages_pb2.TTSStatus):
+                    status = answer.status
+                else:
+                    is_whole = answer.is_last
     except TimeoutError as error:
         raise DeadlineExceededError(f"not said within {timeout_s:g} s") from error
     finally:
