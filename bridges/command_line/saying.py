@@ -108,15 +108,15 @@ async def _answers(
         subject = subject_for(SPEECH_REQUEST, session_id=session_id)
         await connection.publish(subject, request.SerializeToString(), reply=inbox)
         # Sound and status come on two subscriptions, whose order among each other is not kept.
-        is_whole, status = False, ""
+        is_whole, last_status = False, ""
         async with asyncio.timeout(timeout_s):
-            while not (status == _ERROR or (status == _COMPLETED and is_whole)):
+            while not (last_status == _ERROR or (last_status == _COMPLETED and is_whole)):
                 answer = await arrived.get()
                 if answer is None:
                     raise nobody_listens(client.url)
                 yield answer
                 if isinstance(answer, messages_pb2.TTSStatus):
-                    status = answer.status
+                    last_status = answer.status
                 else:
                     is_whole = answer.is_last
     except TimeoutError as error:
