@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from bridges.collected_answer import CollectedAnswer
+from bridges.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.memory import ConversationMemory
 from bridges.outbox import Outbox, cut_to_fit
@@ -22,9 +22,7 @@ from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 logger = logging.getLogger(__name__)
 
 NO_SPEECH = "no audio: nothing is spoken here, `audio.enabled` is off"
-SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
 LEFT = "its client has left the stream"
-CUT = "the answer was cut: it is longer than the NATS server takes in one message"
 
 
 class ChatHandler:
@@ -60,7 +58,7 @@ class ChatHandler:
             await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
         response = _response(request, outbox, answer.text, answer.end, answer.error)
         if request.enable_tts and answer.text and self._voice is None:
-            response.error = _joined(response.error, NO_SPEECH)
+            response.error = joined(response.error, NO_SPEECH)
         response = _with_sound(_fitting(response, outbox.room), answer, outbox.room)
         await outbox.finish(response, final_subject)
         said = {"question": question.text, "answer": answer.text}
@@ -174,12 +172,8 @@ def _with_sound(response: messages_pb2.ChatResponse, answer: CollectedAnswer, li
     """Put an answer's speech into its response, cut to what the server takes."""
     response.audio, is_whole = answer.wav(limit - response.ByteSize() - ENVELOPE_BYTES)
     if not is_whole:
-        response.error = _joined(response.error, SPEECH_CUT)
+        response.error = joined(response.error, SPEECH_CUT)
     return response
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(filter(None, notes))
 
 
 def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.ChatResponse:
@@ -191,7 +185,7 @@ def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.Ch
         cut = messages_pb2.ChatResponse()
         cut.CopyFrom(response)
         cut.response = cut.response_text = response.response[:characters]
-        cut.error = _joined(response.error, CUT)
+        cut.error = joined(response.error, TEXT_CUT)
         return cut
 
     return cut_to_fit(limit, len(response.response), build)

@@ -8,6 +8,8 @@ from deployments.speech_values import SpokenChunk, Transcript
 from deployments.values import AnswerEnd, AnswerItem, AnswerToken
 from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem
 
+TEXT_CUT = "the answer was cut: it is longer than the NATS server takes in one message"
+SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
 _NO_END = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
 
 
@@ -73,6 +75,11 @@ class CollectedAnswer:
         pcm = b"".join(chunk.pcm for chunk in self.sound)
         fitting = fitting_sound(pcm, room)
         return (wav_file(fitting, self.sound[0].rate) if fitting else b""), len(fitting) == len(pcm)
+
+
+def joined(*notes: str) -> str:
+    """Return what a response has to say in its `error`, empty where it is nothing."""
+    return "; ".join(filter(None, notes))
 
 
 def fitting_sound(pcm: bytes, room: int) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from bridges.collected_answer import CollectedAnswer
+from bridges.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.outbox import Outbox, cut_to_fit
@@ -18,9 +18,7 @@ from deployments.speech_values import Recording
 from deployments.values import ChatQuestion
 from deployments.voice_values import SpokenQuestion
 
-SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
 SOURCES_CUT = "sources were left out: they do not fit into one message"
-TEXT_CUT = "the answer was cut: it is longer than the NATS server takes in one message"
 
 
 class VoiceHandler:
@@ -88,7 +86,8 @@ def _response(request: messages_pb2.VoiceRequest, answer: CollectedAnswer, limit
     response.audio, is_whole = answer.wav(limit - response.ByteSize() - ENVELOPE_BYTES)
     if not is_whole:
         errors.append(SPEECH_CUT)
-    response.error = "; ".join(filter(None, errors))[:ENVELOPE_BYTES]
+    # Room for so much was left.
+    response.error = joined(*errors).encode()[:ENVELOPE_BYTES].decode(errors="ignore")
     return response
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import nats
@@ -64,22 +64,14 @@ class HearthClient:
         async def response(message: Msg) -> None:
             arrived.put_nowait(decoded(messages_pb2.ChatResponse, message))
 
-        stream_subject = subject_for(CHAT_STREAM, request_id=request.request_id)
-        final_subject = subject_for(CHAT_RESPONSE, request_id=request.request_id)
-        subscriptions = [
-            await self.connection.subscribe(stream_subject, cb=chunk),
-            await self.connection.subscribe(final_subject, cb=response),
-        ]
         # A reply subject lets the server say at once that nobody takes the request.
-        inbox = self.connection.new_inbox()
-        nobody = asyncio.Event()
-
-        async def replied(message: Msg) -> None:
-            if message.headers and message.headers.get("Status") == "503":
-                nobody.set()
-
-        subscriptions.append(await self.connection.subscribe(inbox, cb=replied))
-        try:
+        inbox, nobody = self.connection.new_inbox(), asyncio.Event()
+        handlers = {
+            subject_for(CHAT_STREAM, request_id=request.request_id): chunk,
+            subject_for(CHAT_RESPONSE, request_id=request.request_id): response,
+            inbox: _sets_where_nobody_listens(nobody),
+        }
+        async with subscribed(self.connection, handlers):
             subject = subject_for(CHAT_MESSAGE, user_id=request.user_id)
             await self.connection.publish(subject, request.SerializeToString(), reply=inbox)
             deadline = time.monotonic() + timeout_s
@@ -88,9 +80,6 @@ class HearthClient:
                 yield item
                 if isinstance(item, messages_pb2.ChatResponse):
                     return
-        finally:
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
 
     async def ask_aloud(self, request: messages_pb2.VoiceRequest, timeout_s: float) -> messages_pb2.VoiceResponse:
         """Send a spoken question and return its answer.
@@ -98,32 +87,21 @@ class HearthClient:
         Raises:
             HearthError: As in `ask`.
         """
+        payload = request.SerializeToString()
+        if len(payload) > self.max_payload:
+            raise PayloadTooLargeError(
+                f"the recording has {len(request.audio)} bytes, the NATS server takes {self.max_payload} in one message"
+            )
         arrived: asyncio.Queue[messages_pb2.VoiceResponse] = asyncio.Queue()
-        nobody = asyncio.Event()
 
         async def response(message: Msg) -> None:
             arrived.put_nowait(decoded(messages_pb2.VoiceResponse, message))
 
-        async def replied(message: Msg) -> None:
-            if message.headers and message.headers.get("Status") == "503":
-                nobody.set()
-
-        if len(request.SerializeToString()) > self.max_payload:
-            raise PayloadTooLargeError(
-                f"the recording has {len(request.audio)} bytes, the NATS server takes {self.max_payload} in one message"
-            )
-        inbox = self.connection.new_inbox()
+        inbox, nobody = self.connection.new_inbox(), asyncio.Event()
         subject = subject_for(VOICE_RESPONSE, request_id=request.request_id)
-        subscriptions = [
-            await self.connection.subscribe(subject, cb=response),
-            await self.connection.subscribe(inbox, cb=replied),
-        ]
-        try:
-            await self.connection.publish(VOICE_REQUEST, request.SerializeToString(), reply=inbox)
+        async with subscribed(self.connection, {subject: response, inbox: _sets_where_nobody_listens(nobody)}):
+            await self.connection.publish(VOICE_REQUEST, payload, reply=inbox)
             return await _next(arrived, nobody, timeout_s, self.url)
-        finally:
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
 
     async def ingest(self, request: documents_pb2.IngestRequest, timeout_s: float) -> documents_pb2.IngestResponse:
         """Send a document, or a part of one.
@@ -179,6 +157,34 @@ class HearthClient:
             raise nobody_listens(self.url) from error
         except TimeoutError as error:
             raise DeadlineExceededError(f"no answer on {subject} within {timeout_s:g} s") from error
+
+
+Callback = Callable[[Msg], Coroutine[Any, Any, None]]
+"""Takes a message of a subscription; messages of one subscription come in order, those of several do not."""
+
+
+@asynccontextmanager
+async def subscribed(connection: Client, handlers: Mapping[str, Callback]) -> AsyncGenerator[None]:
+    """Have the messages of each subject taken for as long as the block lasts."""
+    subscriptions = [await connection.subscribe(subject, cb=take) for subject, take in handlers.items()]
+    try:
+        yield
+    finally:
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+
+
+def is_unheard(message: Msg) -> bool:
+    """Say whether a reply is the server's word that nobody listens to the subject that was published on."""
+    return bool(message.headers) and message.headers.get("Status") == "503"
+
+
+def _sets_where_nobody_listens(nobody: asyncio.Event) -> Callback:
+    async def replied(message: Msg) -> None:
+        if is_unheard(message):
+            nobody.set()
+
+    return replied
 
 
 @asynccontextmanager

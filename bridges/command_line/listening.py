@@ -15,7 +15,7 @@ from uuid import uuid4
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
-from bridges.command_line.client import HearthClient, decoded, nobody_listens
+from bridges.command_line.client import HearthClient, decoded, is_unheard, nobody_listens, subscribed
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, TRANSCRIPTION, subject_for
 from deployments.errors import (
@@ -109,25 +109,21 @@ async def listen(
         arrived.put_nowait(last_word(message, session_id, client.url))
 
     inbox = connection.new_inbox()
-    subscriptions = [
-        await connection.subscribe(subject_for(TRANSCRIPTION, session_id=session_id), cb=transcribed),
-        await connection.subscribe(inbox, cb=replied),
-    ]
-    sending = asyncio.create_task(_send(client, source, session_id, pace, language, inbox))
-    try:
-        while True:
-            item = await _next(arrived, sending, timeout_s)
-            if isinstance(item, HearthError):
-                raise item
-            if item is None:
-                return
-            if item.session_id:
-                yield item
-    finally:
-        sending.cancel()
-        await asyncio.wait([sending])
-        for subscription in subscriptions:
-            await subscription.unsubscribe()
+    handlers = {subject_for(TRANSCRIPTION, session_id=session_id): transcribed, inbox: replied}
+    async with subscribed(connection, handlers):
+        sending = asyncio.create_task(_send(client, source, session_id, pace, language, inbox))
+        try:
+            while True:
+                item = await _next(arrived, sending, timeout_s)
+                if isinstance(item, HearthError):
+                    raise item
+                if item is None:
+                    return
+                if item.session_id:
+                    yield item
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
 
 
 async def _next(arrived: "asyncio.Queue[T]", sending: "asyncio.Task[None]", timeout_s: float) -> T:
@@ -173,7 +169,7 @@ async def _send(
 
 def last_word(message: Msg, session_id: str, url: str) -> messages_pb2.STTTranscription | HearthError | None:
     """Read what came to the session's inbox: that nobody listens, a refusal, or, as None, that all is transcribed."""
-    if message.headers and message.headers.get("Status") == "503":
+    if is_unheard(message):
         return nobody_listens(url)
     try:
         if messages_pb2.STTTranscription.FromString(message.data).session_id == session_id:

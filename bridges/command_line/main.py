@@ -5,7 +5,6 @@ import base64
 import json
 import sys
 import time
-import wave
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, aclosing
 from pathlib import Path
@@ -31,7 +30,7 @@ from bridges.command_line.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.saying import Said, say, unheard
+from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
@@ -549,11 +548,7 @@ async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | No
             with ExitStack() as open_devices:
                 return await say(client, request, timeout_s, _player(open_devices))
         said = await say(client, request, timeout_s, unheard)
-    with wave.open(str(out), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(said.rate)
-        file.writeframes(said.pcm)
+    write_wav(out, said.pcm, said.rate)
     return said
 
 

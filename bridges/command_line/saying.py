@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+import wave
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 from nats.aio.msg import Msg
 
-from bridges.command_line.client import HearthClient, decoded, nobody_listens
+from bridges.command_line.client import HearthClient, decoded, is_unheard, nobody_listens, subscribed
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import SPEECH_AUDIO, SPEECH_REQUEST, SPEECH_STATUS, subject_for
 from deployments.errors import DeadlineExceededError, UpstreamFailedError
@@ -38,6 +40,21 @@ class Said:
     def seconds(self) -> float:
         """How long it lasts."""
         return len(self.pcm) / (2 * self.rate) if self.rate else 0.0
+
+
+def sound_of(chunk: messages_pb2.TTSAudioChunk) -> bytes:
+    """Return a chunk's sound as 16-bit mono PCM, without the WAV header that the first one begins with."""
+    return chunk.audio if chunk.chunk_index else chunk.audio[_HEADER_BYTES:]
+
+
+def write_wav(file: Path, pcm: bytes, rate: int) -> None:
+    """Write 16-bit mono PCM as a WAV file, and the folder that it is in where there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(file), "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(rate)
+        written.writeframes(pcm)
 
 
 def unheard(pcm: bytes, rate: int) -> None:
@@ -71,7 +88,7 @@ async def say(
                 if answer.status == _ERROR:
                     raise UpstreamFailedError(answer.message or "it was not said, and no reason was given")
                 continue
-            piece = answer.audio if answer.chunk_index else answer.audio[_HEADER_BYTES:]
+            piece = sound_of(answer)
             if piece:
                 first_audio_s = first_audio_s or time.monotonic() - started
                 rate = answer.sample_rate
@@ -94,33 +111,32 @@ async def _answers(
         arrived.put_nowait(decoded(messages_pb2.TTSStatus, message))
 
     async def replied(message: Msg) -> None:
-        if message.headers and message.headers.get("Status") == "503":
+        if is_unheard(message):
             arrived.put_nowait(None)
 
     connection = client.connection
     inbox = connection.new_inbox()
-    subscriptions = [
-        await connection.subscribe(subject_for(SPEECH_AUDIO, session_id=session_id), cb=audio),
-        await connection.subscribe(subject_for(SPEECH_STATUS, session_id=session_id), cb=status),
-        await connection.subscribe(inbox, cb=replied),
-    ]
-    try:
-        subject = subject_for(SPEECH_REQUEST, session_id=session_id)
-        await connection.publish(subject, request.SerializeToString(), reply=inbox)
-        # Sound and status come on two subscriptions, whose order among each other is not kept.
+    handlers = {
+        subject_for(SPEECH_AUDIO, session_id=session_id): audio,
+        subject_for(SPEECH_STATUS, session_id=session_id): status,
+        inbox: replied,
+    }
+    async with subscribed(connection, handlers):
+        await connection.publish(
+            subject_for(SPEECH_REQUEST, session_id=session_id), request.SerializeToString(), reply=inbox
+        )
         is_whole, last_status = False, ""
-        async with asyncio.timeout(timeout_s):
-            while not (last_status == _ERROR or (last_status == _COMPLETED and is_whole)):
-                answer = await arrived.get()
-                if answer is None:
-                    raise nobody_listens(client.url)
-                yield answer
-                if isinstance(answer, messages_pb2.TTSStatus):
-                    last_status = answer.status
-                else:
-                    is_whole = answer.is_last
-    except TimeoutError as error:
-        raise DeadlineExceededError(f"not said within {timeout_s:g} s") from error
-    finally:
-        for subscription in subscriptions:
-            await subscription.unsubscribe()
+        try:
+            async with asyncio.timeout(timeout_s):
+                # Sound and status come on two subscriptions, whose order among each other is not kept.
+                while not (last_status == _ERROR or (last_status == _COMPLETED and is_whole)):
+                    answer = await arrived.get()
+                    if answer is None:
+                        raise nobody_listens(client.url)
+                    yield answer
+                    if isinstance(answer, messages_pb2.TTSStatus):
+                        last_status = answer.status
+                    else:
+                        is_whole = answer.is_last
+        except TimeoutError as error:
+            raise DeadlineExceededError(f"not said within {timeout_s:g} s") from error

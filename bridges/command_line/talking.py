@@ -14,9 +14,10 @@ from uuid import uuid4
 
 from nats.aio.msg import Msg
 
-from bridges.command_line.client import HearthClient, decoded
+from bridges.command_line.client import HearthClient, decoded, subscribed
 from bridges.command_line.listening import last_word
 from bridges.command_line.playing import Player
+from bridges.command_line.saying import sound_of
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import (
@@ -30,7 +31,6 @@ from bridges.subjects import (
 from deployments.errors import DeadlineExceededError, HearthError
 
 CHUNK_S = 0.04
-_HEADER_BYTES = 44
 _BYTES_PER_SAMPLE = 2
 _PAUSE_S = 0.5
 """Between an answer and the next file."""
@@ -210,23 +210,20 @@ class _Talking:
             subject_for(CONVERSATION_TURN, session_id=self._id): self._turn_over,
             inbox: self._replied,
         }
-        subscriptions = [await connection.subscribe(subject, cb=take) for subject, take in handlers.items()]
-        sending = asyncio.create_task(self._send(microphone, start, inbox))
-        try:
-            await asyncio.wait((sending, self._refused), return_when=asyncio.FIRST_COMPLETED)
-            if self._refused.done():
-                raise self._refused.result()
-            await sending
+        async with subscribed(connection, handlers):
+            sending = asyncio.create_task(self._send(microphone, start, inbox))
             try:
+                await asyncio.wait((sending, self._refused), return_when=asyncio.FIRST_COMPLETED)
+                if self._refused.done():
+                    raise self._refused.result()
+                await sending
                 async with asyncio.timeout(timeout_s):
                     await self._ended.wait()
             except TimeoutError as error:
                 raise DeadlineExceededError(f"the session did not end within {timeout_s:g} s") from error
-        finally:
-            sending.cancel()
-            await asyncio.wait([sending])
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
         self._keep_heard()
         return Talked(tuple(self._records), tuple(self._heard), self._player.rate)
 
@@ -268,7 +265,7 @@ class _Talking:
         chunk = decoded(messages_pb2.TTSAudioChunk, message)
         if chunk.epoch < self._epoch:
             return
-        pcm = chunk.audio if chunk.chunk_index else chunk.audio[_HEADER_BYTES:]
+        pcm = sound_of(chunk)
         if not pcm:
             return
         if chunk.turn != self._turn or not chunk.chunk_index:

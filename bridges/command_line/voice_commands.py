@@ -28,7 +28,7 @@ from bridges.command_line.options import (
     voice_option,
 )
 from bridges.command_line.playing import Player
-from bridges.command_line.saying import Said, say, unheard
+from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import has_loudspeaker, has_microphone, loudspeaker, microphone, speaker
 from bridges.command_line.talk_printer import TalkPrinter
 from bridges.command_line.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
@@ -161,16 +161,6 @@ def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow:
         return
     for record in last_turns(file or state.turns_file(), count):
         _print_record(record, as_json=as_json)
-
-
-def write_wav(file: Path, pcm: bytes, rate: int) -> None:
-    """Write 16-bit mono PCM as a WAV file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(file), "wb") as written:
-        written.setnchannels(1)
-        written.setsampwidth(2)
-        written.setframerate(rate)
-        written.writeframes(pcm)
 
 
 def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:

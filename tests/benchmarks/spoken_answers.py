@@ -36,7 +36,7 @@ from bridges.command_line.client import HearthClient, connected, decoded
 from bridges.command_line.ingesting import ingest_files
 from bridges.command_line.local_stack import LocalStack
 from bridges.command_line.main import SAMPLES
-from bridges.command_line.saying import say, unheard
+from bridges.command_line.saying import say, sound_of, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import (
@@ -58,7 +58,6 @@ from tests.benchmarks.spoken_facts import fact_holds
 CHUNK_S = 0.04
 AUDIBLE = 0.02
 _WAIT_S = 60.0
-_HEADER_BYTES = 44
 _LONGEST_HEARD_S = 28.0
 
 
@@ -125,7 +124,7 @@ class Session:
 
     async def _spoke(self, message: Msg) -> None:
         chunk = decoded(messages_pb2.TTSAudioChunk, message)
-        pcm = chunk.audio if chunk.chunk_index else chunk.audio[_HEADER_BYTES:]
+        pcm = sound_of(chunk)
         if pcm:
             self.first_sound_at = self.first_sound_at or time.monotonic()
             self.rate = chunk.sample_rate

@@ -14,9 +14,12 @@ from ray.serve import Application
 from deployments.batching import Batch, ready_together
 from deployments.call import Call
 from deployments.replica import prepare_replica
-from deployments.speech_values import Effort, SpeechText, SpokenChunk, Transcript, Utterance, Voices
+from deployments.speech_values import SpeechText, SpokenChunk, Voices
 from deployments.status import replica_status
 from deployments.values import ComponentStatus
+from tests.benchmarks.timed_models import speech_to_text
+
+__all__ = ["speech_to_text", "text_to_speech"]
 
 RATE = 24_000
 SENTENCE_S = 0.05
@@ -59,30 +62,7 @@ class TimedTextToSpeech:
             self._stopped[number] = time.monotonic()
 
 
-@serve.deployment(name="SpeechToText")
-class InstantSpeechToText:
-    """Hears the same words in everything, at once."""
-
-    def __init__(self) -> None:
-        prepare_replica("SpeechToText")
-
-    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
-        return Transcript("words", "en")
-
-    async def completion(self, call: Call, utterance: Utterance) -> float | None:
-        return None
-
-    async def status(self, call: Call) -> ComponentStatus:
-        return replica_status("SpeechToText", "instant", required=False)
-
-
 def text_to_speech(args: dict[str, Any]) -> Application:
     """Build the text-to-speech application."""
     del args
     return TimedTextToSpeech.bind()
-
-
-def speech_to_text(args: dict[str, Any]) -> Application:
-    """Build the speech-to-text application."""
-    del args
-    return InstantSpeechToText.bind()

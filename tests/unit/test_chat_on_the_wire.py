@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridges.chat import CUT, NO_SPEECH, ChatHandler
+from bridges.chat import NO_SPEECH, ChatHandler
+from bridges.collected_answer import TEXT_CUT
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.listeners import Listeners
@@ -203,7 +204,7 @@ async def test_an_answer_over_the_server_s_limit_is_cut_and_says_so() -> None:
     assert 900 < len(payload) <= 1000
     response = connection.response(INBOX)
     assert response.success
-    assert response.error == CUT
+    assert response.error == TEXT_CUT
     assert response.response == response.response_text == "ü" * len(response.response)
 
 

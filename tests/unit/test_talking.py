@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from bridges.command_line import playing, sound_device, voice_commands
 from bridges.command_line.main import cli
 from bridges.command_line.playing import Player
+from bridges.command_line.saying import write_wav
 from bridges.command_line.talk_printer import TalkPrinter
 from bridges.command_line.talking import CHUNK_S, Cues, recordings
 from bridges.command_line.waterfall import as_json, last_turns, show_turn
@@ -276,7 +277,7 @@ def test_without_sound_devices_talk_asks_for_recordings(monkeypatch: pytest.Monk
 
 def test_recordings_of_different_rates_are_told(tmp_path: Path) -> None:
     for name, rate in (("a.wav", 8000), ("b.wav", 16_000)):
-        voice_commands.write_wav(tmp_path / name, bytes(800), rate)
+        write_wav(tmp_path / name, bytes(800), rate)
     result = CliRunner().invoke(cli, ["talk", str(tmp_path / "a.wav"), str(tmp_path / "b.wav")])
     assert result.exception is not None
     assert "different rates" in str(result.exception)

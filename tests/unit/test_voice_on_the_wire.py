@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridges.chat import NO_SPEECH, ChatHandler
-from bridges.chat import SPEECH_CUT as CHAT_SPEECH_CUT
+from bridges.collected_answer import SPEECH_CUT, TEXT_CUT
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.listeners import Listeners
@@ -18,7 +18,7 @@ from bridges.memory import ConversationMemory
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.turn_record import TurnRecords
-from bridges.voice import SOURCES_CUT, SPEECH_CUT, TEXT_CUT, VoiceHandler
+from bridges.voice import SOURCES_CUT, VoiceHandler
 from deployments.call import Call
 from deployments.errors import DeadlineExceededError, HearthError, InvalidRequestError, UnavailableError
 from deployments.settings import MemorySettings, TurnRecordSettings
@@ -218,7 +218,7 @@ class TestChatAloud:
     async def test_speech_over_the_limit_is_cut_and_the_response_says_so(self) -> None:
         long = SpokenChunk(bytes(400_000), 8000, "long")
         response, wire = await self.chat(ItemVoice((*ITEMS[1:3], long, ANSWERED)), max_payload=100_000)
-        assert response.error == CHAT_SPEECH_CUT
+        assert response.error == SPEECH_CUT
         assert response.ByteSize() <= wire.max_payload
 
     async def test_where_nothing_is_spoken_the_text_comes_alone_and_says_so(self) -> None:
