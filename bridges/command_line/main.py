@@ -82,9 +82,7 @@ def demo(question: str, *, stop: bool) -> None:
     show_sources(asked)
     console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
-    console.print(
-        Text("The same aloud: the question is spoken into a session, heard, answered and spoken", style="dim")
-    )
+    console.print(Text("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
     answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
     console.print(Text(f"  {answer}: the answer as it was heard", style="dim"), soft_wrap=True)
     console.print()
