@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from bridges.generated.hearth.v1 import conversation_pb2
-from bridges.turn_record import TurnStages, unix_ms
+from bridges.turn_record import AnswerTimes, TurnStages, unix_ms
 from deployments.playback import Playback
 from deployments.values import AnswerEnd, Preparation
 from deployments.voice_values import SpokenAnswerEnd
@@ -140,15 +140,21 @@ class Turn:
 
     def _complete(self) -> None:
         stages, playback = self.stages, self.playback
-        if self.text_end and "retrieve" in self.text_end.stages:
-            seconds = self.text_end.stages["retrieve"]
-            stages.add("retrieve", self.asked_at, self.asked_at + seconds, f"{len(self.text_end.passages)} passages")
-        if self.written:
-            stages.add("think", self.asked_at, self.first_token_at)
-            stages.add("write", self.first_token_at, self.last_token_at, f"{len(self.written)} tokens")
+        end = self.text_end or AnswerEnd()
+        stages.answered(
+            AnswerTimes(
+                asked_at=self.asked_at,
+                retrieve_s=end.stages.get("retrieve"),
+                passages=len(end.passages),
+                first_token_at=self.first_token_at,
+                last_token_at=self.last_token_at,
+                tokens=len(self.written),
+                first_sound_at=playback.begins_at,
+                last_sound_at=self.last_sound_at,
+                sound_s=playback.seconds,
+            )
+        )
         if playback.seconds:
-            stages.moment("first audio", playback.begins_at)
-            stages.add("speak", playback.begins_at, self.last_sound_at, f"{playback.seconds:.1f} s of sound")
             stages.add("playback", playback.begins_at, self.stopped_at or max(self.ends_at, playback.begins_at))
         if self.stopped_at:
             stages.moment(self.outcome, self.stopped_at)

@@ -23,6 +23,33 @@ TEXT_FIELDS = ("question", "answer", "heard")
 """What was said: in the file only where the settings ask for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerTimes:
+    """When an answer came, on the loop's clock; 0 for what never did.
+
+    Attributes:
+        asked_at: When it was begun.
+        retrieve_s: Seconds that looking for passages took; None where nothing was looked for.
+        passages: How many were found.
+        first_token_at: When its text began.
+        last_token_at: When its text ended.
+        tokens: How many there are.
+        first_sound_at: When its sound began.
+        last_sound_at: When the last of its sound was made.
+        sound_s: How long it lasts, in seconds.
+    """
+
+    asked_at: float
+    retrieve_s: float | None
+    passages: int
+    first_token_at: float
+    last_token_at: float
+    tokens: int
+    first_sound_at: float
+    last_sound_at: float
+    sound_s: float
+
+
 @dataclass(slots=True)
 class TurnStages:
     """What happened when in a turn: name, start and end on the loop's clock, and a detail."""
@@ -36,6 +63,18 @@ class TurnStages:
     def moment(self, name: str, at: float, detail: str = "") -> None:
         """Take note of a moment."""
         self.add(name, at, at, detail)
+
+    def answered(self, times: AnswerTimes) -> None:
+        """Take note of the stages of an answer."""
+        asked_at = times.asked_at
+        if times.retrieve_s is not None:
+            self.add("retrieve", asked_at, asked_at + times.retrieve_s, f"{times.passages} passages")
+        if times.first_token_at:
+            self.add("think", asked_at, times.first_token_at)
+            self.add("write", times.first_token_at, times.last_token_at, f"{times.tokens} tokens")
+        if times.first_sound_at:
+            self.moment("first audio", times.first_sound_at)
+            self.add("speak", times.first_sound_at, times.last_sound_at, f"{times.sound_s:.1f} s of sound")
 
     def extend(self, others: "TurnStages") -> None:
         """Take note of what others took note of."""

@@ -10,7 +10,7 @@ from bridges.outbox import Outbox, cut_to_fit
 from bridges.outcome import Outcome
 from bridges.spoken_stream import ENVELOPE_BYTES
 from bridges.subjects import VOICE_RESPONSE, is_publishable, subject_for
-from bridges.turn_record import TurnRecords, TurnStages, unix_ms
+from bridges.turn_record import AnswerTimes, TurnRecords, TurnStages, unix_ms
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, UnavailableError
 from deployments.services import Voice
@@ -107,19 +107,21 @@ def _record(
     stages = TurnStages()
     spoken_stages = answer.spoken_end.stages.items() if answer.spoken_end else ()
     times = {name: began_at + at for name, at in spoken_stages}
-    asked_at = times.get("transcribed", began_at)
     if "transcribed" in times:
-        stages.add("transcribe", began_at, asked_at)
-    if "retrieve" in answer.end.stages:
-        passages = f"{len(answer.end.passages)} passages"
-        stages.add("retrieve", asked_at, asked_at + answer.end.stages["retrieve"], passages)
-    if "first_token" in times:
-        stages.add("think", asked_at, times["first_token"])
-        stages.add("write", times["first_token"], times["generated"], f"{len(answer.tokens)} tokens")
-    if "first_audio" in times:
-        seconds = sum(chunk.seconds for chunk in answer.sound)
-        stages.moment("first audio", times["first_audio"])
-        stages.add("speak", times["first_sentence"], times["spoken"], f"{seconds:.1f} s of sound")
+        stages.add("transcribe", began_at, times["transcribed"])
+    stages.answered(
+        AnswerTimes(
+            asked_at=times.get("transcribed", began_at),
+            retrieve_s=answer.end.stages.get("retrieve"),
+            passages=len(answer.end.passages),
+            first_token_at=times.get("first_token", 0.0),
+            last_token_at=times.get("generated", 0.0),
+            tokens=len(answer.tokens),
+            first_sound_at=times.get("first_audio", 0.0),
+            last_sound_at=times.get("spoken", 0.0),
+            sound_s=sum(chunk.seconds for chunk in answer.sound),
+        )
+    )
     return conversation_pb2.TurnRecord(
         session_id=request.request_id,
         speech_ended_at_ms=unix_ms(began_at),

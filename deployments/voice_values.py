@@ -44,10 +44,5 @@ class SpokenAnswerEnd:
         """Everything that went wrong, for the client."""
         return "; ".join(filter(None, (self.transcription_error, self.answer.error, self.speech_error)))
 
-    @property
-    def error_kind(self) -> str:
-        """The kind of error where no whole text was answered; empty where there is one, spoken or not."""
-        return self.answer.error_kind
-
 
 SpokenAnswerItem = Transcript | AnswerToken | SpokenChunk | AnswerEnd | SpokenAnswerEnd

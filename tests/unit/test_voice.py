@@ -193,13 +193,13 @@ class TestFailures:
         speech = TimedSpeech()
         items = answer(broken, speech)
         assert [text.text for text in speech.said] == ["It is the first one.", "The"]
-        assert (end_of(items).error, end_of(items).error_kind) == ("the answer broke off: away", "unavailable")
+        assert (end_of(items).error, end_of(items).answer.error_kind) == ("the answer broke off: away", "unavailable")
 
     def test_a_voice_that_fails_leaves_the_text_and_the_speech_so_far(self) -> None:
         items = answer(speech=TimedSpeech(error=UnavailableError("no voice"), fails_from=1))
         assert len(times_of(items, AnswerToken)) == len(TOKENS)
         assert len(times_of(items, SpokenChunk)) == 1
-        assert (end_of(items).error, end_of(items).error_kind) == ("no voice", "")
+        assert (end_of(items).error, end_of(items).answer.error_kind) == ("no voice", "")
 
     def test_what_the_chat_raises_is_raised(self) -> None:
         with pytest.raises(UnavailableError, match="away"):
@@ -236,5 +236,5 @@ class TestRecordings:
     def test_what_is_not_understood_is_not_asked(self, heard: Heard, message: str, kind: str) -> None:
         chat = TimedChat()
         items = answer(chat, heard=heard)
-        assert (len(items), end_of(items).error, end_of(items).error_kind) == (1, message, kind)
+        assert (len(items), end_of(items).error, end_of(items).answer.error_kind) == (1, message, kind)
         assert chat.asked == []

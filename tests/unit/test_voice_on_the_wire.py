@@ -177,7 +177,7 @@ class TestVoiceRequests:
         await ask(ItemVoice(), wire, turns_file=str(file))
         record = wire.on("hearth.conversation.turn.r1")[0].read(conversation_pb2.TurnRecord)
         names = [stage.name for stage in record.stages]
-        assert names == ["transcribe", "retrieve", "think", "write", "speak", "first audio"]
+        assert names == ["transcribe", "retrieve", "think", "write", "first audio", "speak"]
         assert json.loads(file.read_text())["answer"] == "The first."
 
 
