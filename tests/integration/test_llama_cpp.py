@@ -106,10 +106,10 @@ async def test_reading_can_be_left(engine: LlamaCppEngine) -> None:
     begun = 0
     async with aclosing(engine.read(within(), long)) as counts:
         async for begun in counts:
-            if begun:
+            if begun > tokens / 5:
                 break
-    assert 0 < begun < tokens / 2
-    # What was read of it is not lost.
+    assert tokens / 5 < begun < tokens / 2
+    # What was read of it is not lost: llama.cpp gives a prompt the slot that holds a tenth of it and more.
     assert await read(engine, long) <= tokens - begun
 
 
