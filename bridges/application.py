@@ -19,13 +19,25 @@ from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
 from bridges.memory import ConversationMemory
 from bridges.metrics import RayMetrics
+from bridges.pipeline_replica import PipelineReplica
+from bridges.pipeline_runs import PipelineRuns
+from bridges.pipelines import PipelineHandler, PipelineListHandler
 from bridges.session_work import SessionWork
 from bridges.speech import SpeechHandler, VoicesHandler
 from bridges.status import Reporter, StatusHandler
 from bridges.subjects import TakenBy
 from bridges.turn_record import TurnRecords
 from bridges.voice import VoiceHandler
-from deployments.clients import ChatClient, IngestionClient, SpeechClient, TranscriptionClient, VoiceClient
+from deployments.call import Call
+from deployments.clients import (
+    ChatClient,
+    IngestionClient,
+    PipelinesClient,
+    SpeechClient,
+    TranscriptionClient,
+    VoiceClient,
+)
+from deployments.door import handle_door
 from deployments.errors import UnavailableError
 from deployments.orchestration import (
     ChatDeployment,
@@ -41,11 +53,14 @@ from deployments.orchestration import (
     voice_activity,
     voice_door,
 )
+from deployments.pipeline_values import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.replica import prepare_replica
 from deployments.settings import OrchestrationSettings
+from deployments.values import ComponentStatus
 
 CHAT, RETRIEVAL, INGESTION = "Chat", "Retrieval", "Ingestion"
 TRANSCRIPTION, SPEECH, VOICE = "Transcription", "Speech", "Voice"
+PIPELINES = "Pipelines"
 
 
 @serve.deployment(name=TakenBy.NATS)
@@ -68,8 +83,13 @@ class NatsIngressDeployment:
             speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
             reporters.append(Reporter(TRANSCRIPTION, transcription, required=False))
             reporters.append(Reporter(SPEECH, speech, required=False))
+        pipelines: PipelinesClient | None = None
+        if settings.pipelines.enabled:
+            pipelines = PipelinesClient(handle_door(handles[PIPELINES]))
+            reporters.append(Reporter(PIPELINES, pipelines, required=False))
         status = StatusHandler(reporters)
         memory = ConversationMemory(settings.memory)
+        runs = PipelineRuns(settings.pipelines)
         chat_handler = ChatHandler(chat_client, voice, memory)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
@@ -81,12 +101,22 @@ class NatsIngressDeployment:
                 "greeting": GreetingHandler(chat_client),
                 "documents-ingest": IngestHandler(ingestion_client),
                 "voice-request": VoiceHandler(voice, records),
+                "pipeline-trigger": PipelineHandler(pipelines, runs),
+                "pipelines-list": PipelineListHandler(pipelines),
                 "status": status,
             },
-            {"documents-ingest": settings.nats.ingest_timeout_s},
+            {
+                "documents-ingest": settings.nats.ingest_timeout_s,
+                "pipeline-trigger": settings.pipelines.accept_timeout_s,
+            },
             settings.nats.request_timeout_s,
         )
-        self._ingress = Ingress(settings.nats, rows, status.components, memory.connect, RayMetrics())
+
+        async def connected(client: Client) -> None:
+            await memory.connect(client)
+            runs.connect(client)
+
+        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics())
         self._health = HealthServer(settings.health, self._check, self._ingress.is_serving, status.components)
         self._running = asyncio.create_task(self._ingress.run())
         await self._health.start()
@@ -169,6 +199,36 @@ class AudioIngressDeployment:
             await self._running
 
 
+@serve.deployment(name=PIPELINES)
+class PipelinesDeployment:
+    """The pipelines service as a deployment. It keeps its runs in NATS, and tells their clients itself."""
+
+    async def __init__(self, settings: OrchestrationSettings) -> None:
+        prepare_replica(PIPELINES)
+        self._replica = PipelineReplica(settings.pipelines, settings.nats.url)
+        self._running = asyncio.create_task(self._replica.run())
+
+    async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
+        return await self._replica.service.trigger(call, trigger)
+
+    async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
+        return await self._replica.service.describe(call)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self._replica.service.components(call)
+
+    async def check_health(self) -> None:
+        """Fail when runs are looked after no more, so that Serve replaces the replica."""
+        check_running(self._running, PIPELINES)
+        self._replica.check()
+
+    async def __del__(self) -> None:
+        """Leave unfinished runs to the other replicas."""
+        self._replica.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+
+
 def check_running(task: asyncio.Task[None], name: str) -> None:
     """Raise `UnavailableError` where an ingress has ended."""
     if task.done():
@@ -185,8 +245,9 @@ def orchestration(args: OrchestrationSettings) -> Application:
         handles[CHAT] = ChatDeployment.bind(args, handles.get(RETRIEVAL))
     if INGESTION not in args.in_process:
         handles[INGESTION] = IngestionDeployment.bind(args)
+    pipelines: dict[str, Any] = {PIPELINES: PipelinesDeployment.bind(args)} if args.pipelines.enabled else {}
     if not args.audio.enabled:
-        return NatsIngressDeployment.bind(args, handles)
+        return NatsIngressDeployment.bind(args, handles | pipelines)
     if TRANSCRIPTION not in args.in_process:
         handles[TRANSCRIPTION] = TranscriptionDeployment.bind(args)
     if SPEECH not in args.in_process:
@@ -194,4 +255,5 @@ def orchestration(args: OrchestrationSettings) -> Application:
     if VOICE not in args.in_process:
         handles[VOICE] = VoiceDeployment.bind(args, dict(handles))
     audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION}
-    return NatsIngressDeployment.bind(args, handles | {TakenBy.AUDIO: AudioIngressDeployment.bind(args, audio_handles)})
+    audio = {TakenBy.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
+    return NatsIngressDeployment.bind(args, handles | pipelines | audio)

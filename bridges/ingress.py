@@ -5,7 +5,6 @@ queue; workers take it from there.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from opentelemetry.trace import SpanKind
 
 from bridges.listeners import Listeners
 from bridges.micro_service import MicroService
-from bridges.nats_client import NatsClient
+from bridges.nats_client import LastingConnection
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.status import is_ready
@@ -35,7 +34,6 @@ from deployments.errors import (
     InternalError,
     InvalidRequestError,
     OverloadedError,
-    UnavailableError,
 )
 from deployments.settings import NatsSettings
 from deployments.tracing import span, trace_of
@@ -46,7 +44,6 @@ logger = logging.getLogger(__name__)
 _READY_POLL_S = 0.25
 _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
-_RECONNECT_WAIT_S = 0.5
 _FLUSH_S = 5
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
@@ -123,7 +120,8 @@ class Ingress:
         self._components = components
         self._connected = connected
         self._metrics = metrics
-        self._client = NatsClient()
+        self._connection = LastingConnection(settings.url, "hearth-ingress")
+        self._client = self._connection.client
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
         self._capacity = settings.max_in_flight + settings.max_waiting
         self._waiting: asyncio.Queue[_Request] = asyncio.Queue(self._capacity)
@@ -133,12 +131,11 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         self._stopping = asyncio.Event()
         self._serving = asyncio.Event()
-        self._closed_reason = ""
 
     async def run(self) -> None:
         """Connect, wait for the graph, and take requests until `stop`; then finish those that were taken."""
         try:
-            if not await self._until_connected() or not await self._until_ready():
+            if not await self._connection.open(self._stopping) or not await self._until_ready():
                 return
             async with asyncio.TaskGroup() as group:
                 workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
@@ -153,10 +150,7 @@ class Ingress:
                     worker.cancel()
         finally:
             self._serving.clear()
-            if not self._client.is_closed:
-                # A server that is gone takes no farewell.
-                with contextlib.suppress(OSError):
-                    await self._client.close()
+            await self._connection.close()
 
     def stop(self) -> None:
         """Take no more requests; `run` returns when those that were taken are answered."""
@@ -172,45 +166,7 @@ class Ingress:
 
     def check(self) -> None:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
-        if self._closed_reason:
-            raise UnavailableError(self._closed_reason)
-
-    async def _until_connected(self) -> bool:
-        """Wait for the server, for ever if need be; return False when stopped before it was there."""
-        connecting = asyncio.ensure_future(self._connect())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
-                return False
-            await connecting
-            return True
-        finally:
-            connecting.cancel()
-            stopping.cancel()
-
-    async def _connect(self) -> None:
-        async def closed() -> None:
-            if not self._stopping.is_set():
-                self._closed_reason = f"the connection to NATS at {self._settings.url} was closed for good"
-                logger.error(self._closed_reason)
-
-        async def failed(error: Exception) -> None:
-            logger.warning("NATS: %s", error or type(error).__name__)
-
-        async def reconnected() -> None:
-            logger.info("connected to NATS again")
-
-        await self._client.connect(
-            self._settings.url.split(","),
-            name="hearth-ingress",
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - only ever slept for
-            error_cb=failed,
-            closed_cb=closed,
-            reconnected_cb=reconnected,
-        )
+        self._connection.check()
 
     async def _until_ready(self) -> bool:
         """Wait for the graph; return False when stopped before it was ready."""

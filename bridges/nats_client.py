@@ -1,7 +1,17 @@
-"""The NATS connection of the ingress."""
+"""The NATS connection of a replica."""
+
+import asyncio
+import contextlib
+import logging
 
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.aio.msg import Msg
+
+from deployments.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+_RECONNECT_WAIT_S = 0.5
 
 
 class NatsClient(Client):
@@ -43,4 +53,73 @@ class NatsClient(Client):
             headers=headers,
             _client=self,
             _sid=sid,
+        )
+
+
+class LastingConnection:
+    """A connection that is waited for, and found again whenever it was lost.
+
+    Args:
+        url: One server, or several separated by commas.
+        name: That the server shows for it.
+
+    Attributes:
+        client: To be used once `open` has returned True.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self.client = NatsClient()
+        self._url = url
+        self._name = name
+        self._is_closing = False
+        self._closed_reason = ""
+
+    async def open(self, stopping: asyncio.Event) -> bool:
+        """Wait for the server, for ever if need be; return False when stopped before it was there."""
+        connecting = asyncio.ensure_future(self._connect())
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait((connecting, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                return False
+            await connecting
+            return True
+        finally:
+            connecting.cancel()
+            stopped.cancel()
+
+    def check(self) -> None:
+        """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
+        if self._closed_reason:
+            raise UnavailableError(self._closed_reason)
+
+    async def close(self) -> None:
+        """Close it, where it is open."""
+        self._is_closing = True
+        if not self.client.is_closed:
+            # A server that is gone takes no farewell.
+            with contextlib.suppress(OSError):
+                await self.client.close()
+
+    async def _connect(self) -> None:
+        async def closed() -> None:
+            if not self._is_closing:
+                self._closed_reason = f"the connection to NATS at {self._url} was closed for good"
+                logger.error(self._closed_reason)
+
+        async def failed(error: Exception) -> None:
+            logger.warning("NATS: %s", error or type(error).__name__)
+
+        async def reconnected() -> None:
+            logger.info("connected to NATS again")
+
+        await self.client.connect(
+            self._url.split(","),
+            name=self._name,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - only ever slept for
+            error_cb=failed,
+            closed_cb=closed,
+            reconnected_cb=reconnected,
         )

@@ -11,7 +11,7 @@ from functools import cache
 
 from google.protobuf.message import Message
 
-from bridges.generated.hearth.v1 import documents_pb2, status_pb2
+from bridges.generated.hearth.v1 import documents_pb2, pipelines_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import InvalidRequestError
 
@@ -142,6 +142,20 @@ REQUESTS: tuple[Subject, ...] = (
         "Speech.voices",
         taken_by=TakenBy.AUDIO,
     ),
+    Subject(
+        "pipeline-trigger",
+        "ai.pipeline.trigger",
+        messages_pb2.PipelineTrigger,
+        messages_pb2.PipelineStatus,
+        "Pipelines.trigger",
+    ),
+    Subject(
+        "pipelines-list",
+        "hearth.pipelines.list",
+        pipelines_pb2.PipelineListRequest,
+        pipelines_pb2.PipelineListResponse,
+        "Pipelines.describe",
+    ),
     Subject("status", "hearth.status", status_pb2.StatusRequest, status_pb2.StatusResponse, "Chat.components"),
 )
 
@@ -163,6 +177,10 @@ CONVERSATION_TURN = "hearth.conversation.turn.{session_id}"
 AUDIO_REPLICAS = "hearth.audio.replicas"
 AUDIO_INTERRUPT = "hearth.audio.interrupt"
 DOCUMENTS_INGEST = "hearth.documents.ingest"
+PIPELINE_TRIGGER = "ai.pipeline.trigger"
+PIPELINE_STATUS = "ai.pipeline.status.{request_id}"
+PIPELINES_LIST = "hearth.pipelines.list"
+PIPELINE_REPLICAS = "hearth.pipelines.replicas"
 STATUS = "hearth.status"
 
 _PUBLISHABLE = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployments.call import Call
 from deployments.door import Door
+from deployments.pipeline_values import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.speech_values import (
     Agreement,
     Conclusion,
@@ -224,6 +225,22 @@ class VoiceClient:
 
     def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
         return self.door.stream(call, "read", question)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return await self.door.call(call, "components")
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinesClient:
+    """`Pipelines` through a door."""
+
+    door: Door
+
+    async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
+        return await self.door.call(call, "trigger", trigger)
+
+    async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
+        return await self.door.call(call, "describe")
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

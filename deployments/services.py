@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from deployments.call import Call
+from deployments.pipeline_values import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.sound import Samples
 from deployments.speech_values import (
     Agreement,
@@ -241,4 +242,20 @@ class Voice(Protocol):
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how this service is."""
+        ...
+
+
+class Pipelines(Protocol):
+    """Starts runs on workflow engines and reports them to their end."""
+
+    async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
+        """Refuse a trigger, or keep it and start its run."""
+        ...
+
+    async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
+        """Return what may be started."""
+        ...
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how this service and the engines are."""
         ...

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from deployments.audio_settings import AudioSettings, SpeechOutputSettings
+from deployments.pipeline_settings import PipelinesSettings
 from deployments.prompt import introduction
 from deployments.settings_base import Settings
 from deployments.values import Answering, Exchange, Generation
@@ -301,6 +302,7 @@ class OrchestrationSettings(Settings):
         audio: How live audio is listened to.
         speech: How things are said.
         turns: Where the records of spoken turns are kept.
+        pipelines: What may be started on workflow engines, and where these are.
         speech_to_text: Name of the application, as for the language model.
         text_to_speech: Likewise.
         in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
@@ -315,6 +317,7 @@ class OrchestrationSettings(Settings):
     audio: AudioSettings = AudioSettings()
     speech: SpeechOutputSettings = SpeechOutputSettings()
     turns: TurnRecordSettings = TurnRecordSettings()
+    pipelines: PipelinesSettings = PipelinesSettings()
     language_model: str = "language-model"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
@@ -346,7 +349,21 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
     turns = dict(given.get("turns") or {})
     if file := environment.get("HEARTH_TURNS"):
         turns["file"] = file
-    return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns}
+    pipelines = _pipelines_with_environment(dict(given.get("pipelines") or {}), environment)
+    return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns, "pipelines": pipelines}
+
+
+def _pipelines_with_environment(pipelines: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    argo: dict[str, Any] = {"kind": "argo-server", **(pipelines.get("argo") or {})}
+    kubeflow = dict(pipelines.get("kubeflow") or {})
+    # The Kubernetes API is no Argo Server.
+    if (argo_host := environment.get("ARGO_HOST")) and argo["kind"] == "argo-server":
+        argo["url"] = engine_url(argo_host)
+    if namespace := environment.get("ARGO_NAMESPACE"):
+        argo["namespace"] = namespace
+    if kubeflow_host := environment.get("KUBEFLOW_HOST"):
+        kubeflow["url"] = engine_url(kubeflow_host)
+    return {**pipelines, "argo": argo, "kubeflow": kubeflow}
 
 
 def milvus_uri(host: str, port: str = "") -> str:
@@ -360,3 +377,12 @@ def milvus_uri(host: str, port: str = "") -> str:
     if ":" in host:
         return f"http://{host}"
     return f"http://{host}:{port or _MILVUS_PORT}"
+
+
+def engine_url(host: str) -> str:
+    """Return the URL of a workflow engine from a host:port or a URL.
+
+    >>> engine_url("argo-server.argo.svc.cluster.local:2746")
+    'http://argo-server.argo.svc.cluster.local:2746'
+    """
+    return host if "://" in host else f"http://{host}"

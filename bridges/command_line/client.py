@@ -14,13 +14,16 @@ from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridges.generated.hearth.v1 import documents_pb2, status_pb2
+from bridges.generated.hearth.v1 import documents_pb2, pipelines_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import (
     CHAT_MESSAGE,
     CHAT_RESPONSE,
     CHAT_STREAM,
     DOCUMENTS_INGEST,
+    PIPELINE_STATUS,
+    PIPELINE_TRIGGER,
+    PIPELINES_LIST,
     STATUS,
     VOICE_REQUEST,
     VOICE_RESPONSE,
@@ -29,8 +32,12 @@ from bridges.subjects import (
     subject_for,
 )
 from deployments.errors import DeadlineExceededError, PayloadTooLargeError, UnavailableError, UpstreamFailedError
+from deployments.pipeline_values import RunStatus
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+FINAL_STATUSES = {status.value for status in RunStatus if status.is_final}
 
 _CONNECT_TIMEOUT_S = 3
 
@@ -102,6 +109,54 @@ class HearthClient:
         async with subscribed(self.connection, {subject: response, inbox: _sets_where_nobody_listens(nobody)}):
             await self.connection.publish(VOICE_REQUEST, payload, reply=inbox)
             return await _next(arrived, nobody, timeout_s, self.url)
+
+    async def trigger(
+        self, request: messages_pb2.PipelineTrigger, timeout_s: float
+    ) -> AsyncGenerator[messages_pb2.PipelineStatus]:
+        """Trigger a run and yield each of its statuses, the last one final.
+
+        Args:
+            request: With a request id. One that was used before follows the run that it started.
+            timeout_s: For the first status; how long a run takes is its own affair.
+
+        Raises:
+            UnavailableError: Nobody takes requests.
+            DeadlineExceededError: The first status did not come in time.
+        """
+        arrived: asyncio.Queue[tuple[bool, messages_pb2.PipelineStatus]] = asyncio.Queue()
+        nobody = asyncio.Event()
+
+        async def status(message: Msg) -> None:
+            arrived.put_nowait((False, decoded(messages_pb2.PipelineStatus, message)))
+
+        async def reply(message: Msg) -> None:
+            if is_unheard(message):
+                nobody.set()
+            else:
+                arrived.put_nowait((True, decoded(messages_pb2.PipelineStatus, message)))
+
+        inbox = self.connection.new_inbox()
+        told: list[messages_pb2.PipelineStatus] = []
+        async with subscribed(
+            self.connection, {subject_for(PIPELINE_STATUS, request_id=request.request_id): status, inbox: reply}
+        ):
+            await self.connection.publish(PIPELINE_TRIGGER, request.SerializeToString(), reply=inbox)
+            while not told or told[-1].status not in FINAL_STATUSES:
+                is_reply, item = await _next(arrived, nobody, timeout_s if not told else None, self.url)
+                # The first and the last come on both subjects, in either order.
+                if item in (told if is_reply else told[-1:]):
+                    continue
+                told.append(item)
+                yield item
+
+    async def pipelines(self, timeout_s: float) -> pipelines_pb2.PipelineListResponse:
+        """Ask what may be started.
+
+        Raises:
+            HearthError: As in `ask`.
+        """
+        request = pipelines_pb2.PipelineListRequest()
+        return await self._request(PIPELINES_LIST, request, pipelines_pb2.PipelineListResponse, timeout_s)
 
     async def ingest(self, request: documents_pb2.IngestRequest, timeout_s: float) -> documents_pb2.IngestResponse:
         """Send a document, or a part of one.
@@ -219,12 +274,13 @@ async def connected(url: str) -> AsyncGenerator[HearthClient]:
         await connection.close()
 
 
-async def _next(arrived: asyncio.Queue[M], nobody: asyncio.Event, timeout_s: float, url: str) -> M:
-    """Return the next message, unless the server says that nobody takes requests."""
+async def _next(arrived: asyncio.Queue[T], nobody: asyncio.Event, timeout_s: float | None, url: str) -> T:
+    """Return what arrives next, unless the server says that nobody takes requests."""
     item = asyncio.ensure_future(arrived.get())
     refused = asyncio.ensure_future(nobody.wait())
     try:
-        done, _ = await asyncio.wait((item, refused), timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
+        limit = None if timeout_s is None else max(0.0, timeout_s)
+        done, _ = await asyncio.wait((item, refused), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if item in done:
             return item.result()
         if refused in done:

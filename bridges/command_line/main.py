@@ -30,6 +30,7 @@ from bridges.command_line.options import (
     timeout_option,
     voice_option,
 )
+from bridges.command_line.pipeline_commands import pipeline_command
 from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
@@ -424,6 +425,7 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
 cli.add_command(ask_command)
 cli.add_command(talk_command)
 cli.add_command(turn_command)
+cli.add_command(pipeline_command)
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ _UNITS = (
 _TENS = {name: 20 + 10 * at for at, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
 _NUMBERS = {name: value for value, name in enumerate(_UNITS)} | _TENS
 _DIGIT = 10
+_HOUR_DIGITS = 2
 _ZERO = {"o", "oh"}
-_SILENT = {"point", "dot", "a", "an", "the", "oclock"}
+_SILENT = {"point", "dot", "a", "an", "the"}
 
 
 def fact_holds(text: str, fact: str) -> bool:
@@ -30,19 +31,22 @@ def spoken(text: str) -> str:
     """
     plain = re.sub(r"(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", " ", text.lower().replace("’", "'").replace("'", ""))
     joined: list[str] = []
-    tens = False
+    tens = full_hour = False
     for word in re.findall(r"[a-z]+|\d+", plain):
         if word in _SILENT:
             continue
         number = word if word.isdigit() else "0" if word in _ZERO else str(_NUMBERS.get(word, ""))
-        follows = bool(joined) and joined[-1].isdigit()
+        follows = bool(joined) and joined[-1].isdigit() and not full_hour
         if word == "hundred" and follows:
             joined[-1] += "00"
+        elif word == "oclock" and follows:
+            # A full hour: "15 o'clock" is how "15:00" is said.
+            joined[-1] += "00" if len(joined[-1]) <= _HOUR_DIGITS else ""
         elif tens and number and 0 < int(number) < _DIGIT:
             joined[-1] = str(int(joined[-1]) + int(number))
         elif number and follows:
             joined[-1] += number
         else:
             joined.append(number or word)
-        tens = word in _TENS
+        tens, full_hour = word in _TENS, word == "oclock"
     return " ".join(joined)

@@ -4,6 +4,7 @@ from bridges.subjects import (
     CHAT_RESPONSE,
     CHAT_STREAM,
     GREETING_RESPONSE,
+    PIPELINE_STATUS,
     REQUESTS,
     SPEECH_AUDIO,
     SPEECH_STATUS,
@@ -21,6 +22,7 @@ CONTRACT = {
     "ai.voice.tts.request.{session_id}": "messages.v1.TTSRequest",
     "ai.voice.tts.voices.list": "",
     "ai.voice.tts.voices.refresh": "",
+    "ai.pipeline.trigger": "messages.v1.PipelineTrigger",
 }
 
 
@@ -43,6 +45,7 @@ def test_answers_go_where_clients_listen() -> None:
     assert TRANSCRIPTION == "ai.voice.transcription.{session_id}"
     assert SPEECH_AUDIO == "ai.voice.tts.audio.{session_id}"
     assert SPEECH_STATUS == "ai.voice.tts.status.{session_id}"
+    assert PIPELINE_STATUS == "ai.pipeline.status.{request_id}"
     assert GREETING_RESPONSE == "ai.chat.user.{user_id}.greeting.response"
 
 

@@ -1,7 +1,8 @@
 """Reduces a published custom-resource definition to its facts: types, required fields and enums, no prose.
 
 Run `python -m tests.manifests.reduce_definition DEFINITION.yaml > rayservice_schema.json` on KubeRay's own file to
-renew what is kept here (made from the RayService definition of KubeRay 1.7).
+renew what is kept here (made from the RayService definition of KubeRay 1.7), and with `v1alpha1` behind the file on
+Argo's for `tests/workflow_engines/workflow_schema.json` (made from the full Workflow definition of Argo Workflows 4.1).
 """
 
 import json
@@ -83,5 +84,6 @@ def _key(part: Schema) -> str:
 
 
 if __name__ == "__main__":
-    json.dump(reduce_definition(yaml.safe_load(Path(sys.argv[1]).read_text())), sys.stdout, indent=1)
+    reduced = reduce_definition(yaml.safe_load(Path(sys.argv[1]).read_text()), *sys.argv[2:3])
+    json.dump(reduced, sys.stdout, indent=1)
     print()

@@ -45,6 +45,7 @@ def test_models_live_apart_from_the_orchestration() -> None:
             "Chat",
             "Retrieval",
             "Ingestion",
+            "Pipelines",
         },
     }
 

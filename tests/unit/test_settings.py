@@ -62,6 +62,7 @@ def test_without_an_environment_the_file_stands() -> None:
         "milvus": {"retrieve": 7},
         "health": {},
         "turns": {},
+        "pipelines": {"argo": {"kind": "argo-server"}, "kubeflow": {}},
     }
 
 

@@ -1,0 +1,50 @@
+"""A replica of the pipelines service: the service, its engines, and the NATS connection over which runs are kept."""
+
+import asyncio
+from uuid import uuid4
+
+from bridges.nats_client import LastingConnection
+from bridges.pipeline_replicas import PipelineReplicas
+from bridges.pipeline_runs import PipelineRuns
+from bridges.workflows.build import workflow_engines
+from deployments.pipeline_settings import PipelinesSettings
+from deployments.pipelines import Pipelines
+
+
+class PipelineReplica:
+    """One replica.
+
+    Args:
+        settings: Of the pipelines.
+        nats_url: Where NATS is.
+
+    Attributes:
+        service: What triggers are given to.
+    """
+
+    def __init__(self, settings: PipelinesSettings, nats_url: str) -> None:
+        self._connection = LastingConnection(nats_url, "hearth-pipelines")
+        self._runs = PipelineRuns(settings)
+        self._replicas = PipelineReplicas(uuid4().hex)
+        self._stopping = asyncio.Event()
+        self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas)
+
+    async def run(self) -> None:
+        """Connect and look after runs until `stop`; then leave them to the others."""
+        try:
+            if not await self._connection.open(self._stopping):
+                return
+            self._runs.connect(self._connection.client)
+            await self._replicas.connect(self._connection.client)
+            await self.service.run()
+        finally:
+            await self._connection.close()
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._stopping.set()
+        self.service.stop()
+
+    def check(self) -> None:
+        """Raise `UnavailableError` when the connection is closed for good."""
+        self._connection.check()

@@ -1,0 +1,122 @@
+"""Argo Workflows by the REST API of Argo Server."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import quote
+
+from bridges.workflows import argo_workflow
+from bridges.workflows.argo_workflow import Workflow, check_is_ours, name_of, state_of_event
+from bridges.workflows.engine_client import EngineClient, Json, object_at
+from bridges.workflows.naming import labels, run_name
+from deployments.errors import NotFoundError
+from deployments.pipeline_settings import ArgoServerSettings
+from deployments.pipeline_values import Run, RunState, RunStatus
+
+_FIELDS = "metadata.name,metadata.labels,status.phase,status.message,status.finishedAt"
+_CONFLICT = 409
+
+
+class ArgoServer:
+    """An Argo Server.
+
+    Args:
+        settings: Where it is.
+    """
+
+    def __init__(self, settings: ArgoServerSettings) -> None:
+        self._settings = settings
+        self._client = EngineClient("argo", settings)
+        namespace = quote(settings.namespace, safe="")
+        self._workflows = f"/api/v1/workflows/{namespace}"
+        self._events = f"/api/v1/workflow-events/{namespace}"
+
+    @property
+    def description(self) -> str:
+        """See `WorkflowEngine.description`."""
+        return f"Argo Server at {self._settings.url}, namespace {self._settings.namespace}"
+
+    @property
+    def failure(self) -> str:
+        """See `WorkflowEngine.failure`."""
+        return self._client.failure
+
+    async def submit(self, run: Run) -> str:
+        """See `WorkflowEngine.submit`."""
+        try:
+            status, answer = await self._client.fetch(
+                "POST", f"{self._workflows}/submit", body=submission(run, self._settings), accept=frozenset({_CONFLICT})
+            )
+        except NotFoundError as error:
+            where = f"WorkflowTemplate {run.target!r} in namespace {self._settings.namespace!r}"
+            raise NotFoundError(f"argo has no {where}, or does not show it: {error.message}") from error
+        if status != _CONFLICT:
+            return name_of(answer) or run_name(run.target, run.request_id)
+        name = run_name(run.target, run.request_id)
+        check_is_ours(await self.get(name), run)
+        return name
+
+    def follow(self, run: Run, last: RunStatus) -> AsyncGenerator[RunState]:
+        """See `WorkflowEngine.follow`."""
+        del last
+        return argo_workflow.follow(self, run.run_id)
+
+    async def stop(self, run: Run) -> None:
+        """See `WorkflowEngine.stop`."""
+        path = f"{self._workflows}/{quote(run.run_id, safe='')}/stop"
+        body = {"namespace": self._settings.namespace, "name": run.run_id}
+        await self._client.fetch("PUT", path, body=body)
+
+    async def get(self, name: str) -> Workflow:
+        """Return what matters of a workflow; see `WorkflowSource.get`."""
+        path = f"{self._workflows}/{quote(name, safe='')}"
+        _, workflow = await self._client.fetch("GET", path, parameters={"fields": _FIELDS})
+        return {**workflow, "metadata": {"name": name, **object_at(workflow, "metadata")}}
+
+    @asynccontextmanager
+    async def changes(self, workflow: Workflow) -> AsyncGenerator[AsyncGenerator[RunState]]:
+        """See `WorkflowSource.changes`."""
+        name = name_of(workflow)
+        parameters = {"listOptions.fieldSelector": f"metadata.name={name}"}
+        async with self._client.watch(self._events, parameters, "text/event-stream") as lines:
+            yield _states(lines, name)
+
+    async def close(self) -> None:
+        """See `WorkflowEngine.close`."""
+        await self._client.close()
+
+
+def submission(run: Run, settings: ArgoServerSettings) -> dict[str, Any]:
+    """Return the body that has Argo Server start a run from its template."""
+    options: dict[str, Any] = {
+        "name": run_name(run.target, run.request_id),
+        "parameters": [f"{name}={value}" for name, value in run.parameters.items()],
+        "labels": ",".join(f"{key}={value}" for key, value in labels(run.request_id).items()),
+    }
+    if settings.service_account:
+        options["serviceAccount"] = settings.service_account
+    return {
+        "namespace": settings.namespace,
+        "resourceKind": "WorkflowTemplate",
+        "resourceName": run.target,
+        "submitOptions": options,
+    }
+
+
+async def _states(lines: AsyncGenerator[str], name: str) -> AsyncGenerator[RunState]:
+    """Read server-sent events; the stream ends at one that is an error."""
+    async for line in lines:
+        # Comments, empty lines and other fields are no events.
+        if not line.startswith("data:"):
+            continue
+        try:
+            event = json.loads(line.removeprefix("data:"))
+        except ValueError:
+            return
+        result = object_at(cast("Json", event), "result") if isinstance(event, dict) else {}
+        if not result:
+            return
+        workflow = object_at(result, "object")
+        if name_of(workflow) == name:
+            yield state_of_event(str(result.get("type")), workflow)

@@ -1,0 +1,269 @@
+"""An engine's server over HTTP: credentials out of files that may rotate, errors of the closed family."""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
+from deployments.pipeline_settings import EngineConnectionSettings
+from deployments.workflow_engine import EngineUnavailableError
+
+logger = logging.getLogger(__name__)
+
+Parameters = Mapping[str, str]
+Json = dict[str, Any]
+
+_CONNECT_TIMEOUT_S = 5.0
+_SHOWN_CHARACTERS = 300
+_TRY_AGAIN = {408, 410, 425, 429}
+"""410 is how a Kubernetes API may say that a version is too old to watch from."""
+_NOT_ALLOWED = {401, 403}
+_NOT_FOUND = 404
+_SERVER_ERROR = 500
+_MAX_RETRY_AFTER_S = 60.0
+_MAX_LINE_CHARACTERS = 32 << 20
+"""A workflow with thousands of steps is some megabytes in one line of a watch."""
+_NO_LIMIT = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+"""Each followed run keeps a connection; how many there are is bounded by `max_runs`."""
+
+
+@dataclass(slots=True)
+class _Generation:
+    """A client made from the files as they were at one time, and how many requests use it."""
+
+    stamp: tuple[int, ...]
+    client: httpx.AsyncClient
+    uses: int = 0
+
+
+class EngineClient:
+    """One engine's server.
+
+    Args:
+        name: Of the engine, for messages.
+        settings: Where it is and how it is reached.
+        headers: Sent with every request.
+    """
+
+    def __init__(self, name: str, settings: EngineConnectionSettings, headers: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.url = settings.url
+        self.failure = ""
+        self._settings = settings
+        self._headers = dict(headers or {})
+        self._generation: _Generation | None = None
+        self._renewing = asyncio.Lock()
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Parameters | None = None,
+        body: Json | None = None,
+        accept: frozenset[int] = frozenset(),
+        content_type: str = "application/json",
+    ) -> tuple[int, Json]:
+        """Return the status and the JSON object that a request is answered with.
+
+        Args:
+            method: Of HTTP.
+            path: Behind the server's URL.
+            parameters: Of the query.
+            body: Sent as JSON.
+            accept: Statuses that are no error, besides those of success.
+            content_type: Of the body.
+
+        Raises:
+            EngineUnavailableError: It may be answered when it is sent again.
+            NotFoundError: 404.
+            UpstreamFailedError: It was refused, or answered with something that is not JSON.
+        """
+        content = json.dumps(body).encode() if body is not None else None
+        headers = {"Content-Type": content_type} if content is not None else {}
+        limits = httpx.Timeout(self._settings.timeout_s, connect=_CONNECT_TIMEOUT_S)
+        async with self._opened(method, path, parameters, content, headers, limits, accept) as response:
+            try:
+                await response.aread()
+            except httpx.HTTPError as error:
+                raise self._away(error) from error
+            return response.status_code, self._object(response)
+
+    @asynccontextmanager
+    async def watch(self, path: str, parameters: Parameters, accept: str) -> AsyncGenerator[AsyncGenerator[str]]:
+        """Open a stream of lines; its lines end when the server ends it, breaks off, or says nothing for too long.
+
+        Raises:
+            HearthError: As in `fetch`, for what happens before the first line.
+        """
+        limits = httpx.Timeout(self._settings.watch_idle_s, connect=_CONNECT_TIMEOUT_S)
+        headers = {"Accept": accept}
+        async with self._opened("GET", path, parameters, None, headers, limits, frozenset()) as response:
+            yield self._lines(response)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._generation is not None:
+            await self._generation.client.aclose()
+            self._generation = None
+
+    async def _lines(self, response: httpx.Response) -> AsyncGenerator[str]:
+        rest = ""
+        try:
+            async for text in response.aiter_text():
+                *lines, rest = (rest + text).split("\n")
+                for line in lines:
+                    yield line.rstrip("\r")
+                if len(rest) > _MAX_LINE_CHARACTERS:
+                    logger.warning("%s: a line of a watch has more than %d characters", self.name, _MAX_LINE_CHARACTERS)
+                    return
+        except httpx.HTTPError as error:
+            logger.info("%s: a watch broke off: %s", self.name, str(error) or type(error).__name__)
+
+    @asynccontextmanager
+    async def _opened(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        limits: httpx.Timeout,
+        accept: frozenset[int],
+    ) -> AsyncGenerator[httpx.Response]:
+        async with self._lent() as client:
+            given = {**self._headers, **headers, **await self._authorization()}
+            request = client.build_request(
+                method, path, params=parameters, content=content, headers=given, timeout=limits
+            )
+            try:
+                response = await client.send(request, stream=True)
+            except httpx.HTTPError as error:
+                raise self._away(error) from error
+            try:
+                if not response.is_success and response.status_code not in accept:
+                    raise await self._refusal(response)
+                self.failure = ""
+                yield response
+            finally:
+                await response.aclose()
+
+    def _away(self, error: httpx.HTTPError) -> EngineUnavailableError:
+        reason = str(error) or type(error).__name__
+        self.failure = f"{self.name} at {self.url} cannot be reached: {reason}"
+        return EngineUnavailableError(self.failure)
+
+    async def _refusal(self, response: httpx.Response) -> HearthError:
+        try:
+            await response.aread()
+        except httpx.HTTPError as error:
+            return self._away(error)
+        status = response.status_code
+        text = f"{self.name} answered {status}: {_message(response)}"
+        if status in _TRY_AGAIN or status >= _SERVER_ERROR:
+            self.failure = text
+            return EngineUnavailableError(text, _retry_after(response))
+        # It answers, and this request is what it does not like.
+        self.failure = "" if status not in _NOT_ALLOWED else text
+        if status == _NOT_FOUND:
+            return NotFoundError(text)
+        return UpstreamFailedError(text)
+
+    def _object(self, response: httpx.Response) -> Json:
+        try:
+            decoded = response.json()
+        except ValueError:
+            decoded = None
+        if not isinstance(decoded, dict):
+            shown = response.text[:_SHOWN_CHARACTERS]
+            raise UpstreamFailedError(f"{self.name} answered with something that is no JSON object: {shown!r}")
+        return cast("Json", decoded)
+
+    async def _authorization(self) -> dict[str, str]:
+        """Return the header with the token as the file has it now."""
+        if not self._settings.token_file:
+            return {}
+        try:
+            token = await asyncio.to_thread(Path(self._settings.token_file).read_text, encoding="utf-8")
+        except OSError as error:
+            raise EngineUnavailableError(f"{self.name}: token_file cannot be read: {error}") from error
+        return {"Authorization": f"Bearer {token.strip()}"}
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncGenerator[httpx.AsyncClient]:
+        """Give a client made from the files as they are now; one of older files is closed after its last use."""
+        generation = await self._current()
+        generation.uses += 1
+        try:
+            yield generation.client
+        finally:
+            generation.uses -= 1
+            if generation is not self._generation and not generation.uses:
+                await generation.client.aclose()
+
+    async def _current(self) -> _Generation:
+        async with self._renewing:
+            try:
+                stamp = await asyncio.to_thread(_stamp, self._settings)
+                if self._generation is None or self._generation.stamp != stamp:
+                    context = await asyncio.to_thread(_tls_context, self._settings)
+                    await self._replace(_Generation(stamp, self._client(context)))
+            except (OSError, ssl.SSLError) as error:
+                raise EngineUnavailableError(f"{self.name}: a certificate cannot be used: {error}") from error
+            return cast("_Generation", self._generation)
+
+    async def _replace(self, generation: _Generation) -> None:
+        old, self._generation = self._generation, generation
+        if old is not None and not old.uses:
+            await old.client.aclose()
+
+    def _client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
+
+
+def object_at(document: Json, name: str) -> Json:
+    """Return the object under a name of another, an empty one where there is none."""
+    found = document.get(name)
+    return cast("Json", found) if isinstance(found, dict) else {}
+
+
+def _tls_context(settings: EngineConnectionSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca_file or None)
+    if settings.certificate_file:
+        context.load_cert_chain(settings.certificate_file, settings.key_file or None)
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _stamp(settings: EngineConnectionSettings) -> tuple[int, ...]:
+    """Return what changes when one of the files does."""
+    files = (settings.certificate_file, settings.key_file, settings.ca_file)
+    return tuple(Path(file).stat().st_mtime_ns for file in files if file)
+
+
+def _message(response: httpx.Response) -> str:
+    """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
+    try:
+        message = response.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        message = response.text
+    return " ".join(str(message).split())[:_SHOWN_CHARACTERS] or response.reason_phrase
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        seconds = float(response.headers.get("Retry-After", "0"))
+    except ValueError:
+        # A date: the usual pause has to do.
+        return 0.0
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)

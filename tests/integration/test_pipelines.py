@@ -1,0 +1,182 @@
+"""Triggers to their final statuses: the pipelines service with a real NATS server and the engines' protocols."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.pipeline_replica import PipelineReplica
+from bridges.subjects import PIPELINE_STATUS, subject_for
+from deployments.call import Call
+from deployments.pipeline_settings import PipelinesSettings
+from deployments.pipeline_values import PipelineTrigger, RunStatus
+from tests.workflow_engines.argo import ArgoServer
+from tests.workflow_engines.engine_server import serving
+from tests.workflow_engines.kubeflow import KubeflowServer
+
+TABLE = {
+    "document-ingestion": {"engine": "argo", "parameters": {"source": {}, "collection": {"default": "knowledge_base"}}},
+    "quick": {"engine": "argo", "target": "document-ingestion", "deadline_s": 1.5},
+    "rag-query": {"engine": "kubeflow", "parameters": {"query": {}, "top_k": {"type": "integer"}}},
+}
+
+
+@pytest.fixture
+def argo() -> Generator[ArgoServer]:
+    with serving(ArgoServer("document-ingestion")) as server:
+        yield server
+
+
+@pytest.fixture
+def kubeflow() -> Generator[KubeflowServer]:
+    with serving(KubeflowServer("rag-query")) as server:
+        yield server
+
+
+@pytest.fixture
+async def connection(nats_url: str) -> AsyncGenerator[Client]:
+    async with await nats.connect(nats_url) as connection:
+        yield connection
+
+
+@dataclass
+class Followed:
+    """What a client hears of its run."""
+
+    statuses: list[messages_pb2.PipelineStatus] = field(default_factory=list[messages_pb2.PipelineStatus])
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def words(self) -> list[str]:
+        return [status.status for status in self.statuses]
+
+    @property
+    def finals(self) -> list[messages_pb2.PipelineStatus]:
+        return [status for status in self.statuses if RunStatus(status.status).is_final]
+
+    async def until(self, happened: Callable[["Followed"], Any], seconds: float = 15) -> None:
+        async with asyncio.timeout(seconds):
+            while not happened(self):
+                self.news.clear()
+                await self.news.wait()
+
+    async def until_word(self, word: str) -> messages_pb2.PipelineStatus:
+        await self.until(lambda followed: word in followed.words)
+        return next(status for status in self.statuses if status.status == word)
+
+
+async def follow(connection: Client, subject: str) -> Followed:
+    followed = Followed()
+
+    async def heard(message: Msg) -> None:
+        followed.statuses.append(messages_pb2.PipelineStatus.FromString(message.data))
+        followed.news.set()
+
+    await connection.subscribe(subject, cb=heard)
+    await connection.flush()
+    return followed
+
+
+def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes: Any) -> PipelinesSettings:
+    return PipelinesSettings.model_validate(
+        {
+            "argo": {"kind": "argo-server", "url": argo.url, "watch_idle_s": 5},
+            "kubeflow": {"url": kubeflow.url, "poll_s": 0.1},
+            "table": TABLE,
+            "bucket": bucket,
+            "retry_s": 0.05,
+            "max_retry_s": 0.2,
+            "submit_timeout_s": 5,
+            **changes,
+        }
+    )
+
+
+@asynccontextmanager
+async def running(settings: PipelinesSettings, nats_url: str) -> AsyncGenerator[PipelineReplica]:
+    """Run a replica; the way out is that of a replica that is shut down."""
+    replica = PipelineReplica(settings, nats_url)
+    task = asyncio.create_task(replica.run())
+    try:
+        yield replica
+    finally:
+        replica.stop()
+        async with asyncio.timeout(20):
+            await task
+
+
+@dataclass
+class Scene:
+    """A replica with its engines, and a client."""
+
+    replica: PipelineReplica
+    connection: Client
+    argo: ArgoServer
+    kubeflow: KubeflowServer
+    settings: PipelinesSettings
+
+    async def trigger(
+        self, pipeline: str = "document-ingestion", request_id: str = "", reply: str = "", **parameters: str
+    ) -> tuple[str, Followed]:
+        """Trigger a run as a client that follows it; return its request id and what it hears."""
+        request_id = request_id or uuid4().hex
+        followed = await follow(self.connection, subject_for(PIPELINE_STATUS, request_id=request_id))
+        await self.send(pipeline, request_id, reply, **parameters)
+        return request_id, followed
+
+    async def send(self, pipeline: str, request_id: str, reply: str = "", **parameters: str) -> Any:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    trigger = PipelineTrigger(request_id, pipeline, parameters, reply)
+                    return await self.replica.service.trigger(Call.within(5), trigger)
+                except Exception as error:
+                    if getattr(error, "kind", "") != "unavailable":
+                        raise
+                    await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def scene(nats_url: str, connection: Client, argo: ArgoServer, kubeflow: KubeflowServer) -> AsyncGenerator[Scene]:
+    chosen = settings(argo, kubeflow, f"pipelines_{uuid4().hex}")
+    async with running(chosen, nats_url) as replica:
+        yield Scene(replica, connection, argo, kubeflow, chosen)
+
+
+async def test_a_run_is_reported_from_its_submission_to_its_end(scene: Scene) -> None:
+    request_id, followed = await scene.trigger(source="s3://notes/roof.pdf")
+    submitted = await followed.until_word("submitted")
+    (name,) = scene.argo.names
+    assert (submitted.run_id, submitted.engine, submitted.pipeline) == (name, "argo", "document-ingestion")
+    assert time.strptime(submitted.submitted_at, "%Y-%m-%dT%H:%M:%SZ")
+    await followed.until_word("pending")
+    scene.argo.set_phase(name, "Running")
+    await followed.until_word("running")
+    scene.argo.set_phase(name, "Succeeded")
+    await followed.until_word("succeeded")
+    assert followed.words == ["submitted", "pending", "running", "succeeded"]
+    assert {status.request_id for status in followed.statuses} == {request_id}
+    (workflow,) = scene.argo.workflows.by_name.values()
+    given = {parameter["name"]: parameter["value"] for parameter in workflow["spec"]["arguments"]["parameters"]}
+    assert given == {"source": "s3://notes/roof.pdf", "collection": "knowledge_base"}
+
+
+async def test_a_kubeflow_run_is_polled_and_its_history_tells_what_was_missed(scene: Scene) -> None:
+    request_id, followed = await scene.trigger("rag-query", query="What does E-17 mean?", top_k="3")
+    await followed.until_word("submitted")
+    run = scene.kubeflow.run_of(request_id)
+    assert run["runtime_config"] == {"parameters": {"query": "What does E-17 mean?", "top_k": 3}}
+    scene.kubeflow.change(
+        lambda: [scene.kubeflow._set_state(run["run_id"], state) for state in ("RUNNING", "SUCCEEDED")]
+    )
+    await followed.until_word("succeeded")
+    assert followed.words == ["submitted", "pending", "running", "succeeded"]
