@@ -73,6 +73,16 @@ class PipelineRuns:
         revision = await self._reaching(self._written(key, payload, kept.report_revision))
         return replace(kept, report=report, report_revision=revision)
 
+    async def refuse(self, report: PipelineReport) -> bool:
+        """Keep and tell the report of a trigger that starts nothing.
+
+        Return False where the request id has a run, whose followers are to hear nothing of it.
+
+        Raises:
+            UnavailableError: The bucket cannot be reached.
+        """
+        return await self._reaching(self._refuse(report))
+
     async def read(self, request_id: str) -> KeptRun | None:
         """See `RunStore.read`."""
         return await self._reaching(self._read(request_id))
@@ -98,7 +108,7 @@ class PipelineRuns:
     async def _accept(self, run: Run) -> KeptRun:
         bucket = await self._bucket()
         earlier, revision = await self._report(bucket, run.request_id)
-        if earlier is not None and earlier.status.is_final and earlier.run_id:
+        if earlier is not None and earlier.status.is_final and not _started_nothing(earlier):
             return KeptRun(_finished(run, earlier), 0, earlier, revision)
         run = replace(run, reported_before=revision)
         try:
@@ -111,6 +121,19 @@ class PipelineRuns:
             report, revision = await self._report(bucket, run.request_id)
             return KeptRun(_finished(run, report) if report else run, 0, report, revision)
         return KeptRun(run, made, None, revision, is_new=True)
+
+    async def _refuse(self, report: PipelineReport) -> bool:
+        if await self._read(report.request_id) is not None:
+            return False
+        earlier, revision = await self._report(await self._bucket(), report.request_id)
+        if earlier is not None and not _started_nothing(earlier):
+            return False
+        try:
+            await self._written(_status_key(report.request_id), status_message(report).SerializeToString(), revision)
+        except StaleRunError:
+            # A trigger of the same id was taken in this moment.
+            return False
+        return True
 
     async def _read(self, request_id: str) -> KeptRun | None:
         bucket = await self._bucket()
@@ -280,6 +303,10 @@ def _decode_run(value: bytes) -> Run | None:
 def _finished(run: Run, report: PipelineReport) -> Run:
     """Return what is known of a run that is kept no longer."""
     return replace(run, pipeline=report.pipeline, engine=report.engine, run_id=report.run_id)
+
+
+def _started_nothing(report: PipelineReport) -> bool:
+    return report.status.is_final and not report.run_id
 
 
 def _run_key(request_id: str) -> str:

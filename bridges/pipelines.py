@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.outbox import Outbox, cut_to_fit
+from bridges.outbox import Outbox
 from bridges.outcome import Outcome
 from bridges.pipeline_runs import status_message
 from bridges.subjects import PIPELINE_STATUS, is_publishable, subject_for
@@ -15,19 +16,20 @@ from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.pipeline_values import PipelineDescription, PipelineReport, PipelineTrigger, RunStatus, TriggerReceipt
 from deployments.services import Pipelines
-from deployments.workflow_engine import KeptRun
 
 logger = logging.getLogger(__name__)
 
 NO_PIPELINES = "no pipelines: `pipelines.enabled` is off"
 _TRY_AGAIN_S = 0.5
+_LONGEST = 1024
+"""Characters of a request id or a pipeline's name in a report; no id that can stand in a subject is longer."""
 
 
-class KeptRuns(Protocol):
-    """Where unfinished runs are kept."""
+class Refusals(Protocol):
+    """Where it is kept what triggers were refused with."""
 
-    async def read(self, request_id: str) -> KeptRun | None:
-        """Return an unfinished run, None where there is none."""
+    async def refuse(self, report: PipelineReport) -> bool:
+        """Keep and tell a refusal; return False where its request id has a run, which is reported by itself."""
         ...
 
 
@@ -36,26 +38,28 @@ class PipelineHandler:
 
     Args:
         pipelines: Starts runs; None where there are none.
-        runs: Tells whether a run was kept, where the service could not.
+        refusals: Keeps and tells what could not be started.
     """
 
-    def __init__(self, pipelines: Pipelines | None, runs: KeptRuns) -> None:
+    def __init__(self, pipelines: Pipelines | None, refusals: Refusals) -> None:
         self._pipelines = pipelines
-        self._runs = runs
+        self._refusals = refusals
 
     async def handle(self, call: Call, request: messages_pb2.PipelineTrigger, outbox: Outbox) -> Outcome:
         """Take one trigger; one without an id of its own is given one."""
         if self._pipelines is None:
             raise UnavailableError(NO_PIPELINES)
         request_id = request.request_id or uuid4().hex
-        subject = subject_for(PIPELINE_STATUS, request_id=request_id)
+        subject_for(PIPELINE_STATUS, request_id=request_id)
         trigger = PipelineTrigger(request_id, request.pipeline, dict(request.parameters), outbox.reply)
         receipt = await self._taken(self._pipelines, call, trigger)
         if receipt.report is None:
             return Outcome(request_id=request_id)
-        response = _fitting(receipt.report, outbox.room)
-        await outbox.finish(response, subject if receipt.is_news else "")
-        return Outcome(receipt.error_kind, request_id, answer_bytes=response.ByteSize())
+        if receipt.is_news:
+            await self._refuse(receipt.report, outbox)
+        elif outbox.reply:
+            await outbox.finish(status_message(_bounded(receipt.report)))
+        return Outcome(receipt.error_kind, request_id)
 
     async def _taken(self, pipelines: Pipelines, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
         """Have a trigger taken, tried again while the service is away: the same request never starts two runs."""
@@ -70,23 +74,29 @@ class PipelineHandler:
 
     async def fail(self, request: messages_pb2.PipelineTrigger, error: HearthError, outbox: Outbox) -> None:
         """Answer a trigger that could not be taken."""
-        if error.retryable and await self._is_kept(request.request_id):
-            logger.warning("trigger %s was taken, and is reported, in spite of: %s", request.request_id, error.message)
-            return
         report = PipelineReport(request.request_id, RunStatus.ERROR, request.pipeline, error=error.message)
-        subject = PIPELINE_STATUS.format(request_id=request.request_id)
-        is_subject = bool(request.request_id) and is_publishable(subject)
-        await outbox.finish(_fitting(report, outbox.room), subject if is_subject else "")
+        await self._refuse(report, outbox)
 
-    async def _is_kept(self, request_id: str) -> bool:
-        """Say whether a run was kept by a service that died before it could say so: it will be taken up."""
-        if not request_id:
-            return False
+    async def _refuse(self, report: PipelineReport, outbox: Outbox) -> None:
+        """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
+        subject = PIPELINE_STATUS.format(request_id=report.request_id)
+        is_subject = bool(report.request_id) and is_publishable(subject)
+        report = _bounded(report)
+        message = status_message(report)
+        if not is_subject:
+            await outbox.finish(message)
+            return
         try:
-            return await self._runs.read(request_id) is not None
+            is_told = await self._refusals.refuse(report)
         except UnavailableError as error:
-            logger.warning("whether run %s is kept is not known: %s", request_id, error.message)
-            return False
+            logger.warning("what trigger %s was refused with is not kept: %s", report.request_id, error.message)
+            await outbox.finish(message, subject)
+            return
+        if not is_told:
+            # Taken by a service that died before it could say so, or an id that is used for a second time.
+            logger.warning("request id %s has a run: its followers do not hear %s", report.request_id, report.error)
+        if outbox.reply:
+            await outbox.finish(message)
 
 
 class PipelineListHandler:
@@ -115,19 +125,9 @@ class PipelineListHandler:
         await outbox.finish(pipelines_pb2.PipelineListResponse(error=error.message))
 
 
-def _fitting(report: PipelineReport, limit: int) -> messages_pb2.PipelineStatus:
-    """Return a report as a message, what the client itself made too long cut."""
-    message = status_message(report)
-    if message.ByteSize() <= limit:
-        return message
-
-    def build(characters: int) -> messages_pb2.PipelineStatus:
-        cut = status_message(report)
-        cut.pipeline = report.pipeline[:characters]
-        cut.request_id = report.request_id[:characters]
-        return cut
-
-    return cut_to_fit(limit, max(len(report.pipeline), len(report.request_id)), build)
+def _bounded(report: PipelineReport) -> PipelineReport:
+    """Return a report without what a client made longer than anything that it can be about."""
+    return replace(report, request_id=report.request_id[:_LONGEST], pipeline=report.pipeline[:_LONGEST])
 
 
 def _row(row: PipelineDescription) -> pipelines_pb2.Pipeline:

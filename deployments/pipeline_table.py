@@ -8,6 +8,8 @@ from deployments.pipeline_values import ParameterDescription, PipelineDescriptio
 
 _SHOWN = 64
 _MAX_PARAMETERS = 100
+_MAX_CHARACTERS = 256 * 1024
+"""Of all values together: a run has to fit into one NATS message where it is kept."""
 
 
 class PipelineTable:
@@ -56,6 +58,10 @@ class PipelineTable:
         for parameter in sorted(given.keys() - allowed.keys()):
             takes = ", ".join(allowed) or "none"
             raise InvalidRequestError(f"pipeline {name!r} has no parameter {parameter[:_SHOWN]!r}; it takes {takes}")
+        if (characters := sum(map(len, given.values()))) > _MAX_CHARACTERS:
+            raise InvalidRequestError(
+                f"the parameters have {characters} characters: at most {_MAX_CHARACTERS} are taken"
+            )
         checked: dict[str, str] = {}
         for parameter, settings in allowed.items():
             value = given.get(parameter, settings.default)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from bridges.subjects import PIPELINE_STATUS, subject_for
 from deployments.call import Call
 from deployments.pipeline_settings import PipelinesSettings
 from deployments.pipeline_values import PipelineTrigger, RunStatus
+from tests.servers import RestartableServer, free_port, nats_server
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.engine_server import serving
 from tests.workflow_engines.kubeflow import KubeflowServer
@@ -180,3 +182,95 @@ async def test_a_kubeflow_run_is_polled_and_its_history_tells_what_was_missed(sc
     )
     await followed.until_word("succeeded")
     assert followed.words == ["submitted", "pending", "running", "succeeded"]
+
+
+async def test_a_reply_subject_gets_the_first_word_and_the_last(scene: Scene) -> None:
+    inbox = scene.connection.new_inbox()
+    asked = await follow(scene.connection, inbox)
+    _, followed = await scene.trigger(reply=inbox)
+    await followed.until_word("pending")
+    scene.argo.set_phase(scene.argo.names[0], "Failed", "exit code 1")
+    await followed.until_word("failed")
+    await asked.until_word("failed")
+    assert asked.words == ["submitted", "failed"]
+    assert asked.statuses[-1] == followed.statuses[-1]
+
+
+async def test_an_engine_that_is_down_is_an_error_in_time_and_the_other_one_goes_on(scene: Scene) -> None:
+    await asyncio.to_thread(scene.argo.stop)
+    down = [await scene.trigger() for _ in range(20)]
+    up = [await scene.trigger("rag-query", query="?") for _ in range(5)]
+    for _, followed in up:
+        await followed.until_word("submitted")
+    assert all(followed.words == [] for _, followed in down), "it is still tried"
+    for _, followed in down:
+        error = await followed.until_word("error")
+        assert f"argo at {scene.argo.url} cannot be reached" in error.error
+        assert followed.words == ["error"]
+
+
+async def test_an_engine_that_comes_back_in_time_takes_the_runs(scene: Scene) -> None:
+    await asyncio.to_thread(scene.argo.stop)
+    waiting = [await scene.trigger() for _ in range(10)]
+    await asyncio.to_thread(scene.argo.start)
+    for _, followed in waiting:
+        await followed.until_word("submitted")
+    assert len(scene.argo.names) == 10
+
+
+async def test_an_unknown_template_is_an_error_of_its_run(scene: Scene) -> None:
+    scene.argo.change(scene.argo.workflows.templates.clear)
+    _, followed = await scene.trigger()
+    error = await followed.until_word("error")
+    assert "argo has no WorkflowTemplate 'document-ingestion'" in error.error
+    assert followed.words == ["error"]
+
+
+async def test_a_run_past_its_deadline_is_stopped_and_reported(scene: Scene) -> None:
+    _, followed = await scene.trigger("quick")
+    await followed.until_word("pending")
+    failed = await followed.until_word("failed")
+    assert failed.error == "it was not finished within 1.5 s and was stopped"
+    (workflow,) = scene.argo.workflows.by_name.values()
+    assert workflow["spec"]["shutdown"] == "Stop"
+    assert len(followed.finals) == 1
+
+
+async def test_a_replica_that_leaves_hands_its_runs_over(scene: Scene, nats_url: str) -> None:
+    runs = [await scene.trigger() for _ in range(10)]
+    for _, followed in runs:
+        await followed.until_word("pending")
+    async with running(scene.settings, nats_url) as other:
+        scene.replica.stop()
+        await other.service.components(Call.within(1))
+        names = list(scene.argo.names)
+        for name in names:
+            scene.argo.set_phase(name, "Succeeded")
+        for _, followed in runs:
+            await followed.until_word("succeeded")
+            assert followed.words == ["submitted", "pending", "succeeded"]
+    assert len(scene.argo.asked("POST")) == len(scene.argo.names) == 10
+
+
+async def test_a_nats_server_that_restarts_loses_no_run(
+    tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer
+) -> None:
+    port = str(free_port())
+    server = RestartableServer(lambda: nats_server(tmp_path, "-p", port, "-js", "-sd", str(tmp_path / "store")))
+    server.start()
+    try:
+        async with running(settings(argo, kubeflow, "runs"), server.url) as replica:
+            async with await nats.connect(server.url) as connection:
+                scene = Scene(replica, connection, argo, kubeflow, settings(argo, kubeflow, "runs"))
+                request_id, followed = await scene.trigger()
+                await followed.until_word("pending")
+            await asyncio.to_thread(server.stop)
+            argo.set_phase(argo.names[0], "Running")
+            await asyncio.to_thread(server.start)
+            async with await nats.connect(server.url) as connection:
+                followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id=request_id))
+                argo.set_phase(argo.names[0], "Succeeded")
+                await followed.until_word("succeeded")
+                assert len(followed.finals) == 1
+    finally:
+        server.stop()

@@ -60,6 +60,7 @@ def test_an_unknown_pipeline_is_answered_with_those_that_are_known(table: Pipeli
         ),
         ("document-ingestion", {"source": "s3://a", "note": "a\x00b"}, "'note' is"),
         ("document-ingestion", {str(n): "" for n in range(101)}, "101 parameters are too many: .* takes 3 at most"),
+        ("document-ingestion", {"source": "s3://" + "x" * 300_000}, "have 300005 characters: at most 262144"),
         ("rag-query", {"top_k": "three"}, "'top_k' is 'three': expected a integer"),
         ("rag-query", {"filter": "{"}, "'filter' is '{': expected a json"),
     ],
