@@ -12,6 +12,9 @@ from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
 from tests import servers
 from tests.collector import Collector, running_collector
+from tests.workflow_engines.argo import ArgoServer
+from tests.workflow_engines.engine_server import serving
+from tests.workflow_engines.kubeflow import KubeflowServer
 
 # Before Ray is imported. Under `uv run` Ray would build a second environment for its workers; the token that a
 # cluster on this machine may have is not the tests'.
@@ -54,13 +57,33 @@ def collector() -> Generator[Collector]:
 
 
 @pytest.fixture(scope="session")
+def argo_server() -> Generator[ArgoServer]:
+    with serving(ArgoServer("document-ingestion", "batch-inference")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubeflow_server() -> Generator[KubeflowServer]:
+    with serving(KubeflowServer("rag-query", "voice-pipeline")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def ray_cluster(
-    tmp_path_factory: pytest.TempPathFactory, models: ModelStore, nats_url: str, milvus_uri: str, collector: Collector
+    tmp_path_factory: pytest.TempPathFactory,
+    models: ModelStore,
+    nats_url: str,
+    milvus_uri: str,
+    collector: Collector,
+    argo_server: ArgoServer,
+    kubeflow_server: KubeflowServer,
 ) -> Generator[servers.RayCluster]:
     """Run a Ray head whose workers find the servers of this session."""
     environment = {
         "NATS_URL": nats_url,
         "MILVUS_HOST": milvus_uri,
+        "ARGO_HOST": argo_server.url,
+        "KUBEFLOW_HOST": kubeflow_server.url,
         "HEARTH_MODELS": str(models.folder),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         # Sooner than by default: tests wait for both.

@@ -40,10 +40,11 @@ def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps([_row_as_json(row) for row in listed], indent=2))
         return
-    table = Table("Pipeline", "Engine", "Runs", "At most", "Parameters", box=None, header_style="bold")
+    table = Table("Pipeline", "Engine", "At most", "Parameters", box=None, header_style="bold")
     for row in listed:
         parameters = "\n".join(_parameter(parameter) for parameter in row.parameters)
-        table.add_row(row.name, row.engine, row.target, _duration(row.deadline_s), parameters)
+        engine = row.engine if row.target == row.name else f"{row.engine}: {row.target}"
+        table.add_row(row.name, engine, _duration(row.deadline_s), parameters)
     console.print(table)
     console.print(Text("* has to be given; name=value has a default", style="dim"))
 

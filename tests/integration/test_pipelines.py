@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,17 +12,16 @@ from uuid import uuid4
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipeline_replica import PipelineReplica
 from bridges.subjects import PIPELINE_STATUS, subject_for
 from deployments.call import Call
 from deployments.pipeline_settings import PipelinesSettings
-from deployments.pipeline_values import PipelineTrigger, RunStatus
+from deployments.pipeline_values import PipelineTrigger
 from tests.servers import RestartableServer, free_port, nats_server
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.engine_server import serving
+from tests.workflow_engines.follower import Followed, follow
 from tests.workflow_engines.kubeflow import KubeflowServer
 
 TABLE = {
@@ -48,44 +47,6 @@ def kubeflow() -> Generator[KubeflowServer]:
 async def connection(nats_url: str) -> AsyncGenerator[Client]:
     async with await nats.connect(nats_url) as connection:
         yield connection
-
-
-@dataclass
-class Followed:
-    """What a client hears of its run."""
-
-    statuses: list[messages_pb2.PipelineStatus] = field(default_factory=list[messages_pb2.PipelineStatus])
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def words(self) -> list[str]:
-        return [status.status for status in self.statuses]
-
-    @property
-    def finals(self) -> list[messages_pb2.PipelineStatus]:
-        return [status for status in self.statuses if RunStatus(status.status).is_final]
-
-    async def until(self, happened: Callable[["Followed"], Any], seconds: float = 15) -> None:
-        async with asyncio.timeout(seconds):
-            while not happened(self):
-                self.news.clear()
-                await self.news.wait()
-
-    async def until_word(self, word: str) -> messages_pb2.PipelineStatus:
-        await self.until(lambda followed: word in followed.words)
-        return next(status for status in self.statuses if status.status == word)
-
-
-async def follow(connection: Client, subject: str) -> Followed:
-    followed = Followed()
-
-    async def heard(message: Msg) -> None:
-        followed.statuses.append(messages_pb2.PipelineStatus.FromString(message.data))
-        followed.news.set()
-
-    await connection.subscribe(subject, cb=heard)
-    await connection.flush()
-    return followed
 
 
 def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes: Any) -> PipelinesSettings:
