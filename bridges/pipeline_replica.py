@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 from bridges.nats_client import LastingConnection
+from bridges.pipeline_intake import PipelineIntake
 from bridges.pipeline_replicas import PipelineReplicas
 from bridges.pipeline_runs import PipelineRuns
 from bridges.workflows.build import workflow_engines
@@ -28,6 +29,7 @@ class PipelineReplica:
         self._replicas = PipelineReplicas(uuid4().hex)
         self._stopping = asyncio.Event()
         self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas)
+        self._intake = PipelineIntake(settings, self.service, self._runs)
 
     async def run(self) -> None:
         """Connect and look after runs until `stop`; then leave them to the others."""
@@ -36,7 +38,10 @@ class PipelineReplica:
                 return
             self._runs.connect(self._connection.client)
             await self._replicas.connect(self._connection.client)
-            await self.service.run()
+            async with asyncio.TaskGroup() as group:
+                taking = group.create_task(self._intake.run(self._connection.client))
+                await self.service.run()
+                taking.cancel()
         finally:
             await self._connection.close()
 

@@ -83,6 +83,14 @@ class PipelineRuns:
         """
         return await self._reaching(self._refuse(report))
 
+    async def is_known(self, request_id: str) -> bool:
+        """Say whether anything was kept of a request id: a run, or what its client was told.
+
+        Raises:
+            UnavailableError: The bucket cannot be reached.
+        """
+        return await self._reaching(self._is_known(request_id))
+
     async def read(self, request_id: str) -> KeptRun | None:
         """See `RunStore.read`."""
         return await self._reaching(self._read(request_id))
@@ -134,6 +142,11 @@ class PipelineRuns:
             # A trigger of the same id was taken in this moment.
             return False
         return True
+
+    async def _is_known(self, request_id: str) -> bool:
+        bucket = await self._bucket()
+        report, _ = await self._report(bucket, request_id)
+        return report is not None or await self._read(request_id) is not None
 
     async def _read(self, request_id: str) -> KeptRun | None:
         bucket = await self._bucket()

@@ -58,7 +58,7 @@ class PipelineHandler:
         if receipt.is_news:
             await self._refuse(receipt.report, outbox)
         elif outbox.reply:
-            await outbox.finish(status_message(_bounded(receipt.report)))
+            await outbox.finish(status_message(bounded(receipt.report)))
         return Outcome(receipt.error_kind, request_id)
 
     async def _taken(self, pipelines: Pipelines, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
@@ -81,7 +81,7 @@ class PipelineHandler:
         """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
         subject = PIPELINE_STATUS.format(request_id=report.request_id)
         is_subject = bool(report.request_id) and is_publishable(subject)
-        report = _bounded(report)
+        report = bounded(report)
         message = status_message(report)
         if not is_subject:
             await outbox.finish(message)
@@ -125,7 +125,7 @@ class PipelineListHandler:
         await outbox.finish(pipelines_pb2.PipelineListResponse(error=error.message))
 
 
-def _bounded(report: PipelineReport) -> PipelineReport:
+def bounded(report: PipelineReport) -> PipelineReport:
     """Return a report without what a client made longer than anything that it can be about."""
     return replace(report, request_id=report.request_id[:_LONGEST], pipeline=report.pipeline[:_LONGEST])
 

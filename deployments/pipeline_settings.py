@@ -177,6 +177,9 @@ class PipelinesSettings(Settings):
         kubeflow: Where Kubeflow Pipelines is.
         table: What may be started, by the name that triggers give.
         bucket: Name of the NATS key-value bucket that keeps the runs. Made where it is not there; needs JetStream.
+        stream: Name of the NATS stream that keeps each trigger until something became of it, so that one whose ingress
+            dies, or is away, is not lost. Made where it is not there; empty for none.
+        stream_max_age_s: Seconds after which a trigger of which nothing became is not worth being run any more.
         remember_s: Seconds for which the bucket remembers a run after its last change. Of a bucket that is there
             already, its own holds.
         accept_timeout_s: Seconds in which a trigger has to be kept, while the service or the bucket is away.
@@ -194,6 +197,8 @@ class PipelinesSettings(Settings):
     kubeflow: KubeflowSettings = KubeflowSettings()
     table: Mapping[str, PipelineSettings] = Field(default_factory=dict[str, PipelineSettings])
     bucket: str = "hearth_pipelines"
+    stream: str = "HEARTH_PIPELINES"
+    stream_max_age_s: PositiveFloat = 3600.0
     remember_s: PositiveFloat = 30 * 86_400.0
     accept_timeout_s: PositiveFloat = 20.0
     submit_timeout_s: PositiveFloat = 30.0

@@ -123,6 +123,8 @@ class HearthClient:
             UnavailableError: Nobody takes requests.
             DeadlineExceededError: The first status did not come in time.
         """
+        # A trigger is kept until somebody takes it: it is sent only where somebody does.
+        await self.pipelines(timeout_s)
         arrived: asyncio.Queue[tuple[bool, messages_pb2.PipelineStatus]] = asyncio.Queue()
         nobody = asyncio.Event()
 

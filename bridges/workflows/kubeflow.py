@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from bridges.workflows.engine_client import EngineClient, object_at
+from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import run_name
 from bridges.workflows.patience import Patience
 from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
@@ -65,13 +65,7 @@ class Kubeflow:
         """
         if earlier := await self._find(display_name(run)):
             return earlier
-        body = {
-            "display_name": display_name(run),
-            "pipeline_version_reference": {"pipeline_id": await self._pipeline_id(run.target)},
-            "runtime_config": {"parameters": self._parameters(run)},
-        }
-        if self._settings.experiment_id:
-            body["experiment_id"] = self._settings.experiment_id
+        body = run_of(run, await self._pipeline_id(run.target), self._table.get(run.pipeline), self._settings)
         _, made = await self._client.fetch("POST", f"{_API}/runs", body=body)
         return self._id_of(made)
 
@@ -128,11 +122,6 @@ class Kubeflow:
             raise UpstreamFailedError(f"kubeflow gives the pipeline {name!r} no pipeline_id")
         return str(pipeline["pipeline_id"])
 
-    def _parameters(self, run: Run) -> dict[str, object]:
-        row = self._table.get(run.pipeline)
-        types = {name: settings.type for name, settings in row.parameters.items()} if row else {}
-        return {name: typed(value, types.get(name, ParameterType.STRING)) for name, value in run.parameters.items()}
-
     def _id_of(self, run: dict[str, Any]) -> str:
         if not run.get("run_id"):
             raise UpstreamFailedError("kubeflow gives the run no run_id")
@@ -143,6 +132,26 @@ def display_name(run: Run) -> str:
     """Return the name by which the run of a request is found again."""
     name = f"{run.target}-{run.request_id}"
     return name if len(name) <= _MAX_DISPLAY_NAME else run_name(run.target, run.request_id)
+
+
+def run_of(run: Run, pipeline_id: str, row: PipelineSettings | None, settings: KubeflowSettings) -> Json:
+    """Return the body that starts a run of a pipeline's latest version.
+
+    Args:
+        run: What is to be run.
+        pipeline_id: Kubeflow's own id of the pipeline.
+        row: Of the table, for the types of the parameters; None where it was taken out of the table since.
+        settings: The experiment.
+    """
+    types = {name: parameter.type for name, parameter in row.parameters.items()} if row else {}
+    parameters = {name: typed(value, types.get(name, ParameterType.STRING)) for name, value in run.parameters.items()}
+    experiment = {"experiment_id": settings.experiment_id} if settings.experiment_id else {}
+    return {
+        "display_name": display_name(run),
+        "pipeline_version_reference": {"pipeline_id": pipeline_id},
+        "runtime_config": {"parameters": parameters},
+        **experiment,
+    }
 
 
 def states_of(run: dict[str, Any]) -> list[RunState]:

@@ -1,6 +1,9 @@
 """Triggers to their final statuses: the pipelines service with a real NATS server and the engines' protocols."""
 
 import asyncio
+import random
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -12,16 +15,18 @@ from uuid import uuid4
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
+from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipeline_replica import PipelineReplica
-from bridges.subjects import PIPELINE_STATUS, subject_for
+from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
 from deployments.call import Call
 from deployments.pipeline_settings import PipelinesSettings
 from deployments.pipeline_values import PipelineTrigger
-from tests.servers import RestartableServer, free_port, nats_server
+from tests.servers import ROOT, RestartableServer, free_port, nats_server
 from tests.workflow_engines.argo import ArgoServer
-from tests.workflow_engines.engine_server import serving
-from tests.workflow_engines.follower import Followed, follow
+from tests.workflow_engines.engine_server import Fault, serving
+from tests.workflow_engines.follower import Followed, eventually, follow
 from tests.workflow_engines.kubeflow import KubeflowServer
 
 TABLE = {
@@ -56,6 +61,8 @@ def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes:
             "kubeflow": {"url": kubeflow.url, "poll_s": 0.1},
             "table": TABLE,
             "bucket": bucket,
+            # The server is shared with other tests, whose triggers are not to be taken up here.
+            "stream": "",
             "retry_s": 0.05,
             "max_retry_s": 0.2,
             "submit_timeout_s": 5,
@@ -235,3 +242,161 @@ async def test_a_nats_server_that_restarts_loses_no_run(
                 assert len(followed.finals) == 1
     finally:
         server.stop()
+
+
+class KilledProcess:
+    """`pipeline_process`, which is killed and started again."""
+
+    def __init__(self, nats_url: str, settings: PipelinesSettings, log: Path) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "tests.integration.pipeline_process",
+            nats_url,
+            settings.model_dump_json(),
+        ]
+        self._log = log.open("wb")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._log.close()
+
+
+@dataclass
+class Torture:
+    """A process that is killed, on a NATS server of its own."""
+
+    process: KilledProcess
+    connection: Client
+    log: Path
+
+    async def trigger(self, pipeline: str, request_id: str = "", **parameters: str) -> tuple[str, Followed]:
+        request_id = request_id or uuid4().hex
+        followed = await follow(self.connection, subject_for(PIPELINE_STATUS, request_id=request_id))
+        request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline=pipeline, parameters=parameters)
+        await self.connection.publish(PIPELINE_TRIGGER, request.SerializeToString())
+        await self.connection.flush()
+        return request_id, followed
+
+
+@pytest.fixture
+async def torture(tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer) -> AsyncGenerator[Torture]:
+    with nats_server(tmp_path / "nats", "-js", "-sd", str(tmp_path / "store")) as url:
+        chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
+        process = KilledProcess(url, chosen, tmp_path / "log")
+        async with await nats.connect(url) as connection:
+            process.start()
+            await eventually("the stream", lambda: has_stream(connection))
+            try:
+                yield Torture(process, connection, tmp_path / "log")
+            finally:
+                process.close()
+
+
+async def has_stream(connection: Client) -> bool:
+    try:
+        await connection.jetstream().stream_info("HEARTH_PIPELINES")
+    except NotFoundError:
+        return False
+    return True
+
+
+async def all_finished(runs: list[Followed], argo: ArgoServer, kubeflow: KubeflowServer) -> bool:
+    """Have the engines finish what they have, and say whether every client has heard of its end."""
+
+    def finish() -> None:
+        for name, workflow in argo.workflows.by_name.items():
+            if workflow["status"].get("phase") != "Succeeded":
+                argo.workflows.set_phase(name, "Succeeded")
+
+    argo.change(finish)
+    for run_id, run in list(kubeflow.runs.items()):
+        if run["state"] == "PENDING":
+            kubeflow.set_state(run_id, "SUCCEEDED")
+    return all(followed.finals for followed in runs)
+
+
+async def test_fifty_runs_survive_that_their_process_is_killed_again_and_again(
+    torture: Torture, argo: ArgoServer, kubeflow: KubeflowServer
+) -> None:
+    """No trigger is sent twice, and the engines are slow and break connections, so that kills come at any moment."""
+    chance = random.Random(7)
+    argo.faults = [
+        Fault(method="POST", delay_s=0.05, times=20),
+        Fault(method="POST", cut=True, done_first=True, times=3),
+    ]
+    kubeflow.faults = [Fault(method="POST", delay_s=0.05, times=20)]
+    runs: list[tuple[str, Followed]] = []
+    for number in range(50):
+        runs.append(await torture.trigger("rag-query" if number % 2 else "document-ingestion"))
+        if number % 17 == 5:
+            await asyncio.sleep(chance.uniform(0, 0.2))
+            torture.process.kill()
+            torture.process.start()
+    for _ in range(3):
+        await asyncio.sleep(chance.uniform(2.0, 4.0))
+        torture.process.kill()
+        torture.process.start()
+
+    followers = [followed for _, followed in runs]
+    await eventually("the ends", lambda: all_finished(followers, argo, kubeflow), 90)
+    for _, followed in runs:
+        assert [final.status for final in followed.finals] == ["succeeded"], followed.words
+        assert followed.words.count("submitted") == 1
+    assert len(argo.names) == len(kubeflow.runs) == 25
+    assert len({run["display_name"] for run in kubeflow.runs.values()}) == 25
+
+
+async def test_a_trigger_that_was_sent_while_nobody_was_there_is_run(torture: Torture, argo: ArgoServer) -> None:
+    torture.process.kill()
+    _, followed = await torture.trigger("document-ingestion")
+    _, refused = await torture.trigger("documents")
+    torture.process.start()
+    submitted = await followed.until_word("submitted")
+    await refused.until_word("error")
+    argo.set_phase(submitted.run_id, "Succeeded")
+    await followed.until_word("succeeded")
+    assert (len(followed.finals), refused.words) == (1, ["error"])
+
+
+async def test_what_was_taken_leaves_the_stream_and_nothing_is_told_twice(torture: Torture) -> None:
+    triggers = [await torture.trigger(name) for name in ("document-ingestion", "documents") for _ in range(5)]
+    for _, followed in triggers:
+        await followed.until(lambda followed: followed.words)
+    await torture.connection.publish(PIPELINE_TRIGGER, b"\xff")
+    await torture.connection.publish(
+        PIPELINE_TRIGGER, messages_pb2.PipelineTrigger(request_id="a b").SerializeToString()
+    )
+
+    async def is_empty() -> bool:
+        info = await torture.connection.jetstream().stream_info("HEARTH_PIPELINES")
+        return not info.state.messages
+
+    await eventually("an empty stream", is_empty)
+    for _, followed in triggers:
+        assert followed.words in (["submitted", "pending"], ["error"])
+
+
+async def test_another_stream_over_the_subject_costs_that_and_nothing_else(
+    tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        async with await nats.connect(url) as connection:
+            await connection.jetstream().add_stream(name="THEIRS", subjects=["ai.pipeline.>"], no_ack=True)
+            chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
+            async with running(chosen, url) as replica:
+                scene = Scene(replica, connection, argo, kubeflow, chosen)
+                _, followed = await scene.trigger()
+                await followed.until_word("submitted")
+                argo.set_phase(argo.names[0], "Succeeded")
+                await followed.until_word("succeeded")
+    assert "another stream than 'HEARTH_PIPELINES' has the subject" in caplog.text

@@ -1,7 +1,7 @@
 """A client that follows a run on its status subject."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,16 @@ class Followed:
     async def until_word(self, word: str) -> messages_pb2.PipelineStatus:
         await self.until(lambda followed: word in followed.words)
         return next(status for status in self.statuses if status.status == word)
+
+
+async def eventually(what: str, happened: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait for something that only can be asked for."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await happened():  # noqa: ASYNC110 - nothing would wake it
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {seconds:g} s") from None
 
 
 async def follow(connection: Client, subject: str) -> Followed:

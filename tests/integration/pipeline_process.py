@@ -1,0 +1,51 @@
+"""A process that takes triggers and looks after runs, to be killed by a test: the ingress and the service in one.
+
+python -m tests.integration.pipeline_process NATS_URL SETTINGS_AS_JSON
+"""
+
+import asyncio
+import json
+import logging
+import sys
+
+from nats.aio.client import Client
+
+from bridges.ingress import Endpoint, Ingress
+from bridges.outcome import Outcome
+from bridges.pipeline_replica import PipelineReplica
+from bridges.pipeline_runs import PipelineRuns
+from bridges.pipelines import PipelineHandler
+from bridges.subjects import REQUESTS
+from deployments.call import Call
+from deployments.pipeline_settings import PipelinesSettings
+from deployments.settings import NatsSettings
+from deployments.values import ComponentStatus
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def ended(self, subject: str, outcome: Outcome, seconds: float) -> None: ...
+
+    def open(self, in_flight: int, waiting: int) -> None: ...
+
+
+async def main(nats_url: str, settings: PipelinesSettings) -> None:
+    replica = PipelineReplica(settings, nats_url)
+    runs = PipelineRuns(settings)
+    row = next(row for row in REQUESTS if row.name == "pipeline-trigger")
+    endpoint = Endpoint(row, PipelineHandler(replica.service, runs), settings.accept_timeout_s)
+
+    async def components(call: Call) -> tuple[ComponentStatus, ...]:
+        return await replica.service.components(call)
+
+    async def connected(client: Client) -> None:
+        runs.connect(client)
+
+    ingress = Ingress(NatsSettings(url=nats_url), [endpoint], components, connected, NoMetrics())
+    await asyncio.gather(replica.run(), ingress.run())
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(main(sys.argv[1], PipelinesSettings.model_validate(json.loads(sys.argv[2]))))
