@@ -205,7 +205,7 @@ class PipelinesDeployment:
 
     async def __init__(self, settings: OrchestrationSettings) -> None:
         prepare_replica(PIPELINES)
-        self._replica = PipelineReplica(settings.pipelines, settings.nats.url)
+        self._replica = PipelineReplica(settings.pipelines, settings.nats.url, RayMetrics().pipeline_reported)
         self._running = asyncio.create_task(self._replica.run())
 
     async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:

@@ -3,6 +3,7 @@
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from bridges.outcome import Outcome
+from deployments.pipeline_values import PipelineReport
 
 _FIRST_TOKEN_S = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 """Bounds that the semantic conventions for generative AI give for a server's time to first token."""
@@ -49,6 +50,14 @@ class RayMetrics:
         self._first_audio = Histogram(
             "hearth_time_to_first_audio_seconds", "From a text's turn to its first sound.", _FIRST_TOKEN_S, by_subject
         )
+
+        self._pipelines = Counter(
+            "hearth_pipeline_reports", "Changes of pipeline runs that were told.", ("pipeline", "status")
+        )
+
+    def pipeline_reported(self, report: PipelineReport) -> None:
+        """Count what a client was told of its run."""
+        self._pipelines.inc(tags={"pipeline": report.pipeline, "status": report.status.value})
 
     def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
         """Count a request that took `seconds` since it arrived."""

@@ -1,6 +1,7 @@
 """A replica of the pipelines service: the service, its engines, and the NATS connection over which runs are kept."""
 
 import asyncio
+from collections.abc import Callable
 from uuid import uuid4
 
 from bridges.nats_client import LastingConnection
@@ -9,6 +10,7 @@ from bridges.pipeline_replicas import PipelineReplicas
 from bridges.pipeline_runs import PipelineRuns
 from bridges.workflows.build import workflow_engines
 from deployments.pipeline_settings import PipelinesSettings
+from deployments.pipeline_values import PipelineReport
 from deployments.pipelines import Pipelines
 
 
@@ -18,14 +20,20 @@ class PipelineReplica:
     Args:
         settings: Of the pipelines.
         nats_url: Where NATS is.
+        count: Called with each report that a client was told.
 
     Attributes:
         service: What triggers are given to.
     """
 
-    def __init__(self, settings: PipelinesSettings, nats_url: str) -> None:
+    def __init__(
+        self,
+        settings: PipelinesSettings,
+        nats_url: str,
+        count: Callable[[PipelineReport], None] = lambda _: None,
+    ) -> None:
         self._connection = LastingConnection(nats_url, "hearth-pipelines")
-        self._runs = PipelineRuns(settings)
+        self._runs = PipelineRuns(settings, count)
         self._replicas = PipelineReplicas(uuid4().hex)
         self._stopping = asyncio.Event()
         self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas)

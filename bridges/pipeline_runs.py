@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar, cast
 
@@ -46,10 +46,12 @@ class PipelineRuns:
 
     Args:
         settings: Its name, and how long it remembers.
+        count: Called with each report that was told.
     """
 
-    def __init__(self, settings: PipelinesSettings) -> None:
+    def __init__(self, settings: PipelinesSettings, count: Callable[[PipelineReport], None] = lambda _: None) -> None:
         self._settings = settings
+        self._count = count
         self._client: Client | None = None
         self._opened: KeyValue | None = None
 
@@ -71,6 +73,7 @@ class PipelineRuns:
         payload = status_message(report).SerializeToString()
         key = _status_key(kept.run.request_id)
         revision = await self._reaching(self._written(key, payload, kept.report_revision))
+        self._count(report)
         return replace(kept, report=report, report_revision=revision)
 
     async def refuse(self, report: PipelineReport) -> bool:

@@ -89,9 +89,12 @@ class Pipelines:
         It returns as soon as the run is kept; what follows is reported to its client.
 
         Raises:
-            UnavailableError: The store cannot be reached; nothing was started, or what was kept is looked after.
+            UnavailableError: The store cannot be reached, or this replica is leaving. Nothing was started, or what was
+                kept is looked after.
         """
         del call
+        if self._stopping.is_set():
+            raise UnavailableError("this replica takes no more runs")
         try:
             parameters = self._table.checked(trigger.pipeline, trigger.parameters)
             if len(self._followed) + len(self._accepting) >= self._settings.max_runs:
@@ -295,8 +298,10 @@ class Pipelines:
     async def _changed(self, kept: KeptRun, state: RunState) -> KeptRun:
         if kept.report and kept.report.status is state.status:
             return kept
-        # What is not an end has no error, whatever the engine remarks on it.
-        return await self._report(kept, state.status, state.message if state.status.is_final else "")
+        # What is not a bad end has no error, whatever the engine remarks on it.
+        is_bad = state.status in {RunStatus.FAILED, RunStatus.ERROR}
+        error = state.message or f"{kept.run.engine} gives no reason"
+        return await self._report(kept, state.status, error if is_bad else "")
 
     async def _stopped(self, kept: KeptRun) -> KeptRun:
         """Stop a run whose time is over, and report it."""

@@ -233,6 +233,24 @@ async def test_a_run_is_told_from_its_submission_to_its_end_and_then_forgotten()
         assert (last.run_id, last.engine, last.pipeline, last.error) == ("ingest-r1", "argo", "documents", "")
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        (RunStatus.SUCCEEDED, "3 of 3 steps", ""),
+        (RunStatus.FAILED, "step 2: exit code 1", "step 2: exit code 1"),
+        (RunStatus.FAILED, "", "argo gives no reason"),
+        (RunStatus.ERROR, "no such image", "no such image"),
+    ],
+)
+async def test_a_bad_end_says_why_and_a_good_one_has_no_error(status: RunStatus, message: str, error: str) -> None:
+    async with running() as scene:
+        await scene.trigger()
+        scene.argo.tell("r1", RunStatus.RUNNING, message="waiting for a lock")
+        scene.argo.tell("r1", status, message=message)
+        await scene.store.until(lambda: not scene.store.runs)
+        assert [report.error for report in scene.store.told] == ["", "", error]
+
+
 async def test_a_trigger_is_taken_before_its_engine_has_taken_it() -> None:
     async with running(submit_timeout_s=30, retry_s=5, max_retry_s=5) as scene:
         scene.argo.answers = [AWAY] * 3
@@ -462,6 +480,9 @@ async def test_a_replica_that_leaves_leaves_its_runs_to_others() -> None:
     async with running(store) as scene:
         await scene.trigger()
         await store.until(lambda: store.words() == ["submitted"])
+        scene.service.stop()
+        with pytest.raises(UnavailableError, match="takes no more runs"):
+            await scene.trigger(request_id="r2")
     assert scene.group.has_left
     assert store.runs["r1"][0].owner == ""
     assert store.words() == ["submitted"]
