@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bridges.command_line import state
@@ -592,7 +592,8 @@ async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusRespons
 
 
 def _show_status(status: status_pb2.StatusResponse) -> None:
-    table = Table("", "Component", "Detail", "Process", "Memory", box=None, header_style="bold")
+    detail = Column("Detail", overflow="fold")
+    table = Table("", "Component", detail, "Process", "Memory", box=None, header_style="bold")
     for part in status.components:
         mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
         memory = f"{part.resident_bytes / 1e6:.0f} MB" if part.resident_bytes else ""

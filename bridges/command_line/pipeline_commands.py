@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bridges.command_line import state
@@ -35,12 +35,12 @@ def pipeline_command() -> None:
 @timeout_option
 @json_option
 def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
-    """List the pipelines that may be started, with the parameters that each takes."""
+    """List what may be started, and its parameters."""
     listed = asyncio.run(_list(nats_url, timeout_s))
     if as_json:
         click.echo(json.dumps([_row_as_json(row) for row in listed], indent=2))
         return
-    table = Table("Pipeline", "Engine", "At most", "Parameters", box=None, header_style="bold")
+    table = Table("Pipeline", "Engine", "At most", Column("Parameters", overflow="fold"), box=None, header_style="bold")
     for row in listed:
         parameters = "\n".join(_parameter(parameter) for parameter in row.parameters)
         engine = row.engine if row.target == row.name else f"{row.engine}: {row.target}"
@@ -69,9 +69,9 @@ def run_command(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Start a run and follow it to its end; exit with 0 when it has succeeded, else with 1.
+    """Start a run and follow it to its end.
 
-    Ctrl-C ends the following and leaves the run running. --timeout is for the first word of it alone.
+    The exit status is 0 when it has succeeded, else 1. Ctrl-C ends the following and leaves the run running. --timeout is for the first word of it alone.
     """
     request = messages_pb2.PipelineTrigger(
         request_id=request_id or uuid4().hex, pipeline=name, parameters=_parameters(parameters)

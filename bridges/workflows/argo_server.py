@@ -35,7 +35,7 @@ class ArgoServer:
     @property
     def description(self) -> str:
         """See `WorkflowEngine.description`."""
-        return f"Argo Server at {self._settings.url}, namespace {self._settings.namespace}"
+        return self._client.described(f"Argo Server at {self._settings.url}, namespace {self._settings.namespace}")
 
     @property
     def failure(self) -> str:

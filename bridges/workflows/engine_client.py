@@ -57,10 +57,15 @@ class EngineClient:
         self.name = name
         self.url = settings.url
         self.failure = ""
+        self._has_answered = False
         self._settings = settings
         self._headers = dict(headers or {})
         self._generation: _Generation | None = None
         self._renewing = asyncio.Lock()
+
+    def described(self, description: str) -> str:
+        """Return a description of the engine that says so where nothing is known of it yet."""
+        return description if self._has_answered else f"{description}: not asked for anything yet"
 
     async def fetch(
         self,
@@ -152,6 +157,7 @@ class EngineClient:
                 if not response.is_success and response.status_code not in accept:
                     raise await self._refusal(response)
                 self.failure = ""
+                self._has_answered = True
                 yield response
             finally:
                 await response.aclose()

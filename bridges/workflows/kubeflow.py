@@ -51,7 +51,7 @@ class Kubeflow:
     @property
     def description(self) -> str:
         """See `WorkflowEngine.description`."""
-        return f"Kubeflow Pipelines at {self._settings.url}"
+        return self._client.described(f"Kubeflow Pipelines at {self._settings.url}")
 
     @property
     def failure(self) -> str:

@@ -34,7 +34,8 @@ class KubernetesWorkflows:
     @property
     def description(self) -> str:
         """See `WorkflowEngine.description`."""
-        return f"Argo Workflows in the Kubernetes API at {self._settings.url}, namespace {self._settings.namespace}"
+        where = f"{self._settings.url}, namespace {self._settings.namespace}"
+        return self._client.described(f"Argo Workflows in the Kubernetes API at {where}")
 
     @property
     def failure(self) -> str:

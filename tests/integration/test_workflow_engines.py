@@ -137,6 +137,12 @@ async def test_a_run_is_named_after_its_template_and_its_request(argo: Argo) -> 
     assert workflow["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "hearth"
 
 
+async def test_nothing_is_said_of_an_engine_before_it_was_asked_for_something(argo: Argo) -> None:
+    assert argo.engine.description.endswith("namespace ai-ml: not asked for anything yet")
+    await argo.engine.submit(RUN)
+    assert argo.engine.description.endswith(f"{argo.server.url}, namespace ai-ml")
+
+
 async def test_the_same_request_starts_one_run(argo: Argo) -> None:
     assert [await argo.engine.submit(RUN) for _ in range(3)] == [NAME] * 3
     assert argo.server.names == [NAME]
