@@ -71,7 +71,8 @@ def run_command(
 ) -> None:
     """Start a run and follow it to its end.
 
-    The exit status is 0 when it has succeeded, else 1. Ctrl-C ends the following and leaves the run running. --timeout is for the first word of it alone.
+    The exit status is 0 when it has succeeded, else 1. Ctrl-C ends the following and leaves the run running. --timeout
+    is for the first word of it alone.
     """
     request = messages_pb2.PipelineTrigger(
         request_id=request_id or uuid4().hex, pipeline=name, parameters=_parameters(parameters)
