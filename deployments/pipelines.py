@@ -47,6 +47,7 @@ T = TypeVar("T")
 _LOOK_AGAIN_S = 10.0
 """How often runs that nobody looks after are looked for, besides when a replica goes."""
 _STOP_TIMEOUT_S = 15.0
+_UNDO_S = 600.0
 _RELEASE_S = 5.0
 _REUSED = "request_id {!r} belongs to another trigger, of pipeline {!r}"
 
@@ -221,6 +222,8 @@ class Pipelines:
                     kept = await self._followed_to_its_end(kept)
             except HearthError as error:
                 kept = await self._report(kept, RunStatus.ERROR, error.message)
+                if isinstance(error, EngineUnavailableError) and error.may_have_acted:
+                    await self._undo(kept.run)
             except StaleRunError:
                 raise
             except Exception:
@@ -232,6 +235,25 @@ class Pipelines:
             logger.info("run %s of %s: %s", kept.run.request_id, kept.run.pipeline, kept.report and kept.report.status)
         except StaleRunError:
             logger.info("run %s is looked after by another replica", kept.run.request_id)
+
+    async def _undo(self, run: Run) -> None:
+        """Stop what an engine may have started and could not say so, before its client was told of an error."""
+        engine = self._engines[run.engine]
+        pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
+        try:
+            async with asyncio.timeout(_UNDO_S):
+                while True:
+                    try:
+                        if run_id := await engine.find(run):
+                            await engine.stop(replace(run, run_id=run_id))
+                            logger.warning("run %s was started and not acknowledged: stopped", run.request_id)
+                    except EngineUnavailableError as error:
+                        await asyncio.sleep(pauses.next(error.retry_after_s))
+                    else:
+                        return
+        except (HearthError, TimeoutError) as error:
+            reason = error.message if isinstance(error, HearthError) else f"no answer within {_UNDO_S:g} s"
+            logger.error("run %s may run on %s without being followed: %s", run.request_id, run.engine, reason)  # noqa: TRY400
 
     async def _submitted(self, kept: KeptRun) -> KeptRun:
         """Have the engine take a run, and report that; one that it took before is reported where it was not."""
@@ -263,7 +285,10 @@ class Pipelines:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(self._settings.submit_timeout_s, max(0.0, run.deadline_at - self._now()))
         pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
-        last = EngineUnavailableError(f"{run.engine} did not take the run within {self._settings.submit_timeout_s:g} s")
+        last = EngineUnavailableError(
+            f"{run.engine} did not take the run within {self._settings.submit_timeout_s:g} s", may_have_acted=True
+        )
+        may_have_acted = False
         try:
             async with asyncio.timeout_at(until):
                 while True:
@@ -272,10 +297,12 @@ class Pipelines:
                             run_id = await engine.submit(run)
                     except EngineUnavailableError as error:
                         last = error
+                        may_have_acted = may_have_acted or error.may_have_acted
                         await asyncio.sleep(pauses.next(error.retry_after_s))
                     else:
                         return run_id
         except TimeoutError:
+            last.may_have_acted = last.may_have_acted or may_have_acted
             raise last from None
 
     async def _followed_to_its_end(self, kept: KeptRun) -> KeptRun:

@@ -14,11 +14,13 @@ class EngineUnavailableError(UnavailableError):
 
     Attributes:
         retry_after_s: Seconds that it asks for; 0 where it says nothing.
+        may_have_acted: Whether it may have done what it was asked for, and could not say so.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after_s: float = 0.0, *, may_have_acted: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.may_have_acted = may_have_acted
 
 
 class WorkflowEngine(Protocol):
@@ -40,6 +42,14 @@ class WorkflowEngine(Protocol):
         Raises:
             EngineUnavailableError: It is not known whether it was started; to be called again.
             HearthError: The engine refuses it.
+        """
+        ...
+
+    async def find(self, run: Run) -> str:
+        """Return the engine's name of the run that a request has started, empty where it has started none.
+
+        Raises:
+            HearthError: The engine does not tell.
         """
         ...
 

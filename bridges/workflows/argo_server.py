@@ -7,14 +7,14 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
-from bridges.workflows.argo_workflow import Workflow, check_is_ours, name_of, state_of_event
+from bridges.workflows.argo_workflow import Workflow, check_is_ours, is_older, name_of, state_of_event, version_of
 from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import labels, run_name
 from deployments.errors import NotFoundError
 from deployments.pipeline_settings import ArgoServerSettings
 from deployments.pipeline_values import Run, RunState, RunStatus
 
-_FIELDS = "metadata.name,metadata.labels,status.phase,status.message,status.finishedAt"
+_FIELDS = "metadata.name,metadata.labels,metadata.resourceVersion,status.phase,status.message,status.finishedAt"
 _CONFLICT = 409
 
 
@@ -57,6 +57,10 @@ class ArgoServer:
         check_is_ours(await self.get(name), run)
         return name
 
+    async def find(self, run: Run) -> str:
+        """See `WorkflowEngine.find`."""
+        return await argo_workflow.find(self, run)
+
     def follow(self, run: Run, last: RunStatus) -> AsyncGenerator[RunState]:
         """See `WorkflowEngine.follow`."""
         del last
@@ -79,8 +83,11 @@ class ArgoServer:
         """See `WorkflowSource.changes`."""
         name = name_of(workflow)
         parameters = {"listOptions.fieldSelector": f"metadata.name={name}"}
+        version = version_of(workflow)
+        if version:
+            parameters["listOptions.resourceVersion"] = version
         async with self._client.watch(self._events, parameters, "text/event-stream") as lines:
-            yield _states(lines, name)
+            yield _states(lines, name, version)
 
     async def close(self) -> None:
         """See `WorkflowEngine.close`."""
@@ -104,7 +111,7 @@ def submission(run: Run, settings: ArgoServerSettings) -> dict[str, Any]:
     }
 
 
-async def _states(lines: AsyncGenerator[str], name: str) -> AsyncGenerator[RunState]:
+async def _states(lines: AsyncGenerator[str], name: str, version: str) -> AsyncGenerator[RunState]:
     """Read server-sent events; the stream ends at one that is an error."""
     async for line in lines:
         # Comments, empty lines and other fields are no events.
@@ -118,5 +125,5 @@ async def _states(lines: AsyncGenerator[str], name: str) -> AsyncGenerator[RunSt
         if not result:
             return
         workflow = object_at(result, "object")
-        if name_of(workflow) == name:
+        if name_of(workflow) == name and not is_older(workflow, version):
             yield state_of_event(str(result.get("type")), workflow)

@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 from bridges.workflows.engine_client import Json, object_at
-from bridges.workflows.naming import REQUEST, request_digest
+from bridges.workflows.naming import REQUEST, request_digest, run_name
 from bridges.workflows.patience import Patience
-from deployments.errors import HearthError, UpstreamFailedError
+from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
 from deployments.pipeline_values import Run, RunState, RunStatus
 
 Workflow = Json
@@ -45,10 +45,21 @@ class WorkflowSource(Protocol):
         ...
 
 
+async def find(source: WorkflowSource, run: Run) -> str:
+    """Return the name of the workflow that a request has started, empty where it has started none."""
+    name = run_name(run.target, run.request_id)
+    try:
+        check_is_ours(await source.get(name), run)
+    except NotFoundError:
+        return ""
+    return name
+
+
 async def follow(source: WorkflowSource, run_id: str) -> AsyncGenerator[RunState]:
     """Yield how a workflow is, now and after each change, until its end.
 
-    It is looked at before every watch, and once more when the watch stands: what happens in between is not missed.
+    It is looked at before every watch, which goes on from what was seen. It is looked at once more when the watch
+    stands, for an end alone: a watch may begin with what is older, and only an end is not followed by anything.
     """
     patience = Patience(run_id)
     while True:
@@ -56,8 +67,9 @@ async def follow(source: WorkflowSource, run_id: str) -> AsyncGenerator[RunState
             workflow = await source.get(run_id)
             yield state_of(workflow)
             async with source.changes(workflow) as states:
-                yield state_of(await source.get(run_id))
                 patience.rewarded()
+                if (now := state_of(await source.get(run_id))).status.is_final:
+                    yield now
                 async with aclosing(states):
                     async for state in states:
                         yield state
@@ -91,6 +103,20 @@ def state_of_event(kind: str, workflow: Workflow) -> RunState:
 def name_of(workflow: Workflow) -> str:
     """Return a workflow's name."""
     return str(object_at(workflow, "metadata").get("name") or "")
+
+
+def version_of(workflow: Workflow) -> str:
+    """Return the version that a workflow was seen in, empty where it does not tell."""
+    return str(object_at(workflow, "metadata").get("resourceVersion") or "")
+
+
+def is_older(workflow: Workflow, version: str) -> bool:
+    """Say whether a workflow of an event was seen in a version before the one that was looked at.
+
+    Versions are numbers that grow since Kubernetes 1.35; what is no number tells nothing.
+    """
+    seen = version_of(workflow)
+    return seen.isdecimal() and version.isdecimal() and int(seen) < int(version)
 
 
 def check_is_ours(workflow: Workflow, run: Run) -> None:

@@ -25,6 +25,9 @@ _CONNECT_TIMEOUT_S = 5.0
 _SHOWN_CHARACTERS = 300
 _TRY_AGAIN = {408, 410, 425, 429}
 """410 is how a Kubernetes API may say that a version is too old to watch from."""
+_MAY_HAVE_ACTED = {408, 500, 502, 504}
+"""A gateway that waits in vain for what is behind it does not know what that does."""
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NOT_ALLOWED = {401, 403}
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
@@ -165,7 +168,7 @@ class EngineClient:
     def _away(self, error: httpx.HTTPError) -> EngineUnavailableError:
         reason = str(error) or type(error).__name__
         self.failure = f"{self.name} at {self.url} cannot be reached: {reason}"
-        return EngineUnavailableError(self.failure)
+        return EngineUnavailableError(self.failure, may_have_acted=not isinstance(error, _NOT_SENT))
 
     async def _refusal(self, response: httpx.Response) -> HearthError:
         try:
@@ -176,7 +179,7 @@ class EngineClient:
         text = f"{self.name} answered {status}: {_message(response)}"
         if status in _TRY_AGAIN or status >= _SERVER_ERROR:
             self.failure = text
-            return EngineUnavailableError(text, _retry_after(response))
+            return EngineUnavailableError(text, _retry_after(response), may_have_acted=status in _MAY_HAVE_ACTED)
         # It answers, and this request is what it does not like.
         self.failure = "" if status not in _NOT_ALLOWED else text
         if status == _NOT_FOUND:

@@ -63,11 +63,26 @@ class Kubeflow:
 
         Kubeflow knows no names that are given once, so a run of the request is looked for before one is made.
         """
-        if earlier := await self._find(display_name(run)):
+        if earlier := await self.find(run):
             return earlier
         body = run_of(run, await self._pipeline_id(run.target), self._table.get(run.pipeline), self._settings)
         _, made = await self._client.fetch("POST", f"{_API}/runs", body=body)
         return self._id_of(made)
+
+    async def find(self, run: Run) -> str:
+        """See `WorkflowEngine.find`."""
+        name = display_name(run)
+        predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+        parameters = {
+            **self._namespace,
+            "page_size": str(_PAGE),
+            "filter": json.dumps({"predicates": [predicate]}),
+        }
+        _, listed = await self._client.fetch("GET", f"{_API}/runs", parameters=parameters)
+        for found in cast("list[Json]", listed.get("runs") or []):
+            if found.get("display_name") == name:
+                return self._id_of(found)
+        return ""
 
     async def follow(self, run: Run, last: RunStatus) -> AsyncGenerator[RunState]:
         """See `WorkflowEngine.follow`: the run is polled, and its history tells what happened between two looks."""
@@ -97,20 +112,6 @@ class Kubeflow:
     async def _get(self, run_id: str) -> dict[str, Any]:
         _, run = await self._client.fetch("GET", f"{_API}/runs/{quote(run_id, safe='')}")
         return run
-
-    async def _find(self, name: str) -> str:
-        """Return the id of the run of this display name, empty where there is none."""
-        predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
-        parameters = {
-            **self._namespace,
-            "page_size": str(_PAGE),
-            "filter": json.dumps({"predicates": [predicate]}),
-        }
-        _, listed = await self._client.fetch("GET", f"{_API}/runs", parameters=parameters)
-        for run in cast("list[dict[str, Any]]", listed.get("runs") or []):
-            if run.get("display_name") == name:
-                return self._id_of(run)
-        return ""
 
     async def _pipeline_id(self, name: str) -> str:
         path = f"{_API}/pipelines/names/{quote(name, safe='')}"

@@ -7,8 +7,8 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
-from bridges.workflows.argo_workflow import Workflow, check_is_ours, name_of, state_of_event
-from bridges.workflows.engine_client import EngineClient, object_at
+from bridges.workflows.argo_workflow import Workflow, check_is_ours, is_older, name_of, state_of_event, version_of
+from bridges.workflows.engine_client import EngineClient
 from bridges.workflows.naming import labels, run_name
 from deployments.pipeline_settings import KubernetesSettings
 from deployments.pipeline_values import Run, RunState, RunStatus
@@ -61,6 +61,10 @@ class KubernetesWorkflows:
         check_is_ours(await self.get(name), run)
         return name
 
+    async def find(self, run: Run) -> str:
+        """See `WorkflowEngine.find`."""
+        return await argo_workflow.find(self, run)
+
     def follow(self, run: Run, last: RunStatus) -> AsyncGenerator[RunState]:
         """See `WorkflowEngine.follow`."""
         del last
@@ -93,12 +97,12 @@ class KubernetesWorkflows:
         parameters = {
             "watch": "true",
             "fieldSelector": f"metadata.name={name}",
-            "resourceVersion": str(object_at(workflow, "metadata").get("resourceVersion") or ""),
+            "resourceVersion": version_of(workflow),
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_S),
         }
         async with self._client.watch(self._workflows, parameters, "application/json") as lines:
-            yield _states(lines, name)
+            yield _states(lines, name, version_of(workflow))
 
     async def close(self) -> None:
         """See `WorkflowEngine.close`."""
@@ -128,7 +132,7 @@ def workflow_of(run: Run, settings: KubernetesSettings) -> Workflow:
     }
 
 
-async def _states(lines: AsyncGenerator[str], name: str) -> AsyncGenerator[RunState]:
+async def _states(lines: AsyncGenerator[str], name: str, version: str) -> AsyncGenerator[RunState]:
     """Read the events of a watch; it ends at one that is an error, such as "too old resource version"."""
     async for line in lines:
         if not line.strip():
@@ -141,5 +145,5 @@ async def _states(lines: AsyncGenerator[str], name: str) -> AsyncGenerator[RunSt
         if kind == "ERROR":
             return
         workflow = cast("Workflow", event.get("object") or {})
-        if kind != "BOOKMARK" and name_of(workflow) == name:
+        if kind != "BOOKMARK" and name_of(workflow) == name and not is_older(workflow, version):
             yield state_of_event(kind, workflow)

@@ -150,8 +150,11 @@ async def test_the_same_request_starts_one_run(argo: Argo) -> None:
 
 async def test_a_run_whose_acceptance_was_not_heard_is_found_again(argo: Argo) -> None:
     argo.server.faults = [Fault(method="POST", cut=True, done_first=True)]
-    with pytest.raises(EngineUnavailableError, match=r"argo at http://.* cannot be reached"):
+    assert await argo.engine.find(RUN) == ""
+    with pytest.raises(EngineUnavailableError, match=r"argo at http://.* cannot be reached") as caught:
         await argo.engine.submit(RUN)
+    assert caught.value.may_have_acted
+    assert await argo.engine.find(RUN) == NAME
     assert await argo.engine.submit(RUN) == NAME
     assert argo.server.names == [NAME]
 
@@ -338,36 +341,56 @@ async def test_the_service_account_is_asked_for(kubernetes: argo_servers.Kuberne
         await engine.close()
 
 
-async def test_a_version_that_is_too_old_to_watch_from_is_looked_at_anew(
-    kubernetes: argo_servers.KubernetesApi,
-) -> None:
-    argo = Argo(adapter(kubernetes), kubernetes)
-    run = await argo.submitted()
-    following = Following(argo.engine, run)
-    await watched(argo)
-    kubernetes.expire()
-    await asyncio.to_thread(kubernetes.cut_watches)
-    await asyncio.to_thread(
-        kubernetes.wait_for, "a refused watch", lambda: len(kubernetes.asked("GET", "workflows")) > 4
-    )
-    kubernetes.set_phase(NAME, "Running")
-    await following.until(RunStatus.RUNNING)
-    kubernetes.faults = [Fault(410, path="/workflows")]
-    await asyncio.to_thread(kubernetes.cut_watches)
-    kubernetes.set_phase(NAME, "Succeeded")
-    await following.until(RunStatus.SUCCEEDED)
-    await argo.engine.close()
-
-
-async def test_a_watch_goes_on_from_the_version_that_was_looked_at(kubernetes: argo_servers.KubernetesApi) -> None:
-    argo = Argo(adapter(kubernetes), kubernetes)
+async def test_a_version_that_is_too_old_to_watch_from_is_looked_at_anew(argo: Argo) -> None:
     following = Following(argo.engine, await argo.submitted())
     await watched(argo)
-    (watch,) = [request for request in kubernetes.requests if request.query.get("watch") == "true"]
-    assert watch.query["fieldSelector"] == f"metadata.name={NAME}"
-    assert watch.query["resourceVersion"] == kubernetes.workflows.by_name[NAME]["metadata"]["resourceVersion"]
+    argo.server.expire()
+    await asyncio.to_thread(argo.server.cut_watches)
+    await asyncio.to_thread(argo.server.wait_for, "a second look", lambda: len(argo.server.asked("GET", NAME)) > 2)
+    argo.server.set_phase(NAME, "Running")
+    await following.until(RunStatus.RUNNING)
+    # Or so, by the status of the answer.
+    argo.server.faults = [Fault(410, path="/workflow")]
+    await asyncio.to_thread(argo.server.cut_watches)
+    argo.server.set_phase(NAME, "Succeeded")
+    await following.until(RunStatus.SUCCEEDED)
+    assert following.words == ["pending", "running", "succeeded"]
+
+
+async def test_a_watch_goes_on_from_the_version_that_was_looked_at(argo: Argo) -> None:
+    following = Following(argo.engine, await argo.submitted())
+    await watched(argo)
+    option = "listOptions." if isinstance(argo.server, argo_servers.ArgoServer) else ""
+    (watch,) = [request for request in argo.server.requests if f"{option}fieldSelector" in request.query]
+    assert watch.query[f"{option}fieldSelector"] == f"metadata.name={NAME}"
+    version = argo.server.workflows.by_name[NAME]["metadata"]["resourceVersion"]
+    assert watch.query[f"{option}resourceVersion"] == version
     await following.close()
-    await argo.engine.close()
+
+
+async def test_what_a_watch_repeats_of_the_past_is_not_news(argo: Argo) -> None:
+    run = await argo.submitted()
+    argo.server.set_phase(NAME, "Pending")
+    argo.server.set_phase(NAME, "Running")
+    argo.server.replays = True
+    following = Following(argo.engine, run)
+    await watched(argo)
+    argo.server.set_phase(NAME, "Succeeded")
+    await following.until(RunStatus.SUCCEEDED)
+    assert following.words == ["running", "succeeded"]
+
+
+async def test_a_change_between_the_look_and_the_watch_is_not_missed(argo: Argo) -> None:
+    run = await argo.submitted()
+    argo.server.faults = [
+        Fault(delay_s=0.3, method="GET", path="events"),
+        Fault(delay_s=0.3, method="GET", path="/workflows"),
+    ]
+    following = Following(argo.engine, run)
+    await asyncio.to_thread(argo.server.wait_for, "a look", lambda: len(argo.server.asked("GET")) > 1)
+    argo.server.set_phase(NAME, "Running")
+    await following.until(RunStatus.RUNNING)
+    await following.close()
 
 
 async def test_an_error_among_argo_server_s_events_ends_the_watch_and_not_the_run() -> None:
@@ -481,8 +504,9 @@ async def test_a_kubeflow_run_is_stopped(kubeflow: KubeflowServer) -> None:
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     engine = ArgoServer(ArgoServerSettings.model_validate({"kind": "argo-server", "url": "http://127.0.0.1:1"}))
-    with pytest.raises(EngineUnavailableError, match=r"argo at http://127\.0\.0\.1:1 cannot be reached"):
+    with pytest.raises(EngineUnavailableError, match=r"argo at http://127\.0\.0\.1:1 cannot be reached") as caught:
         await engine.submit(RUN)
+    assert not caught.value.may_have_acted
     await engine.close()
 
 

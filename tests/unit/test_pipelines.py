@@ -25,10 +25,12 @@ class Engine:
 
     Attributes:
         answers: To submissions, in order; an error is raised. Without any, runs are taken.
+        started: What it has started without saying so.
     """
 
     answers: list[HearthError | str] = field(default_factory=list[HearthError | str])
     stop_error: HearthError | None = None
+    started: dict[str, str] = field(default_factory=dict[str, str])
     description: str = "scripted"
     failure: str = ""
     submitted: list[str] = field(default_factory=list[str])
@@ -41,6 +43,9 @@ class Engine:
         if isinstance(answer, HearthError):
             raise answer
         return answer
+
+    async def find(self, run: Run) -> str:
+        return self.started.get(run.request_id, "")
 
     async def follow(self, run: Run, last: RunStatus) -> AsyncGenerator[RunState]:
         del last
@@ -347,6 +352,17 @@ async def test_one_that_stays_away_is_an_error_in_time_and_the_other_engine_goes
         await scene.store.until(lambda: all(scene.store.words(f"r{number}") for number in range(5)))
         assert scene.store.words("r1") == ["error"]
         assert next(report.error for report in scene.store.told if report.request_id == "r1") == "argo is away"
+
+
+@pytest.mark.parametrize("may_have_acted", [True, False])
+async def test_what_was_started_and_told_to_be_an_error_is_stopped(may_have_acted: bool) -> None:
+    async with running(submit_timeout_s=0.05) as scene:
+        scene.argo.answers = [EngineUnavailableError("no answer", may_have_acted=may_have_acted), *[AWAY] * 10_000]
+        scene.argo.started = {"r1": "ingest-r1"} if may_have_acted else {}
+        await scene.trigger()
+        await scene.store.until(lambda: not scene.store.runs)
+        assert scene.store.words() == ["error"]
+        assert scene.argo.stopped == (["r1"] if may_have_acted else [])
 
 
 async def test_what_the_engine_refuses_is_not_tried_again() -> None:

@@ -103,17 +103,26 @@ _REASONS = {
 
 
 class _ArgoEngine(EngineServer):
-    """Either API, over the same workflows."""
+    """Either API, over the same workflows.
+
+    Attributes:
+        replays: Have watches begin with all that ever happened, whatever version they ask for.
+    """
 
     def __init__(self, *templates: str, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(port, tls)
         self.workflows = Workflows(*templates)
+        self.replays = False
 
     def set_phase(self, name: str, phase: str, message: str = "") -> None:
         self.change(lambda: self.workflows.set_phase(name, phase, message))
 
     def delete(self, name: str) -> None:
         self.change(lambda: self.workflows.delete(name))
+
+    def expire(self) -> None:
+        """Have every version that was handed out be too old to watch from."""
+        self.change(self.workflows.forget_versions)
 
     @property
     def names(self) -> list[str]:
@@ -193,18 +202,28 @@ class ArgoServer(_ArgoEngine):
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         name = _selected(request, "listOptions.fieldSelector")
+        version = int(request.query.get("listOptions.resourceVersion", "0"))
         # A watch without a version begins with what is there.
-        present = [("ADDED", copy.deepcopy(found)) for key, found in self.workflows.by_name.items() if key == name]
-        seen = len(self.workflows.events)
+        present = [] if version else [("ADDED", found) for key, found in self.workflows.by_name.items() if key == name]
+        version = version or self.workflows.version
+        version = 0 if self.replays else version
+        ended = False
 
         def lines() -> list[str]:
-            nonlocal present, seen
-            news = [*present, *((kind, found) for _, kind, found in self.workflows.events[seen:])]
-            present, seen = [], len(self.workflows.events)
+            nonlocal present, version, ended
+            if version < self.workflows.oldest_version:
+                if ended:
+                    return []
+                ended = True
+                error = {"grpc_code": 10, "http_code": 409, "message": f"too old resource version: {version}"}
+                return [f"data: {json.dumps({'error': error})}\n\n"]
+            news = [event for event in self.workflows.events if event[0] > version]
+            shown = [*present, *((kind, found) for _, kind, found in news)]
+            present, version = [], max([version, *(event[0] for event in news)])
             broken = [self.broken_lines.pop(0)] if self.broken_lines else []
             return broken + [
                 f"data: {json.dumps({'result': {'type': kind, 'object': found}})}\n\n"
-                for kind, found in news
+                for kind, found in shown
                 if not name or found["metadata"]["name"] == name
             ]
 
@@ -237,10 +256,6 @@ class KubernetesApi(_ArgoEngine):
             "reason": reason,
             "code": status,
         }
-
-    def expire(self) -> None:
-        """Have every version that was handed out be too old to watch from."""
-        self.change(self.workflows.forget_versions)
 
     async def _create(self, request: web.Request) -> web.Response:
         workflow = await request.json()
@@ -275,7 +290,7 @@ class KubernetesApi(_ArgoEngine):
             items = list(self.workflows.by_name.values())
             return web.json_response({"metadata": {"resourceVersion": str(self.workflows.version)}, "items": items})
         name = _selected(request, "fieldSelector")
-        version = int(request.query["resourceVersion"])
+        version = 0 if self.replays else int(request.query["resourceVersion"])
         ended = False
 
         def lines() -> list[str]:
