@@ -84,7 +84,7 @@ class NatsIngressDeployment:
             reporters.append(Reporter(TRANSCRIPTION, transcription, required=False))
             reporters.append(Reporter(SPEECH, speech, required=False))
         pipelines: PipelinesClient | None = None
-        if settings.pipelines.enabled:
+        if settings.pipelines.table:
             pipelines = PipelinesClient(handle_door(handles[PIPELINES]))
             reporters.append(Reporter(PIPELINES, pipelines, required=False))
         status = StatusHandler(reporters)
@@ -245,7 +245,7 @@ def orchestration(args: OrchestrationSettings) -> Application:
         handles[CHAT] = ChatDeployment.bind(args, handles.get(RETRIEVAL))
     if INGESTION not in args.in_process:
         handles[INGESTION] = IngestionDeployment.bind(args)
-    pipelines: dict[str, Any] = {PIPELINES: PipelinesDeployment.bind(args)} if args.pipelines.enabled else {}
+    pipelines: dict[str, Any] = {PIPELINES: PipelinesDeployment.bind(args)} if args.pipelines.table else {}
     if not args.audio.enabled:
         return NatsIngressDeployment.bind(args, handles | pipelines)
     if TRANSCRIPTION not in args.in_process:

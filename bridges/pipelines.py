@@ -19,7 +19,7 @@ from deployments.services import Pipelines
 
 logger = logging.getLogger(__name__)
 
-NO_PIPELINES = "no pipelines: `pipelines.enabled` is off"
+NO_PIPELINES = "there are no pipelines: `pipelines.table` is empty"
 _TRY_AGAIN_S = 0.5
 _LONGEST = 1024
 """Characters of a request id or a pipeline's name in a report; no id that can stand in a subject is longer."""

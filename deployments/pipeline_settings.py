@@ -169,10 +169,9 @@ class PipelineSettings(Settings):
 
 
 class PipelinesSettings(Settings):
-    """The pipelines.
+    """The pipelines. Without a table there is no deployment for them, and triggers are answered with an error.
 
     Attributes:
-        enabled: Off, triggers are answered with an error.
         argo: Where Argo Workflows is.
         kubeflow: Where Kubeflow Pipelines is.
         table: What may be started, by the name that triggers give.
@@ -190,7 +189,6 @@ class PipelinesSettings(Settings):
         max_retry_s: And never more than this.
     """
 
-    enabled: bool = True
     argo: Annotated[ArgoServerSettings | KubernetesSettings, Field(discriminator="kind")] = ArgoServerSettings(
         kind="argo-server"
     )

@@ -196,7 +196,7 @@ async def test_a_name_of_a_megabyte_is_cut() -> None:
 async def test_where_there_are_no_pipelines_that_is_said() -> None:
     scene = Scene(pipelines=None)
     assert await scene.send(trigger()) == "unavailable"
-    assert scene.connection.published[0][1].error == "no pipelines: `pipelines.enabled` is off"
+    assert scene.connection.published[0][1].error == "there are no pipelines: `pipelines.table` is empty"
 
 
 async def test_the_table_is_listed() -> None:
