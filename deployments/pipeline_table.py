@@ -20,11 +20,12 @@ class PipelineTable:
     """
 
     def __init__(self, rows: Mapping[str, PipelineSettings]) -> None:
-        self._rows = rows
+        # In an order of its own: what passes a configuration on, such as an operator, may sort it.
+        self._rows = dict(sorted(rows.items()))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What may be started, in the order of the table."""
+        """What may be started, in the order of the alphabet."""
         return tuple(self._rows)
 
     def row(self, name: str) -> PipelineSettings:
@@ -50,7 +51,7 @@ class PipelineTable:
             NotFoundError: There is no such pipeline.
             InvalidRequestError: A parameter is unknown, missing, too long or not of its form; the message names it.
         """
-        allowed = self.row(name).parameters
+        allowed = dict(sorted(self.row(name).parameters.items()))
         if len(given) > max(_MAX_PARAMETERS, len(allowed)):
             raise InvalidRequestError(
                 f"{len(given)} parameters are too many: pipeline {name!r} takes {len(allowed)} at most"
@@ -91,7 +92,7 @@ class PipelineTable:
                 row.deadline_s,
                 tuple(
                     ParameterDescription(parameter, settings.pattern, settings.default, settings.required)
-                    for parameter, settings in row.parameters.items()
+                    for parameter, settings in sorted(row.parameters.items())
                 ),
             )
             for name, row in self._rows.items()

@@ -22,7 +22,7 @@ from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.follower import Followed, follow
 from tests.workflow_engines.kubeflow import KubeflowServer
 
-SHIPPED = ["document-ingestion", "batch-inference", "model-evaluation", "rag-query", "voice-pipeline"]
+SHIPPED = ["batch-inference", "document-ingestion", "model-evaluation", "rag-query", "voice-pipeline"]
 IN_FLIGHT = 50
 
 
@@ -93,7 +93,7 @@ async def test_a_kubeflow_pipeline_runs_to_its_end(
     [
         ("documents", {}, "there is no pipeline 'documents'", SHIPPED),
         ("", {}, "there is no pipeline ''", SHIPPED),
-        ("document-ingestion", {"sauce": "x"}, "has no parameter 'sauce'; it takes source, collection", []),
+        ("document-ingestion", {"sauce": "x"}, "has no parameter 'sauce'; it takes collection, source", []),
         ("document-ingestion", {"collection": "no; such"}, "'collection' is 'no; such'", []),
         ("rag-query", {"query": "x" * 8193}, "'query' has 8193 characters: at most 8192", []),
     ],
@@ -244,7 +244,7 @@ def test_the_command_line_lists_what_may_be_started(graph: Graph) -> None:
     assert "collection=knowledge_base" in shown.stdout
     listed: list[dict[str, Any]] = json.loads(hearth(graph, "pipeline", "list", "--json").stdout)
     assert [row["name"] for row in listed] == SHIPPED
-    assert listed[0]["parameters"][1]["default"] == "knowledge_base"
+    assert listed[1]["parameters"][0]["default"] == "knowledge_base"
 
 
 class Command:
@@ -313,8 +313,8 @@ def test_detached_the_command_line_returns_with_the_submission(graph: Graph) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["documents"], 1, "There are: document-ingestion, batch-inference"),
-        (["document-ingestion", "-p", "sauce=x"], 1, "it takes source, collection"),
+        (["documents"], 1, "There are: batch-inference, document-ingestion"),
+        (["document-ingestion", "-p", "sauce=x"], 1, "it takes collection, source"),
         (["document-ingestion", "-p", "source"], 2, "'source' is not KEY=VALUE"),
         (["document-ingestion", "-p", "source=a", "-p", "source=b"], 2, "'source' is given twice"),
         (["model-evaluation"], 1, "argo has no WorkflowTemplate 'model-evaluation' in namespace 'ai-ml'"),

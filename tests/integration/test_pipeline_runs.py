@@ -20,6 +20,7 @@ from deployments.pipeline_settings import PipelinesSettings
 from deployments.pipeline_values import PipelineReport, Run, RunStatus
 from deployments.workflow_engine import KeptRun, StaleRunError
 from tests.servers import nats_server
+from tests.workflow_engines.follower import eventually
 
 
 @pytest.fixture
@@ -59,6 +60,17 @@ async def told(client: Client, subject: str = "ai.pipeline.status.>") -> list[tu
     return heard
 
 
+async def heard_by_now(client: Client, heard: list[tuple[str, messages_pb2.PipelineStatus]], count: int) -> list[str]:
+    """Return the statuses that were told, once there are as many as are expected."""
+
+    async def is_enough() -> bool:
+        await client.flush()
+        return len(heard) >= count
+
+    await eventually(f"{count} statuses", is_enough)
+    return [message.status for _, message in heard]
+
+
 async def test_a_run_is_kept_and_read_as_it_was(runs: PipelineRuns) -> None:
     kept = await runs.accept(run())
     assert (kept.is_new, kept.run, kept.report) == (True, run(), None)
@@ -82,7 +94,7 @@ async def test_a_report_is_told_on_the_subject_of_its_request_as_a_bare_message(
     kept = await runs.accept(run(request_id))
     kept = await runs.publish(kept, report(RunStatus.SUBMITTED, request_id))
     await runs.publish(kept, report(RunStatus.FAILED, request_id, error="step 2"))
-    await client.flush()
+    await heard_by_now(client, heard, 2)
     assert [(where, message.status) for where, message in heard] == [(subject, "submitted"), (subject, "failed")]
     last = heard[-1][1]
     assert (last.request_id, last.pipeline, last.engine, last.run_id) == (request_id, "documents", "argo", "ingest-1")
@@ -100,8 +112,7 @@ async def test_of_two_that_tell_the_same_one_is_heard(runs: PipelineRuns, client
             return None
 
     results = await asyncio.gather(*(tell(status) for status in (RunStatus.SUCCEEDED, RunStatus.FAILED) * 5))
-    await client.flush()
-    assert len([result for result in results if result]) == len(heard) == 1
+    assert len(await heard_by_now(client, heard, 1)) == len([result for result in results if result]) == 1
 
 
 async def test_of_two_that_change_a_run_one_does(runs: PipelineRuns) -> None:
@@ -172,8 +183,7 @@ async def test_a_bucket_that_is_there_without_republishing_is_made_to(client: Cl
     heard = await told(client, "ai.pipeline.status.r1")
     runs = another(client, name)
     await runs.publish(await runs.accept(run()), report(RunStatus.SUBMITTED))
-    await client.flush()
-    assert [message.status for _, message in heard] == ["submitted"]
+    assert await heard_by_now(client, heard, 1) == ["submitted"]
     info = await client.jetstream().stream_info(f"KV_{name}")
     assert info.config.max_age == 200_000
 
@@ -189,8 +199,7 @@ async def test_a_reply_is_told_and_nowhere_is_no_fault(runs: PipelineRuns, clien
     heard = await told(client, inbox)
     await runs.tell(replace(run(), reply=inbox), report(RunStatus.SUBMITTED))
     await runs.tell(replace(run(), reply=""), report(RunStatus.SUBMITTED))
-    await client.flush()
-    assert [message.status for _, message in heard] == ["submitted"]
+    assert await heard_by_now(client, heard, 1) == ["submitted"]
 
 
 async def test_without_jetstream_or_a_connection_the_reason_is_told(tmp_path: Path) -> None:
@@ -213,7 +222,7 @@ async def test_a_refusal_is_told_and_kept_and_may_be_followed_by_another(runs: P
     )
     assert await runs.refuse(refusal)
     assert await runs.refuse(replace(refusal, error="still none"))
-    await client.flush()
+    await heard_by_now(client, heard, 2)
     assert [message.error for _, message in heard] == ["no such pipeline", "still none"]
     assert list(heard[0][1].available_pipelines) == ["a", "b"]
     assert (await runs.accept(run())).is_new
@@ -228,5 +237,4 @@ async def test_the_followers_of_a_run_hear_of_no_refusal_of_its_id(runs: Pipelin
     assert not await runs.refuse(refusal)
     await runs.forget(kept)
     assert not await runs.refuse(refusal)
-    await client.flush()
-    assert [message.status for _, message in heard] == ["succeeded"]
+    assert await heard_by_now(client, heard, 1) == ["succeeded"]

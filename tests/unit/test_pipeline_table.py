@@ -51,7 +51,11 @@ def test_an_unknown_pipeline_is_answered_with_those_that_are_known(table: Pipeli
         ("document-ingestion", {}, "needs the parameter 'source'"),
         ("document-ingestion", {"source": "/etc/passwd"}, r"'source' is '/etc/passwd': .* matches 's3:"),
         ("document-ingestion", {"source": "s3://a\n"}, "'source' is"),
-        ("document-ingestion", {"source": "s3://a", "sauce": "x"}, "no parameter 'sauce'; it takes source, collection"),
+        (
+            "document-ingestion",
+            {"source": "s3://a", "sauce": "x"},
+            "no parameter 'sauce'; it takes collection, note, source",
+        ),
         ("document-ingestion", {"source": "s3://a", "": "x"}, "no parameter ''"),
         (
             "document-ingestion",

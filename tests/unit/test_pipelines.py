@@ -267,7 +267,7 @@ async def test_a_trigger_is_taken_before_its_engine_has_taken_it() -> None:
 @pytest.mark.parametrize(
     ("pipeline", "parameters", "kind", "known"),
     [
-        ("document", {}, "not_found", ("documents", "short", "query")),
+        ("document", {}, "not_found", ("documents", "query", "short")),
         ("documents", {"sauce": "x"}, "invalid_request", ()),
     ],
 )
