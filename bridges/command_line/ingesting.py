@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridges.command_line.client import HearthClient
+from bridges.command_line.extraction import MAX_FILE_BYTES, READERS, Extracted, Extractor
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import HearthError, InvalidRequestError
+from deployments.values import TextFormat
 
 _FORMATS = {
-    ".md": documents_pb2.TEXT_FORMAT_MARKDOWN,
-    ".markdown": documents_pb2.TEXT_FORMAT_MARKDOWN,
-    ".txt": documents_pb2.TEXT_FORMAT_PLAIN,
-    ".text": documents_pb2.TEXT_FORMAT_PLAIN,
+    TextFormat.PLAIN: documents_pb2.TEXT_FORMAT_PLAIN,
+    TextFormat.MARKDOWN: documents_pb2.TEXT_FORMAT_MARKDOWN,
 }
-SUFFIXES = tuple(_FORMATS)
+SUFFIXES = tuple(READERS)
 """Of the files that can be ingested."""
 
 _PART_BYTES = 128 << 10
@@ -43,17 +43,20 @@ class IngestSummary:
 def find_files(paths: Iterable[Path]) -> list[Path]:
     """Return the files that can be ingested: those named, and those below the folders named.
 
+    What a folder only links to is left out, unless it lies in the folder too.
+
     Raises:
         InvalidRequestError: A path does not exist, or a file named is of another kind.
     """
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _FORMATS and file.is_file())
-            found.update(dict.fromkeys(file for file in below if not _is_hidden(file.relative_to(path))))
+            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in READERS and file.is_file())
+            inside = (file for file in below if file.resolve().is_relative_to(path.resolve()))
+            found.update(dict.fromkeys(file for file in inside if not _is_hidden(file.relative_to(path))))
         elif not path.exists():
             raise InvalidRequestError(f"{path} does not exist")
-        elif path.suffix.lower() not in _FORMATS:
+        elif path.suffix.lower() not in READERS:
             raise InvalidRequestError(f"{path} cannot be ingested: expected one of {', '.join(SUFFIXES)}")
         else:
             found[path] = None
@@ -67,49 +70,52 @@ async def ingest_files(
     timeout_s: float,
     done: Callable[[Path], None],
     base: Path | None = None,
+    max_bytes: int = MAX_FILE_BYTES,
 ) -> IngestSummary:
     """Ingest files, a few at a time; a bad one is reported and the rest goes in.
 
     Args:
         client: Sends them.
-        files: Text or Markdown.
+        files: Of the kinds that can be read.
         collection: Where they go; empty for the configured default.
         timeout_s: For each part.
         done: Called with each file when it is dealt with.
         base: Folder from which the names of documents are counted; the working directory by default.
+        max_bytes: Larger files are refused.
     """
     summary = IngestSummary()
     waiting = iter(files)
 
-    async def work() -> None:
+    async def work(extractor: Extractor) -> None:
         for file in waiting:
             source = source_name(file, base or Path.cwd())
             try:
-                await _ingest_file(client, file, source, collection, timeout_s, summary)
+                extracted = await extractor.extract(file)
+                await _ingest_text(client, extracted, source, collection, timeout_s, summary)
                 summary.documents += 1
-            except (HearthError, OSError, UnicodeDecodeError) as error:
-                reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-                summary.failed.append((source, reason))
+            except (HearthError, OSError) as error:
+                summary.failed.append((source, str(error)))
             done(file)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_PARALLEL):
-            group.create_task(work())
+    with Extractor(max_bytes) as extractor:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_PARALLEL):
+                group.create_task(work(extractor))
     return summary
 
 
-async def _ingest_file(
-    client: HearthClient, file: Path, source: str, collection: str, timeout_s: float, summary: IngestSummary
+async def _ingest_text(
+    client: HearthClient, extracted: Extracted, source: str, collection: str, timeout_s: float, summary: IngestSummary
 ) -> None:
-    text = await asyncio.to_thread(file.read_text, encoding="utf-8-sig")
-    parts = list(text_parts(text, min(_PART_BYTES, client.max_payload // 2)))
+    parts = list(text_parts(extracted.text, min(_PART_BYTES, client.max_payload // 2)))
     position = documents_pb2.IngestPosition()
     for index, part in enumerate(parts):
         request = documents_pb2.IngestRequest(
             collection=collection,
             source=source,
             text=part,
-            format=_FORMATS[file.suffix.lower()],
+            title=extracted.title,
+            format=_FORMATS[extracted.format],
             position=position,
             more_follows=index + 1 < len(parts),
         )

@@ -94,7 +94,7 @@ def demo(question: str, *, stop: bool) -> None:
         Panel(
             Text.from_markup(
                 '[bold]hearth chat[/] "What does E-17 mean?"   another question\n'
-                "[bold]hearth ingest[/] PATH…                  your own text and Markdown\n"
+                "[bold]hearth ingest[/] PATH…                  your own HTML, PDF, Markdown, text\n"
                 "[bold]hearth say[/] TEXT --out FILE           speech, as a WAV file\n"
                 "[bold]hearth listen[/] FILE                   its transcript, as it is heard\n"
                 "[bold]hearth talk[/]                          a conversation, aloud\n"
@@ -151,9 +151,14 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 @collection_option
 @nats_option
 @json_option
+@click.option(
+    "--max-size", type=click.IntRange(min=1), default=100, show_default=True, help="Larger files are refused, in MB."
+)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True)
-def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
-    """Put text and Markdown files into a collection, folders with all that is below them.
+def ingest(
+    paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, max_size: int, *, as_json: bool
+) -> None:
+    """Put HTML, PDF, Markdown and text files into a collection, folders with all that is below them.
 
     A file that is ingested again replaces what it was before. A bad file is reported and skipped, and the exit
     status is 1.
@@ -162,7 +167,7 @@ def ingest(paths: tuple[Path, ...], collection: str, nats_url: str | None, timeo
     if not files:
         raise click.ClickException(f"nothing to ingest: no file ends in {', '.join(SUFFIXES)}")
     started = time.monotonic()
-    summary = _run(_ingest(files, collection, nats_url, timeout_s, quiet=as_json))
+    summary = _run(_ingest(files, collection, nats_url, timeout_s, max_size * 1_000_000, quiet=as_json))
     if as_json:
         failed = [{"source": source, "error": reason} for source, reason in summary.failed]
         click.echo(
@@ -512,14 +517,16 @@ async def _ingest_samples() -> IngestSummary:
 
 
 async def _ingest(
-    files: list[Path], collection: str, url: str | None, timeout_s: float, *, quiet: bool
+    files: list[Path], collection: str, url: str | None, timeout_s: float, max_bytes: int, *, quiet: bool
 ) -> IngestSummary:
     async with connected(state.nats_url(url)) as client:
         if quiet:
-            return await ingest_files(client, files, collection, timeout_s, lambda _: None)
+            return await ingest_files(client, files, collection, timeout_s, lambda _: None, max_bytes=max_bytes)
         with count_progress() as progress:
             task = progress.add_task("Ingesting", total=len(files))
-            return await ingest_files(client, files, collection, timeout_s, lambda _: progress.advance(task))
+            return await ingest_files(
+                client, files, collection, timeout_s, lambda _: progress.advance(task), max_bytes=max_bytes
+            )
 
 
 async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:

@@ -133,7 +133,7 @@ def test_a_process_id_that_was_given_to_another_is_not_taken_for_ours() -> None:
 
 
 def test_files_are_found_below_folders_and_named_as_they_are(tmp_path: Path) -> None:
-    for name in ("b.md", "a.txt", "sub/c.MD", ".hidden/d.md", "e.pdf"):
+    for name in ("b.md", "a.txt", "sub/c.MD", ".hidden/d.md", "e.zip"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -143,9 +143,9 @@ def test_files_are_found_below_folders_and_named_as_they_are(tmp_path: Path) -> 
     assert source_name(tmp_path / "a.txt", Path("/nowhere")) == (tmp_path / "a.txt").as_posix()
 
 
-@pytest.mark.parametrize(("name", "reason"), [("e.pdf", "expected one of .md"), ("missing.md", "does not exist")])
+@pytest.mark.parametrize(("name", "reason"), [("e.zip", "expected one of .md"), ("missing.md", "does not exist")])
 def test_a_file_that_cannot_be_ingested_is_named_at_once(tmp_path: Path, name: str, reason: str) -> None:
-    (tmp_path / "e.pdf").touch()
+    (tmp_path / "e.zip").touch()
     with pytest.raises(InvalidRequestError, match=reason):
         find_files([tmp_path / name])
 

@@ -1,0 +1,211 @@
+"""Text out of files: what a reader of the file would read, and nothing that a hostile one asks for."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bridges.command_line.extraction import Extractor
+from bridges.command_line.ingesting import find_files
+from deployments.chunking import chunk_text
+from deployments.errors import InvalidRequestError
+from deployments.values import TextFormat
+
+PAGE = """<!DOCTYPE html>
+<html><head><title>The ferry &amp; its island</title><style>p { color: red }</style><script>alert("no")</script></head>
+<body>
+<nav><a href="/">Home</a> <a href="/about">About us</a></nav>
+<main>
+<h1>The ferry</h1>
+<p>The first ferry leaves at <b>6:40</b>. See the <a href="map.html">map</a>.</p>
+<h2>Tickets</h2>
+<table><tr><th>Who</th><th>Price</th></tr><tr><td>Adults</td><td>18 euros</td></tr></table>
+<ul><li>Children under six travel free.</li><li>Bicycles cost 4 euros.</li></ul>
+</main>
+<footer>Imprint</footer>
+</body></html>
+"""
+
+
+STARTS = (
+    "The pump starts when the tank is below a third of its height and stops when it is full. "
+    "Its filter is cleaned in spring."
+)
+E_17 = (
+    "E-17 means that the pressure is too low. Open the valve a quarter turn and wait for two minutes before the pump "
+    "is started again."
+)
+
+
+def pdf(pages: Sequence[Sequence[str]], title: str = "", outline: Sequence[tuple[str, int]] = ()) -> bytes:
+    """Return a PDF whose pages have these lines, with a title and an outline of (section, page from 0)."""
+    first = 10
+    objects: dict[int, bytes] = {}
+    kids = " ".join(f"{first + 2 * at} 0 R" for at in range(len(pages)))
+    objects[2] = f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode()
+    objects[3] = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
+    objects[4] = f"<< /Title ({title}) >>".encode()
+    for at, lines in enumerate(pages):
+        shown = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
+        stream = zlib.compress(f"BT /F1 11 Tf 50 780 Td {shown} ET".encode("cp1252"))
+        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {first + 2 * at + 1} 0 R "
+        objects[first + 2 * at] = f"{page}/Resources << /Font << /F1 3 0 R >> >> >>".encode()
+        head = f"<< /Length {len(stream)} /Filter /FlateDecode >>\nstream\n".encode()
+        objects[first + 2 * at + 1] = head + stream + b"\nendstream"
+    next_id = first + 2 * len(pages)
+    outlines = ""
+    if outline:
+        ids = range(next_id, next_id + len(outline))
+        objects[5] = f"<< /Type /Outlines /First {ids[0]} 0 R /Last {ids[-1]} 0 R /Count {len(outline)} >>".encode()
+        for (name, page_at), number in zip(outline, ids, strict=True):
+            following = f"/Next {number + 1} 0 R" if number != ids[-1] else ""
+            target = f"[{first + 2 * page_at} 0 R /Fit]"
+            objects[number] = f"<< /Title ({name}) /Parent 5 0 R /Dest {target} {following} >>".encode()
+        outlines = "/Outlines 5 0 R"
+    objects[1] = f"<< /Type /Catalog /Pages 2 0 R {outlines} >>".encode()
+    return _file(objects)
+
+
+def _file(objects: dict[int, bytes]) -> bytes:
+    out = bytearray(b"%PDF-1.7\n")
+    offsets: dict[int, int] = {}
+    for number, body in sorted(objects.items()):
+        offsets[number] = len(out)
+        out += f"{number} 0 obj\n".encode() + body + b"\nendobj\n"
+    start = len(out)
+    size = max(objects) + 1
+    out += f"xref\n0 {size}\n0000000000 65535 f \n".encode()
+    for number in range(1, size):
+        used = number in offsets
+        out += f"{offsets.get(number, 0):010} {0 if used else 65535:05} {'n' if used else 'f'} \n".encode()
+    return bytes(out) + f"trailer\n<< /Size {size} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    with Extractor(max_bytes=10_000_000) as made:
+        yield made
+
+
+async def test_a_web_page_is_its_text_without_what_stands_around_it(tmp_path: Path, extractor: Extractor) -> None:
+    file = tmp_path / "ferry.html"
+    file.write_text(PAGE)
+    extracted = await extractor.extract(file)
+    assert (extracted.title, extracted.format) == ("The ferry & its island", TextFormat.MARKDOWN)
+    for absent in ("alert", "color", "Home", "Imprint", "map.html", "<"):
+        assert absent not in extracted.text
+    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    assert [(chunk.headings[-1], chunk.text) for chunk in chunks] == [
+        ("The ferry", "The first ferry leaves at 6:40. See the map."),
+        ("Tickets", "Who | Price\nAdults | 18 euros\n- Children under six travel free.\n- Bicycles cost 4 euros."),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+async def test_a_web_page_says_what_it_is_written_in(tmp_path: Path, extractor: Extractor, encoding: str) -> None:
+    file = tmp_path / "page.htm"
+    file.write_bytes(f'<html><head><meta charset="{encoding}"></head><body><p>Größe</p></body>'.encode(encoding))
+    assert (await extractor.extract(file)).text == "Größe"
+
+
+async def test_a_pdf_is_read_by_page_and_section_with_its_lines_joined(tmp_path: Path, extractor: Extractor) -> None:
+    file = tmp_path / "manual.pdf"
+    lines = [
+        [
+            "Pump manual",
+            "The pump starts when the tank is below a third of its height and stops when it is",
+            "full. Its fil-",
+            "ter is cleaned in spring.",
+            "1",
+        ],
+        [
+            "Pump manual",
+            "E-17 means that the pressure is too low. Open the valve a quarter turn and wait for",
+            "two minutes before the pump is started again.",
+            "2",
+        ],
+        ["Pump manual", "Call the service when that does not help.", "3"],
+        ["Pump manual", "The guarantee lasts for two years.", "4"],
+    ]
+    file.write_bytes(pdf(lines, "The pump", [("How it works", 0), ("Errors", 1)]))
+    extracted = await extractor.extract(file)
+    assert (extracted.title, extracted.format) == ("The pump", TextFormat.PLAIN)
+    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    assert [(chunk.headings, chunk.text) for chunk in chunks] == [
+        (("The pump", "How it works, page 1"), STARTS),
+        (("The pump", "Errors, page 2"), E_17),
+        (("The pump", "Errors, page 3"), "Call the service when that does not help."),
+        (("The pump", "Errors, page 4"), "The guarantee lasts for two years."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.pdf", b"", "it is damaged: "),
+        ("page.pdf", b"<html>404</html>", "it is damaged: "),
+        ("zip.pdf", b"PK\x03\x04" + bytes(1000), "it is damaged: "),
+        ("cut.pdf", pdf([["A line"]])[:200], "it is damaged: "),
+        ("scan.pdf", pdf([[]]), "no text can be read in it: its pages are pictures"),
+        ("empty.html", b"", "it holds no text"),
+        ("script.html", b"<script>alert(1)</script>", "it holds no text"),
+        ("latin.txt", "Größe".encode("latin-1"), r"it is not UTF-8 text \(byte 2\)"),
+        ("large.txt", bytes(10_000_001), "it has 10 MB: at most 10 MB are taken"),
+    ],
+)
+async def test_what_cannot_be_read_says_why(
+    tmp_path: Path, extractor: Extractor, name: str, content: bytes, reason: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(InvalidRequestError, match=reason):
+        await extractor.extract(file)
+
+
+async def test_a_bomb_is_named_and_the_next_file_is_read(tmp_path: Path, extractor: Extractor) -> None:
+    bomb = tmp_path / "bomb.pdf"
+    stream = zlib.compress(zlib.compress(b"BT (a) Tj ET " * 10_000_000))
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 11 0 R >>"
+    bomb.write_bytes(
+        _file(
+            {
+                1: b"<< /Type /Catalog /Pages 2 0 R >>",
+                2: b"<< /Type /Pages /Kids [10 0 R] /Count 1 >>",
+                4: b"<< >>",
+                10: page,
+                11: f"<< /Length {len(stream)} /Filter [/FlateDecode /FlateDecode] >>\nstream\n".encode()
+                + stream
+                + b"\nendstream",
+            }
+        )
+    )
+    assert bomb.stat().st_size < 1_000_000
+    with pytest.raises(InvalidRequestError, match=r"damaged|memory|died"):
+        await extractor.extract(bomb)
+    nested = tmp_path / "nested.html"
+    nested.write_text("<div>" * 100_000 + "deep" + "</div>" * 100_000)
+    with pytest.raises(InvalidRequestError, match=r"nested too deeply|no text"):
+        await extractor.extract(nested)
+    good = tmp_path / "good.pdf"
+    good.write_bytes(pdf([["A line that is whole."]]))
+    assert "A line that is whole." in (await extractor.extract(good)).text
+
+
+async def test_a_hundred_thousand_headings_are_taken_in_time(tmp_path: Path, extractor: Extractor) -> None:
+    file = tmp_path / "headings.md"
+    file.write_text("".join(f"# {number}\n\n" for number in range(100_000)))
+    extracted = await extractor.extract(file)
+    chunks, _ = chunk_text(extracted.text[:100_000], extracted.format)
+    assert chunks == []
+
+
+def test_what_a_folder_links_to_outside_of_it_is_left_out(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    (folder / "a.txt").write_text("a")
+    (folder / "link.txt").symlink_to(outside / "secret.txt")
+    (folder / "inside.txt").symlink_to(folder / "a.txt")
+    assert [file.name for file in find_files([folder])] == ["a.txt", "inside.txt"]
