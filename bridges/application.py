@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from bridges.audio_ingress import AudioIngress
 from bridges.chat import ChatHandler
 from bridges.conversation import ConversationParts
-from bridges.documents import IngestHandler
+from bridges.documents import DeleteHandler, IngestHandler
 from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
@@ -100,6 +100,7 @@ class NatsIngressDeployment:
                 "login": LoginHandler(chat_client),
                 "greeting": GreetingHandler(chat_client),
                 "documents-ingest": IngestHandler(ingestion_client),
+                "documents-delete": DeleteHandler(ingestion_client),
                 "voice-request": VoiceHandler(voice, records),
                 "pipeline-trigger": PipelineHandler(pipelines, runs),
                 "pipelines-list": PipelineListHandler(pipelines),

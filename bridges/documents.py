@@ -1,4 +1,4 @@
-"""Ingestion on the wire: IngestRequest to a document, a report to IngestResponse."""
+"""Ingestion on the wire: IngestRequest to a document, a report to IngestResponse; and documents out again."""
 
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.outbox import Outbox
@@ -44,3 +44,22 @@ class IngestHandler:
         """Answer a request that failed."""
         del request
         await outbox.finish(documents_pb2.IngestResponse(error=error.message, error_type=error.kind))
+
+
+class DeleteHandler:
+    """Answers DeleteRequests with the ingestion of the graph."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
+
+    async def handle(self, call: Call, request: documents_pb2.DeleteRequest, outbox: Outbox) -> Outcome:
+        """Answer one request."""
+        removed = await self._ingestion.delete(call, request.collection, request.source)
+        response = documents_pb2.DeleteResponse(removed=removed)
+        await outbox.finish(response)
+        return Outcome(answer_bytes=response.ByteSize())
+
+    async def fail(self, request: documents_pb2.DeleteRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that failed."""
+        del request
+        await outbox.finish(documents_pb2.DeleteResponse(error=error.message, error_type=error.kind))

@@ -103,6 +103,13 @@ REQUESTS: tuple[Subject, ...] = (
         "Ingestion.ingest",
     ),
     Subject(
+        "documents-delete",
+        "hearth.documents.delete",
+        documents_pb2.DeleteRequest,
+        documents_pb2.DeleteResponse,
+        "Ingestion.delete",
+    ),
+    Subject(
         "voice-request",
         "ai.voice.request",
         messages_pb2.VoiceRequest,
@@ -177,6 +184,7 @@ CONVERSATION_TURN = "hearth.conversation.turn.{session_id}"
 AUDIO_REPLICAS = "hearth.audio.replicas"
 AUDIO_INTERRUPT = "hearth.audio.interrupt"
 DOCUMENTS_INGEST = "hearth.documents.ingest"
+DOCUMENTS_DELETE = "hearth.documents.delete"
 PIPELINE_TRIGGER = "ai.pipeline.trigger"
 PIPELINE_STATUS = "ai.pipeline.status.{request_id}"
 PIPELINES_LIST = "hearth.pipelines.list"

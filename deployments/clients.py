@@ -132,6 +132,9 @@ class IngestionClient:
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         return await self.door.call(call, "ingest", document)
 
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        return await self.door.call(call, "delete", collection, source)
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")
 

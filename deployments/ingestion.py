@@ -6,7 +6,7 @@ from typing import Protocol
 
 from deployments.call import Call
 from deployments.chunking import Chunk, chunk_text, first_heading
-from deployments.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError, NotFoundError
 from deployments.services import Embeddings
 from deployments.settings import MilvusSettings
 from deployments.status import replica_status
@@ -14,6 +14,7 @@ from deployments.values import ComponentStatus, Document, DocumentPosition, Inge
 from deployments.vectors import Vectors
 
 _EMBEDDED_TOGETHER = 32
+_SHOWN = 200
 
 
 class ChunkStore(Protocol):
@@ -80,6 +81,26 @@ class Ingestion:
         if not document.more_follows:
             removed = await self._store.delete_from(call, collection, document.source, following)
         return IngestReport(len(chunks), DocumentPosition(following, at_end), removed)
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        """Take a document out of a collection; return how many chunks it had.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Its collection; empty for the configured default.
+            source: What it was ingested under.
+
+        Raises:
+            NotFoundError: The collection, or the document in it, is not there.
+            HearthError: What the store raised.
+        """
+        if not source.strip():
+            raise InvalidRequestError("no source is named, which the document would be known by")
+        name = collection or self._settings.collection
+        removed = await self._store.delete_from(call, name, source, 0)
+        if not removed:
+            raise NotFoundError(f"there is no document {source[:_SHOWN]!r} in the collection {name!r}")
+        return removed
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how ingestion is."""

@@ -221,6 +221,9 @@ class IngestionDeployment:
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         return await self._service.ingest(call, document)
 
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        return await self._service.delete(call, collection, source)
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)
 

@@ -136,6 +136,10 @@ class Ingestion(Protocol):
         """Put a document, or a part of one, into its collection."""
         ...
 
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        """Take a document out of a collection; return how many chunks it had."""
+        ...
+
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how ingestion is."""
         ...

@@ -20,6 +20,7 @@ from bridges.subjects import (
     CHAT_MESSAGE,
     CHAT_RESPONSE,
     CHAT_STREAM,
+    DOCUMENTS_DELETE,
     DOCUMENTS_INGEST,
     PIPELINE_STATUS,
     PIPELINE_TRIGGER,
@@ -168,6 +169,18 @@ class HearthClient:
             HearthError: As in `ask`.
         """
         response = await self._request(DOCUMENTS_INGEST, request, documents_pb2.IngestResponse, timeout_s)
+        if response.error:
+            raise UpstreamFailedError(response.error)
+        return response
+
+    async def delete(self, request: documents_pb2.DeleteRequest, timeout_s: float) -> documents_pb2.DeleteResponse:
+        """Take a document out of its collection.
+
+        Raises:
+            UpstreamFailedError: It is not there, or could not be taken out; the message says which.
+            HearthError: As in `ask`.
+        """
+        response = await self._request(DOCUMENTS_DELETE, request, documents_pb2.DeleteResponse, timeout_s)
         if response.error:
             raise UpstreamFailedError(response.error)
         return response

@@ -35,10 +35,10 @@ from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
-from bridges.generated.hearth.v1 import status_pb2
+from bridges.generated.hearth.v1 import documents_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.model_download import ModelFetcher, models_to_fetch
-from deployments.errors import DeadlineExceededError, HearthError, UnavailableError
+from deployments.errors import DeadlineExceededError, HearthError, UnavailableError, UpstreamFailedError
 from deployments.models.manifest import SHIPPED, Manifest, Model
 from deployments.models.store import FileState, ModelStore
 
@@ -183,6 +183,32 @@ def ingest(
     else:
         _show_summary(summary, time.monotonic() - started)
     if summary.failed:
+        sys.exit(1)
+
+
+@cli.command("delete")
+@click.argument("sources", nargs=-1, required=True)
+@collection_option
+@nats_option
+@timeout_option
+@json_option
+def delete_command(
+    sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
+) -> None:
+    """Take documents out of a collection, by the names that `hearth ingest` gave them.
+
+    These are their paths below the folder that it ran in. One that is not there is reported, and the exit status is 1.
+    """
+    removed, failed = _run(_delete(sources, collection, nats_url, timeout_s))
+    if as_json:
+        faults = [{"source": source, "error": reason} for source, reason in failed.items()]
+        click.echo(json.dumps({"removed": removed, "failed": faults}))
+    else:
+        for source, chunks in removed.items():
+            console.print(f"  {source}: {chunks} chunks removed", soft_wrap=True)
+        for reason in failed.values():
+            errors.print(Text(f"  ✗ {reason}", style="red"), soft_wrap=True)
+    if failed:
         sys.exit(1)
 
 
@@ -527,6 +553,22 @@ async def _ingest(
             return await ingest_files(
                 client, files, collection, timeout_s, lambda _: progress.advance(task), max_bytes=max_bytes
             )
+
+
+async def _delete(
+    sources: tuple[str, ...], collection: str, url: str | None, timeout_s: float
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the chunks that each document had, and why the others are still there."""
+    removed: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    async with connected(state.nats_url(url)) as client:
+        for source in dict.fromkeys(sources):
+            request = documents_pb2.DeleteRequest(collection=collection, source=source)
+            try:
+                removed[source] = (await client.delete(request, timeout_s)).removed
+            except UpstreamFailedError as error:
+                failed[source] = error.message
+    return removed, failed
 
 
 async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:

@@ -16,6 +16,7 @@ from deployments.engines.audio_file import decode
 from deployments.engines.whisper import WhisperEngine
 from deployments.models.store import ModelStore
 from deployments.speech_values import Effort
+from tests.pdf_file import pdf
 from tests.servers import program, wait_until
 
 
@@ -123,12 +124,17 @@ def test_starting_again_keeps_what_runs(environment: dict[str, str]) -> None:
 def test_documents_go_in_and_answers_come_out(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "good.md").write_text("# The boat\n\nThe boat is called Marlene and leaves at 7:20.")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xfa not UTF-8")
+    (tmp_path / "crew.html").write_text("<title>Crew</title><nav>Home</nav><p>The captain is called Aaltje.</p>")
+    (tmp_path / "engine.pdf").write_bytes(pdf([["The engine is a diesel from 1968."]], "The engine"))
+    (tmp_path / "cut.pdf").write_bytes(pdf([["The engine is a diesel from 1968."]])[:100])
     ingested = hearth(environment, "ingest", str(tmp_path), "--collection", "boats", "--json")
     report = json.loads(ingested.stdout)
     assert ingested.returncode == 1, "a bad file is told by the exit status too"
-    assert (report["documents"], report["chunks"]) == (1, 1)
-    assert [Path(entry["source"]).name for entry in report["failed"]] == ["bad.txt"]
-    assert report["failed"][0]["error"] == "it is not UTF-8 text"
+    assert (report["documents"], report["chunks"]) == (3, 3)
+    failed = {Path(entry["source"]).name: entry["error"] for entry in report["failed"]}
+    assert failed.keys() == {"bad.txt", "cut.pdf"}
+    assert failed["bad.txt"] == "it is not UTF-8 text (byte 0)"
+    assert failed["cut.pdf"].startswith("it is damaged: ")
 
     chat = hearth(environment, "chat", "What is the boat called?", "--collection", "boats")
     assert chat.returncode == 0, chat.stderr
@@ -140,6 +146,16 @@ def test_documents_go_in_and_answers_come_out(environment: dict[str, str], tmp_p
     assert answer["success"]
     assert answer["used_rag"]
     assert "Marlene" in answer["answer"]
+    for question, fact in (("What is the captain called?", "Aaltje"), ("From which year is the engine?", "1968")):
+        assert fact in hearth(environment, "chat", question, "--collection", "boats").stdout
+
+    source = (tmp_path / "good.md").as_posix()
+    deleted = hearth(environment, "delete", source, "none.md", "--collection", "boats")
+    assert deleted.returncode == 1
+    assert deleted.stdout.split() == [f"{source}:", "1", "chunks", "removed"]
+    assert "there is no document 'none.md' in the collection 'boats'" in deleted.stderr
+    gone = hearth(environment, "chat", "What is the boat called?", "--collection", "boats", "--json").stdout
+    assert "good.md" not in gone
 
 
 def test_a_question_that_cannot_be_answered_is_an_error_in_one_line(environment: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """Text out of files: what a reader of the file would read, and nothing that a hostile one asks for."""
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from bridges.command_line.ingesting import find_files
 from deployments.chunking import chunk_text
 from deployments.errors import InvalidRequestError
 from deployments.values import TextFormat
+from tests.pdf_file import pdf, pdf_of
 
 PAGE = """<!DOCTYPE html>
 <html><head><title>The ferry &amp; its island</title><style>p { color: red }</style><script>alert("no")</script></head>
@@ -36,50 +36,6 @@ E_17 = (
     "E-17 means that the pressure is too low. Open the valve a quarter turn and wait for two minutes before the pump "
     "is started again."
 )
-
-
-def pdf(pages: Sequence[Sequence[str]], title: str = "", outline: Sequence[tuple[str, int]] = ()) -> bytes:
-    """Return a PDF whose pages have these lines, with a title and an outline of (section, page from 0)."""
-    first = 10
-    objects: dict[int, bytes] = {}
-    kids = " ".join(f"{first + 2 * at} 0 R" for at in range(len(pages)))
-    objects[2] = f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode()
-    objects[3] = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
-    objects[4] = f"<< /Title ({title}) >>".encode()
-    for at, lines in enumerate(pages):
-        shown = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
-        stream = zlib.compress(f"BT /F1 11 Tf 50 780 Td {shown} ET".encode("cp1252"))
-        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {first + 2 * at + 1} 0 R "
-        objects[first + 2 * at] = f"{page}/Resources << /Font << /F1 3 0 R >> >> >>".encode()
-        head = f"<< /Length {len(stream)} /Filter /FlateDecode >>\nstream\n".encode()
-        objects[first + 2 * at + 1] = head + stream + b"\nendstream"
-    next_id = first + 2 * len(pages)
-    outlines = ""
-    if outline:
-        ids = range(next_id, next_id + len(outline))
-        objects[5] = f"<< /Type /Outlines /First {ids[0]} 0 R /Last {ids[-1]} 0 R /Count {len(outline)} >>".encode()
-        for (name, page_at), number in zip(outline, ids, strict=True):
-            following = f"/Next {number + 1} 0 R" if number != ids[-1] else ""
-            target = f"[{first + 2 * page_at} 0 R /Fit]"
-            objects[number] = f"<< /Title ({name}) /Parent 5 0 R /Dest {target} {following} >>".encode()
-        outlines = "/Outlines 5 0 R"
-    objects[1] = f"<< /Type /Catalog /Pages 2 0 R {outlines} >>".encode()
-    return _file(objects)
-
-
-def _file(objects: dict[int, bytes]) -> bytes:
-    out = bytearray(b"%PDF-1.7\n")
-    offsets: dict[int, int] = {}
-    for number, body in sorted(objects.items()):
-        offsets[number] = len(out)
-        out += f"{number} 0 obj\n".encode() + body + b"\nendobj\n"
-    start = len(out)
-    size = max(objects) + 1
-    out += f"xref\n0 {size}\n0000000000 65535 f \n".encode()
-    for number in range(1, size):
-        used = number in offsets
-        out += f"{offsets.get(number, 0):010} {0 if used else 65535:05} {'n' if used else 'f'} \n".encode()
-    return bytes(out) + f"trailer\n<< /Size {size} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +124,7 @@ async def test_a_bomb_is_named_and_the_next_file_is_read(tmp_path: Path, extract
     stream = zlib.compress(zlib.compress(b"BT (a) Tj ET " * 10_000_000))
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 11 0 R >>"
     bomb.write_bytes(
-        _file(
+        pdf_of(
             {
                 1: b"<< /Type /Catalog /Pages 2 0 R >>",
                 2: b"<< /Type /Pages /Kids [10 0 R] /Count 1 >>",

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.call import Call
 from deployments.chunking import Chunk
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import InvalidRequestError, NotFoundError, UnavailableError
 from deployments.ingestion import Ingestion
 from deployments.settings import MilvusSettings
 from deployments.values import Document, TextFormat
@@ -106,3 +106,20 @@ async def test_a_failure_leaves_the_error_to_the_caller() -> None:
         await ingestion(Store(), LengthEmbeddings(UnavailableError("gone"))).ingest(
             Call.within(5.0), Document("a.txt", "text")
         )
+
+
+async def test_a_document_is_taken_out_and_no_other_is() -> None:
+    store = Store()
+    service = ingestion(store)
+    for name in ("a.txt", "b.txt"):
+        await service.ingest(Call.within(5.0), Document(name, text(6)))
+    chunks = len([key for key in store.chunks if key[1] == "a.txt"])
+    assert await service.delete(Call.within(5.0), "", "a.txt") == chunks > 1
+    assert {key[1] for key in store.chunks} == {"b.txt"}
+
+
+async def test_what_is_not_there_cannot_be_taken_out() -> None:
+    with pytest.raises(NotFoundError, match=r"no document 'a\.txt' in the collection 'notes'"):
+        await ingestion(Store()).delete(Call.within(5.0), "notes", "a.txt")
+    with pytest.raises(InvalidRequestError, match="no source"):
+        await ingestion(Store()).delete(Call.within(5.0), "", " ")

@@ -55,3 +55,21 @@ class IngestResponse(_message.Message):
     error: str
     error_type: str
     def __init__(self, chunks: _Optional[int] = ..., next: _Optional[_Union[IngestPosition, _Mapping]] = ..., removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("collection", "source")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    source: str
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class DeleteResponse(_message.Message):
+    __slots__ = ("removed", "error", "error_type")
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    error: str
+    error_type: str
+    def __init__(self, removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
