@@ -1,6 +1,7 @@
 """Asking a question at the terminal: the answer as it is made, its sources, its times."""
 
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -31,7 +32,12 @@ class Asked:
     wanted_documents: bool
 
 
-async def ask(client: HearthClient, request: messages_pb2.ChatRequest, timeout_s: float) -> Asked:
+async def ask(
+    client: HearthClient,
+    request: messages_pb2.ChatRequest,
+    timeout_s: float,
+    write: Callable[[str], None] = write_raw,
+) -> Asked:
     """Ask a question, writing the answer as it arrives.
 
     Raises:
@@ -47,11 +53,11 @@ async def ask(client: HearthClient, request: messages_pb2.ChatRequest, timeout_s
                 if item.content:
                     first_token_s = first_token_s or time.monotonic() - started
                     tokens += 1
-                    write_raw(item.content)
+                    write(item.content)
                 continue
             if not tokens:
-                write_raw(item.response)
-            write_raw("\n")
+                write(item.response)
+            write("\n")
             if not item.success:
                 raise UpstreamFailedError(item.error or "no answer, and no reason given")
             return Asked(item, first_token_s, time.monotonic() - started, tokens, request.enable_rag)

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
+from bridges.command_line.chatting import Conversation, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.console import Steps, console, count_progress, download_progress, errors
+from bridges.command_line.console import Steps, console, count_progress, download_progress, errors, write_raw
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
@@ -213,7 +215,7 @@ def delete_command(
 
 
 @cli.command()
-@click.argument("question")
+@click.argument("question", required=False)
 @collection_option
 @nats_option
 @timeout_option
@@ -223,7 +225,7 @@ def delete_command(
 @click.option("--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default.")
 @click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
 def chat(
-    question: str,
+    question: str | None,
     collection: str,
     nats_url: str | None,
     timeout_s: float,
@@ -234,9 +236,13 @@ def chat(
     no_rag: bool,
     no_rerank: bool,
 ) -> None:
-    """Ask a question and print the answer as it is made, with its sources."""
+    """Ask a question and print the answer as it is made, with its sources.
+
+    Without QUESTION it is a conversation: one question after the other, each leaning on those before it. Ctrl-C stops
+    an answer where it is made, and /help says what else there is.
+    """
     request = messages_pb2.ChatRequest(
-        message=question,
+        message=question or "",
         enable_rag=not no_rag,
         enable_reranker=not no_rerank,
         enable_streaming=not as_json,
@@ -244,6 +250,11 @@ def chat(
         collection=collection,
         system_prompt=system_prompt,
     )
+    if question is None:
+        if as_json:
+            raise click.UsageError("--json needs a QUESTION")
+        _converse(request, nats_url, timeout_s)
+        return
     if as_json:
         response = _run(_answer(request, nats_url, timeout_s))
         click.echo(
@@ -453,6 +464,19 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
 
 
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print what completes `hearth` in a shell.
+
+    For bash: `hearth completion bash > ~/.local/share/bash-completion/completions/hearth`; for zsh and fish, into a
+    file of the folder that they look in.
+    """
+    complete = get_completion_class(shell)
+    assert complete is not None  # noqa: S101 - each of the choices has one
+    click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
+
+
 cli.add_command(ask_command)
 cli.add_command(talk_command)
 cli.add_command(turn_command)
@@ -578,9 +602,24 @@ async def _ask(question: str, collection: str, url: str | None, timeout_s: float
     return await _ask_request(request, url, timeout_s)
 
 
-async def _ask_request(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> Asked:
+async def _ask_request(
+    request: messages_pb2.ChatRequest, url: str | None, timeout_s: float, write: Callable[[str], None] = write_raw
+) -> Asked:
     async with connected(state.nats_url(url)) as client:
-        return await ask(client, request, timeout_s)
+        return await ask(client, request, timeout_s, write)
+
+
+def _converse(options: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> None:
+    """Answer questions at a prompt, each asked as `options` says."""
+
+    def asked(question: str, user_id: str, write: Callable[[str], None]) -> Asked:
+        request = messages_pb2.ChatRequest()
+        request.CopyFrom(options)
+        request.message, request.user_id = question, user_id
+        return _run(_ask_request(request, url, timeout_s, write))
+
+    with line_reader() as read:
+        Conversation(asked, read, new_user_id()).run()
 
 
 async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:
