@@ -89,7 +89,7 @@ class PipelineIntake:
                 while True:
                     await self._take(subscription)
                     pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
-            except (nats.errors.Error, UnavailableError) as error:
+            except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
             await asyncio.sleep(pauses.next())
 
@@ -122,7 +122,8 @@ class PipelineIntake:
     async def _take(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
             messages = await subscription.fetch(_BATCH, timeout=_FETCH_S)
-        except nats.errors.TimeoutError:
+        except TimeoutError:
+            # Of nats-py or of asyncio, by whether the server or the client was the first to find nothing there.
             return
         for message in messages:
             waits = _GRACE_S - (datetime.now(UTC) - message.metadata.timestamp).total_seconds()

@@ -121,7 +121,7 @@ class LocalStack:
             UpstreamFailedError: Serve refused the configuration or an application failed; the message says why.
             DeadlineExceededError: It took too long.
         """
-        with self._dashboard(state) as client:
+        with self.dashboard(state) as client:
             body = yaml.safe_load(config.read_text(encoding="utf-8"))
             response = client.put("/api/serve/applications/", json=body)
             if not response.is_success:
@@ -225,7 +225,8 @@ class LocalStack:
     def _token_file(self) -> Path:
         return self.folder / "ray-token"
 
-    def _dashboard(self, state: LocalState) -> httpx.Client:
+    def dashboard(self, state: LocalState) -> httpx.Client:
+        """Return a client of Ray's dashboard, which bears its token."""
         token = self._token_file().read_text(encoding="utf-8").strip()
         return httpx.Client(
             base_url=state.dashboard_url,
@@ -246,7 +247,7 @@ class LocalStack:
 
     def _await_dashboard(self, state: LocalState) -> None:
         deadline = time.monotonic() + _RAY_WAIT_S
-        with self._dashboard(state) as client:
+        with self.dashboard(state) as client:
             while time.monotonic() < deadline:
                 try:
                     if client.get("/api/serve/applications/").is_success:
@@ -267,7 +268,7 @@ class LocalStack:
     def _delete_applications(self, state: LocalState) -> None:
         """End the applications in good order; one that does not is ended with its processes."""
         try:
-            with self._dashboard(state) as client:
+            with self.dashboard(state) as client:
                 client.delete("/api/serve/applications/")
         except (httpx.HTTPError, OSError):
             return

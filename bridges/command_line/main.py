@@ -24,6 +24,7 @@ from bridges.command_line.console import Steps, console, count_progress, downloa
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.logs import StackLogs
 from bridges.command_line.options import (
     collection_option,
     json_option,
@@ -131,6 +132,26 @@ def down() -> None:
     with console.status("Stopping …") as status:
         stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
     console.print("Stopped." if stopped else "Nothing was running.")
+
+
+@cli.command("logs")
+@click.argument("name", required=False)
+@click.option("-n", "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="From the end.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
+    """Print the log of a server or of a deployment of the graph; without NAME, what has one.
+
+    It is for what `hearth up` started on this machine.
+    """
+    local = state.load_state()
+    if local is None:
+        raise click.ClickException("nothing was started here: run `hearth up`")
+    logs = StackLogs(LocalStack(), local)
+    if name is None:
+        click.echo("\n".join(logs.names()))
+        return
+    for line in logs.read(name, lines, follow=follow):
+        click.echo(line)
 
 
 @cli.command("status")

@@ -17,6 +17,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
+from bridges import pipeline_intake
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipeline_replica import PipelineReplica
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
@@ -384,6 +385,31 @@ async def test_what_was_taken_leaves_the_stream_and_nothing_is_told_twice(tortur
     await eventually("an empty stream", is_empty)
     for _, followed in triggers:
         assert followed.words in (["submitted", "pending"], ["error"])
+
+
+async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
+    tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle service lives: the server and the client may both be the first to find that nothing came."""
+    monkeypatch.setattr(pipeline_intake, "_FETCH_S", 0.02)
+    monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
+        async with await nats.connect(url) as connection, running(chosen, url):
+            stream = connection.jetstream()
+            await eventually("the stream", lambda: has_stream(connection))
+
+            async def was_looked_into_often() -> bool:
+                info = await stream.consumer_info("HEARTH_PIPELINES", "hearth")
+                looks.append(info.num_waiting or 0)
+                return len(looks) > 30
+
+            looks: list[int] = []
+            await eventually("many looks", was_looked_into_often)
+            followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id="late"))
+            request = messages_pb2.PipelineTrigger(request_id="late", pipeline="document-ingestion")
+            await connection.publish(PIPELINE_TRIGGER, request.SerializeToString())
+            await followed.until_word("submitted")
 
 
 async def test_another_stream_over_the_subject_costs_that_and_nothing_else(
