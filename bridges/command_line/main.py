@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from bridges.command_line.asking import Asked, ask, show_sources
 from bridges.command_line.chatting import Conversation, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
 from bridges.command_line.console import Steps, console, count_progress, download_progress, errors, write_raw
+from bridges.command_line.doctor import Verdict, examine
 from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
@@ -53,6 +55,7 @@ DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
 _INTERRUPTED = 130
+_MARKS = {Verdict.WELL: ("✓", "green"), Verdict.MISSED: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
 _PACE_HELP = "How many times faster than it sounds a file is sent."
 
 
@@ -132,6 +135,31 @@ def down() -> None:
     with console.status("Stopping …") as status:
         stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
     console.print("Stopped." if stopped else "Nothing was running.")
+
+
+@cli.command("doctor")
+@nats_option
+@json_option
+def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
+    """Look for what is missing on this machine, and say what mends it; exit with 1 where something is broken."""
+    findings = _run(examine(nats_url))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark, style = _MARKS[finding.verdict]
+            console.print(
+                Text(f"  {mark} ", style=style),
+                Text(f"{finding.name:<17}", style="bold"),
+                finding.detail,
+                sep="",
+                soft_wrap=True,
+                markup=False,
+            )
+            if finding.mend:
+                console.print(Text(f"    → {finding.mend}", style="cyan"), soft_wrap=True)
+    if any(finding.verdict is Verdict.BROKEN for finding in findings):
+        sys.exit(1)
 
 
 @cli.command("logs")

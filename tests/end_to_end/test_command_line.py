@@ -172,6 +172,50 @@ def test_status_tells_the_truth_to_people_and_scripts(environment: dict[str, str
     assert {part["name"] for part in parts} >= {"NatsIngress", "LanguageModel", "Milvus"}
 
 
+def test_a_conversation_at_a_prompt_leans_on_what_was_said(environment: dict[str, str]) -> None:
+    lines = "What is the captain called?\n/sources\n/nonsense\n"
+    command = [program("hearth"), "chat", "--collection", "boats"]
+    done = subprocess.run(
+        command, input=lines, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Aaltje" in done.stdout
+    assert "crew.html" in done.stdout
+    assert "/nonsense is no command" in done.stdout
+
+
+def test_every_part_has_a_log(environment: dict[str, str]) -> None:
+    names = hearth(environment, "logs").stdout.split()
+    assert {"nats", "milvus", "ray", "NatsIngress", "LanguageModel", "Pipelines"} <= set(names)
+    assert '"event": "request"' in hearth(environment, "logs", "natsingress", "-n", "200").stdout
+    assert "Server is ready" in hearth(environment, "logs", "nats", "-n", "1000").stdout
+    unknown = hearth(environment, "logs", "nobody")
+    assert unknown.returncode == 1
+    assert "'nobody' has no log here; there are nats, milvus, ray" in unknown.stderr
+
+
+def test_a_log_is_followed_until_ctrl_c(environment: dict[str, str]) -> None:
+    command = [program("hearth"), "logs", "NatsIngress", "--follow", "-n", "1"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        hearth(environment, "status")
+        while '"subject": "hearth.status"' not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "Interrupted.\n")
+
+
+def test_the_doctor_finds_nothing_broken_in_what_runs(environment: dict[str, str]) -> None:
+    done = hearth(environment, "doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 0, findings
+    assert {findings[name]["verdict"] for name in ("NATS", "JetStream", "Graph", "Models", "Servers")} == {"well"}
+
+
 def test_down_ends_every_process(environment: dict[str, str]) -> None:
     family = [member for process in started(environment) for member in [process, *process.children(recursive=True)]]
     assert len(family) > 10

@@ -203,3 +203,23 @@ def test_as_json_every_transcript_is_a_line(capsys: pytest.CaptureFixture[str]) 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["transcript"], line["final"]) for line in lines] == [("How long", False), ("How long?", True)]
     assert lines[0]["stable_characters"] == 3
+
+
+def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HEARTH_STATE", str(tmp_path / "state"))
+    result = run("doctor", "--json", "--nats", f"nats://127.0.0.1:{free_port()}")
+    findings = {finding["name"]: finding for finding in json.loads(result.output)}
+    assert result.exit_code == 1
+    assert (findings["Models"]["verdict"], findings["Models"]["mend"]) == ("broken", "hearth models fetch")
+    assert "missing: smollm2-135m-instruct" in findings["Models"]["detail"]
+    assert (findings["NATS"]["verdict"], findings["NATS"]["mend"]) == ("broken", "hearth up")
+    assert (findings["Started here"]["verdict"], findings["Started here"]["mend"]) == ("missed", "hearth up")
+    assert findings["Python"]["verdict"] == "well"
+
+
+def test_logs_are_of_what_was_started_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_STATE", str(tmp_path))
+    result = run("logs", "nats")
+    assert result.exit_code == 1
+    assert "run `hearth up`" in result.output
