@@ -7,7 +7,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
-from bridges.workflows.argo_workflow import Workflow, check_is_ours, is_older, name_of, state_of_event, version_of
+from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
 from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import labels, run_name
 from deployments.errors import NotFoundError
@@ -15,7 +15,6 @@ from deployments.pipeline_settings import ArgoServerSettings
 from deployments.pipeline_values import Run, RunState, RunStatus
 
 _FIELDS = "metadata.name,metadata.labels,metadata.resourceVersion,status.phase,status.message,status.finishedAt"
-_CONFLICT = 409
 
 
 class ArgoServer:
@@ -46,16 +45,12 @@ class ArgoServer:
         """See `WorkflowEngine.submit`."""
         try:
             status, answer = await self._client.fetch(
-                "POST", f"{self._workflows}/submit", body=submission(run, self._settings), accept=frozenset({_CONFLICT})
+                "POST", f"{self._workflows}/submit", body=submission(run, self._settings), accept=CONFLICT
             )
         except NotFoundError as error:
             where = f"WorkflowTemplate {run.target!r} in namespace {self._settings.namespace!r}"
             raise NotFoundError(f"argo has no {where}, or does not show it: {error.message}") from error
-        if status != _CONFLICT:
-            return name_of(answer) or run_name(run.target, run.request_id)
-        name = run_name(run.target, run.request_id)
-        check_is_ours(await self.get(name), run)
-        return name
+        return await argo_workflow.submitted(self, run, status, answer)
 
     async def find(self, run: Run) -> str:
         """See `WorkflowEngine.find`."""

@@ -12,6 +12,8 @@ from deployments.pipeline_values import Run, RunState, RunStatus
 
 Workflow = Json
 
+CONFLICT = frozenset({409})
+"""How both APIs say that a workflow of this name is there already."""
 DELETED = RunState(RunStatus.ERROR, "the workflow was deleted before its end was seen")
 
 _STATUSES = {
@@ -43,6 +45,25 @@ class WorkflowSource(Protocol):
             HearthError: It cannot be watched.
         """
         ...
+
+
+async def submitted(source: WorkflowSource, run: Run, status: int, answer: Workflow) -> str:
+    """Return the name of the workflow that a submission was answered with, or that was there before it.
+
+    Args:
+        source: Where it can be looked at.
+        run: That was submitted.
+        status: Of the answer, one of success or of `CONFLICT`.
+        answer: The workflow, where it was made.
+
+    Raises:
+        UpstreamFailedError: What was there before was started for another request.
+    """
+    name = run_name(run.target, run.request_id)
+    if status not in CONFLICT:
+        return name_of(answer) or name
+    check_is_ours(await source.get(name), run)
+    return name
 
 
 async def find(source: WorkflowSource, run: Run) -> str:

@@ -7,14 +7,13 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
-from bridges.workflows.argo_workflow import Workflow, check_is_ours, is_older, name_of, state_of_event, version_of
+from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
 from bridges.workflows.engine_client import EngineClient
 from bridges.workflows.naming import labels, run_name
 from deployments.pipeline_settings import KubernetesSettings
 from deployments.pipeline_values import Run, RunState, RunStatus
 
 _API_VERSION = "argoproj.io/v1alpha1"
-_CONFLICT = 409
 _STRICT = {"fieldValidation": "Strict", "fieldManager": "hearth"}
 _WATCH_S = 300
 
@@ -53,13 +52,9 @@ class KubernetesWorkflows:
             self._workflows,
             parameters=_STRICT,
             body=workflow_of(run, self._settings),
-            accept=frozenset({_CONFLICT}),
+            accept=CONFLICT,
         )
-        if status != _CONFLICT:
-            return name_of(answer) or run_name(run.target, run.request_id)
-        name = run_name(run.target, run.request_id)
-        check_is_ours(await self.get(name), run)
-        return name
+        return await argo_workflow.submitted(self, run, status, answer)
 
     async def find(self, run: Run) -> str:
         """See `WorkflowEngine.find`."""

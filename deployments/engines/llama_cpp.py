@@ -22,8 +22,9 @@ _BATCH_TOKENS = 64
 """Tokens of a prompt that are read before a stop is looked for: 0.2 s of the default model on two cores. Reading in
 steps of 64 is 5 % slower than in steps of 512 (295 against 310 tokens/s)."""
 
-_LEAVING_S = 0.3
-"""Longer than a batch of a prompt takes: what a request waits at most for others that were left to free their slots."""
+_LEAVING_S = 1.0
+"""What a request waits at most for others that were left to free their slots: longer than a batch of a prompt takes on
+a machine that is busy with other things too."""
 
 
 class _Server(Protocol):
