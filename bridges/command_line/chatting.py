@@ -48,9 +48,13 @@ class Conversation:
         while True:
             try:
                 line = self.read(PROMPT).strip()
-            except (EOFError, KeyboardInterrupt):
+            except EOFError:
                 console.print()
                 return
+            except KeyboardInterrupt:
+                # Meant for an answer that has just ended, as likely as not.
+                console.print(Text("\n  /quit or Ctrl-D ends it", style="dim"))
+                continue
             if line in {"/quit", "/exit"}:
                 return
             if line.startswith("/"):
@@ -119,7 +123,7 @@ class MarkdownWriter:
 
     def __init__(self) -> None:
         self._block = ""
-        self._live = Live(console=console, transient=True, refresh_per_second=12, vertical_overflow="visible")
+        self._live = Live(console=console, transient=True, auto_refresh=False, vertical_overflow="visible")
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -128,7 +132,7 @@ class MarkdownWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._live.update(Text(""))
+        self._live.update(Text(""), refresh=True)
         self._live.stop()
         if self._block.strip():
             console.print(Markdown(self._block))
@@ -139,7 +143,7 @@ class MarkdownWriter:
         whole, self._block = whole_blocks(self._block)
         if whole:
             self._live.console.print(Markdown(whole))
-        self._live.update(Markdown(self._block))
+        self._live.update(Markdown(self._block), refresh=True)
 
 
 def whole_blocks(text: str) -> tuple[str, str]:

@@ -66,7 +66,14 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(capsys: pytest.CaptureF
     assert "At noon." in out
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, EOFError, "/quit", "/exit"])
+def test_ctrl_c_at_the_prompt_says_how_to_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+    service = Service(["At nine."])
+    converse(service, KeyboardInterrupt, "When?")
+    assert "/quit or Ctrl-D ends it" in capsys.readouterr().out
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("end", [EOFError, "/quit", "/exit"])
 def test_the_conversation_ends(end: str | type[BaseException]) -> None:
     service = Service([])
     converse(service, end, "never asked")
