@@ -5,6 +5,7 @@ hands, or be away when it is sent, the copy in the stream is what is left of it.
 """
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import Protocol
@@ -38,6 +39,8 @@ _ACK_WAIT_S = 10.0
 _TRIGGER_S = 5.0
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_OTHER_CONFIGURATION = 10058
+"""The server's error code where a stream of this name is there with another configuration."""
 _SUBJECTS_OVERLAP = 10065
 """The server's error code where another stream has the subject already."""
 
@@ -86,9 +89,14 @@ class PipelineIntake:
                 subscription = await self._opened(client.jetstream())
                 if subscription is None:
                     return
-                while True:
-                    await self._take(subscription)
-                    pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+                try:
+                    while True:
+                        await self._take(subscription)
+                        pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+                finally:
+                    # A connection that is closed has none any more; a cancellation has to pass all the same.
+                    with contextlib.suppress(nats.errors.Error):
+                        await subscription.unsubscribe()
             except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
             await asyncio.sleep(pauses.next())
@@ -106,6 +114,10 @@ class PipelineIntake:
         try:
             await stream.add_stream(config)
         except APIError as error:
+            if error.err_code == _OTHER_CONFIGURATION:
+                # Made under other settings, such as another age.
+                await stream.update_stream(config)
+                return await self._subscribed(stream)
             if error.err_code != _SUBJECTS_OVERLAP:
                 raise
             logger.warning(
@@ -114,6 +126,9 @@ class PipelineIntake:
                 PIPELINE_TRIGGER,
             )
             return None
+        return await self._subscribed(stream)
+
+    async def _subscribed(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription:
         consumer = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S)
         return await stream.pull_subscribe(
             PIPELINE_TRIGGER, durable=_CONSUMER, stream=self._settings.stream, config=consumer

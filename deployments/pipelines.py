@@ -220,6 +220,9 @@ class Pipelines:
                 if kept.report is None or not kept.report.status.is_final:
                     kept = await self._submitted(kept)
                     kept = await self._followed_to_its_end(kept)
+                elif not kept.run.run_id:
+                    # Its replica died after it had told of an error, and before it knew that nothing was started.
+                    await self._undo(kept.run)
             except HearthError as error:
                 kept = await self._report(kept, RunStatus.ERROR, error.message)
                 if isinstance(error, EngineUnavailableError) and error.may_have_acted:

@@ -15,6 +15,7 @@ from uuid import uuid4
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js.api import RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from bridges import pipeline_intake
@@ -311,6 +312,14 @@ async def has_stream(connection: Client) -> bool:
     return True
 
 
+async def has_consumer(connection: Client) -> bool:
+    try:
+        await connection.jetstream().consumer_info("HEARTH_PIPELINES", "hearth")
+    except NotFoundError:
+        return False
+    return True
+
+
 async def all_finished(runs: list[Followed], argo: ArgoServer, kubeflow: KubeflowServer) -> bool:
     """Have the engines finish what they have, and say whether every client has heard of its end."""
 
@@ -395,9 +404,20 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
     monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
     with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
         chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
+        async with await nats.connect(url) as connection:
+            # Of an earlier start, under other settings.
+            earlier = StreamConfig(
+                name="HEARTH_PIPELINES",
+                subjects=[PIPELINE_TRIGGER],
+                retention=RetentionPolicy.WORK_QUEUE,
+                max_age=60,
+                no_ack=True,
+            )
+            await connection.jetstream().add_stream(earlier)
         async with await nats.connect(url) as connection, running(chosen, url):
             stream = connection.jetstream()
-            await eventually("the stream", lambda: has_stream(connection))
+            await eventually("the consumer", lambda: has_consumer(connection))
+            assert (await stream.stream_info("HEARTH_PIPELINES")).config.max_age == chosen.stream_max_age_s
 
             async def was_looked_into_often() -> bool:
                 info = await stream.consumer_info("HEARTH_PIPELINES", "hearth")

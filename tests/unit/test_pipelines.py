@@ -200,11 +200,18 @@ class Scene:
 
 
 @asynccontextmanager
-async def running(store: Store | None = None, alive: str = "one", **settings: Any) -> AsyncGenerator[Scene]:
+async def running(
+    store: Store | None = None, alive: str = "one", started: dict[str, str] | None = None, **settings: Any
+) -> AsyncGenerator[Scene]:
     chosen = PipelinesSettings.model_validate(
         {"table": TABLE, "retry_s": 0.001, "max_retry_s": 0.01, "submit_timeout_s": 0.5, **settings}
     )
-    scene_store, argo, kubeflow, group = store or Store(), Engine(), Engine(), Group(alive={"one", alive})
+    scene_store, argo, kubeflow, group = (
+        store or Store(),
+        Engine(started=started or {}),
+        Engine(),
+        Group(alive={"one", alive}),
+    )
     service = Pipelines(chosen, {"argo": argo, "kubeflow": kubeflow}, scene_store, group)
     task = asyncio.create_task(service.run())
     await asyncio.sleep(0)
@@ -420,6 +427,14 @@ async def test_one_whose_end_was_told_is_only_forgotten() -> None:
     async with running(store) as scene:
         await store.until(lambda: not store.runs)
         assert (scene.argo.submitted, store.told) == ([], [])
+
+
+async def test_one_that_was_started_after_all_is_stopped_by_who_takes_it_up() -> None:
+    store = Store(runs={"r1": (left_by("dead"), 1)}, revision=2)
+    store.reports["r1"] = (PipelineReport("r1", RunStatus.ERROR, "documents", "argo", error="argo is away"), 2)
+    async with running(store, started={"r1": "ingest-r1"}) as scene:
+        await store.until(lambda: not store.runs)
+        assert (scene.argo.stopped, scene.argo.submitted, store.told) == (["r1"], [], [])
 
 
 async def test_one_that_was_sent_again_after_an_error_is_not_taken_for_told() -> None:

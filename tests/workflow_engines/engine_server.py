@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Fault:
     done_first: bool = False
 
 
-class EngineServer:
+class EngineServer(ABC):
     """A server on a thread of its own, for tests of any kind.
 
     Attributes:
@@ -79,12 +80,13 @@ class EngineServer:
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self.port}"
 
+    @abstractmethod
     def routes(self) -> list[web.RouteDef]:
-        raise NotImplementedError
+        """Return what is answered, and by what."""
 
+    @abstractmethod
     def error(self, status: int, message: str) -> web.Response:
         """Return an error as this server words it."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Listen, at the same port as before where it was stopped."""
