@@ -50,7 +50,7 @@ class PipelineReport:
         run_id: The engine's own name of the run; empty where there is none.
         submitted_at: When the engine had taken it, in RFC 3339, UTC; empty where it has not.
         error: Why it did not succeed; empty where nothing is wrong.
-        available_pipelines: The names in the table, where an unknown one was asked for.
+        available_pipelines: The names in the table, where what was asked for does not fit it.
     """
 
     request_id: str

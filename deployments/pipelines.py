@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
 from deployments.call import Call
-from deployments.errors import HearthError, InternalError, NotFoundError, OverloadedError, UnavailableError
+from deployments.errors import HearthError, InternalError, OverloadedError, UnavailableError
 from deployments.pauses import Pauses
 from deployments.pipeline_settings import PipelinesSettings
 from deployments.pipeline_table import PipelineTable
@@ -412,7 +412,7 @@ class Pipelines:
             trigger.pipeline,
             engine=row.engine if row else "",
             error=error.message,
-            available_pipelines=self._table.names if isinstance(error, NotFoundError) else (),
+            available_pipelines=() if error.retryable else self._table.names,
         )
         return TriggerReceipt(report, is_news=True, error_kind=error.kind)
 

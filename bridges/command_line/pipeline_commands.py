@@ -87,7 +87,7 @@ def run_command(
         return
     if not as_json:
         errors.print(Text("Error: ", style="bold red"), Text(last.error or f"it {last.status}"), sep="", soft_wrap=True)
-        if last.available_pipelines:
+        if last.available_pipelines and name not in last.available_pipelines:
             errors.print(f"There are: {', '.join(last.available_pipelines)}", soft_wrap=True)
     sys.exit(1)
 

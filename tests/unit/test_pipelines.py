@@ -275,7 +275,7 @@ async def test_a_trigger_is_taken_before_its_engine_has_taken_it() -> None:
     ("pipeline", "parameters", "kind", "known"),
     [
         ("document", {}, "not_found", ("documents", "query", "short")),
-        ("documents", {"sauce": "x"}, "invalid_request", ()),
+        ("documents", {"sauce": "x"}, "invalid_request", ("documents", "query", "short")),
     ],
 )
 async def test_what_cannot_be_started_is_refused_and_nothing_is_kept(
