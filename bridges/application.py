@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from bridges.audio_ingress import AudioIngress
 from bridges.chat import ChatHandler
 from bridges.conversation import ConversationParts
-from bridges.documents import DeleteHandler, IngestHandler
+from bridges.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.greeting import GreetingHandler, LoginHandler
 from bridges.health import HealthServer
 from bridges.ingress import Ingress, endpoints
@@ -101,6 +101,7 @@ class NatsIngressDeployment:
                 "greeting": GreetingHandler(chat_client),
                 "documents-ingest": IngestHandler(ingestion_client),
                 "documents-delete": DeleteHandler(ingestion_client),
+                "documents-list": ListDocumentsHandler(ingestion_client),
                 "voice-request": VoiceHandler(voice, records),
                 "pipeline-trigger": PipelineHandler(pipelines, runs),
                 "pipelines-list": PipelineListHandler(pipelines),

@@ -31,11 +31,16 @@ class IngestHandler:
                 title=request.title,
                 format=_FORMATS.get(request.format, TextFormat.PLAIN),
                 collection=request.collection,
-                position=DocumentPosition(request.position.chunk_index, tuple(request.position.headings)),
+                position=DocumentPosition(
+                    request.position.chunk_index, tuple(request.position.headings), request.position.version
+                ),
                 more_follows=request.more_follows,
+                digest=request.digest,
             ),
         )
-        following = documents_pb2.IngestPosition(chunk_index=report.next.chunk_index, headings=report.next.headings)
+        following = documents_pb2.IngestPosition(
+            chunk_index=report.next.chunk_index, headings=report.next.headings, version=report.next.version
+        )
         response = documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
         await outbox.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
@@ -63,3 +68,24 @@ class DeleteHandler:
         """Answer a request that failed."""
         del request
         await outbox.finish(documents_pb2.DeleteResponse(error=error.message, error_type=error.kind))
+
+
+class ListDocumentsHandler:
+    """Answers ListDocumentsRequests with the ingestion of the graph."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
+
+    async def handle(self, call: Call, request: documents_pb2.ListDocumentsRequest, outbox: Outbox) -> Outcome:
+        """Answer one request."""
+        documents = await self._ingestion.documents(call, request.collection, request.prefix)
+        response = documents_pb2.ListDocumentsResponse(too_many=documents is None)
+        for document in documents or ():
+            response.documents.add(source=document.source, chunks=document.chunks, digest=document.digest)
+        await outbox.finish(response)
+        return Outcome(answer_bytes=response.ByteSize())
+
+    async def fail(self, request: documents_pb2.ListDocumentsRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that failed."""
+        del request
+        await outbox.finish(documents_pb2.ListDocumentsResponse(error=error.message, error_type=error.kind))

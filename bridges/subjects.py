@@ -110,6 +110,13 @@ REQUESTS: tuple[Subject, ...] = (
         "Ingestion.delete",
     ),
     Subject(
+        "documents-list",
+        "hearth.documents.list",
+        documents_pb2.ListDocumentsRequest,
+        documents_pb2.ListDocumentsResponse,
+        "Ingestion.documents",
+    ),
+    Subject(
         "voice-request",
         "ai.voice.request",
         messages_pb2.VoiceRequest,
@@ -185,6 +192,7 @@ AUDIO_REPLICAS = "hearth.audio.replicas"
 AUDIO_INTERRUPT = "hearth.audio.interrupt"
 DOCUMENTS_INGEST = "hearth.documents.ingest"
 DOCUMENTS_DELETE = "hearth.documents.delete"
+DOCUMENTS_LIST = "hearth.documents.list"
 PIPELINE_TRIGGER = "ai.pipeline.trigger"
 PIPELINE_STATUS = "ai.pipeline.status.{request_id}"
 PIPELINES_LIST = "hearth.pipelines.list"

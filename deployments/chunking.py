@@ -18,6 +18,9 @@ from deployments.values import TextFormat
 CHUNK_CHARACTERS = 500
 """Characters that a chunk aims at and never exceeds."""
 
+CHUNKING = "1"
+"""Which way of cutting this is: another one, other chunks of the same text."""
+
 _NUMBERED_HEADING = re.compile(r"^(?P<number>\d+(?:\.\d+)*)\.?\s+\S.{0,78}$")
 _UNDERLINE = re.compile(r"^(=+|-+|~+|\^+)\s*$")
 _HEADING_CHARACTERS = 80

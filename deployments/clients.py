@@ -30,6 +30,7 @@ from deployments.values import (
     Prompt,
     Ranking,
     RetrievalQuery,
+    StoredDocument,
 )
 from deployments.vectors import Vectors
 from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
@@ -134,6 +135,9 @@ class IngestionClient:
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         return await self.door.call(call, "delete", collection, source)
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+        return await self.door.call(call, "documents", collection, prefix)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self.door.call(call, "components")

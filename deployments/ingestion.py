@@ -1,24 +1,38 @@
 """Ingestion: documents in, chunks with their vectors in Milvus out."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
+from uuid import uuid4
+
+import numpy as np
 
 from deployments.call import Call
-from deployments.chunking import Chunk, chunk_text, first_heading
+from deployments.chunking import CHUNKING, Chunk, chunk_text, first_heading
 from deployments.errors import InvalidRequestError, NotFoundError
 from deployments.services import Embeddings
 from deployments.settings import MilvusSettings
 from deployments.status import replica_status
-from deployments.values import ComponentStatus, Document, DocumentPosition, IngestReport
+from deployments.values import (
+    ComponentStatus,
+    Document,
+    DocumentPosition,
+    DocumentVersion,
+    IngestReport,
+    StoredDocument,
+)
 from deployments.vectors import Vectors
 
 _EMBEDDED_TOGETHER = 32
 _SHOWN = 200
+_LISTED_TOGETHER = 2000
+_PREFIX = re.compile(r"[0-9a-f]{0,32}")
 
 
-class ChunkStore(Protocol):
-    """Where chunks are written."""
+class DocumentStore(Protocol):
+    """Where documents are kept."""
 
     async def ensure_collection(self, call: Call, collection: str, dimensions: int) -> None:
         """Make the collection if it is not there."""
@@ -28,16 +42,32 @@ class ChunkStore(Protocol):
         self,
         call: Call,
         collection: str,
-        source: str,
+        document: DocumentVersion,
         chunks: Sequence[Chunk],
         vectors: Vectors,
         first_index: int,
     ) -> None:
-        """Put the chunks of a document into the collection, replacing those with the same index."""
+        """Put chunks of a version into the collection, not to be found yet."""
         ...
 
-    async def delete_from(self, call: Call, collection: str, source: str, index: int) -> int:
-        """Remove the chunks of a document from `index` on; return how many there were."""
+    async def finish(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
+    ) -> int:
+        """Put the last chunks in; all are found from here on. Return how many of other versions are gone."""
+        ...
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        """Remove a document; return how many chunks there were."""
+        ...
+
+    async def documents(self, call: Call, collection: str, prefix: str, limit: int) -> list[StoredDocument]:
+        """Return the documents whose key begins with `prefix`, `limit` at most."""
         ...
 
 
@@ -46,7 +76,7 @@ class Ingestion:
 
     name = "Ingestion"
 
-    def __init__(self, embeddings: Embeddings, store: ChunkStore, settings: MilvusSettings) -> None:
+    def __init__(self, embeddings: Embeddings, store: DocumentStore, settings: MilvusSettings) -> None:
         self._embeddings = embeddings
         self._store = store
         self._settings = settings
@@ -54,11 +84,12 @@ class Ingestion:
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         """Put a document, or a part of one, into its collection.
 
-        Chunks have ids made from the document's source and their place in it, so ingesting the same source again
-        replaces it; what an earlier, longer version left behind is removed with the last part.
+        Nothing of it is found before its last part is in; then all of it is, and nothing of the version before. Chunks
+        have ids made from the document's source, its content and their place in it.
 
         Raises:
             InvalidRequestError: The document has no source or no text, or the collection is not Hearth's.
+            NotFoundError: The parts before this one are not in the collection any more.
             HearthError: What embedding or writing raised.
         """
         if not document.source.strip():
@@ -70,17 +101,10 @@ class Ingestion:
         chunks, at_end = chunk_text(document.text, document.format, headings=headings)
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text")
-        collection = document.collection or self._settings.collection
-        for offset in range(0, len(chunks), _EMBEDDED_TOGETHER):
-            batch = chunks[offset : offset + _EMBEDDED_TOGETHER]
-            vectors = await self._embeddings.embed(call, [_embedded_text(chunk) for chunk in batch])
-            await self._store.ensure_collection(call, collection, vectors.shape[1])
-            await self._store.write(call, collection, document.source, batch, vectors, start.chunk_index + offset)
-        following = start.chunk_index + len(chunks)
-        removed = 0
-        if not document.more_follows:
-            removed = await self._store.delete_from(call, collection, document.source, following)
-        return IngestReport(len(chunks), DocumentPosition(following, at_end), removed)
+        version = DocumentVersion(document.source, start.version or _version(document), document.digest)
+        removed = await self._write(call, document, version, chunks)
+        following = DocumentPosition(start.chunk_index + len(chunks), at_end, version.version)
+        return IngestReport(len(chunks), following, removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         """Take a document out of a collection; return how many chunks it had.
@@ -97,15 +121,61 @@ class Ingestion:
         if not source.strip():
             raise InvalidRequestError("no source is named, which the document would be known by")
         name = collection or self._settings.collection
-        removed = await self._store.delete_from(call, name, source, 0)
+        removed = await self._store.delete(call, name, source)
         if not removed:
             raise NotFoundError(f"there is no document {source[:_SHOWN]!r} in the collection {name!r}")
         return removed
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+        """Return the documents of a collection whose key begins with `prefix`; None where they are too many for once.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Their collection; empty for the configured default.
+            prefix: Hexadecimal digits; empty for all documents. Where there are too many, each digit after it gives a
+                sixteenth of them.
+
+        Raises:
+            NotFoundError: The collection is not there.
+            InvalidRequestError: It is not one of Hearth's own, or `prefix` is none.
+        """
+        if not _PREFIX.fullmatch(prefix):
+            raise InvalidRequestError(f"prefix is {prefix[:_SHOWN]!r}; up to 32 hexadecimal digits were expected")
+        name = collection or self._settings.collection
+        found = await self._store.documents(call, name, prefix, _LISTED_TOGETHER + 1)
+        return tuple(found) if len(found) <= _LISTED_TOGETHER else None
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how ingestion is."""
         del call
         return (replica_status(self.name, "text, Markdown", required=False),)
+
+    async def _write(self, call: Call, document: Document, version: DocumentVersion, chunks: Sequence[Chunk]) -> int:
+        """Embed chunks and write them, batch by batch; return how many of other versions are gone."""
+        collection = document.collection or self._settings.collection
+        first = document.position.chunk_index
+        for offset in range(0, len(chunks), _EMBEDDED_TOGETHER):
+            batch = chunks[offset : offset + _EMBEDDED_TOGETHER]
+            vectors = await self._embeddings.embed(call, [_embedded_text(chunk) for chunk in batch])
+            await self._store.ensure_collection(call, collection, vectors.shape[1])
+            index = first + offset
+            if not document.more_follows and offset + len(batch) == len(chunks):
+                return await self._store.finish(call, collection, version, batch, vectors, index)
+            await self._store.write(call, collection, version, batch, vectors, index)
+        if document.more_follows:
+            return 0
+        return await self._store.finish(call, collection, version, [], np.empty((0, 0), np.float32), first)
+
+
+def _version(document: Document) -> str:
+    """Return what names this content of a document: by its digest, or its text where that is all of it."""
+    if document.digest:
+        content = document.digest
+    elif document.more_follows:
+        return uuid4().hex
+    else:
+        content = f"{document.title}\0{document.format}\0{document.text}"
+    return hashlib.sha256(f"{document.source}\0{CHUNKING}\0{content}".encode()).hexdigest()[:32]
 
 
 def _title(document: Document) -> tuple[str, ...]:

@@ -54,15 +54,15 @@ from deployments.values import (
     Passage,
     Preparation,
     RetrievalQuery,
+    StoredDocument,
 )
 from deployments.voice import Voice
 from deployments.voice_activity import VoiceActivityEngine
 from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
 
 if TYPE_CHECKING:
-    # Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do
-    # with Milvus.
-    from deployments.vector_store import VectorStore
+    from deployments.milvus.documents import MilvusDocuments
+    from deployments.milvus.passages import MilvusPassages
 
 _ITEMS_AHEAD = 8
 """Tokens and sentences of sound made before the ones before them were taken."""
@@ -137,26 +137,37 @@ def _chat(settings: OrchestrationSettings, retrieval: DeploymentHandle[Any] | No
 
 def _retrieval(settings: OrchestrationSettings) -> Retrieval:
     reranker = RerankerClient(application_door(settings.reranker, "Reranker"))
-    return Retrieval(_embeddings(settings), reranker, _store(settings.milvus), settings.milvus)
+    return Retrieval(_embeddings(settings), reranker, _passages(settings.milvus), settings.milvus)
 
 
 def _ingestion(settings: OrchestrationSettings) -> Ingestion:
-    return Ingestion(_embeddings(settings), _store(settings.milvus), settings.milvus)
+    return Ingestion(_embeddings(settings), _documents(settings.milvus), settings.milvus)
 
 
 def _embeddings(settings: OrchestrationSettings) -> EmbeddingsClient:
     return EmbeddingsClient(application_door(settings.embeddings, "Embeddings"))
 
 
-def _store(settings: MilvusSettings) -> "VectorStore":
+# Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do with
+# Milvus.
+def _passages(settings: MilvusSettings) -> "MilvusPassages":
     with log_left_alone():
-        from deployments.vector_store import VectorStore  # noqa: PLC0415
+        from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415
+        from deployments.milvus.passages import MilvusPassages  # noqa: PLC0415
 
-    return VectorStore(
-        settings.uri,
-        token=os.environ.get(settings.token_variable, ""),
+    return MilvusPassages(
+        MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")),
         passage_characters=settings.passage_characters,
+        keyword_weight=settings.keyword_weight,
     )
+
+
+def _documents(settings: MilvusSettings) -> "MilvusDocuments":
+    with log_left_alone():
+        from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415
+        from deployments.milvus.documents import MilvusDocuments  # noqa: PLC0415
+
+    return MilvusDocuments(MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")))
 
 
 @serve.deployment(name=Retrieval.name)
@@ -223,6 +234,9 @@ class IngestionDeployment:
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         return await self._service.delete(call, collection, source)
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+        return await self._service.documents(call, collection, prefix)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         return await self._service.components(call)

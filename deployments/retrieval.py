@@ -27,8 +27,8 @@ documents this costs none of the facts that three sentences hold; 1.5 costs one.
 class PassageStore(Protocol):
     """Where passages are searched."""
 
-    async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
-        """Return the passages nearest to `vector`, best first."""
+    async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
+        """Return the passages nearest to a question, by its vector and its words, best first."""
         ...
 
     async def check(self, call: Call) -> str:
@@ -67,7 +67,7 @@ class Retrieval:
         limit = max(keep, self._settings.retrieve) if query.rerank else keep
         try:
             collection = query.collection or self._settings.collection
-            found = await self._store.search(call, collection, vectors[0], limit)
+            found = await self._store.search(call, collection, query.text, vectors[0], limit)
         except NotFoundError:
             if query.collection:
                 raise

@@ -34,6 +34,7 @@ from deployments.values import (
     Prompt,
     Ranking,
     RetrievalQuery,
+    StoredDocument,
 )
 from deployments.vectors import Vectors
 from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
@@ -138,6 +139,10 @@ class Ingestion(Protocol):
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         """Take a document out of a collection; return how many chunks it had."""
+        ...
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+        """Return the documents whose key begins with `prefix`; None where they are too many for once."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

@@ -213,6 +213,9 @@ class MilvusSettings(Settings):
         keep: Passages kept where a request says `top_k` 0.
         max_keep: Bound on what a request may ask for.
         passage_characters: Longer passages are cut.
+        keyword_weight: Share, from 0 to 1, of the search by words (BM25) in what is fetched; the rest is the search by
+            meaning. Only of collections that have it: those that Hearth made on Milvus 2.5 or later, and others with a
+            BM25 function.
     """
 
     uri: str = "http://127.0.0.1:19530"
@@ -222,6 +225,7 @@ class MilvusSettings(Settings):
     keep: PositiveInt = 5
     max_keep: PositiveInt = 50
     passage_characters: PositiveInt = 2000
+    keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
 
 
 class NatsSettings(Settings):

@@ -258,15 +258,28 @@ class DocumentPosition:
     Attributes:
         chunk_index: Index of the next chunk, from 0.
         headings: The headings that apply there, outermost first.
+        version: Of the document, as made with its first part.
     """
 
     chunk_index: int = 0
     headings: tuple[str, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document, or one part of a long one, to be put into a collection."""
+    """A document, or one part of a long one, to be put into a collection.
+
+    Attributes:
+        source: Names it: ingesting the same source again replaces it.
+        text: Of the document, or of the part.
+        title: Empty for its first heading, else its file name.
+        format: How to read the text.
+        collection: Empty for the configured default.
+        position: Where in the document the part begins.
+        more_follows: Whether another part comes after this one.
+        digest: Tells one content of the document from another, to whoever wants to know whether it is there already.
+    """
 
     source: str
     text: str
@@ -275,6 +288,37 @@ class Document:
     collection: str = ""
     position: DocumentPosition = field(default_factory=DocumentPosition)
     more_follows: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """One content of a document.
+
+    Attributes:
+        source: Names the document.
+        version: Of all documents' versions, names this one: 32 hexadecimal digits.
+        digest: As `Document.digest`.
+    """
+
+    source: str
+    version: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document that is whole in its collection.
+
+    Attributes:
+        source: Names it.
+        chunks: How many it has.
+        digest: That it was ingested with; empty where there was none.
+    """
+
+    source: str
+    chunks: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +328,7 @@ class IngestReport:
     Attributes:
         chunks: Chunks written.
         next: Where the next part of the same document begins.
-        removed: Chunks of an earlier, longer version that are gone now.
+        removed: Chunks of the version before that are gone now.
     """
 
     chunks: int

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from string import hexdigits
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from bridges.subjects import (
     CHAT_STREAM,
     DOCUMENTS_DELETE,
     DOCUMENTS_INGEST,
+    DOCUMENTS_LIST,
     PIPELINE_STATUS,
     PIPELINE_TRIGGER,
     PIPELINES_LIST,
@@ -32,7 +34,14 @@ from bridges.subjects import (
     VOICES_REFRESH,
     subject_for,
 )
-from deployments.errors import DeadlineExceededError, PayloadTooLargeError, UnavailableError, UpstreamFailedError
+from deployments.errors import (
+    DeadlineExceededError,
+    NotFoundError,
+    OverloadedError,
+    PayloadTooLargeError,
+    UnavailableError,
+    UpstreamFailedError,
+)
 from deployments.pipeline_values import RunStatus
 
 M = TypeVar("M", bound=Message)
@@ -165,10 +174,13 @@ class HearthClient:
         """Send a document, or a part of one.
 
         Raises:
+            UnavailableError: A service that it needs is away, or has too much to do.
             UpstreamFailedError: It was refused; the message says why.
             HearthError: As in `ask`.
         """
         response = await self._request(DOCUMENTS_INGEST, request, documents_pb2.IngestResponse, timeout_s)
+        if response.error_type in {UnavailableError.kind, OverloadedError.kind}:
+            raise UnavailableError(response.error)
         if response.error:
             raise UpstreamFailedError(response.error)
         return response
@@ -184,6 +196,34 @@ class HearthClient:
         if response.error:
             raise UpstreamFailedError(response.error)
         return response
+
+    async def documents(self, collection: str, timeout_s: float) -> list[documents_pb2.StoredDocument]:
+        """Return the documents that are whole in a collection, by name; none where there is no such collection.
+
+        Args:
+            collection: Empty for the configured default.
+            timeout_s: For each part of the list.
+
+        Raises:
+            UpstreamFailedError: They cannot be listed; the message says why.
+            HearthError: As in `ask`.
+        """
+        found: list[documents_pb2.StoredDocument] = []
+        prefixes = [""]
+        while prefixes:
+            prefix = prefixes.pop()
+            request = documents_pb2.ListDocumentsRequest(collection=collection, prefix=prefix)
+            response = await self._request(DOCUMENTS_LIST, request, documents_pb2.ListDocumentsResponse, timeout_s)
+            if response.error_type == NotFoundError.kind:
+                return []
+            if response.error_type == UnavailableError.kind:
+                raise UnavailableError(response.error)
+            if response.error:
+                raise UpstreamFailedError(response.error)
+            found.extend(response.documents)
+            if response.too_many:
+                prefixes.extend(f"{prefix}{digit}" for digit in hexdigits[:16])
+        return sorted(found, key=lambda document: document.source)
 
     async def status(self, timeout_s: float) -> status_pb2.StatusResponse:
         """Ask the graph how it is.

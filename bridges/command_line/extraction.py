@@ -9,8 +9,9 @@ import multiprocessing
 import re
 import resource
 import statistics
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,17 +25,33 @@ from deployments.values import TextFormat
 MAX_FILE_BYTES = 100_000_000
 """Larger files are refused unless the command says otherwise."""
 
+EXTRACTION = "2"
+"""Which way of reading this is: another one, other text out of the same file."""
+
 _MAX_CHARACTERS = 50_000_000
 """Of the text of one file: some 25,000 pages."""
 _MEMORY_BYTES = 2 << 30
 _SECONDS = 120.0
 _PROCESSES = 2
 _NO_TEXT_HTML = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg", "button", "iframe")
+_AROUND_TEXT = ", ".join(
+    f".{name}"
+    for name in (
+        *("toc", "navheader", "navfooter", "navbar", "breadcrumb", "breadcrumbs", "headerlink"),
+        *("sphinxsidebar", "sphinxsidebarwrapper", "related", "footer", "sidebar"),
+    )
+)
+"""What the common writers of documentation call the parts of a page that lead elsewhere."""
 _RUNNING_HEAD_SHARE = 0.5
 _RUNNING_HEAD_PAGES = 4
 _SHORT_LINE = 0.6
 _SHORTER_LINE = 0.9
 _BROKEN_WORD = re.compile(r"\w-$")
+_TITLE_NUMBER = re.compile(
+    r"^(chapter |section |part |appendix )?([A-Z]|[IVXLC]+|\d+)(\.\d+)*[.:]?\s+(?=\S)", re.IGNORECASE
+)
+_DOT_LEADER = re.compile(r"(\. ?){5,}\s*\w*$")
+"""What a line of a table of contents has between a title and its page."""
 _SENTENCE_ENDS = (".", ":", "!", "?", "”", '"')
 
 
@@ -154,12 +171,14 @@ def _decoded(file: Path) -> str:
 
 def _read_html(file: Path) -> Extracted:
     # Imported where they are used: they come with an extra, and into the reading process alone.
-    from bs4 import BeautifulSoup  # noqa: PLC0415
+    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning  # noqa: PLC0415
     from markdownify import MarkdownConverter  # noqa: PLC0415
 
+    # XHTML is read as HTML, which needs no word to the user.
+    warnings.filterwarnings("ignore", category=XMLParsedAsHTMLWarning)
     soup = BeautifulSoup(file.read_bytes(), "lxml")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for element in soup.find_all(_NO_TEXT_HTML):
+    for element in (*soup.find_all(_NO_TEXT_HTML), *soup.find_all(role="navigation"), *soup.select(_AROUND_TEXT)):
         element.decompose()
     body = soup.find("main") or soup.find("article") or soup.body or soup
     converter = cast("Any", MarkdownConverter)(heading_style="ATX", bullets="-", strip=["a", "img"], escape_misc=True)
@@ -187,9 +206,9 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _sections(reader: Any) -> dict[int, str]:
-    """Return the titles of the outline by the page, from 0, that each begins on: of each page, the first."""
-    sections: dict[int, str] = {}
+def _sections(reader: Any) -> dict[int, list[str]]:
+    """Return the titles of the outline, in order, by the page, from 0, that each begins on."""
+    sections: dict[int, list[str]] = {}
 
     def collect(entries: Sequence[Any]) -> None:
         for entry in entries:
@@ -198,7 +217,7 @@ def _sections(reader: Any) -> dict[int, str]:
                 continue
             page = reader.get_destination_page_number(entry)
             if page is not None:
-                sections.setdefault(page, " ".join(str(entry.title).split()))
+                sections.setdefault(page, []).append(" ".join(str(entry.title).split()))
 
     collect(reader.outline)
     return sections
@@ -220,16 +239,34 @@ def _without_running_heads(pages: Sequence[list[str]]) -> list[list[str]]:
     ]
 
 
-def _paged(pages: Sequence[list[str]], sections: dict[int, str]) -> Iterator[str]:
-    """Yield each page that has text under a heading that names it, and the section it belongs to."""
+def _paged(pages: Sequence[list[str]], sections: Mapping[int, Sequence[str]]) -> Iterator[str]:
+    """Yield the text of each section on each page, under a heading that names both.
+
+    A section begins where a line says its title; the first of a page that is not found so begins with the page.
+    """
     section = ""
     for number, lines in enumerate(pages):
-        section = sections.get(number, section)
-        if not lines:
-            continue
-        heading = f"{section[:60]}, page {number + 1}" if section else f"Page {number + 1}"
-        # Underlined so, it stands below the document's title.
-        yield f"{heading}\n{'-' * len(heading)}\n\n" + "\n\n".join(_paragraphs(lines))
+        titles = sections.get(number, ())
+        by_form = {form: title for title in titles for form in _forms(title)}
+        printed = {form for line in lines for form in _forms(line)}
+        section = next((title for title in titles if not _forms(title) & printed), section)
+        parts: list[tuple[str, list[str]]] = [(section, [])]
+        for line in lines:
+            if title := next((by_form[form] for form in _forms(line) if form in by_form), ""):
+                section = title
+                parts.append((title, []))
+            elif not _DOT_LEADER.search(line):
+                parts[-1][1].append(line)
+        for title, part in parts:
+            if part:
+                heading = f"{title[:60]}, page {number + 1}" if title else f"Page {number + 1}"
+                # Underlined so, it stands below the document's title.
+                yield f"{heading}\n{'-' * len(heading)}\n\n" + "\n\n".join(_paragraphs(part))
+
+
+def _forms(title: str) -> set[str]:
+    """Return a title for comparison: in lower case, with its number and without."""
+    return {" ".join(form.lower().split()) for form in (title, _TITLE_NUMBER.sub("", title))}
 
 
 def _paragraphs(lines: Sequence[str]) -> Iterator[str]:

@@ -1,14 +1,17 @@
-"""Ingesting files at the terminal: finding them, sending them in parts, a truthful report."""
+"""Ingesting files at the terminal: finding them, sending what is new in parts, a truthful report."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.extraction import MAX_FILE_BYTES, READERS, Extracted, Extractor
+from bridges.command_line.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extracted, Extractor
 from bridges.generated.hearth.v1 import documents_pb2
-from deployments.errors import HearthError, InvalidRequestError
+from deployments.chunking import CHUNKING
+from deployments.errors import HearthError, InvalidRequestError, UnavailableError
 from deployments.values import TextFormat
 
 _FORMATS = {
@@ -21,6 +24,9 @@ SUFFIXES = tuple(READERS)
 _PART_BYTES = 128 << 10
 _PARALLEL = 4
 _FENCE = ("```", "~~~")
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 5.0
+_DIGEST_DIGITS = 32
 
 
 @dataclass(slots=True)
@@ -28,16 +34,70 @@ class IngestSummary:
     """What became of a number of files.
 
     Attributes:
-        documents: Files that are in.
-        chunks: Chunks written for them.
+        documents: Files that are in now and were not before, or not as they are now.
+        unchanged: Files that were in already, as they are.
+        chunks: Chunks written.
         removed: Chunks of earlier versions that are gone.
         failed: Files that are not in, each with the reason.
+        stopped: Why the files behind these were not looked at; empty where all were.
     """
 
     documents: int = 0
+    unchanged: int = 0
     chunks: int = 0
     removed: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How files are ingested.
+
+    Attributes:
+        collection: Where they go; empty for the configured default.
+        timeout_s: For each part of a file.
+        base: Folder from which the names of documents are counted.
+        max_bytes: Larger files are refused.
+        again: Send those, too, that are in already as they are.
+        patience_s: How long one waits for a service that is away before all is given up.
+    """
+
+    collection: str = ""
+    timeout_s: float = 300.0
+    base: Path = field(default_factory=Path.cwd)
+    max_bytes: int = MAX_FILE_BYTES
+    again: bool = False
+    patience_s: float = 30.0
+
+
+class IngestObserver(Protocol):
+    """Is told how far it is."""
+
+    def dealt_with(self, file: Path) -> None:
+        """Take note of a file that is in, unchanged or failed."""
+        ...
+
+    def written(self, chunks: int) -> None:
+        """Take note of chunks that were written."""
+        ...
+
+    def waits(self, reason: str) -> None:
+        """Take note of a service that is away and waited for."""
+        ...
+
+
+class Unobserved:
+    """An observer that does nothing."""
+
+    def dealt_with(self, file: Path) -> None:
+        """Do nothing."""
+
+    def written(self, chunks: int) -> None:
+        """Do nothing."""
+
+    def waits(self, reason: str) -> None:
+        """Do nothing."""
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -66,68 +126,126 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 async def ingest_files(
     client: HearthClient,
     files: Iterable[Path],
-    collection: str,
-    timeout_s: float,
-    done: Callable[[Path], None],
-    base: Path | None = None,
-    max_bytes: int = MAX_FILE_BYTES,
-) -> IngestSummary:
+    options: IngestOptions,
+    summary: IngestSummary,
+    observer: IngestObserver,
+) -> None:
     """Ingest files, a few at a time; a bad one is reported and the rest goes in.
+
+    What is in the collection already, with the same content, is not sent again: a run that was broken off is finished
+    by the same call. A document is found when all of it is in, and not before.
 
     Args:
         client: Sends them.
         files: Of the kinds that can be read.
-        collection: Where they go; empty for the configured default.
-        timeout_s: For each part.
-        done: Called with each file when it is dealt with.
-        base: Folder from which the names of documents are counted; the working directory by default.
-        max_bytes: Larger files are refused.
+        options: How.
+        summary: Filled as it goes, so that it is true wherever the run ends.
+        observer: Is told how far it is.
     """
-    summary = IngestSummary()
-    waiting = iter(files)
+    try:
+        documents = await client.documents(options.collection, options.timeout_s)
+        known = {document.source: document.digest for document in documents}
+        run = _Run(client, options, summary, observer, {} if options.again else known)
+        with Extractor(options.max_bytes) as extractor:
+            await run.work_through(iter(files), extractor)
+    except UnavailableError as error:
+        summary.stopped = error.message
 
-    async def work(extractor: Extractor) -> None:
-        for file in waiting:
-            source = source_name(file, base or Path.cwd())
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    client: HearthClient
+    options: IngestOptions
+    summary: IngestSummary
+    observer: IngestObserver
+    known: dict[str, str]
+
+    async def work_through(self, files: Iterator[Path], extractor: Extractor) -> None:
+        """Deal with each file.
+
+        Raises:
+            UnavailableError: A service was away for longer than one waits.
+        """
+
+        async def work() -> None:
+            for file in files:
+                await self._deal_with(file, extractor)
+                self.observer.dealt_with(file)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_PARALLEL):
+                    group.create_task(work())
+        except* UnavailableError as errors:
+            first = errors.exceptions[0]
+            raise UnavailableError(str(first)) from None
+
+    async def _deal_with(self, file: Path, extractor: Extractor) -> None:
+        source = source_name(file, self.options.base)
+        try:
+            digest = await asyncio.to_thread(_digest, file, self.options.max_bytes)
+            if self.known.get(source) == digest:
+                self.summary.unchanged += 1
+                return
+            await self._send(await extractor.extract(file), source, digest)
+            self.summary.documents += 1
+        except UnavailableError:
+            raise
+        except (HearthError, OSError) as error:
+            self.summary.failed.append((source, str(error)))
+
+    async def _send(self, extracted: Extracted, source: str, digest: str) -> None:
+        parts = list(text_parts(extracted.text, min(_PART_BYTES, self.client.max_payload // 2)))
+        position = documents_pb2.IngestPosition()
+        for index, part in enumerate(parts):
+            request = documents_pb2.IngestRequest(
+                collection=self.options.collection,
+                source=source,
+                text=part,
+                title=extracted.title,
+                format=_FORMATS[extracted.format],
+                position=position,
+                more_follows=index + 1 < len(parts),
+                digest=digest,
+            )
+            response = await self._patiently(
+                lambda request=request: self.client.ingest(request, self.options.timeout_s)
+            )
+            position = response.next
+            self.summary.chunks += response.chunks
+            self.summary.removed += response.removed
+            self.observer.written(response.chunks)
+
+    async def _patiently(
+        self, work: Callable[[], Awaitable[documents_pb2.IngestResponse]]
+    ) -> documents_pb2.IngestResponse:
+        """Send a part, and again for a while where a service is away: parts may come twice."""
+        wait_s, waited_s = _FIRST_WAIT_S, 0.0
+        while True:
             try:
-                extracted = await extractor.extract(file)
-                await _ingest_text(client, extracted, source, collection, timeout_s, summary)
-                summary.documents += 1
-            except (HearthError, OSError) as error:
-                summary.failed.append((source, str(error)))
-            done(file)
-
-    with Extractor(max_bytes) as extractor:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_PARALLEL):
-                group.create_task(work(extractor))
-    return summary
+                return await work()
+            except UnavailableError as error:
+                if waited_s >= self.options.patience_s:
+                    raise
+                self.observer.waits(error.message)
+            await asyncio.sleep(wait_s)
+            waited_s += wait_s
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-async def _ingest_text(
-    client: HearthClient, extracted: Extracted, source: str, collection: str, timeout_s: float, summary: IngestSummary
-) -> None:
-    parts = list(text_parts(extracted.text, min(_PART_BYTES, client.max_payload // 2)))
-    position = documents_pb2.IngestPosition()
-    for index, part in enumerate(parts):
-        request = documents_pb2.IngestRequest(
-            collection=collection,
-            source=source,
-            text=part,
-            title=extracted.title,
-            format=_FORMATS[extracted.format],
-            position=position,
-            more_follows=index + 1 < len(parts),
-        )
-        response = await client.ingest(request, timeout_s)
-        position = response.next
-        summary.chunks += response.chunks
-        summary.removed += response.removed
+def _digest(file: Path, max_bytes: int) -> str:
+    """Return what tells the content of a file, and what is made of it, from another; empty for one that is refused."""
+    if file.stat().st_size > max_bytes:
+        return ""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(f"{EXTRACTION} {CHUNKING}".encode())
+    return digest.hexdigest()[:_DIGEST_DIGITS]
 
 
 def source_name(file: Path, base: Path) -> str:
     """Return what names a file in the collection: its path below `base`, or its whole path where it is elsewhere."""
-    absolute = file.resolve()
+    absolute, base = file.resolve(), base.resolve()
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()
 
 

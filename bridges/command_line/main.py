@@ -21,9 +21,10 @@ from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
 from bridges.command_line.chatting import Conversation, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.console import Steps, console, count_progress, download_progress, errors, write_raw
+from bridges.command_line.console import Steps, console, download_progress, errors, write_raw
 from bridges.command_line.doctor import Verdict, examine
-from bridges.command_line.ingesting import SUFFIXES, IngestSummary, find_files, ingest_files
+from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
+from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
 from bridges.command_line.logs import StackLogs
@@ -40,10 +41,10 @@ from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
-from bridges.generated.hearth.v1 import documents_pb2, status_pb2
+from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.model_download import ModelFetcher, models_to_fetch
-from deployments.errors import DeadlineExceededError, HearthError, UnavailableError, UpstreamFailedError
+from deployments.errors import DeadlineExceededError, HearthError, UnavailableError
 from deployments.models.manifest import SHIPPED, Manifest, Model
 from deployments.models.store import FileState, ModelStore
 
@@ -194,72 +195,6 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
     else:
         _show_status(status)
     if not status.ready:
-        sys.exit(1)
-
-
-@cli.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@collection_option
-@nats_option
-@json_option
-@click.option(
-    "--max-size", type=click.IntRange(min=1), default=100, show_default=True, help="Larger files are refused, in MB."
-)
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True)
-def ingest(
-    paths: tuple[Path, ...], collection: str, nats_url: str | None, timeout_s: float, max_size: int, *, as_json: bool
-) -> None:
-    """Put HTML, PDF, Markdown and text files into a collection, folders with all that is below them.
-
-    A file that is ingested again replaces what it was before. A bad file is reported and skipped, and the exit
-    status is 1.
-    """
-    files = find_files(paths)
-    if not files:
-        raise click.ClickException(f"nothing to ingest: no file ends in {', '.join(SUFFIXES)}")
-    started = time.monotonic()
-    summary = _run(_ingest(files, collection, nats_url, timeout_s, max_size * 1_000_000, quiet=as_json))
-    if as_json:
-        failed = [{"source": source, "error": reason} for source, reason in summary.failed]
-        click.echo(
-            json.dumps(
-                {
-                    "documents": summary.documents,
-                    "chunks": summary.chunks,
-                    "removed": summary.removed,
-                    "failed": failed,
-                }
-            )
-        )
-    else:
-        _show_summary(summary, time.monotonic() - started)
-    if summary.failed:
-        sys.exit(1)
-
-
-@cli.command("delete")
-@click.argument("sources", nargs=-1, required=True)
-@collection_option
-@nats_option
-@timeout_option
-@json_option
-def delete_command(
-    sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
-) -> None:
-    """Take documents out of a collection, by the names that `hearth ingest` gave them.
-
-    These are their paths below the folder that it ran in. One that is not there is reported, and the exit status is 1.
-    """
-    removed, failed = _run(_delete(sources, collection, nats_url, timeout_s))
-    if as_json:
-        faults = [{"source": source, "error": reason} for source, reason in failed.items()]
-        click.echo(json.dumps({"removed": removed, "failed": faults}))
-    else:
-        for source, chunks in removed.items():
-            console.print(f"  {source}: {chunks} chunks removed", soft_wrap=True)
-        for reason in failed.values():
-            errors.print(Text(f"  ✗ {reason}", style="red"), soft_wrap=True)
-    if failed:
         sys.exit(1)
 
 
@@ -526,6 +461,8 @@ def completion_command(shell: str) -> None:
     click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
 
 
+for _command in (ingest_command, documents_command, delete_command):
+    cli.add_command(_command)
 cli.add_command(ask_command)
 cli.add_command(talk_command)
 cli.add_command(turn_command)
@@ -607,41 +544,14 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 
 async def _ingest_samples() -> IngestSummary:
-    files = find_files([SAMPLES])
+    files, summary = find_files([SAMPLES]), IngestSummary()
     async with connected(state.nats_url(None)) as client:
-        summary = await ingest_files(client, files, "", 60.0, lambda _: None, SAMPLES)
-    if summary.failed:
-        raise UnavailableError("; ".join(f"{source}: {reason}" for source, reason in summary.failed))
+        options = IngestOptions(timeout_s=60.0, base=SAMPLES, again=True)
+        await ingest_files(client, files, options, summary, Unobserved())
+    if summary.failed or summary.stopped:
+        faults = [f"{source}: {reason}" for source, reason in summary.failed]
+        raise UnavailableError("; ".join([*faults, summary.stopped]).strip("; "))
     return summary
-
-
-async def _ingest(
-    files: list[Path], collection: str, url: str | None, timeout_s: float, max_bytes: int, *, quiet: bool
-) -> IngestSummary:
-    async with connected(state.nats_url(url)) as client:
-        if quiet:
-            return await ingest_files(client, files, collection, timeout_s, lambda _: None, max_bytes=max_bytes)
-        with count_progress() as progress:
-            task = progress.add_task("Ingesting", total=len(files))
-            return await ingest_files(
-                client, files, collection, timeout_s, lambda _: progress.advance(task), max_bytes=max_bytes
-            )
-
-
-async def _delete(
-    sources: tuple[str, ...], collection: str, url: str | None, timeout_s: float
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the chunks that each document had, and why the others are still there."""
-    removed: dict[str, int] = {}
-    failed: dict[str, str] = {}
-    async with connected(state.nats_url(url)) as client:
-        for source in dict.fromkeys(sources):
-            request = documents_pb2.DeleteRequest(collection=collection, source=source)
-            try:
-                removed[source] = (await client.delete(request, timeout_s)).removed
-            except UpstreamFailedError as error:
-                failed[source] = error.message
-    return removed, failed
 
 
 async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:
@@ -756,13 +666,6 @@ def _status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
             for part in status.components
         ],
     }
-
-
-def _show_summary(summary: IngestSummary, seconds: float) -> None:
-    removed = f", {summary.removed} old chunks removed" if summary.removed else ""
-    console.print(f"  {summary.documents} documents, {summary.chunks} chunks{removed} in {seconds:.1f} s")
-    for source, reason in summary.failed:
-        errors.print(Text(f"  ✗ {source}: {reason}", style="red"), soft_wrap=True)
 
 
 def _timing(asked: Asked) -> str:

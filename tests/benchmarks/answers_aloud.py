@@ -37,11 +37,10 @@ from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
 from deployments.prompt import to_messages
 from deployments.retrieval import Retrieval
-from deployments.settings import LanguageModelUserConfig
 from deployments.values import Prompt, RetrievalQuery
-from tests.benchmarks.answers import QUESTIONS, build
-from tests.benchmarks.answers import questions as read_questions
 from tests.benchmarks.audio_sessions import peer_python
+from tests.benchmarks.local_services import LocalServices, collection_of, local_services, shipped_answering
+from tests.benchmarks.question_sets import small_questions
 from tests.benchmarks.spoken_answers import Session, at_speech_rate, ingest, until_ready
 
 VOICE = "joe"
@@ -98,9 +97,7 @@ async def asked_of_peer(process: subprocess.Popen[str], messages: list[dict[str,
 
 async def peer_messages(retrieval: Retrieval, question: str, collection: str) -> list[dict[str, str]]:
     """Return what Hearth would send to the model."""
-    config = yaml.safe_load(SERVE_CONFIG.read_text())
-    model = next(entry for entry in config["applications"] if entry["name"] == "language-model")
-    answering = LanguageModelUserConfig.model_validate(model["deployments"][0]["user_config"]).answering.to_value()
+    answering = shipped_answering()
     query = RetrievalQuery(question, collection, rerank=True)
     passages = await retrieval.retrieve(Call.within(_WAIT_S), query)
     shown = tuple(passage.embedded_text() for passage in passages[: answering.passages])
@@ -108,10 +105,18 @@ async def peer_messages(retrieval: Retrieval, question: str, collection: str) ->
     return [{"role": message.role.value, "content": message.content} for message in to_messages(prompt)]
 
 
-async def measure(url: str, process: subprocess.Popen[str], limit: int) -> list[tuple[float, float]]:
-    _, retrieval = await build()
+async def measure(url: str, process: subprocess.Popen[str], limit: int, folder: Path) -> list[tuple[float, float]]:
+    async with local_services(folder) as services:
+        await services.ingest_small()
+        return await compare(url, process, limit, services)
+
+
+async def compare(
+    url: str, process: subprocess.Popen[str], limit: int, services: LocalServices
+) -> list[tuple[float, float]]:
+    retrieval = services.retrieval()
     times: list[tuple[float, float]] = []
-    asked = read_questions(QUESTIONS)
+    asked = small_questions()
     async with connected(url) as client:
         await until_ready(client)
         collections = await ingest(client)
@@ -122,11 +127,11 @@ async def measure(url: str, process: subprocess.Popen[str], limit: int) -> list[
             said = await say(client, messages_pb2.TTSRequest(text=question.text), _WAIT_S, unheard)
             session = Session(client, f"aloud-{number}-{os.getpid()}")
             await session.listen()
-            request = conversation_pb2.ConversationRequest(collection=collections[question.collection], voice=VOICE)
+            request = conversation_pb2.ConversationRequest(collection=collections[question.kind], voice=VOICE)
             await session.speak(at_speech_rate(said.pcm, said.rate), session.is_last, conversation=request)
             await session.end()
             ours = session.first_sound_at - session.final_at
-            messages = await peer_messages(retrieval, session.transcript, question.collection)
+            messages = await peer_messages(retrieval, session.transcript, collection_of(question.kind))
             theirs = await asked_of_peer(process, messages)
             times.append((ours, theirs["first_sound_s"]))
             print(
@@ -157,7 +162,7 @@ def main() -> None:
         python = running.enter_context(peer_python("pipecat_answers.txt"))
         url = running.enter_context(stack(folder))
         process = running.enter_context(peer(python, store))
-        show(asyncio.run(measure(url, process, options.questions)))
+        show(asyncio.run(measure(url, process, options.questions, folder / "services")))
 
 
 if __name__ == "__main__":

@@ -16,41 +16,34 @@ import argparse
 import asyncio
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bridges.command_line.main import SAMPLES
 from bridges.preparing import Preparing
 from deployments.audio_settings import PreparationSettings
 from deployments.call import Call
 from deployments.chat import Chat
-from deployments.embeddings import Embeddings
-from deployments.engines.late_interaction import LateInteractionReranker
 from deployments.engines.llama_cpp import LlamaCppEngine
-from deployments.engines.onnx_embeddings import OnnxEmbeddings
-from deployments.ingestion import Ingestion
 from deployments.language_model import LanguageModel
-from deployments.models.store import ModelStore
 from deployments.prompt import to_messages
-from deployments.reranker import Reranker
-from deployments.retrieval import Retrieval
-from deployments.settings import AnsweringSettings, MilvusSettings
+from deployments.settings import AnsweringSettings
 from deployments.values import (
     AnswerEnd,
     AnswerToken,
     ChatQuestion,
-    Document,
     Exchange,
     Generation,
     Preparation,
     PreparationUse,
     Prompt,
-    TextFormat,
 )
-from tests.benchmarks.answers import DOCUMENTS, QUESTIONS, MemoryStore
-from tests.benchmarks.answers import questions as read_questions
+from tests.benchmarks.local_services import LocalServices, local_services
+from tests.benchmarks.question_sets import DOCUMENTS, small_questions
 
 WORD_S = 1 / 2.6
 PARTIAL_S = 0.48
@@ -90,21 +83,13 @@ class Asked:
     wasted: int
 
 
-async def chats() -> tuple[Chat, Chat, LlamaCppEngine]:
+async def chats(services: LocalServices) -> tuple[Chat, Chat, LlamaCppEngine]:
     """Return a chat for each side, each with a model of its own, and one of the models."""
-    models = ModelStore.from_environment()
-    encoder = models.locate("all-minilm-l6-v2", "embeddings")
-    embeddings, reranker = Embeddings(OnnxEmbeddings(encoder)), Reranker(LateInteractionReranker(encoder))
-    store, settings = MemoryStore(), MilvusSettings()
-    ingestion = Ingestion(embeddings, store, settings)
-    for file in sorted((*DOCUMENTS.iterdir(), *SAMPLES.iterdir())):
-        text_format = TextFormat.MARKDOWN if file.suffix == ".md" else TextFormat.PLAIN
-        document = Document(file.name, file.read_text(), format=text_format, collection=COLLECTION)
-        await ingestion.ingest(Call.within(60), document)
-    retrieval = Retrieval(embeddings, reranker, store, settings)
-    file = models.locate("smollm2-135m-instruct", "language-model") / "model.gguf"
+    await services.ingest(sorted(DOCUMENTS.iterdir()), COLLECTION, DOCUMENTS)
+    await services.ingest(sorted(SAMPLES.iterdir()), COLLECTION, SAMPLES)
+    file = services.models.locate("smollm2-135m-instruct", "language-model") / "model.gguf"
     engines = [LlamaCppEngine(file, context_tokens=4096, parallel=1) for _ in range(2)]
-    first, second = (Chat(LanguageModel(engine, ANSWERING), retrieval) for engine in engines)
+    first, second = (Chat(LanguageModel(engine, ANSWERING), services.retrieval()) for engine in engines)
     return first, second, engines[0]
 
 
@@ -172,9 +157,14 @@ async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, 
     return waited_s + first_s, end, preparation
 
 
-async def measure(limit: int) -> list[Asked]:
-    without, prepared, engine = await chats()
-    rows = read_questions(QUESTIONS)
+async def measure(limit: int, folder: Path) -> list[Asked]:
+    async with local_services(folder) as services:
+        return await compare(limit, services)
+
+
+async def compare(limit: int, services: LocalServices) -> list[Asked]:
+    without, prepared, engine = await chats(services)
+    rows = small_questions()
     found = await without.prepare(Call.within(120), question_of(0, rows[0].text))
     prompt = Prompt(SYSTEM_PROMPT, rows[0].text, found.read, history=history_before(0))
     print(f"prompts of about {await engine.count_tokens(to_messages(prompt))} tokens")
@@ -210,7 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=20, help="how many")
     options = parser.parse_args()
-    show(asyncio.run(measure(options.questions)))
+    with tempfile.TemporaryDirectory() as folder:
+        show(asyncio.run(measure(options.questions, Path(folder))))
 
 
 if __name__ == "__main__":

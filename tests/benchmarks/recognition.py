@@ -41,7 +41,8 @@ from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
 from deployments.speech_to_text import SpeechToText
 from deployments.speech_values import Conclusion, Effort, Recording, Utterance
 from deployments.transcription import Transcription
-from tests.benchmarks.recordings import SpokenText, default_folder, fetch, recordings
+from tests.benchmarks.archives import fetch
+from tests.benchmarks.recordings import TABLE, SpokenText, default_folder, recordings
 from tests.conversation.scene import Wire
 
 CHUNK_S = 0.1
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=SILENCE_MINUTES, help="of sound in which nobody speaks")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
-    for fault in fetch(options.folder):
+    for fault in fetch(TABLE, options.folder):
         print(f"left out: {fault}", file=sys.stderr)
     found = asyncio.run(measure(options.folder, options.minutes))
     if options.json:

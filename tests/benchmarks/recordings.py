@@ -7,14 +7,9 @@ archive cannot be had, its recordings are left out, and it is said which.
 """
 
 import argparse
-import hashlib
 import re
-import subprocess
 import sys
-import tarfile
-import tempfile
 import tomllib
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +19,7 @@ import platformdirs
 
 from deployments.engines.audio_file import decode
 from deployments.sound import Samples
+from tests.benchmarks.archives import fetch
 
 TABLE = Path(__file__).with_name("recordings.toml")
 _LONGEST_S = 600.0
@@ -50,22 +46,6 @@ def default_folder() -> Path:
     return platformdirs.user_cache_path("hearth") / "recordings"
 
 
-def fetch(folder: Path) -> list[str]:
-    """Unpack all recordings into a folder, each archive into one of its name; return what could not be had."""
-    table = tomllib.loads(TABLE.read_text())
-    missing: list[str] = []
-    for archive in table["archive"]:
-        target = folder / archive["name"]
-        if target.exists():
-            continue
-        try:
-            with tempfile.TemporaryDirectory() as downloads:
-                _unpack(_download(archive, Path(downloads)), target, archive)
-        except (subprocess.CalledProcessError, OSError, ValueError) as error:
-            missing.append(f"{archive['name']} {archive['version']}: {error}")
-    return missing
-
-
 def recordings(folder: Path) -> Iterator[SpokenText]:
     """Yield the recordings that are there."""
     for entry in tomllib.loads(TABLE.read_text())["set"]:
@@ -76,36 +56,6 @@ def recordings(folder: Path) -> Iterator[SpokenText]:
         for file in entry["files"]:
             samples = decode((place / file).read_bytes(), _LONGEST_S)
             yield SpokenText(entry["name"], file, samples, texts[Path(file).stem])
-
-
-def _download(archive: Mapping[str, Any], folder: Path) -> Path:
-    name, version = archive["name"], archive["version"]
-    if archive["kind"] == "debian":
-        command = ["apt-get", "download", f"{name}={version}"]
-    else:
-        form = ["--no-binary" if archive["kind"] == "source" else "--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *form, f"{name}=={version}"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    (downloaded,) = folder.iterdir()
-    digest = hashlib.sha256(downloaded.read_bytes()).hexdigest()
-    if digest != archive["sha256"]:
-        raise ValueError(f"sha256 is {digest}, expected {archive['sha256']}")
-    return downloaded
-
-
-def _unpack(path: Path, target: Path, archive: Mapping[str, Any]) -> None:
-    part = target.with_name(f"{target.name}.part")
-    part.mkdir(parents=True, exist_ok=True)
-    match archive["kind"]:
-        case "debian":
-            subprocess.run(["dpkg-deb", "-x", str(path), str(part)], check=True)
-        case "source":
-            with tarfile.open(path) as tar:
-                tar.extractall(part, filter="data")
-        case _:
-            with zipfile.ZipFile(path) as wheel:
-                wheel.extractall(part)  # noqa: S202 - its hash is known
-    part.rename(target)
 
 
 def _texts(place: Path, entry: Mapping[str, Any]) -> dict[str, str]:
@@ -123,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=default_folder(), help="default: %(default)s")
     folder: Path = parser.parse_args().folder
-    for fault in fetch(folder):
+    for fault in fetch(TABLE, folder):
         print(f"left out: {fault}", file=sys.stderr)
     for spoken in recordings(folder):
         print(f"{spoken.set:<10} {spoken.name:<50} {len(spoken.samples) / 16_000:5.1f} s  {spoken.text.strip()[:60]}")

@@ -41,7 +41,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, subject_for
 from deployments.models.store import ModelStore
 from deployments.sound import SPEECH_RATE
-from tests.benchmarks.answers import QUESTIONS
+from tests.benchmarks.question_sets import SMALL
 from tests.benchmarks.spoken_answers import at_speech_rate, ingest, until_ready
 from tests.servers import ROOT, milvus_server, nats_server, program, ray_cluster
 
@@ -198,7 +198,7 @@ def audio_tasks(metrics_url: str) -> float:
 
 async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> None:
     counts = Counts()
-    rows = [line.split("\t") for line in QUESTIONS.read_text().splitlines()]
+    rows = [line.split("\t") for line in SMALL.read_text().splitlines()]
     async with connected(url) as client:
         await until_ready(client)
         collections = await ingest(client)

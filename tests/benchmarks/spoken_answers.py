@@ -33,7 +33,7 @@ import soxr
 from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, connected, decoded
-from bridges.command_line.ingesting import ingest_files
+from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.local_stack import LocalStack
 from bridges.command_line.main import SAMPLES
 from bridges.command_line.saying import say, sound_of, unheard
@@ -52,7 +52,7 @@ from deployments.errors import UnavailableError
 from deployments.models.store import ModelStore
 from deployments.sound import SPEECH_RATE, samples_of
 from deployments.speech_values import Effort
-from tests.benchmarks.answers import DOCUMENTS, QUESTIONS
+from tests.benchmarks.question_sets import DOCUMENTS, SMALL
 from tests.benchmarks.spoken_facts import fact_holds
 
 CHUNK_S = 0.04
@@ -207,7 +207,7 @@ async def heard(engine: WhisperEngine, pcm: bytes, rate: int) -> str:
 async def measure(url: str, limit: int, voice: str, *, answers_only: bool) -> list[Asked]:
     store = ModelStore.from_environment()
     whisper = WhisperEngine(store.locate("whisper-base", "speech-to-text"), None)
-    rows = [line.split("\t") for line in QUESTIONS.read_text().splitlines()]
+    rows = [line.split("\t") for line in SMALL.read_text().splitlines()]
     results: list[Asked] = []
     async with connected(url) as client:
         await until_ready(client)
@@ -257,7 +257,8 @@ async def ingest(client: HearthClient) -> dict[str, str]:
         ("house", sorted(SAMPLES.iterdir()), SAMPLES),
     ):
         collections[name] = f"spoken_{name.replace('.', '_')}"
-        summary = await ingest_files(client, files, collections[name], _WAIT_S, lambda _: None, base)
+        summary = IngestSummary()
+        await ingest_files(client, files, IngestOptions(collections[name], _WAIT_S, base), summary, Unobserved())
         assert not summary.failed, summary.failed
     return collections
 

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 import bridges.application as ingress
+import deployments.milvus.passages
 import deployments.orchestration as services
-import deployments.vector_store
 from deployments import applications
 from deployments.call import Call
 from deployments.embeddings import Embeddings
@@ -121,8 +121,8 @@ class ConstantStore:
     def __init__(self, *_: object, **__: object) -> None:
         return
 
-    async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
-        del call, collection, vector
+    async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
+        del call, collection, question, vector
         return list(PASSAGES[:limit])
 
     async def check(self, call: Call) -> str:
@@ -131,7 +131,7 @@ class ConstantStore:
 
 
 # Whoever imports this module, as every replica of these deployments does, gets its passages from the constant.
-deployments.vector_store.VectorStore = ConstantStore  # pyright: ignore[reportAttributeAccessIssue]
+deployments.milvus.passages.MilvusPassages = ConstantStore  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _class_of(deployment: Any) -> Any:

@@ -11,7 +11,7 @@ import soxr
 from nats.aio.client import Client
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.ingesting import ingest_files
+from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.main import SAMPLES
 from bridges.command_line.saying import Said, say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
@@ -79,8 +79,8 @@ async def conversation(connection: Client, documents: None) -> Conversation:
 @pytest.fixture
 async def documents(client: HearthClient) -> None:
     """Have the sample documents in a collection."""
-    files = sorted(SAMPLES.iterdir())
-    summary = await ingest_files(client, files, COLLECTION, WAIT_S, lambda _: None, SAMPLES)
+    files, summary = sorted(SAMPLES.iterdir()), IngestSummary()
+    await ingest_files(client, files, IngestOptions(COLLECTION, WAIT_S, SAMPLES), summary, Unobserved())
     assert not summary.failed
 
 

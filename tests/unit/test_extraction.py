@@ -58,6 +58,19 @@ async def test_a_web_page_is_its_text_without_what_stands_around_it(tmp_path: Pa
     ]
 
 
+async def test_a_page_of_documentation_is_read_without_its_table_of_contents(
+    tmp_path: Path, extractor: Extractor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(
+        '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><body><div class="navheader">Next</div>'
+        '<div class="toc"><p>Table of Contents</p></div><h1>Pumps<a class="headerlink" href="#p">#</a></h1>'
+        '<p>They pump.</p><ul role="navigation"><li>Elsewhere</li></ul></body></html>'
+    )
+    assert (await extractor.extract(file)).text == "# Pumps\n\nThey pump."
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
 async def test_a_web_page_says_what_it_is_written_in(tmp_path: Path, extractor: Extractor, encoding: str) -> None:
     file = tmp_path / "page.htm"
@@ -93,6 +106,24 @@ async def test_a_pdf_is_read_by_page_and_section_with_its_lines_joined(tmp_path:
         (("The pump", "Errors, page 2"), E_17),
         (("The pump", "Errors, page 3"), "Call the service when that does not help."),
         (("The pump", "Errors, page 4"), "The guarantee lasts for two years."),
+    ]
+
+
+async def test_a_section_of_a_pdf_begins_where_its_title_stands(tmp_path: Path, extractor: Extractor) -> None:
+    file = tmp_path / "manual.pdf"
+    pages = [
+        ["Contents", "1 Pumps . . . . . . . . . . . . 2", "1.1 Valves . . . . . . . . . . . 2"],
+        ["Chapter 1 Pumps", "They pump water all day long and rest at night.", "1.1 Valves", "They shut it off."],
+        ["And they open again when it is needed in the house."],
+    ]
+    file.write_bytes(pdf(pages, "Water", [("Pumps", 1), ("Valves", 1)]))
+    extracted = await extractor.extract(file)
+    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    assert [(chunk.headings[-1], chunk.text) for chunk in chunks] == [
+        ("Page 1", "Contents"),
+        ("Pumps, page 2", "They pump water all day long and rest at night."),
+        ("Valves, page 2", "They shut it off."),
+        ("Valves, page 3", "And they open again when it is needed in the house."),
     ]
 
 

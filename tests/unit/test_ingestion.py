@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -7,31 +8,70 @@ from deployments.chunking import Chunk
 from deployments.errors import InvalidRequestError, NotFoundError, UnavailableError
 from deployments.ingestion import Ingestion
 from deployments.settings import MilvusSettings
-from deployments.values import Document, TextFormat
+from deployments.values import Document, DocumentVersion, StoredDocument, TextFormat
 from deployments.vectors import Vectors
 from tests.unit.services import LengthEmbeddings
 
 
 class Store:
-    """Keeps chunks by document and index."""
+    """Keeps chunks by document, version and index; those of versions that are whole are found."""
 
     def __init__(self) -> None:
         self.chunks: dict[tuple[str, str, int], Chunk] = {}
+        self.whole: dict[str, DocumentVersion] = {}
 
     async def ensure_collection(self, call: Call, collection: str, dimensions: int) -> None:
         del call
         assert (collection, dimensions) == ("knowledge_base", 2)
 
     async def write(
-        self, call: Call, collection: str, source: str, chunks: Sequence[Chunk], vectors: Vectors, first_index: int
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
     ) -> None:
-        del call
+        del call, collection
         assert len(chunks) == len(vectors)
-        self.chunks.update({(collection, source, first_index + index): chunk for index, chunk in enumerate(chunks)})
+        for index, chunk in enumerate(chunks, first_index):
+            self.chunks[(document.source, document.version, index)] = chunk
 
-    async def delete_from(self, call: Call, collection: str, source: str, index: int) -> int:
-        del call
-        gone = [key for key in self.chunks if key[:2] == (collection, source) and key[2] >= index]
+    async def finish(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
+    ) -> int:
+        await self.write(call, collection, document, chunks, vectors, first_index)
+        self.whole[document.source] = document
+        return self._remove(lambda key: key[0] == document.source and key[1] != document.version)
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        del call, collection
+        self.whole.pop(source, None)
+        return self._remove(lambda key: key[0] == source)
+
+    async def documents(self, call: Call, collection: str, prefix: str, limit: int) -> list[StoredDocument]:
+        del call, collection
+        found = [
+            StoredDocument(source, len([key for key in self.chunks if key[0] == source]), version.digest)
+            for source, version in self.whole.items()
+            if hashlib.sha256(source.encode()).hexdigest().startswith(prefix)
+        ]
+        return found[:limit]
+
+    def texts(self, source: str) -> list[Chunk]:
+        """Return the chunks of a document that are found, in order."""
+        version = self.whole[source].version
+        return [chunk for key, chunk in sorted(self.chunks.items()) if key[:2] == (source, version)]
+
+    def _remove(self, goes: Callable[[tuple[str, str, int]], bool]) -> int:
+        gone = [key for key in self.chunks if goes(key)]
         for key in gone:
             del self.chunks[key]
         return len(gone)
@@ -68,12 +108,49 @@ async def test_a_document_is_known_by_its_title_its_heading_or_its_file_name(doc
     assert next(iter(store.chunks.values())).headings == (title,)
 
 
-async def test_ingesting_again_replaces_and_what_was_longer_is_gone() -> None:
+async def test_ingesting_again_replaces_the_version_before() -> None:
     store = Store()
     await ingestion(store).ingest(Call.within(5.0), Document("a.txt", text(9)))
     report = await ingestion(store).ingest(Call.within(5.0), Document("a.txt", text(2)))
-    assert report.removed == 7
+    assert report.removed == 9
     assert len(store.chunks) == 2
+
+
+async def test_the_same_content_has_the_same_chunk_ids_and_another_has_others() -> None:
+    first, again, other, elsewhere = Store(), Store(), Store(), Store()
+    await ingestion(first).ingest(Call.within(5.0), Document("a.txt", text(3)))
+    await ingestion(again).ingest(Call.within(5.0), Document("a.txt", text(3)))
+    await ingestion(other).ingest(Call.within(5.0), Document("a.txt", text(4)))
+    await ingestion(elsewhere).ingest(Call.within(5.0), Document("b.txt", text(3)))
+    assert first.chunks.keys() == again.chunks.keys()
+    assert not first.chunks.keys() & other.chunks.keys()
+    assert not {key[1] for key in first.chunks} & {key[1] for key in elsewhere.chunks}
+
+
+async def test_a_document_is_not_found_before_its_last_part_is_in() -> None:
+    store = Store()
+    document = Document("a.txt", text(80), more_follows=True)
+    report = await ingestion(store).ingest(Call.within(5.0), document)
+    assert report.chunks == len(store.chunks) > 64
+    assert not store.whole
+    last = await ingestion(store).ingest(Call.within(5.0), Document("a.txt", "", position=report.next))
+    assert last.chunks == 0
+    assert len(store.texts("a.txt")) == report.chunks
+
+
+async def test_the_documents_are_listed_by_part_of_their_keys_where_they_are_many() -> None:
+    store = Store()
+    service = ingestion(store)
+    store.whole = {f"{number}.txt": DocumentVersion(f"{number}.txt", "v", "d") for number in range(3000)}
+    assert await service.documents(Call.within(5.0), "", "") is None
+    parts = [await service.documents(Call.within(5.0), "", digit) for digit in "0123456789abcdef"]
+    assert {document.source for part in parts for document in part or ()} == set(store.whole)
+
+
+@pytest.mark.parametrize("prefix", ["g", "A", '0" or chunks > 0 or "', "0" * 33])
+async def test_a_prefix_that_is_none_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidRequestError, match="hexadecimal digits were expected"):
+        await ingestion(Store()).documents(Call.within(5.0), "", prefix)
 
 
 async def test_a_document_in_parts_is_the_same_as_in_one() -> None:
@@ -84,7 +161,7 @@ async def test_a_document_in_parts_is_the_same_as_in_one() -> None:
     )
     rest = "\n\n".join(text(6).split("\n\n")[3:])
     await ingestion(parts).ingest(Call.within(5.0), Document("a.txt", rest, position=first.next))
-    assert parts.chunks == whole.chunks
+    assert parts.texts("a.txt") == whole.texts("a.txt")
 
 
 @pytest.mark.parametrize(
@@ -113,9 +190,9 @@ async def test_a_document_is_taken_out_and_no_other_is() -> None:
     service = ingestion(store)
     for name in ("a.txt", "b.txt"):
         await service.ingest(Call.within(5.0), Document(name, text(6)))
-    chunks = len([key for key in store.chunks if key[1] == "a.txt"])
+    chunks = len([key for key in store.chunks if key[0] == "a.txt"])
     assert await service.delete(Call.within(5.0), "", "a.txt") == chunks > 1
-    assert {key[1] for key in store.chunks} == {"b.txt"}
+    assert {key[0] for key in store.chunks} == {"b.txt"}
 
 
 async def test_what_is_not_there_cannot_be_taken_out() -> None:

@@ -22,8 +22,8 @@ class Store:
         self.error = error
         self.searched: list[tuple[str, int]] = []
 
-    async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
-        del call, vector
+    async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
+        del call, question, vector
         if self.error:
             raise self.error
         self.searched.append((collection, limit))
@@ -117,8 +117,10 @@ async def test_sentences_far_behind_the_nearest_are_left_out() -> None:
 
 async def test_a_document_under_two_names_is_found_once() -> None:
     class Copies(Store):
-        async def search(self, call: Call, collection: str, vector: Vectors, limit: int) -> list[Passage]:
-            found = await super().search(call, collection, vector, limit)
+        async def search(
+            self, call: Call, collection: str, question: str, vector: Vectors, limit: int
+        ) -> list[Passage]:
+            found = await super().search(call, collection, question, vector, limit)
             return [passage for one in found for passage in (one, replace(one, source="copy.md"))]
 
     passages = await retrieval(Copies()).retrieve(Call.within(5.0), RetrievalQuery("q"))

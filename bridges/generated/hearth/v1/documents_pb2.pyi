@@ -17,7 +17,7 @@ TEXT_FORMAT_PLAIN: TextFormat
 TEXT_FORMAT_MARKDOWN: TextFormat
 
 class IngestRequest(_message.Message):
-    __slots__ = ("collection", "source", "title", "text", "format", "position", "more_follows")
+    __slots__ = ("collection", "source", "title", "text", "format", "position", "more_follows", "digest")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class IngestRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     MORE_FOLLOWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     title: str
@@ -32,15 +33,18 @@ class IngestRequest(_message.Message):
     format: TextFormat
     position: IngestPosition
     more_follows: bool
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., position: _Optional[_Union[IngestPosition, _Mapping]] = ..., more_follows: _Optional[bool] = ...) -> None: ...
+    digest: str
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., position: _Optional[_Union[IngestPosition, _Mapping]] = ..., more_follows: _Optional[bool] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class IngestPosition(_message.Message):
-    __slots__ = ("chunk_index", "headings")
+    __slots__ = ("chunk_index", "headings", "version")
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     HEADINGS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     chunk_index: int
     headings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, chunk_index: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ...) -> None: ...
+    version: str
+    def __init__(self, chunk_index: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class IngestResponse(_message.Message):
     __slots__ = ("chunks", "next", "removed", "error", "error_type")
@@ -73,3 +77,33 @@ class DeleteResponse(_message.Message):
     error: str
     error_type: str
     def __init__(self, removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class ListDocumentsRequest(_message.Message):
+    __slots__ = ("collection", "prefix")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    prefix: str
+    def __init__(self, collection: _Optional[str] = ..., prefix: _Optional[str] = ...) -> None: ...
+
+class ListDocumentsResponse(_message.Message):
+    __slots__ = ("documents", "too_many", "error", "error_type")
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    TOO_MANY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedCompositeFieldContainer[StoredDocument]
+    too_many: bool
+    error: str
+    error_type: str
+    def __init__(self, documents: _Optional[_Iterable[_Union[StoredDocument, _Mapping]]] = ..., too_many: _Optional[bool] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class StoredDocument(_message.Message):
+    __slots__ = ("source", "chunks", "digest")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    chunks: int
+    digest: str
+    def __init__(self, source: _Optional[str] = ..., chunks: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""Milvus: passages searched in collections whoever made them, documents kept in collections of Hearth's own."""

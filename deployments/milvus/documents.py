@@ -1,0 +1,253 @@
+"""Documents kept in Milvus, chunk by chunk: nothing of one is found before all of it is there.
+
+Each time a document is ingested it makes a version. The chunks of a version are written one batch after the other; its
+first chunk then says how many there are, in one request with the first chunk of the version before, which from then on
+says that it is not whole. What becomes of a run that is broken off anywhere is therefore the version before, whole.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from deployments.call import Call
+from deployments.chunking import Chunk
+from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.milvus.connection import MilvusConnection
+from deployments.milvus.schema import (
+    MAX_NAME_BYTES,
+    MAX_TEXT_BYTES,
+    check_name,
+    chunk_id,
+    document_key,
+    first_chunk_id,
+)
+from deployments.values import DocumentVersion, StoredDocument
+from deployments.vectors import Vectors
+
+_UPSERT_ROWS = 256
+_SHOWN = 200
+_FLUSHED_ROWS = 2048
+"""Rows that are written before they are flushed. Milvus Lite searches those that are not flushed one by one; a Milvus
+server flushes by itself, and refuses to be asked for it often."""
+_FIRST_CHUNK = [
+    "id",
+    "document",
+    "version",
+    "chunk_index",
+    "chunks",
+    "digest",
+    "source",
+    "headings",
+    "text",
+    "vector",
+]
+
+_Row = dict[str, Any]
+
+
+class MilvusDocuments:
+    """Writes collections.
+
+    Args:
+        connection: To the server.
+    """
+
+    def __init__(self, connection: MilvusConnection) -> None:
+        self._connection = connection
+        self._creating = asyncio.Lock()
+        self._unflushed: dict[str, int] = {}
+
+    async def ensure_collection(self, call: Call, collection: str, dimensions: int) -> None:
+        """Make `collection` if it is not there.
+
+        Raises:
+            InvalidRequestError: It is there, and was not made by this version of Hearth or holds vectors of another
+                size.
+        """
+        check_name(collection)
+        async with self._creating:
+            try:
+                fields = await self._connection.fields(call, collection)
+            except NotFoundError:
+                await self._connection.create(call, collection, dimensions)
+                return
+        if fields.dimensions != dimensions:
+            raise InvalidRequestError(
+                f"collection {collection!r} holds vectors of {fields.dimensions} dimensions, "
+                f"the embeddings model gives {dimensions}; choose another collection"
+            )
+        if not fields.own:
+            raise InvalidRequestError(
+                f"collection {collection!r} was made by another program and can only be searched; "
+                "choose another collection to ingest into"
+            )
+
+    async def write(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
+    ) -> None:
+        """Put chunks of a version into a collection that `ensure_collection` saw, not to be found yet.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Its name.
+            document: Whose chunks they are.
+            chunks: In order.
+            vectors: One row for each chunk.
+            first_index: Index of the first chunk in the document.
+        """
+        rows = _rows(document, chunks, vectors, first_index)
+        if first_index == 0 and rows:
+            # The same version may be there, whole: it stays so while it is written again.
+            rows[0]["chunks"] = await self._whole_chunks(call, collection, document.version)
+        async with self._connection.errors(collection):
+            await self._upsert(call, collection, rows)
+
+    async def finish(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        chunks: Sequence[Chunk],
+        vectors: Vectors,
+        first_index: int,
+    ) -> int:
+        """Put the last chunks of a version into a collection; from here on it is found, and no other of its document.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Its name.
+            document: Whose chunks they are.
+            chunks: In order; none where all were written before.
+            vectors: One row for each chunk.
+            first_index: Index of the first of them in the document, and so the number of those written before.
+
+        Returns:
+            Chunks of other versions that are gone.
+        """
+        rows = _rows(document, chunks, vectors, first_index)
+        total = first_index + len(rows)
+        async with self._connection.errors(collection):
+            firsts = await self._first_chunks(call, collection, document.source)
+            before = firsts.pop(document.version, None)
+            others = list(firsts.values())
+            first, *rest = rows if first_index == 0 else (before, *rows)
+            if first is None:
+                raise NotFoundError(
+                    f"the first part of {document.source[:_SHOWN]!r} is not there any more: begin it again"
+                )
+            switched = [{**first, "chunks": total}, *({**row, "chunks": 0} for row in others)]
+            await self._connection.client().upsert(collection, [*rest, *switched], timeout=call.remaining())
+            longer = before is not None and int(before["chunks"]) > total
+            removed = await self._remove_rest(call, collection, document, total) if others or longer else 0
+            await self._flush_now_and_then(call, collection, len(rows))
+        return removed
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        """Remove a document; return how many chunks there were."""
+        async with self._connection.errors(collection):
+            removed = await self._remove(call, collection, _of_document(source))
+            await self._flush_now_and_then(call, collection, removed)
+        return removed
+
+    async def documents(self, call: Call, collection: str, prefix: str, limit: int) -> list[StoredDocument]:
+        """Return the whole documents whose key begins with `prefix`, in no particular order, `limit` at most.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            InvalidRequestError: It is not one of Hearth's own.
+        """
+        check_name(collection)
+        fields = await self._connection.fields(call, collection)
+        if not fields.own:
+            raise InvalidRequestError(f"collection {collection!r} was made by another program: it holds no documents")
+        condition = f'chunks > 0 and document like "{prefix}%"' if prefix else "chunks > 0"
+        names = ["source", "chunks", "digest"]
+        async with self._connection.errors(collection):
+            rows = await self._query(call, collection, condition, names, limit)
+        return [StoredDocument(str(row["source"]), int(row["chunks"]), str(row["digest"])) for row in rows]
+
+    async def check(self, call: Call) -> str:
+        """Return the collections there are, as one line; raise `UnavailableError` when Milvus cannot be reached."""
+        return await self._connection.check(call)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _whole_chunks(self, call: Call, collection: str, version: str) -> int:
+        condition = f'id == "{first_chunk_id(version)}"'
+        async with self._connection.errors(collection):
+            found = await self._query(call, collection, condition, ["chunks"])
+        return int(found[0]["chunks"]) if found else 0
+
+    async def _first_chunks(self, call: Call, collection: str, source: str) -> dict[str, _Row]:
+        """Return the first chunk of each version of a document, by version."""
+        condition = f"{_of_document(source)} and chunk_index == 0"
+        rows = await self._query(call, collection, condition, _FIRST_CHUNK)
+        return {str(row["version"]): {name: row[name] for name in _FIRST_CHUNK} for row in rows}
+
+    async def _remove_rest(self, call: Call, collection: str, document: DocumentVersion, total: int) -> int:
+        rest = f'(version != "{document.version}" or chunk_index >= {total})'
+        return await self._remove(call, collection, f"{_of_document(document.source)} and {rest}")
+
+    async def _remove(self, call: Call, collection: str, condition: str) -> int:
+        found = await self._query(call, collection, condition, ["id"])
+        if found:
+            await self._connection.client().delete(collection, filter=condition, timeout=call.remaining())
+        return len(found)
+
+    async def _query(
+        self, call: Call, collection: str, condition: str, names: list[str], limit: int | None = None
+    ) -> list[_Row]:
+        bound = {} if limit is None else {"limit": limit}
+
+        async def work() -> Any:
+            return await self._connection.client().query(
+                collection, filter=condition, output_fields=names, timeout=call.remaining(), **bound
+            )
+
+        return cast("list[_Row]", await self._connection.loaded(call, collection, work))
+
+    async def _upsert(self, call: Call, collection: str, rows: Sequence[_Row]) -> None:
+        for start in range(0, len(rows), _UPSERT_ROWS):
+            batch = list(rows[start : start + _UPSERT_ROWS])
+            await self._connection.client().upsert(collection, batch, timeout=call.remaining())
+
+    async def _flush_now_and_then(self, call: Call, collection: str, rows: int) -> None:
+        waiting = self._unflushed.get(collection, 0) + rows
+        if waiting >= _FLUSHED_ROWS:
+            waiting = 0
+            await self._connection.client().flush(collection, timeout=call.remaining())
+        self._unflushed[collection] = waiting
+
+
+def _of_document(source: str) -> str:
+    return f'document == "{document_key(source)}"'
+
+
+def _rows(document: DocumentVersion, chunks: Sequence[Chunk], vectors: Vectors, first_index: int) -> list[_Row]:
+    return [
+        {
+            "id": chunk_id(document.version, index),
+            "document": document_key(document.source),
+            "version": document.version,
+            "chunk_index": index,
+            "chunks": 0,
+            "digest": document.digest,
+            "source": _cut_bytes(document.source, MAX_NAME_BYTES),
+            "headings": _cut_bytes(" > ".join(chunk.headings), MAX_NAME_BYTES),
+            "text": _cut_bytes(chunk.text, MAX_TEXT_BYTES),
+            "vector": vector,
+        }
+        for index, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True), first_index)
+    ]
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    return text.encode()[:limit].decode(errors="ignore")

@@ -1,0 +1,201 @@
+"""Passages searched in Milvus: by meaning, and by words too where the collection has BM25."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from deployments.call import Call
+from deployments.errors import HearthError, InvalidRequestError
+from deployments.fusion import fuse
+from deployments.milvus.connection import MilvusConnection
+from deployments.milvus.schema import SOURCE_NAMES, CollectionFields, check_name, first_chunk_id, in_list
+from deployments.values import Passage
+from deployments.vectors import Vectors
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 4
+_WHOLE_LIFETIME_S = 60.0
+_WHOLE_KEPT = 10_000
+_QUESTION_CHARACTERS = 2_000
+
+_Hit = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    call: Call
+    collection: str
+    fields: CollectionFields
+    question: str
+    vector: Vectors
+    limit: int
+
+
+class MilvusPassages:
+    """Searches collections.
+
+    Args:
+        connection: To the server.
+        passage_characters: Longer passages are cut to this many characters.
+        keyword_weight: Share of the search by words where a collection has one; 0 for none.
+    """
+
+    def __init__(
+        self, connection: MilvusConnection, *, passage_characters: int = 2000, keyword_weight: float = 0.0
+    ) -> None:
+        self._connection = connection
+        self._passage_characters = passage_characters
+        self._keyword_weight = keyword_weight
+        self._whole: dict[str, float] = {}
+
+    async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
+        """Return the passages that fit a question, best first.
+
+        The score is the collection's own: cosine or inner product, or the distance with its sign turned (L2), so
+        that higher is better in each. Where words are searched too it is that of `fuse`.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Its name.
+            question: Whose words are searched.
+            vector: The question's embedding, of shape (dimensions,).
+            limit: Passages at most.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            InvalidRequestError: The name cannot be one, or the collection's vectors have another size.
+            UnavailableError: Milvus cannot be reached, or is loading the collection.
+        """
+        check_name(collection)
+        fields = await self._connection.fields(call, collection)
+        if fields.dimensions != vector.shape[-1]:
+            raise InvalidRequestError(
+                f"collection {collection!r} holds vectors of {fields.dimensions} dimensions, "
+                f"the embeddings model gives {vector.shape[-1]}: it was made with another model"
+            )
+        words = question[:_QUESTION_CHARACTERS].strip() if fields.keywords and self._keyword_weight else ""
+        search = _Search(call, collection, fields, words, vector, limit)
+        hits: list[_Hit] = []
+        unfinished: set[str] = set()
+        # What is being ingested, or was broken off, is found like all else: it is left out, and searched past.
+        for _ in range(_ATTEMPTS):
+            hits = await self._ranked(search, unfinished)
+            found = await self._unfinished(search, hits)
+            unfinished |= found
+            if not found:
+                break
+        return [self._passage(hit, fields) for hit in hits if hit.get("version") not in unfinished]
+
+    async def check(self, call: Call) -> str:
+        """Return the collections there are, as one line; raise `UnavailableError` when Milvus cannot be reached."""
+        return await self._connection.check(call)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _ranked(self, search: _Search, without: Collection[str]) -> list[_Hit]:
+        condition = f"version not in {in_list(without)}" if without else ""
+        fields = search.fields
+        if not search.question:
+            return await self._found(search, fields.vector, fields.metric, search.vector.tolist(), condition)
+        try:
+            async with asyncio.TaskGroup() as group:
+                meaning = group.create_task(
+                    self._found(search, fields.vector, fields.metric, search.vector.tolist(), condition)
+                )
+                words = group.create_task(self._found_by_words(search, condition))
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise first from None
+        hits = {hit["key"]: hit for hit in (*words.result(), *meaning.result())}
+        fused = fuse(_scores(meaning.result()), _scores(words.result()), self._keyword_weight)
+        return [{**hits[key], "score": score} for key, score in fused[: search.limit]]
+
+    async def _found_by_words(self, search: _Search, condition: str) -> list[_Hit]:
+        try:
+            return await self._found(search, search.fields.keywords, "BM25", search.question, condition)
+        except HearthError as error:
+            logger.warning("collection %r is searched by meaning alone: %s", search.collection, error.message)
+            return []
+
+    async def _found(self, search: _Search, field: str, metric: str, data: object, condition: str) -> list[_Hit]:
+        """Return what one field finds, best first, each with its `key` and `score`."""
+
+        async def work() -> Any:
+            return await self._connection.client().search(
+                search.collection,
+                data=[data],
+                limit=search.limit,
+                anns_field=field,
+                filter=condition,
+                output_fields=[search.fields.key, *search.fields.output()],
+                search_params={"metric_type": metric},
+                timeout=search.call.remaining(),
+            )
+
+        async with self._connection.errors(search.collection):
+            found = await self._connection.loaded(search.call, search.collection, work)
+        hits = cast("list[dict[str, Any]]", found[0])
+        # Milvus Lite gives BM25 scores below zero, best first nevertheless; a distance (L2) is better where it is less.
+        return [
+            {
+                **cast("dict[str, Any]", hit["entity"]),
+                "key": str(hit["entity"][search.fields.key]),
+                "score": _score(metric, float(hit["distance"])),
+            }
+            for hit in hits
+        ]
+
+    async def _unfinished(self, search: _Search, hits: Sequence[_Hit]) -> set[str]:
+        """Return those versions of documents, of what was found, that are not whole."""
+        if not search.fields.own:
+            return set()
+        now = time.monotonic()
+        versions = {str(hit["version"]) for hit in hits}
+        unknown = {version for version in versions if self._whole.get(version, 0.0) < now}
+        if not unknown:
+            return set()
+        ids = in_list(first_chunk_id(version) for version in unknown)
+        async with self._connection.errors(search.collection):
+            rows = cast(
+                "list[dict[str, Any]]",
+                await self._connection.client().query(
+                    search.collection,
+                    filter=f"id in {ids} and chunks > 0",
+                    output_fields=["version"],
+                    timeout=search.call.remaining(),
+                ),
+            )
+        whole = {str(row["version"]) for row in rows}
+        if len(self._whole) > _WHOLE_KEPT:
+            self._whole.clear()
+        self._whole.update(dict.fromkeys(whole, now + _WHOLE_LIFETIME_S))
+        return unknown - whole
+
+    def _passage(self, hit: Mapping[str, Any], fields: CollectionFields) -> Passage:
+        metadata: object = hit.get(fields.metadata) if fields.metadata else None
+        source = str(hit.get(fields.source) or "") if fields.source else ""
+        if not source and isinstance(metadata, dict):
+            values = cast("dict[str, object]", metadata)
+            source = next((str(values[name]) for name in SOURCE_NAMES if values.get(name)), "")
+        return Passage(
+            text=str(hit.get(fields.text) or "")[: self._passage_characters],
+            source=source,
+            headings=str(hit.get(fields.headings) or "") if fields.headings else "",
+            score=float(hit["score"]),
+        )
+
+
+def _score(metric: str, distance: float) -> float:
+    if metric == "BM25":
+        return abs(distance)
+    return -distance if metric == "L2" else distance
+
+
+def _scores(hits: Sequence[_Hit]) -> list[tuple[str, float]]:
+    return [(hit["key"], hit["score"]) for hit in hits]
