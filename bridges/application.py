@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from nats.aio.client import Client
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatusOverview
 
+from bridges.activity import Activity
 from bridges.audio_ingress import AudioIngress
 from bridges.chat import ChatHandler
 from bridges.conversation import ConversationParts
@@ -24,7 +28,7 @@ from bridges.pipeline_runs import PipelineRuns
 from bridges.pipelines import PipelineHandler, PipelineListHandler
 from bridges.session_work import SessionWork
 from bridges.speech import SpeechHandler, VoicesHandler
-from bridges.status import Reporter, StatusHandler
+from bridges.status import DeploymentState, Reporter, StatusHandler, reported
 from bridges.subjects import TakenBy
 from bridges.turn_record import TurnRecords
 from bridges.voice import VoiceHandler
@@ -62,6 +66,13 @@ CHAT, RETRIEVAL, INGESTION = "Chat", "Retrieval", "Ingestion"
 TRANSCRIPTION, SPEECH, VOICE = "Transcription", "Speech", "Voice"
 PIPELINES = "Pipelines"
 
+logger = logging.getLogger(__name__)
+
+_SERVE_STATUS_S = 3.0
+_RUNNING = "RUNNING"
+_STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
+"""States of replicas, as Serve names them."""
+
 
 @serve.deployment(name=TakenBy.NATS)
 class NatsIngressDeployment:
@@ -87,7 +98,8 @@ class NatsIngressDeployment:
         if settings.pipelines.table:
             pipelines = PipelinesClient(handle_door(handles[PIPELINES]))
             reporters.append(Reporter(PIPELINES, pipelines, required=False))
-        status = StatusHandler(reporters)
+        activity = Activity()
+        status = StatusHandler(reporters, activity, deployment_states)
         memory = ConversationMemory(settings.memory)
         runs = PipelineRuns(settings.pipelines)
         chat_handler = ChatHandler(chat_client, voice, memory)
@@ -118,7 +130,7 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics())
+        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity)
         self._health = HealthServer(settings.health, self._check, self._ingress.is_serving, status.components)
         self._running = asyncio.create_task(self._ingress.run())
         await self._health.start()
@@ -160,12 +172,14 @@ class AudioIngressDeployment:
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
         self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics, conversing)
-        status = StatusHandler(
-            [
-                Reporter(TRANSCRIPTION, transcription, required=False),
-                Reporter(SPEECH, speech, required=False),
-            ]
-        )
+        reporters = [
+            Reporter(TRANSCRIPTION, transcription, required=False),
+            Reporter(SPEECH, speech, required=False),
+        ]
+
+        async def components(call: Call) -> tuple[ComponentStatus, ...]:
+            return await reported(reporters, call)
+
         rows = endpoints(
             TakenBy.AUDIO,
             {
@@ -181,7 +195,7 @@ class AudioIngressDeployment:
             await memory.connect(client)
             await self._audio.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, metrics)
+        self._ingress = Ingress(settings.nats, rows, components, connected, metrics)
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
 
@@ -229,6 +243,29 @@ class PipelinesDeployment:
         self._replica.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
+
+
+async def deployment_states() -> tuple[DeploymentState, ...]:
+    """Return what Serve says of its deployments; nothing where it cannot be asked now."""
+    try:
+        async with asyncio.timeout(_SERVE_STATUS_S):
+            status = await asyncio.to_thread(serve.status)
+    except (RayError, TimeoutError) as error:
+        logger.warning("Serve was not asked for its deployments: %s", error or type(error).__name__)
+        return ()
+    return tuple(
+        _deployment_state(application, name, deployment)
+        for application, overview in sorted(status.applications.items())
+        for name, deployment in overview.deployments.items()
+    )
+
+
+def _deployment_state(application: str, name: str, deployment: DeploymentStatusOverview) -> DeploymentState:
+    replicas = {state.value: count for state, count in deployment.replica_states.items()}
+    starting = sum(replicas.get(state, 0) for state in _STARTING)
+    return DeploymentState(
+        application, name, deployment.status.value, replicas.get(_RUNNING, 0), starting, deployment.message
+    )
 
 
 def check_running(task: asyncio.Task[None], name: str) -> None:

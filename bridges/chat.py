@@ -63,7 +63,13 @@ class ChatHandler:
         await outbox.finish(response, final_subject)
         said = {"question": question.text, "answer": answer.text}
         return Outcome(
-            answer.end.error_kind, request.request_id, len(answer.tokens), response.ByteSize(), answer.stages, said
+            answer.end.error_kind,
+            request.request_id,
+            len(answer.tokens),
+            response.ByteSize(),
+            answer.stages,
+            said,
+            answer.error,
         )
 
     async def _collect(

@@ -78,9 +78,9 @@ class ListDocumentsHandler:
 
     async def handle(self, call: Call, request: documents_pb2.ListDocumentsRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
-        documents = await self._ingestion.documents(call, request.collection, request.prefix)
-        response = documents_pb2.ListDocumentsResponse(too_many=documents is None)
-        for document in documents or ():
+        listing = await self._ingestion.documents(call, request.collection, request.prefix)
+        response = documents_pb2.ListDocumentsResponse(too_many=listing.too_many, exists=listing.exists)
+        for document in listing.documents:
             response.documents.add(source=document.source, chunks=document.chunks, digest=document.digest)
         await outbox.finish(response)
         return Outcome(answer_bytes=response.ByteSize())

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
+from bridges.activity import Activity
 from bridges.listeners import Listeners
 from bridges.micro_service import MicroService
 from bridges.nats_client import LastingConnection
@@ -105,6 +106,7 @@ class Ingress:
         components: Asks the graph how it is; requests are taken once everything required is ready.
         connected: Called with the connection before requests are taken.
         metrics: Counts requests.
+        activity: Is told what is done, and what failed.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class Ingress:
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
         connected: Callable[[Client], Awaitable[None]],
         metrics: Metrics,
+        activity: Activity | None = None,
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
         self._metrics = metrics
+        self._activity = activity or Activity()
         self._connection = LastingConnection(settings.url, "hearth-ingress")
         self._client = self._connection.client
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
@@ -263,6 +267,7 @@ class Ingress:
     def _count_open(self) -> None:
         waiting = self._waiting.qsize()
         self._metrics.open(self._taken - waiting, waiting)
+        self._activity.open(self._taken - waiting, waiting)
 
     async def _answer(self, request: _Request, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""
@@ -293,6 +298,8 @@ class Ingress:
         seconds = time.monotonic() - request.arrived
         self._service.statistics[subject.name].record(seconds, outcome.error_kind)
         self._metrics.ended(subject.pattern, outcome, seconds)
+        if outcome.error_kind:
+            self._activity.failed(subject.pattern, outcome.error_kind, outcome.error)
         line = outcome.log_line(
             subject=subject.pattern,
             trace_id=identity,
@@ -308,10 +315,10 @@ class Ingress:
             message = _decode(request.endpoint.subject, request.message.data)
         except InvalidRequestError as error:
             await self._deliver(outbox.refuse(error))
-            return Outcome(error.kind)
+            return Outcome(error.kind, error=error.message)
         if refusal:
             await self._deliver(request.endpoint.handler.fail(message, refusal, outbox))
-            return Outcome(refusal.kind)
+            return Outcome(refusal.kind, error=refusal.message)
         try:
             async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(request.call, message, outbox)
@@ -323,7 +330,7 @@ class Ingress:
             logger.exception("request on %s failed", request.message.subject)
             error = InternalError("the request failed inside the ingress")
         await self._deliver(request.endpoint.handler.fail(message, error, outbox))
-        return Outcome(error.kind)
+        return Outcome(error.kind, error=error.message)
 
     async def _deliver(self, sending: Awaitable[None]) -> None:
         """Send an error's message; when even that fails, the log line stands for it."""

@@ -18,6 +18,7 @@ class Outcome:
         answer_bytes: Size of the final message.
         stages_s: Seconds that each stage took, by name.
         text: What was asked and answered, by name. It is written only where the settings ask for it.
+        error: What its client was told of the error.
     """
 
     error_kind: str = ""
@@ -26,6 +27,7 @@ class Outcome:
     answer_bytes: int = 0
     stages_s: Mapping[str, float] = field(default_factory=dict[str, float])
     text: Mapping[str, str] = field(default_factory=dict[str, str])
+    error: str = ""
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ class PipelineHandler:
             await self._refuse(receipt.report, outbox)
         elif outbox.reply:
             await outbox.finish(status_message(bounded(receipt.report)))
-        return Outcome(receipt.error_kind, request_id)
+        return Outcome(receipt.error_kind, request_id, error=receipt.report.error if receipt.error_kind else "")
 
     async def _taken(self, pipelines: Pipelines, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
         """Have a trigger taken, tried again while the service is away: the same request never starts two runs."""

@@ -1,11 +1,12 @@
 """Status on the wire: what the graph says of itself to StatusResponse."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
+from bridges.activity import Activity
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.outbox import Outbox
 from bridges.outcome import Outcome
@@ -13,6 +14,27 @@ from deployments.call import Call
 from deployments.errors import HearthError
 from deployments.status import replica_status
 from deployments.values import ComponentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A deployment as Ray Serve sees it.
+
+    Attributes:
+        application: It belongs to.
+        name: Of the deployment.
+        status: Serve's word for it, such as "HEALTHY".
+        running: Replicas that run.
+        starting: Replicas that do not run yet.
+        message: Why it is not healthy.
+    """
+
+    application: str
+    name: str
+    status: str
+    running: int
+    starting: int
+    message: str
 
 
 class Reporting(Protocol):
@@ -43,29 +65,57 @@ class StatusHandler:
 
     Args:
         reporters: Those that are asked.
+        activity: Of the ingress that this is part of.
+        deployments: Asks Serve for its deployments.
     """
 
-    def __init__(self, reporters: Sequence[Reporter]) -> None:
+    def __init__(
+        self,
+        reporters: Sequence[Reporter],
+        activity: Activity,
+        deployments: Callable[[], Coroutine[Any, Any, Sequence[DeploymentState]]],
+    ) -> None:
         self._reporters = reporters
+        self._activity = activity
+        self._deployments = deployments
 
     async def handle(self, call: Call, request: status_pb2.StatusRequest, outbox: Outbox) -> Outcome:
         """Answer one request."""
         del request
-        components = (replica_status("NatsIngress", "takes requests"), *await self.components(call))
-        response = _to_message(components)
+        async with asyncio.TaskGroup() as group:
+            deployments = group.create_task(self._deployments())
+            asked = group.create_task(self.components(call))
+        response = _to_message((replica_status("NatsIngress", "takes requests"), *asked.result()))
+        response.in_flight, response.waiting = self._activity.in_flight, self._activity.waiting
+        for state in deployments.result():
+            response.deployments.add(
+                application=state.application,
+                name=state.name,
+                status=state.status,
+                running=state.running,
+                starting=state.starting,
+                message=state.message,
+            )
+        for error in self._activity.last_errors():
+            response.last_errors.add(at=error.at, subject=error.subject, error_type=error.kind, error=error.message)
         await outbox.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Ask the graph how it is; what cannot be asked is not ready."""
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(_components(reporter, call)) for reporter in self._reporters]
-        return tuple(component for task in asked for component in task.result())
+        return await reported(self._reporters, call)
 
     async def fail(self, request: status_pb2.StatusRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that failed."""
         del request
         await outbox.finish(_to_message((replica_status("NatsIngress", "", error),)))
+
+
+async def reported(reporters: Sequence[Reporter], call: Call) -> tuple[ComponentStatus, ...]:
+    """Ask services how they are; what cannot be asked is not ready."""
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(_components(reporter, call)) for reporter in reporters]
+    return tuple(component for task in asked for component in task.result())
 
 
 def is_ready(components: tuple[ComponentStatus, ...]) -> bool:

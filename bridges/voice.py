@@ -57,7 +57,13 @@ class VoiceHandler:
         await self._records.write(outbox.connection, _record(call, request, answer, began_at))
         said = {"question": answer.heard, "answer": answer.text}
         return Outcome(
-            answer.end.error_kind, request.request_id, len(answer.tokens), response.ByteSize(), answer.stages, said
+            answer.end.error_kind,
+            request.request_id,
+            len(answer.tokens),
+            response.ByteSize(),
+            answer.stages,
+            said,
+            answer.error,
         )
 
     async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, outbox: Outbox) -> None:

@@ -23,6 +23,7 @@ from deployments.values import (
     ChatQuestion,
     ComponentStatus,
     Document,
+    DocumentListing,
     IngestReport,
     ModelProfile,
     Passage,
@@ -30,7 +31,6 @@ from deployments.values import (
     Prompt,
     Ranking,
     RetrievalQuery,
-    StoredDocument,
 )
 from deployments.vectors import Vectors
 from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
@@ -136,7 +136,7 @@ class IngestionClient:
     async def delete(self, call: Call, collection: str, source: str) -> int:
         return await self.door.call(call, "delete", collection, source)
 
-    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
         return await self.door.call(call, "documents", collection, prefix)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

@@ -18,6 +18,7 @@ from deployments.status import replica_status
 from deployments.values import (
     ComponentStatus,
     Document,
+    DocumentListing,
     DocumentPosition,
     DocumentVersion,
     IngestReport,
@@ -25,7 +26,9 @@ from deployments.values import (
 )
 from deployments.vectors import Vectors
 
-_EMBEDDED_TOGETHER = 32
+_EMBEDDED_TOGETHER = 128
+"""Chunks: the more, the less of a batch of the model is padding. Of 768 real ones, 128 at once took 12 % less time than
+32 at once, and all at once 14 % less."""
 _SHOWN = 200
 _LISTED_TOGETHER = 2000
 _PREFIX = re.compile(r"[0-9a-f]{0,32}")
@@ -126,8 +129,8 @@ class Ingestion:
             raise NotFoundError(f"there is no document {source[:_SHOWN]!r} in the collection {name!r}")
         return removed
 
-    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
-        """Return the documents of a collection whose key begins with `prefix`; None where they are too many for once.
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
+        """Return the documents of a collection whose key begins with `prefix`.
 
         Args:
             call: Whose deadline holds.
@@ -136,19 +139,23 @@ class Ingestion:
                 sixteenth of them.
 
         Raises:
-            NotFoundError: The collection is not there.
-            InvalidRequestError: It is not one of Hearth's own, or `prefix` is none.
+            InvalidRequestError: The collection is not one of Hearth's own, or `prefix` is none.
         """
         if not _PREFIX.fullmatch(prefix):
             raise InvalidRequestError(f"prefix is {prefix[:_SHOWN]!r}; up to 32 hexadecimal digits were expected")
         name = collection or self._settings.collection
-        found = await self._store.documents(call, name, prefix, _LISTED_TOGETHER + 1)
-        return tuple(found) if len(found) <= _LISTED_TOGETHER else None
+        try:
+            found = await self._store.documents(call, name, prefix, _LISTED_TOGETHER + 1)
+        except NotFoundError:
+            return DocumentListing(exists=False)
+        if len(found) > _LISTED_TOGETHER:
+            return DocumentListing(too_many=True)
+        return DocumentListing(tuple(found))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say how ingestion is."""
         del call
-        return (replica_status(self.name, "text, Markdown", required=False),)
+        return (replica_status(self.name, "puts documents in and takes them out", required=False),)
 
     async def _write(self, call: Call, document: Document, version: DocumentVersion, chunks: Sequence[Chunk]) -> int:
         """Embed chunks and write them, batch by batch; return how many of other versions are gone."""

@@ -50,11 +50,11 @@ from deployments.values import (
     ChatQuestion,
     ComponentStatus,
     Document,
+    DocumentListing,
     IngestReport,
     Passage,
     Preparation,
     RetrievalQuery,
-    StoredDocument,
 )
 from deployments.voice import Voice
 from deployments.voice_activity import VoiceActivityEngine
@@ -235,7 +235,7 @@ class IngestionDeployment:
     async def delete(self, call: Call, collection: str, source: str) -> int:
         return await self._service.delete(call, collection, source)
 
-    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
         return await self._service.documents(call, collection, prefix)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

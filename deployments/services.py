@@ -27,6 +27,7 @@ from deployments.values import (
     ChatQuestion,
     ComponentStatus,
     Document,
+    DocumentListing,
     IngestReport,
     ModelProfile,
     Passage,
@@ -34,7 +35,6 @@ from deployments.values import (
     Prompt,
     Ranking,
     RetrievalQuery,
-    StoredDocument,
 )
 from deployments.vectors import Vectors
 from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
@@ -141,8 +141,8 @@ class Ingestion(Protocol):
         """Take a document out of a collection; return how many chunks it had."""
         ...
 
-    async def documents(self, call: Call, collection: str, prefix: str) -> tuple[StoredDocument, ...] | None:
-        """Return the documents whose key begins with `prefix`; None where they are too many for once."""
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
+        """Return the documents whose key begins with `prefix`."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:

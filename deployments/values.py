@@ -322,6 +322,21 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentListing:
+    """The documents of a collection, or a part of them.
+
+    Attributes:
+        documents: That are whole.
+        too_many: They are too many for once; none is given.
+        exists: There is such a collection.
+    """
+
+    documents: tuple[StoredDocument, ...] = ()
+    too_many: bool = False
+    exists: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class IngestReport:
     """What became of a document.
 

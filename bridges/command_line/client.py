@@ -36,7 +36,6 @@ from bridges.subjects import (
 )
 from deployments.errors import (
     DeadlineExceededError,
-    NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
     UnavailableError,
@@ -197,8 +196,8 @@ class HearthClient:
             raise UpstreamFailedError(response.error)
         return response
 
-    async def documents(self, collection: str, timeout_s: float) -> list[documents_pb2.StoredDocument]:
-        """Return the documents that are whole in a collection, by name; none where there is no such collection.
+    async def documents(self, collection: str, timeout_s: float) -> list[documents_pb2.StoredDocument] | None:
+        """Return the documents that are whole in a collection, by name; None where there is no such collection.
 
         Args:
             collection: Empty for the configured default.
@@ -214,12 +213,12 @@ class HearthClient:
             prefix = prefixes.pop()
             request = documents_pb2.ListDocumentsRequest(collection=collection, prefix=prefix)
             response = await self._request(DOCUMENTS_LIST, request, documents_pb2.ListDocumentsResponse, timeout_s)
-            if response.error_type == NotFoundError.kind:
-                return []
             if response.error_type == UnavailableError.kind:
                 raise UnavailableError(response.error)
             if response.error:
                 raise UpstreamFailedError(response.error)
+            if not response.exists:
+                return None
             found.extend(response.documents)
             if response.too_many:
                 prefixes.extend(f"{prefix}{digit}" for digit in hexdigits[:16])

@@ -26,7 +26,7 @@ from bridges.command_line.ingesting import (
 )
 from bridges.command_line.options import collection_option, json_option, nats_option, timeout_option
 from bridges.generated.hearth.v1 import documents_pb2
-from deployments.errors import UpstreamFailedError
+from deployments.errors import NotFoundError, UpstreamFailedError
 
 _INTERRUPTED = 130
 
@@ -180,7 +180,11 @@ async def _ingest(
 
 async def _documents(collection: str, url: str | None, timeout_s: float) -> list[documents_pb2.StoredDocument]:
     async with connected(state.nats_url(url)) as client:
-        return await client.documents(collection, timeout_s)
+        documents = await client.documents(collection, timeout_s)
+    if documents is None:
+        name = f"the collection {collection!r}" if collection else "the default collection"
+        raise NotFoundError(f"{name} does not exist: nothing was ingested into it yet")
+    return documents
 
 
 async def _delete(

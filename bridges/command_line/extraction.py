@@ -5,6 +5,7 @@ whoever reads it.
 """
 
 import asyncio
+import logging
 import multiprocessing
 import re
 import resource
@@ -109,7 +110,7 @@ class Extractor:
         if self._processes is None:
             # Not forked: this process has threads, and a client of NATS.
             context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(_PROCESSES, context, _bound_memory)
+            self._processes = ProcessPoolExecutor(_PROCESSES, context, _prepare_process)
         reading = asyncio.get_running_loop().run_in_executor(self._processes, _guarded, read, file)
         try:
             async with asyncio.timeout(_SECONDS):
@@ -134,7 +135,9 @@ class Extractor:
         processes.shutdown(wait=True, cancel_futures=True)
 
 
-def _bound_memory() -> None:
+def _prepare_process() -> None:
+    # What is wrong with a file is told once, by its error.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 

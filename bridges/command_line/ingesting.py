@@ -144,7 +144,7 @@ async def ingest_files(
     """
     try:
         documents = await client.documents(options.collection, options.timeout_s)
-        known = {document.source: document.digest for document in documents}
+        known = {document.source: document.digest for document in documents or ()}
         run = _Run(client, options, summary, observer, {} if options.again else known)
         with Extractor(options.max_bytes) as extractor:
             await run.work_through(iter(files), extractor)

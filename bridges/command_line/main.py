@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import get_completion_class
 from rich.panel import Panel
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from bridges.command_line import state
@@ -39,6 +39,7 @@ from bridges.command_line.options import (
 from bridges.command_line.pipeline_commands import pipeline_command
 from bridges.command_line.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
+from bridges.command_line.status_report import show_status, status_as_json
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.generated.hearth.v1 import status_pb2
@@ -191,9 +192,9 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
     """Show what the graph says of itself; exit with 1 when it is not ready."""
     status = _run(_status(nats_url, timeout_s))
     if as_json:
-        click.echo(json.dumps(_status_as_json(status), indent=2))
+        click.echo(json.dumps(status_as_json(status), indent=2))
     else:
-        _show_status(status)
+        show_status(status)
     if not status.ready:
         sys.exit(1)
 
@@ -636,36 +637,6 @@ async def _voices(url: str | None, timeout_s: float, *, refresh: bool) -> messag
 async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:
     async with connected(state.nats_url(url)) as client:
         return await client.status(timeout_s)
-
-
-def _show_status(status: status_pb2.StatusResponse) -> None:
-    detail = Column("Detail", overflow="fold")
-    table = Table("", "Component", detail, "Process", "Memory", box=None, header_style="bold")
-    for part in status.components:
-        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
-        memory = f"{part.resident_bytes / 1e6:.0f} MB" if part.resident_bytes else ""
-        table.add_row(mark, part.name, part.detail, str(part.process_id or ""), memory)
-    console.print(table)
-    verdict = Text("ready", style="bold green") if status.ready else Text("not ready", style="bold red")
-    console.print(verdict, Text(f"  Hearth {status.version}", style="dim"), sep="")
-
-
-def _status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
-    return {
-        "ready": status.ready,
-        "version": status.version,
-        "components": [
-            {
-                "name": part.name,
-                "ready": part.ready,
-                "required": part.required,
-                "detail": part.detail,
-                "process_id": part.process_id,
-                "resident_bytes": part.resident_bytes,
-            }
-            for part in status.components
-        ],
-    }
 
 
 def _timing(asked: Asked) -> str:

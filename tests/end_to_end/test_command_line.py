@@ -136,6 +136,11 @@ def test_documents_go_in_and_answers_come_out(environment: dict[str, str], tmp_p
     assert failed["bad.txt"] == "it is not UTF-8 text (byte 0)"
     assert failed["cut.pdf"].startswith("it is damaged: ")
 
+    again = json.loads(hearth(environment, "ingest", str(tmp_path), "--collection", "boats", "--json").stdout)
+    assert (again["documents"], again["unchanged"], again["chunks"]) == (0, 3, 0)
+    listed = hearth(environment, "documents", "--collection", "boats")
+    assert listed.stdout.splitlines()[-1] == "3 documents, 3 chunks"
+
     chat = hearth(environment, "chat", "What is the boat called?", "--collection", "boats")
     assert chat.returncode == 0, chat.stderr
     assert "Marlene" in chat.stdout
@@ -152,10 +157,41 @@ def test_documents_go_in_and_answers_come_out(environment: dict[str, str], tmp_p
     source = (tmp_path / "good.md").as_posix()
     deleted = hearth(environment, "delete", source, "none.md", "--collection", "boats")
     assert deleted.returncode == 1
-    assert deleted.stdout.split() == [f"{source}:", "1", "chunks", "removed"]
+    assert deleted.stdout.split() == [f"{source}:", "1", "chunk", "removed"]
     assert "there is no document 'none.md' in the collection 'boats'" in deleted.stderr
     gone = hearth(environment, "chat", "What is the boat called?", "--collection", "boats", "--json").stdout
     assert "good.md" not in gone
+
+
+def test_an_ingestion_that_is_interrupted_says_how_to_go_on_and_then_does(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    for number in range(40):
+        text = "\n\n".join(f"Ship {number}, voyage {at}: it carried {at} barrels of tar home." for at in range(60))
+        (tmp_path / f"{number:02}.txt").write_text(text)
+    command = [program("hearth"), "ingest", str(tmp_path), "--collection", "ships"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def begun() -> bool:
+        listed = hearth(environment, "documents", "--collection", "ships", "--json")
+        return listed.returncode == 0 and len(json.loads(listed.stdout)) > 1
+
+    wait_until("the first documents", begun)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "The same command goes on from here." in errors
+    before = json.loads(hearth(environment, "documents", "--collection", "ships", "--json").stdout)
+    assert 0 < len(before) < 40
+    rest = json.loads(hearth(environment, *command[1:], "--json").stdout)
+    assert rest["unchanged"] >= len(before)
+    assert rest["documents"] + rest["unchanged"] == 40
+
+
+def test_documents_of_a_collection_that_is_not_there_are_an_error(environment: dict[str, str]) -> None:
+    listed = hearth(environment, "documents", "--collection", "nowhere")
+    assert listed.returncode == 1
+    assert listed.stderr == "Error: the collection 'nowhere' does not exist: nothing was ingested into it yet\n"
 
 
 def test_a_question_that_cannot_be_answered_is_an_error_in_one_line(environment: dict[str, str]) -> None:
@@ -168,8 +204,15 @@ def test_status_tells_the_truth_to_people_and_scripts(environment: dict[str, str
     status = hearth(environment, "status")
     assert status.returncode == 0
     assert status.stdout.splitlines()[-1].startswith("ready")
-    parts = json.loads(hearth(environment, "status", "--json").stdout)["components"]
-    assert {part["name"] for part in parts} >= {"NatsIngress", "LanguageModel", "Milvus"}
+    hearth(environment, "chat", "Hi", "--collection", "nowhere")
+    told = json.loads(hearth(environment, "status", "--json").stdout)
+    assert {part["name"] for part in told["components"]} >= {"NatsIngress", "LanguageModel", "Milvus"}
+    deployments = {one["name"]: one for one in told["deployments"]}
+    assert deployments["LanguageModel"]["running"] == 1
+    assert {one["status"] for one in deployments.values()} == {"HEALTHY"}
+    assert (told["in_flight"], told["waiting"]) == (1, 0), "the question itself"
+    errors = [error["error"] for error in told["last_errors"] if error["error_type"] == "not_found"]
+    assert "collection 'nowhere' does not exist" in errors
 
 
 def test_a_conversation_at_a_prompt_leans_on_what_was_said(environment: dict[str, str]) -> None:

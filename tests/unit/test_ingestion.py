@@ -142,9 +142,9 @@ async def test_the_documents_are_listed_by_part_of_their_keys_where_they_are_man
     store = Store()
     service = ingestion(store)
     store.whole = {f"{number}.txt": DocumentVersion(f"{number}.txt", "v", "d") for number in range(3000)}
-    assert await service.documents(Call.within(5.0), "", "") is None
+    assert (await service.documents(Call.within(5.0), "", "")).too_many
     parts = [await service.documents(Call.within(5.0), "", digit) for digit in "0123456789abcdef"]
-    assert {document.source for part in parts for document in part or ()} == set(store.whole)
+    assert {document.source for part in parts for document in part.documents} == set(store.whole)
 
 
 @pytest.mark.parametrize("prefix", ["g", "A", '0" or chunks > 0 or "', "0" * 33])

@@ -87,16 +87,18 @@ class ListDocumentsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., prefix: _Optional[str] = ...) -> None: ...
 
 class ListDocumentsResponse(_message.Message):
-    __slots__ = ("documents", "too_many", "error", "error_type")
+    __slots__ = ("documents", "too_many", "error", "error_type", "exists")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     TOO_MANY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    EXISTS_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[StoredDocument]
     too_many: bool
     error: str
     error_type: str
-    def __init__(self, documents: _Optional[_Iterable[_Union[StoredDocument, _Mapping]]] = ..., too_many: _Optional[bool] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+    exists: bool
+    def __init__(self, documents: _Optional[_Iterable[_Union[StoredDocument, _Mapping]]] = ..., too_many: _Optional[bool] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ..., exists: _Optional[bool] = ...) -> None: ...
 
 class StoredDocument(_message.Message):
     __slots__ = ("source", "chunks", "digest")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hearth/v1/status.proto\x12\thearth.v1\"\x0f\n\rStatusRequest\"`\n\x0eStatusResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12.\n\ncomponents\x18\x02 \x03(\x0b\x32\x1a.hearth.v1.ComponentStatus\x12\x0f\n\x07version\x18\x03 \x01(\t\"|\n\x0f\x43omponentStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x12\n\nprocess_id\x18\x05 \x01(\x05\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hearth/v1/status.proto\x12\thearth.v1\"\x0f\n\rStatusRequest\"\xe3\x01\n\x0eStatusResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12.\n\ncomponents\x18\x02 \x03(\x0b\x32\x1a.hearth.v1.ComponentStatus\x12\x0f\n\x07version\x18\x03 \x01(\t\x12/\n\x0b\x64\x65ployments\x18\x04 \x03(\x0b\x32\x1a.hearth.v1.DeploymentState\x12\x11\n\tin_flight\x18\x05 \x01(\x05\x12\x0f\n\x07waiting\x18\x06 \x01(\x05\x12,\n\x0blast_errors\x18\x07 \x03(\x0b\x32\x17.hearth.v1.RequestError\"x\n\x0f\x44\x65ploymentState\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07running\x18\x04 \x01(\x05\x12\x10\n\x08starting\x18\x05 \x01(\x05\x12\x0f\n\x07message\x18\x06 \x01(\t\"N\n\x0cRequestError\x12\n\n\x02\x61t\x18\x01 \x01(\x01\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nerror_type\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"|\n\x0f\x43omponentStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x12\n\nprocess_id\x18\x05 \x01(\x05\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATUSREQUEST']._serialized_start=37
   _globals['_STATUSREQUEST']._serialized_end=52
-  _globals['_STATUSRESPONSE']._serialized_start=54
-  _globals['_STATUSRESPONSE']._serialized_end=150
-  _globals['_COMPONENTSTATUS']._serialized_start=152
-  _globals['_COMPONENTSTATUS']._serialized_end=276
+  _globals['_STATUSRESPONSE']._serialized_start=55
+  _globals['_STATUSRESPONSE']._serialized_end=282
+  _globals['_DEPLOYMENTSTATE']._serialized_start=284
+  _globals['_DEPLOYMENTSTATE']._serialized_end=404
+  _globals['_REQUESTERROR']._serialized_start=406
+  _globals['_REQUESTERROR']._serialized_end=484
+  _globals['_COMPONENTSTATUS']._serialized_start=486
+  _globals['_COMPONENTSTATUS']._serialized_end=610
 # @@protoc_insertion_point(module_scope)

@@ -11,14 +11,50 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("ready", "components", "version")
+    __slots__ = ("ready", "components", "version", "deployments", "in_flight", "waiting", "last_errors")
     READY_FIELD_NUMBER: _ClassVar[int]
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERRORS_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     components: _containers.RepeatedCompositeFieldContainer[ComponentStatus]
     version: str
-    def __init__(self, ready: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentStatus, _Mapping]]] = ..., version: _Optional[str] = ...) -> None: ...
+    deployments: _containers.RepeatedCompositeFieldContainer[DeploymentState]
+    in_flight: int
+    waiting: int
+    last_errors: _containers.RepeatedCompositeFieldContainer[RequestError]
+    def __init__(self, ready: _Optional[bool] = ..., components: _Optional[_Iterable[_Union[ComponentStatus, _Mapping]]] = ..., version: _Optional[str] = ..., deployments: _Optional[_Iterable[_Union[DeploymentState, _Mapping]]] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., last_errors: _Optional[_Iterable[_Union[RequestError, _Mapping]]] = ...) -> None: ...
+
+class DeploymentState(_message.Message):
+    __slots__ = ("application", "name", "status", "running", "starting", "message")
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    application: str
+    name: str
+    status: str
+    running: int
+    starting: int
+    message: str
+    def __init__(self, application: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., running: _Optional[int] = ..., starting: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class RequestError(_message.Message):
+    __slots__ = ("at", "subject", "error_type", "error")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    at: float
+    subject: str
+    error_type: str
+    error: str
+    def __init__(self, at: _Optional[float] = ..., subject: _Optional[str] = ..., error_type: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ComponentStatus(_message.Message):
     __slots__ = ("name", "ready", "required", "detail", "process_id", "resident_bytes")

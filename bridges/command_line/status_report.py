@@ -1,0 +1,110 @@
+"""How `hearth status` shows what the graph says of itself."""
+
+import time
+from typing import Any
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from bridges.command_line.console import console
+from bridges.generated.hearth.v1 import status_pb2
+
+_HEALTHY = "HEALTHY"
+
+
+def show_status(status: status_pb2.StatusResponse) -> None:
+    """Print services with their replicas and memory, what waits, and what of late went wrong."""
+    deployments = {deployment.name: deployment for deployment in status.deployments}
+    table = Table(
+        "",
+        "Component",
+        Column("Detail", overflow="fold"),
+        Column("Replicas", justify="right"),
+        Column("Process", justify="right"),
+        Column("Memory", justify="right"),
+        box=None,
+        header_style="bold",
+    )
+    for part in status.components:
+        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
+        deployment = deployments.pop(part.name, None)
+        memory = f"{part.resident_bytes / 1e6:,.0f} MB" if part.resident_bytes else ""
+        table.add_row(
+            mark,
+            part.name,
+            Text(part.detail),
+            _replicas(deployment) if deployment else "",
+            str(part.process_id or ""),
+            memory,
+        )
+    # What no component speaks for: an ingress of its own, or what has not started.
+    for deployment in deployments.values():
+        well = deployment.status == _HEALTHY
+        mark = Text("✓", style="green") if well else Text("✗", style="yellow")
+        table.add_row(mark, deployment.name, Text(deployment.status.lower()), _replicas(deployment), "", "")
+    console.print(table)
+    for deployment in status.deployments:
+        if deployment.status != _HEALTHY and deployment.message:
+            console.print(Text(f"  {deployment.name}: {deployment.message.strip()}", style="yellow"), soft_wrap=True)
+    _show_activity(status)
+    verdict = Text("ready", style="bold green") if status.ready else Text("not ready", style="bold red")
+    console.print(verdict, Text(f"  Hearth {status.version}", style="dim"), sep="")
+
+
+def status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
+    """Return the same for scripts."""
+    return {
+        "ready": status.ready,
+        "version": status.version,
+        "components": [
+            {
+                "name": part.name,
+                "ready": part.ready,
+                "required": part.required,
+                "detail": part.detail,
+                "process_id": part.process_id,
+                "resident_bytes": part.resident_bytes,
+            }
+            for part in status.components
+        ],
+        "deployments": [
+            {
+                "application": deployment.application,
+                "name": deployment.name,
+                "status": deployment.status,
+                "running": deployment.running,
+                "starting": deployment.starting,
+                "message": deployment.message,
+            }
+            for deployment in status.deployments
+        ],
+        "in_flight": status.in_flight,
+        "waiting": status.waiting,
+        "last_errors": [
+            {"at": error.at, "subject": error.subject, "error_type": error.error_type, "error": error.error}
+            for error in status.last_errors
+        ],
+    }
+
+
+def _replicas(deployment: status_pb2.DeploymentState) -> str:
+    starting = f" + {deployment.starting}" if deployment.starting else ""
+    return f"{deployment.running}{starting}"
+
+
+def _show_activity(status: status_pb2.StatusResponse) -> None:
+    # The request that asks for this is one of them.
+    others = max(0, status.in_flight - 1)
+    console.print(f"{others} being answered, {status.waiting} waiting", style="dim")
+    for error in status.last_errors:
+        line = Text(f"  {_ago(time.time() - error.at):>8} ago  {error.subject}  ", style="dim")
+        line.append(f"{error.error_type}", style="yellow")
+        line.append(f": {error.error}" if error.error else "")
+        console.print(line, soft_wrap=True)
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
