@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from nats.aio.client import Client
 from ray import serve
@@ -261,7 +261,8 @@ async def deployment_states() -> tuple[DeploymentState, ...]:
 
 
 def _deployment_state(application: str, name: str, deployment: DeploymentStatusOverview) -> DeploymentState:
-    replicas = {state.value: count for state, count in deployment.replica_states.items()}
+    # Typed as an enumeration, which its members' names are equal to; Serve gives the names.
+    replicas = cast("dict[str, int]", deployment.replica_states)
     starting = sum(replicas.get(state, 0) for state in _STARTING)
     return DeploymentState(
         application, name, deployment.status.value, replicas.get(_RUNNING, 0), starting, deployment.message

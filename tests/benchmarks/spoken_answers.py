@@ -241,12 +241,15 @@ def at_speech_rate(pcm: bytes, rate: int) -> bytes:
 
 
 async def until_ready(client: HearthClient) -> None:
-    while True:
-        try:
-            if (await client.status(5)).ready and await client.voices(5):
-                return
-        except UnavailableError:
-            await asyncio.sleep(0.2)
+    while not await _is_ready(client):
+        await asyncio.sleep(0.2)
+
+
+async def _is_ready(client: HearthClient) -> bool:
+    try:
+        return (await client.status(5)).ready and bool(await client.voices(5))
+    except UnavailableError:
+        return False
 
 
 async def ingest(client: HearthClient) -> dict[str, str]:
