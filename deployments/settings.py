@@ -134,7 +134,7 @@ class OnnxEmbeddingsSettings(Settings):
 
     Attributes:
         model: A name in the model manifest, or the path of a folder with model.onnx and tokenizer.json.
-        threads: Threads of one batch.
+        threads: Batches that run at once, each on a thread.
         max_tokens: Texts are cut to this many tokens.
     """
 
@@ -164,7 +164,7 @@ class LateInteractionSettings(Settings):
 
     Attributes:
         model: The embeddings model.
-        threads: Threads of one batch.
+        threads: Batches that run at once, each on a thread.
         max_tokens: Texts are cut to this many tokens.
         token_weight: Share of the token score in the blend; the rest is the sentence score.
         cache_bytes: Token vectors kept for passages seen before.

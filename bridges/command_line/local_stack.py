@@ -43,7 +43,9 @@ SERVE_ENVIRONMENT = {
     # The log files that the dashboard shows are enough; each line would go to the workers' standard error too.
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # Ray exports metrics every ten seconds; ten times a second is too often to prepare for that.
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    # The controller looks at all replicas in each round; ten rounds a second take more than all ingresses at rest.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
 }
 """How Serve is to run in Ray's processes."""
 

@@ -14,12 +14,12 @@ class CrossEncoderReranker:
 
     Args:
         folder: Holds `model.onnx`, whose first output are logits of shape (pairs, 1), and `tokenizer.json`.
-        threads: Threads that one batch uses.
+        threads: Batches that run at once, each on a thread.
         max_tokens: Pairs are cut to this many tokens, the longer text first.
-        batch_tokens: Padded tokens in one batch.
+        batch_tokens: Padded tokens in one batch at most.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 512, batch_tokens: int = 4096) -> None:
+    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 512, batch_tokens: int = 2048) -> None:
         self._name = folder.name
         self._model = OnnxModel(folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens)
 

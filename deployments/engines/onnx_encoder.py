@@ -33,12 +33,12 @@ class OnnxEncoder:
 
     Args:
         folder: Holds `model.onnx` and `tokenizer.json`.
-        threads: Threads that one batch uses.
+        threads: Batches that run at once, each on a thread.
         max_tokens: Texts are cut to this many tokens.
-        batch_tokens: Padded tokens in one batch.
+        batch_tokens: Padded tokens in one batch at most.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 256, batch_tokens: int = 2048) -> None:
+    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 256, batch_tokens: int = 1024) -> None:
         self._model = OnnxModel(folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens)
 
     async def encode(self, call: Call, texts: Sequence[str]) -> list[EncodedText]:

@@ -58,6 +58,7 @@ from tests.benchmarks.spoken_facts import fact_holds
 CHUNK_S = 0.04
 AUDIBLE = 0.02
 _WAIT_S = 60.0
+_READY_ATTEMPTS = 120
 _LONGEST_HEARD_S = 28.0
 
 
@@ -241,15 +242,15 @@ def at_speech_rate(pcm: bytes, rate: int) -> bytes:
 
 
 async def until_ready(client: HearthClient) -> None:
-    while not await _is_ready(client):
-        await asyncio.sleep(0.2)
-
-
-async def _is_ready(client: HearthClient) -> bool:
-    try:
-        return (await client.status(5)).ready and bool(await client.voices(5))
-    except UnavailableError:
-        return False
+    """Return once the graph answers and speaks; it cannot be waited for but by asking."""
+    for _ in range(_READY_ATTEMPTS):
+        try:
+            if (await client.status(5)).ready and await client.voices(5):
+                return
+        except UnavailableError as error:
+            print(f"waiting: {error}", file=sys.stderr)
+        await asyncio.sleep(0.5)
+    raise UnavailableError("the graph did not get ready")
 
 
 async def ingest(client: HearthClient) -> dict[str, str]:
