@@ -54,6 +54,7 @@ class MilvusConnection:
         self._token = token
         self._client: AsyncMilvusClient | None = None
         self._fields: dict[str, tuple[float, CollectionFields]] = {}
+        self._is_lite: bool | None = None
 
     def client(self) -> Any:
         """Return the asynchronous client, whose own types leave most of what it takes and returns open."""
@@ -87,6 +88,14 @@ class MilvusConnection:
         """Make a collection of Hearth's own."""
         async with self.errors(collection):
             await asyncio.to_thread(self._create, collection, dimensions, call.remaining())
+
+    async def is_lite(self, call: Call) -> bool:
+        """Say whether the server is Milvus Lite, which leaves to its clients what others do by themselves."""
+        if self._is_lite is None:
+            async with self.errors(""):
+                version = str(await self.client().get_server_version(timeout=call.remaining()))
+            self._is_lite = "lite" in version
+        return self._is_lite
 
     async def check(self, call: Call) -> str:
         """Return the collections there are, as one line.

@@ -34,6 +34,19 @@ _HEADINGS_NAMES = ("headings", "heading", "section")
 _METADATA_NAMES = ("metadata", "meta")
 _VECTOR_TYPES = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+# What occurs in nearly every passage tells none from another, and takes most of the time of a search.
+_STOP_WORDS = (
+    "a an and are as at be been but by can could did do does for from had has have how i if in into is it its me my no "
+    "not of on or our shall should so some than that the their them then there these they this to was we were what "
+    "when where which while who whom whose why will with would you your"
+).split()
+_ANALYZED: dict[str, Any] = {
+    "enable_analyzer": True,
+    "analyzer_params": {
+        "tokenizer": "standard",
+        "filter": ["lowercase", {"type": "stop", "stop_words": _STOP_WORDS}],
+    },
+}
 _OWN = {"id", "document", "version", "chunk_index", "chunks", "digest", "source", "headings", "text", "vector"}
 
 
@@ -178,12 +191,6 @@ def _create(client: MilvusClient, collection: str, dimensions: int, *, keywords:
         schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["keywords"]))
         index.add_index("keywords", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
     client.create_collection(collection, schema=schema, index_params=index)
-
-
-_ANALYZED: dict[str, Any] = {
-    "enable_analyzer": True,
-    "analyzer_params": {"tokenizer": "standard", "filter": ["lowercase"]},
-}
 
 
 def _keywords(description: Mapping[str, Any], metrics: Mapping[str, str]) -> str:

@@ -4,8 +4,8 @@
 
 Documents of real text, until there are 10,000 chunks, go as files through NATS and the shipped graph into Milvus, as
 `hearth ingest` sends them. Before and after, the embedding model embeds chunks of the same files in this process: with
-nothing else running, and beside the graph at rest, which on two cores takes a tenth of them. Memory is what each process
-shares with nobody.
+nothing else running, and beside the graph at rest, which on two cores takes a tenth of them. Memory is what each
+process shares with nobody.
 """
 
 import argparse

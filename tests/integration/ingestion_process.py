@@ -16,8 +16,8 @@ from deployments.settings import MilvusSettings
 from deployments.values import ComponentStatus, Document
 from deployments.vectors import Vectors, unit_length
 
-DOCUMENTS = 12
-DIMENSIONS = 8
+DOCUMENTS = 8
+DIMENSIONS = 32
 _WAIT_S = 60.0
 
 
@@ -26,12 +26,16 @@ class HashedEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         del call
-        digests = [hashlib.sha256(text.encode()).digest()[:DIMENSIONS] for text in texts]
-        return unit_length(np.array([list(digest) for digest in digests], np.float32) - 127.5)
+        return embedded(texts)
 
     async def status(self, call: Call) -> ComponentStatus:
         del call
         return ComponentStatus("Embeddings", ready=True, detail="hashes")
+
+
+def embedded(texts: Sequence[str]) -> Vectors:
+    digests = [hashlib.sha256(text.encode()).digest()[:DIMENSIONS] for text in texts]
+    return unit_length(np.array([list(digest) for digest in digests], np.float32) - 127.5)
 
 
 def source_of(number: int) -> str:
@@ -44,10 +48,6 @@ def paragraphs(number: int, generation: int) -> list[str]:
         f"Document {number}, generation {generation}, paragraph {at}. " + "word " * 70
         for at in range(40 + 30 * number + 7 * generation)
     ]
-
-
-def texts_of(number: int, generation: int) -> set[str]:
-    return {paragraph.strip() for paragraph in paragraphs(number, generation)}
 
 
 async def main(uri: str, collection: str, generation: int, seed: int) -> None:
