@@ -41,6 +41,7 @@ _QUOTED_SENTENCES = 3
 """Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
 hold the fact 57 times, those of the best passage alone 51 times, at the same length. `tests/benchmarks/answers.py` asks
 49 of them, those whose documents are kept here."""
+_HEADINGS_BETWEEN = " > "
 _NO_PASSAGE = Passage("", "")
 """Stands for passages that are not known yet, so that the prompt before them is laid out as with them."""
 _GREETING_SENTENCES = 2
@@ -272,7 +273,7 @@ class Chat:
             yield word
 
     async def _quotation(self, call: Call, question: str, found: tuple[Passage, ...]) -> str:
-        """Return the sentences nearest to the question, each marked as a quotation from its document."""
+        """Return the sentences nearest to the question, each marked as a quotation from its document and section."""
         try:
             quoted = await self._retrieval.nearest_sentences(
                 call, question, found[:_QUOTED_PASSAGES], _QUOTED_SENTENCES
@@ -280,7 +281,7 @@ class Chat:
         except HearthError as error:
             logger.warning("the whole passage is quoted: %s", error.message)
             quoted = found[:1]
-        by_place = groupby(quoted, key=lambda passage: passage.source or passage.headings or "the document")
+        by_place = groupby(quoted, key=_place)
         return " ".join(
             f"From {place}: “{' '.join(' '.join(passage.text for passage in passages).split())}”"
             for place, passages in by_place
@@ -291,6 +292,14 @@ class Chat:
             return await self._retrieval.components(call)
         except HearthError as error:
             return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
+
+
+def _place(passage: Passage) -> str:
+    """Return what a passage is quoted from: its document, and the section below the document's title."""
+    title, _, section = passage.headings.rpartition(_HEADINGS_BETWEEN)
+    if not passage.source:
+        return passage.headings or "the document"
+    return f"{passage.source} ({section})" if title else passage.source
 
 
 async def _attempt(warming: Awaitable[object]) -> None:

@@ -18,13 +18,18 @@ from deployments.values import TextFormat
 CHUNK_CHARACTERS = 500
 """Characters that a chunk aims at and never exceeds."""
 
-CHUNKING = "1"
+CHUNKING = "2"
 """Which way of cutting this is: another one, other chunks of the same text."""
 
 _NUMBERED_HEADING = re.compile(r"^(?P<number>\d+(?:\.\d+)*)\.?\s+\S.{0,78}$")
 _UNDERLINE = re.compile(r"^(=+|-+|~+|\^+)\s*$")
 _HEADING_CHARACTERS = 80
 _MIN_UNDERLINE = 3
+_SHORT_LINE_CHARACTERS = 60
+_SHORT_LINE = re.compile(r"[:\"'(\w](?:(?!\s{2}|\|).)*(?:[^.!?:;,]|\b[a-z]{1,4}\.|:)")
+"""No bullet, no row of a table, no sentence: its full stop may end an abbreviation ("n.")."""
+_SHORT_HEADINGS = 2
+_DEEPEST_LEVEL = 9
 _TAG = re.compile(r"<[^>]*>")
 _TERMINAL_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.\x08")
 """How text made for a terminal sets words in bold or underlines them: escape sequences, or overstrikes."""
@@ -61,14 +66,15 @@ def chunk_text(
     Args:
         text: The document.
         text_format: How to read it.
-        headings: The headings that apply where the text begins, outermost first.
+        headings: The headings that apply where the text begins, by their level, outermost first; empty where a level
+            has none.
         limit: Characters in a chunk at most.
 
     Returns:
-        The chunks in order, and the headings that apply where the text ends.
+        The chunks in order, and the headings that apply where the text ends, likewise.
     """
     blocks = _blocks(text, text_format)
-    path = [_Heading(level, heading) for level, heading in enumerate(headings)]
+    path = [_Heading(level, heading) for level, heading in enumerate(headings) if heading]
     chunks: list[Chunk] = []
     waiting: list[str] = []
 
@@ -85,7 +91,8 @@ def chunk_text(
         path = [heading for heading in path if heading.level < block.level]
         path.append(block)
     finish()
-    return chunks, tuple(heading.text for heading in path)
+    by_level = {heading.level: heading.text for heading in path}
+    return chunks, tuple(by_level.get(level, "") for level in range(max(by_level, default=-1) + 1))
 
 
 def first_heading(text: str, text_format: TextFormat) -> str:
@@ -142,16 +149,47 @@ def _by_words(sentence: str, limit: int) -> Iterator[str]:
 
 
 def _plain_blocks(text: str) -> Iterator[_Block]:
-    """Yield paragraphs and headings of plain text: numbered lines of their own, and underlined lines."""
-    for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\f", "\n\n")):
-        lines = [line.rstrip() for line in paragraph.strip("\n").split("\n") if line.strip()]
-        if not lines:
-            continue
+    """Yield paragraphs and headings of plain text.
+
+    Headings are numbered lines of their own, underlined lines, and short lines of their own, one or two, that text
+    follows. More of them in a row are a list.
+    """
+    short: list[str] = []
+    for lines in _paragraphs(text):
         heading, rest = _plain_heading(lines)
+        if heading is None and _may_head(lines):
+            short.append(" ".join(lines[0].split()))
+            continue
+        yield from _short_lines(short, is_text_next=heading is None)
+        short.clear()
         if heading is not None:
             yield heading
         if rest:
             yield "\n".join(" ".join(line.split()) for line in rest)
+    yield from _short_lines(short, is_text_next=False)
+
+
+def _paragraphs(text: str) -> Iterator[list[str]]:
+    for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\f", "\n\n")):
+        lines = [line.rstrip() for line in paragraph.strip("\n").split("\n") if line.strip()]
+        if lines:
+            yield lines
+
+
+def _may_head(lines: Sequence[str]) -> bool:
+    """Say whether a paragraph is a short line that is no sentence: a heading, if text follows it."""
+    line = lines[0].strip()
+    return len(lines) == 1 and len(line) <= _SHORT_LINE_CHARACTERS and bool(_SHORT_LINE.fullmatch(line))
+
+
+def _short_lines(lines: Sequence[str], *, is_text_next: bool) -> Iterator[_Block]:
+    """Yield short lines as the headings of the text that follows them, or as text."""
+    if not is_text_next or len(lines) > _SHORT_HEADINGS:
+        yield from lines
+        return
+    # Below the title and numbered or underlined headings; the last of them below the one before it.
+    deepest = _DEEPEST_LEVEL
+    yield from (_Heading(deepest - len(lines) + at, line) for at, line in enumerate(lines, 1))
 
 
 def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:

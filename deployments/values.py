@@ -257,7 +257,7 @@ class DocumentPosition:
 
     Attributes:
         chunk_index: Index of the next chunk, from 0.
-        headings: The headings that apply there, outermost first.
+        headings: The headings that apply there, by their level, outermost first; empty where a level has none.
         version: Of the document, as made with its first part.
     """
 

@@ -111,7 +111,7 @@ async def test_the_whole_passage_is_quoted_when_its_sentences_cannot_be_ranked()
     retrieval = ScriptedRetrieval((POOL,), sentences_error=UnavailableError("no reranker"))
     model = ScriptedModel(["It opens at 99."], answering=SMALL)
     tokens, end = await answer(Chat(model, retrieval), ChatQuestion("When?", retrieve=True))
-    assert "".join(tokens) == "From pool.md: “The pool opens at seven.”"
+    assert "".join(tokens) == "From pool.md (Pool): “The pool opens at seven.”"
     assert end.error == ""
 
 

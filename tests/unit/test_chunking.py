@@ -1,4 +1,7 @@
-from hypothesis import given
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.chunking import CHUNK_CHARACTERS, Chunk, chunk_text, first_heading
@@ -82,6 +85,52 @@ def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
     assert at_end == ("Guide", "Use")
 
 
+LAW = """Article II
+
+Section 1
+
+The power is vested in a president.
+He holds his office for four years.
+
+Section 2
+
+He is the commander of the army, and
+of the navy.
+
+:jiffy: n.
+
+The duration of one tick of the clock, it
+depends on the country.
+"""
+
+
+def test_short_lines_that_text_follows_are_headings_of_plain_text() -> None:
+    chunks, at_end = chunk_text(LAW, TextFormat.PLAIN, headings=("law",))
+    assert [chunk.headings for chunk in chunks] == [
+        ("law", "Article II", "Section 1"),
+        ("law", "Article II", "Section 2"),
+        ("law", "Article II", ":jiffy: n."),
+    ]
+    further, _ = chunk_text("Section 3\n\nHe may be removed,\nif he is guilty.", TextFormat.PLAIN, headings=at_end)
+    assert further[0].headings == ("law", "Article II", "Section 3"), "another part of it goes on where this one ended"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Milk\n\nBread\n\nButter\n\nRemember the coupons that lie on the table,\nand the bag.",
+        "It is closed.\n\nThe other one is open all day long,\nand all night.",
+        "- one\n\n- two is longer than one and has a full stop at its end.",
+        "Milk\n\nBread",
+        "Name    Price\n\nMilk    1.20 for a litre, and\nBread   2.40",
+    ],
+)
+def test_lists_sentences_and_what_stands_last_are_text(text: str) -> None:
+    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    assert all(chunk.headings == () for chunk in chunks)
+    assert " ".join(" ".join(chunk.text for chunk in chunks).split()) == " ".join(text.split())
+
+
 def test_what_a_terminal_would_show_bold_is_plain() -> None:
     text = "1 U\bUs\bse\n\n\x1b[1mman\x1b[0m shows _\bp_\ba\x00ges.\x07"
     chunks, _ = chunk_text(text, TextFormat.PLAIN)
@@ -93,13 +142,17 @@ def test_the_first_heading_names_a_document() -> None:
     assert first_heading("no heading here", TextFormat.PLAIN) == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=3000), st.sampled_from(TextFormat))
 def test_no_text_breaks_it_and_no_chunk_is_empty_or_too_long(text: str, text_format: TextFormat) -> None:
     chunks, _ = chunk_text(text, text_format)
     assert all(0 < len(chunk.text) <= CHUNK_CHARACTERS for chunk in chunks)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab .\n", max_size=3000))
 def test_no_word_of_plain_text_is_lost(text: str) -> None:
+    """Each letter stands in a chunk, or in the headings above one."""
     chunks, _ = chunk_text(text, TextFormat.PLAIN)
-    assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(text.split())
+    kept = Counter("".join("".join((*chunk.headings, chunk.text)) for chunk in chunks))
+    assert not Counter("".join(text.split())) - kept
