@@ -19,9 +19,6 @@ SHORTEST_OPENING = 12
 _URL = re.compile(r"https?://(?:www\.)?([^\s/?#<>()\[\]]+)[^\s<>()\[\]]*")
 _ENDS = ".!?:;,…。！？"
 _CLAUSE_END = re.compile(r"[,;:—]\s+")
-_PHRASE_START = re.compile(
-    r"\s(?=(?:at|in|on|for|from|with|by|to|because|when|while|if|until|after|before|and|or|but|that|which|who)\s)"
-)
 
 
 def speakable(text: str) -> str:
@@ -40,21 +37,14 @@ def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
 
     Args:
         text: From `speakable`.
-        opening_clause: Give the first clause by itself, for a voice that is slow; where a sentence has no clauses, the
-            first phrase, as far as English words tell where one begins.
+        opening_clause: Give the first clause by itself, for a voice that is slow.
     """
     pieces = [piece for sentence in split_sentences(text) for piece in _bounded(sentence)]
-    if opening_clause and pieces and (end := _opening_end(pieces[0])):
-        pieces[:1] = [pieces[0][:end].rstrip(), pieces[0][end:]]
+    if opening_clause and pieces:
+        clause_end = _CLAUSE_END.search(pieces[0], SHORTEST_OPENING)
+        if clause_end:
+            pieces[:1] = [pieces[0][: clause_end.end()].rstrip(), pieces[0][clause_end.end() :]]
     return [piece for piece in pieces if _says_something(piece)]
-
-
-def _opening_end(sentence: str) -> int:
-    """Return where the opening of a sentence ends, 0 where it is said as one."""
-    if clause_end := _CLAUSE_END.search(sentence, SHORTEST_OPENING):
-        return clause_end.end()
-    phrase = _PHRASE_START.search(sentence, SHORTEST_OPENING, len(sentence) - SHORTEST_OPENING)
-    return phrase.end() if phrase else 0
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
