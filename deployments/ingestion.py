@@ -31,6 +31,8 @@ _EMBEDDED_TOGETHER = 128
 32 at once, and all at once 14 % less."""
 _SHOWN = 200
 _LISTED_TOGETHER = 2000
+_DIGEST_BYTES = 128
+_VERSION = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{0,32}")
 
 
@@ -95,8 +97,7 @@ class Ingestion:
             NotFoundError: The parts before this one are not in the collection any more.
             HearthError: What embedding or writing raised.
         """
-        if not document.source.strip():
-            raise InvalidRequestError("the document has no source to be known by")
+        _check(document)
         start = document.position
         headings = start.headings
         if not headings and start.chunk_index == 0:
@@ -172,6 +173,20 @@ class Ingestion:
         if document.more_follows:
             return 0
         return await self._store.finish(call, collection, version, [], np.empty((0, 0), np.float32), first)
+
+
+def _check(document: Document) -> None:
+    """Raise `InvalidRequestError` where a document cannot be kept as it is given."""
+    if not document.source.strip():
+        raise InvalidRequestError("the document has no source to be known by")
+    if len(document.digest.encode()) > _DIGEST_BYTES:
+        raise InvalidRequestError(f"the digest has more than {_DIGEST_BYTES} bytes")
+    start = document.position
+    if start.chunk_index < 0 or (start.version and not _VERSION.fullmatch(start.version)):
+        raise InvalidRequestError(
+            f"the position is chunk {start.chunk_index} of version {start.version[:_SHOWN]!r}: "
+            "it has to be the `next` of the answer to the part before"
+        )
 
 
 def _version(document: Document) -> str:

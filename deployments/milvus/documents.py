@@ -155,7 +155,7 @@ class MilvusDocuments:
             await self._connection.client().upsert(collection, [*rest, *switched], timeout=call.remaining())
             longer = before is not None and int(before["chunks"]) > total
             removed = await self._remove_rest(call, collection, document, total) if others or longer else 0
-            await self._flush_in_time(call, collection, len(rows))
+            await self._flush_in_time(call, collection, total)
         return removed
 
     async def delete(self, call: Call, collection: str, source: str) -> int:

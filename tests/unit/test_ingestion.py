@@ -8,7 +8,7 @@ from deployments.chunking import Chunk
 from deployments.errors import InvalidRequestError, NotFoundError, UnavailableError
 from deployments.ingestion import Ingestion
 from deployments.settings import MilvusSettings
-from deployments.values import Document, DocumentVersion, StoredDocument, TextFormat
+from deployments.values import Document, DocumentPosition, DocumentVersion, StoredDocument, TextFormat
 from deployments.vectors import Vectors
 from tests.unit.services import LengthEmbeddings
 
@@ -171,9 +171,15 @@ async def test_a_document_in_parts_is_the_same_as_in_one() -> None:
         (Document("  ", "text"), "no source"),
         (Document("a.txt", ""), "the document holds no text"),
         (Document("a.md", "![]()\n", format=TextFormat.MARKDOWN), "the document holds no text"),
+        (Document("a.txt", "text", digest="ü" * 65), "the digest has more than 128 bytes"),
+        (Document("a.txt", "text", position=DocumentPosition(-1)), "the position is chunk -1 of version ''"),
+        (
+            Document("a.txt", "text", position=DocumentPosition(1, (), 'x" or chunks > 0 or id == "')),
+            "it has to be the `next` of the answer to the part before",
+        ),
     ],
 )
-async def test_a_document_without_a_name_or_text_is_refused(document: Document, reason: str) -> None:
+async def test_a_document_that_cannot_be_kept_is_refused(document: Document, reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason):
         await ingestion(Store()).ingest(Call.within(5.0), document)
 
