@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview
 
@@ -250,7 +251,7 @@ async def deployment_states() -> tuple[DeploymentState, ...]:
     try:
         async with asyncio.timeout(_SERVE_STATUS_S):
             status = await asyncio.to_thread(serve.status)
-    except (RayError, TimeoutError) as error:
+    except (RayError, RayServeException, TimeoutError) as error:
         logger.warning("Serve was not asked for its deployments: %s", error or type(error).__name__)
         return ()
     return tuple(

@@ -62,15 +62,7 @@ class ChatHandler:
         response = _with_sound(_fitting(response, outbox.room), answer, outbox.room)
         await outbox.finish(response, final_subject)
         said = {"question": question.text, "answer": answer.text}
-        return Outcome(
-            answer.end.error_kind,
-            request.request_id,
-            len(answer.tokens),
-            response.ByteSize(),
-            answer.stages,
-            said,
-            answer.error,
-        )
+        return answer.outcome(request.request_id, response.ByteSize(), said)
 
     async def _collect(
         self,

@@ -1,7 +1,9 @@
 """An answer, written or spoken, as a handler collects it for one final message."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridges.outcome import Outcome
 from deployments.errors import HearthError, InternalError
 from deployments.sound import wav_file, wav_header
 from deployments.speech_values import SpokenChunk, Transcript
@@ -69,6 +71,16 @@ class CollectedAnswer:
     def stages(self) -> dict[str, float]:
         """Seconds by stage; where it is spoken, those that count from its beginning go over those of the text."""
         return {**self.end.stages, **(self.spoken_end.stages if self.spoken_end else {})}
+
+    def outcome(self, request_id: str, answer_bytes: int, said: Mapping[str, str]) -> Outcome:
+        """Return what became of the request.
+
+        Args:
+            request_id: The client's id of it.
+            answer_bytes: Size of the final message.
+            said: What was asked and answered, by name.
+        """
+        return Outcome(self.end.error_kind, request_id, len(self.tokens), answer_bytes, self.stages, said, self.error)
 
     def wav(self, room: int) -> tuple[bytes, bool]:
         """Return as much of the speech as fits into `room` bytes, as a WAV file, and whether that is all of it."""

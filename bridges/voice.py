@@ -56,15 +56,7 @@ class VoiceHandler:
         await outbox.finish(response, subject)
         await self._records.write(outbox.connection, _record(call, request, answer, began_at))
         said = {"question": answer.heard, "answer": answer.text}
-        return Outcome(
-            answer.end.error_kind,
-            request.request_id,
-            len(answer.tokens),
-            response.ByteSize(),
-            answer.stages,
-            said,
-            answer.error,
-        )
+        return answer.outcome(request.request_id, response.ByteSize(), said)
 
     async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, outbox: Outbox) -> None:
         """Answer a request that could not be begun, or that ran out of time."""

@@ -16,6 +16,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended, as a shell gives it."""
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import console, count_progress, errors
+from bridges.command_line.console import INTERRUPTED, console, count_progress, errors
 from bridges.command_line.ingesting import (
     SUFFIXES,
     IngestObserver,
@@ -27,8 +27,6 @@ from bridges.command_line.ingesting import (
 from bridges.command_line.options import collection_option, json_option, nats_option, timeout_option
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import NotFoundError, UpstreamFailedError
-
-_INTERRUPTED = 130
 
 
 @click.command("ingest")
@@ -92,7 +90,7 @@ def ingest_command(
     else:
         _show_summary(summary, len(files), time.monotonic() - started)
     if interrupted:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     if summary.failed or summary.stopped:
         sys.exit(1)
 

@@ -21,7 +21,7 @@ from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
 from bridges.command_line.chatting import Conversation, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.console import Steps, console, download_progress, errors, write_raw
+from bridges.command_line.console import INTERRUPTED, Steps, console, download_progress, errors, write_raw
 from bridges.command_line.doctor import Verdict, examine
 from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
@@ -56,7 +56,6 @@ DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
 _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
-_INTERRUPTED = 130
 _MARKS = {Verdict.WELL: ("✓", "green"), Verdict.MISSED: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
 _PACE_HELP = "How many times faster than it sounds a file is sent."
 
@@ -482,7 +481,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         errors.print("Interrupted.")
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def _fetch_defaults(steps: Steps) -> None:

@@ -14,13 +14,12 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import console, errors
+from bridges.command_line.console import INTERRUPTED, console, errors
 from bridges.command_line.options import json_option, nats_option, timeout_option
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
 
-_INTERRUPTED = 130
 _SUCCEEDED = "succeeded"
 _COLOURS = {_SUCCEEDED: "green", "failed": "red", "error": "red"}
 
@@ -82,7 +81,7 @@ def run_command(
     except KeyboardInterrupt:
         again = f"hearth pipeline run {name} --request-id {request.request_id}"
         errors.print(f"The run goes on without being followed. To follow it again:\n  {again}", soft_wrap=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     if last.status == _SUCCEEDED or (detach and not last.error):
         return
     if not as_json:

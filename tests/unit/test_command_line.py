@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -18,32 +20,22 @@ from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import InvalidRequestError, UnavailableError
 from tests.servers import free_port
 
-COMMANDS = [
-    "",
-    "demo",
-    "up",
-    "down",
-    "status",
-    "ingest",
-    "chat",
-    "say",
-    "listen",
-    "ask",
-    "talk",
-    "turn",
-    "voices",
-    "models",
-    "models fetch",
-    "models list",
-    "models verify",
-]
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the words of each command, those of groups too."""
+    yield " ".join(path)
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name))
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, list(arguments))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", list(commands(cli)))
 def test_help_says_what_each_command_and_option_does(command: str) -> None:
     result = run(*command.split(), "--help")
     assert result.exit_code == 0
