@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from deployments.call import Call
-from deployments.chunking import Chunk
+from deployments.embedded_chunks import EmbeddedChunks
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.schema import (
@@ -24,7 +24,6 @@ from deployments.milvus.schema import (
     first_chunk_id,
 )
 from deployments.values import DocumentVersion, StoredDocument
-from deployments.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -92,70 +91,49 @@ class MilvusDocuments:
                 "choose another collection to ingest into"
             )
 
-    async def write(
-        self,
-        call: Call,
-        collection: str,
-        document: DocumentVersion,
-        chunks: Sequence[Chunk],
-        vectors: Vectors,
-        first_index: int,
-    ) -> None:
+    async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
         """Put chunks of a version into a collection that `ensure_collection` saw, not to be found yet.
 
         Args:
             call: Whose deadline holds.
             collection: Its name.
             document: Whose chunks they are.
-            chunks: In order.
-            vectors: One row for each chunk.
-            first_index: Index of the first chunk in the document.
+            batch: The chunks.
         """
-        rows = _rows(document, chunks, vectors, first_index)
-        if first_index == 0 and rows:
+        rows = _rows(document, batch)
+        if batch.first_index == 0 and rows:
             # The same version may be there, whole: it stays so while it is written again.
             rows[0]["chunks"] = await self._whole_chunks(call, collection, document.version)
         async with self._connection.errors(collection):
             await self._upsert(call, collection, rows)
 
-    async def finish(
-        self,
-        call: Call,
-        collection: str,
-        document: DocumentVersion,
-        chunks: Sequence[Chunk],
-        vectors: Vectors,
-        first_index: int,
-    ) -> int:
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
         """Put the last chunks of a version into a collection; from here on it is found, and no other of its document.
 
         Args:
             call: Whose deadline holds.
             collection: Its name.
             document: Whose chunks they are.
-            chunks: In order; none where all were written before.
-            vectors: One row for each chunk.
-            first_index: Index of the first of them in the document, and so the number of those written before.
+            batch: The chunks; none where all were written before.
 
         Returns:
             Chunks of other versions that are gone.
         """
-        rows = _rows(document, chunks, vectors, first_index)
-        total = first_index + len(rows)
+        rows = _rows(document, batch)
         async with self._connection.errors(collection):
             firsts = await self._first_chunks(call, collection, document.source)
             before = firsts.pop(document.version, None)
             others = list(firsts.values())
-            first, *rest = rows if first_index == 0 else (before, *rows)
+            first, *rest = rows if batch.first_index == 0 else (before, *rows)
             if first is None:
                 raise NotFoundError(
                     f"the first part of {document.source[:_SHOWN]!r} is not there any more: begin it again"
                 )
-            switched = [{**first, "chunks": total}, *({**row, "chunks": 0} for row in others)]
+            switched = [{**first, "chunks": batch.end}, *({**row, "chunks": 0} for row in others)]
             await self._connection.client().upsert(collection, [*rest, *switched], timeout=call.remaining())
-            longer = before is not None and int(before["chunks"]) > total
-            removed = await self._remove_rest(call, collection, document, total) if others or longer else 0
-            await self._flush_in_time(call, collection, total)
+            longer = before is not None and int(before["chunks"]) > batch.end
+            removed = await self._remove_rest(call, collection, document, batch.end) if others or longer else 0
+            await self._flush_in_time(call, collection, batch.end)
         return removed
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
@@ -272,7 +250,7 @@ def _of_document(source: str) -> str:
     return f'document == "{document_key(source)}"'
 
 
-def _rows(document: DocumentVersion, chunks: Sequence[Chunk], vectors: Vectors, first_index: int) -> list[_Row]:
+def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
     return [
         {
             "id": chunk_id(document.version, index),
@@ -286,7 +264,7 @@ def _rows(document: DocumentVersion, chunks: Sequence[Chunk], vectors: Vectors, 
             "text": _cut_bytes(chunk.text, MAX_TEXT_BYTES),
             "vector": vector,
         }
-        for index, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True), first_index)
+        for index, (chunk, vector) in enumerate(zip(batch.chunks, batch.vectors, strict=True), batch.first_index)
     ]
 
 

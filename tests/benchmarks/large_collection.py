@@ -22,6 +22,7 @@ import numpy as np
 from bridges.command_line.main import SAMPLES
 from deployments.call import Call
 from deployments.chunking import Chunk
+from deployments.embedded_chunks import EmbeddedChunks
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
@@ -72,7 +73,7 @@ async def fill(services: LocalServices, collection: str, size: int) -> None:
         ]
         vectors = unit_length(generator.normal(size=(count, _DIMENSIONS)).astype(np.float32))
         version = DocumentVersion(f"noise {there}", f"{there:032x}")
-        await documents.finish(Call.within(_WAIT_S), collection, version, chunks, vectors, 0)
+        await documents.finish(Call.within(_WAIT_S), collection, version, EmbeddedChunks(0, chunks, vectors))
         there += count
         print(f"\r{collection}: {there:,}", end="", file=sys.stderr)
     print(file=sys.stderr)

@@ -14,6 +14,7 @@ from pymilvus import DataType, Function, FunctionType, MilvusClient
 
 from deployments.call import Call
 from deployments.chunking import Chunk
+from deployments.embedded_chunks import EmbeddedChunks
 from deployments.errors import DeadlineExceededError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
@@ -74,26 +75,25 @@ def version_of(source: str, texts: Sequence[str]) -> DocumentVersion:
     return DocumentVersion(source, content, f"digest of {texts[0][:20]}")
 
 
-def cut(texts: Sequence[str]) -> list[Chunk]:
-    return [Chunk(text, ("Title", text.upper())) for text in texts]
-
-
-def vectors(count: int) -> Any:
-    return AXES[[index % DIMENSIONS for index in range(count)]]
+def batch(texts: Sequence[str], first_index: int = 0) -> EmbeddedChunks:
+    """Return texts as chunks, each nearest to the axis of its index."""
+    chunks = [Chunk(text, ("Title", text.upper())) for text in texts]
+    axes = [index % DIMENSIONS for index in range(first_index, first_index + len(texts))]
+    return EmbeddedChunks(first_index, chunks, AXES[axes])
 
 
 async def write(store: Store, collection: str, source: str, texts: list[str]) -> int:
     """Write a document at once; return how many chunks of the version before are gone."""
     await store.documents.ensure_collection(within(), collection, DIMENSIONS)
     document = version_of(source, texts)
-    return await store.documents.finish(within(), collection, document, cut(texts), vectors(len(texts)), 0)
+    return await store.documents.finish(within(), collection, document, batch(texts))
 
 
 async def begin(store: Store, collection: str, source: str, texts: list[str]) -> DocumentVersion:
     """Write a document's chunks, of which more are to come."""
     await store.documents.ensure_collection(within(), collection, DIMENSIONS)
     document = version_of(source, texts)
-    await store.documents.write(within(), collection, document, cut(texts), vectors(len(texts)), 0)
+    await store.documents.write(within(), collection, document, batch(texts))
     return document
 
 
@@ -125,7 +125,7 @@ async def test_a_document_is_found_when_its_last_chunk_is_in_and_not_before(stor
     await write(store, collection, "b.md", ["other"])
     document = await begin(store, collection, "a.md", ["one", "two"])
     assert await store.found(collection) == ["other"]
-    await store.documents.finish(within(), collection, document, cut(["three"]), AXES[2:3], 2)
+    await store.documents.finish(within(), collection, document, batch(["three"], 2))
     assert await store.found(collection) == ["one", "other", "three", "two"]
 
 
@@ -133,7 +133,7 @@ async def test_the_version_before_answers_until_the_next_is_whole(store: Store, 
     await write(store, collection, "a.md", ["old one", "old two"])
     document = await begin(store, collection, "a.md", ["new one", "new two", "new three"])
     assert await store.found(collection) == ["old one", "old two"]
-    assert await store.documents.finish(within(), collection, document, [], vectors(0), 3) == 2
+    assert await store.documents.finish(within(), collection, document, batch([], 3)) == 2
     assert await store.found(collection) == ["new one", "new three", "new two"]
 
 
@@ -163,7 +163,7 @@ async def test_a_document_whose_first_part_is_gone_is_not_finished(store: Store,
     await write(store, collection, "b.md", ["other"])
     lost = version_of("a.md", ["lost"])
     with pytest.raises(NotFoundError, match=r"the first part of 'a\.md' is not there any more"):
-        await store.documents.finish(within(), collection, lost, cut(["last"]), AXES[:1], 7)
+        await store.documents.finish(within(), collection, lost, batch(["last"], 7))
     assert await store.found(collection) == ["other"]
 
 

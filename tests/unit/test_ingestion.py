@@ -1,15 +1,15 @@
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from deployments.call import Call
 from deployments.chunking import Chunk
+from deployments.embedded_chunks import EmbeddedChunks
 from deployments.errors import InvalidRequestError, NotFoundError, UnavailableError
 from deployments.ingestion import Ingestion
 from deployments.settings import MilvusSettings
 from deployments.values import Document, DocumentPosition, DocumentVersion, StoredDocument, TextFormat
-from deployments.vectors import Vectors
 from tests.unit.services import LengthEmbeddings
 
 
@@ -24,30 +24,14 @@ class Store:
         del call
         assert (collection, dimensions) == ("knowledge_base", 2)
 
-    async def write(
-        self,
-        call: Call,
-        collection: str,
-        document: DocumentVersion,
-        chunks: Sequence[Chunk],
-        vectors: Vectors,
-        first_index: int,
-    ) -> None:
+    async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
         del call, collection
-        assert len(chunks) == len(vectors)
-        for index, chunk in enumerate(chunks, first_index):
+        assert len(batch.chunks) == len(batch.vectors)
+        for index, chunk in enumerate(batch.chunks, batch.first_index):
             self.chunks[(document.source, document.version, index)] = chunk
 
-    async def finish(
-        self,
-        call: Call,
-        collection: str,
-        document: DocumentVersion,
-        chunks: Sequence[Chunk],
-        vectors: Vectors,
-        first_index: int,
-    ) -> int:
-        await self.write(call, collection, document, chunks, vectors, first_index)
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
+        await self.write(call, collection, document, batch)
         self.whole[document.source] = document
         return self._remove(lambda key: key[0] == document.source and key[1] != document.version)
 
