@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
@@ -62,7 +63,7 @@ class TextToSpeech:
         self._scanned_at = 0
 
     async def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech of a text made speakable, a sentence at a time, each as soon as it is made.
+        """Yield the speech of a text made speakable, a sentence or some words of it at a time, each as soon as made.
 
         Raises:
             NotFoundError: There is no such voice; the message names those that there are.
@@ -78,10 +79,11 @@ class TextToSpeech:
         said_something = False
         opening_clause = engine.opening_clause_pays and not text.goes_on
         for sentence in spoken_sentences(text.text, opening_clause=opening_clause):
-            chunk = await engine.speak(call, replace(text, text=sentence, voice=voice.name))
-            if chunk.pcm:
-                said_something = True
-                yield chunk
+            async with aclosing(engine.speak(call, replace(text, text=sentence, voice=voice.name))) as chunks:
+                async for chunk in chunks:
+                    if chunk.pcm:
+                        said_something = True
+                        yield chunk
         if not said_something:
             language = f" speaks {voice.language} and" if voice.language else ""
             raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text")

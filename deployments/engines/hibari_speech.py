@@ -1,6 +1,7 @@
 """hibari: small English voices in process, 24 kHz, a sentence in some 15 ms."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,10 +35,10 @@ class HibariSpeech:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hibari")
         self._speak("Ready.")
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
-        """Return one sentence as sound; the same text always sounds the same."""
+    async def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield one sentence as sound; the same text always sounds the same."""
         call.check("speaking")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._speak, sentence.text)
+        yield await asyncio.get_running_loop().run_in_executor(self._thread, self._speak, sentence.text)
 
     async def check(self) -> None:
         """Nothing can be lost while the process lives."""

@@ -1,6 +1,7 @@
 """Text to speech on servers: the OpenAI speech API, and Coqui's."""
 
 import base64
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -45,15 +46,15 @@ class OpenAISpeech:
     def clones(self) -> bool:
         return bool(self._reference_field)
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
-        """Return one sentence as sound."""
+    async def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield one sentence as sound."""
         body: dict[str, Any] = {"input": sentence.text, "voice": sentence.voice, "response_format": "wav"}
         if self._model:
             body["model"] = self._model
         if sentence.reference:
             body[self._reference_field] = base64.b64encode(sentence.reference).decode()
         response = await self._server.fetch(call, "POST", "/v1/audio/speech", json=body)
-        return _spoken(response, sentence.text)
+        yield _spoken(response, sentence.text)
 
     async def check(self) -> None:
         await self._server.check()
@@ -92,8 +93,8 @@ class CoquiSpeech:
     def clones(self) -> bool:
         return bool(self._reference_field)
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
-        """Return one sentence as sound."""
+    async def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield one sentence as sound."""
         fields = {
             "text": sentence.text,
             "speaker_id": sentence.voice,
@@ -106,7 +107,7 @@ class CoquiSpeech:
             response = await self._server.fetch(call, "POST", "/api/tts", data=fields)
         else:
             response = await self._server.fetch(call, "GET", "/api/tts", params=fields)
-        return _spoken(response, sentence.text)
+        yield _spoken(response, sentence.text)
 
     async def check(self) -> None:
         await self._server.check()

@@ -198,10 +198,11 @@ class TextToSpeechEngine(Protocol):
         """Whether it is so slow that an opening clause spoken by itself is heard clearly sooner than its sentence."""
         ...
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
-        """Return one sentence, or clause, as sound; empty sound where it can speak nothing of it.
+    def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield one sentence, or clause, as sound; no or empty sound where it can speak nothing of it.
 
-        `sentence.voice` is one of `voices`.
+        One chunk, or more from an engine whose sentences are heard before all of their sound is made: each holds whole
+        words. `sentence.voice` is one of `voices`.
         """
         ...
 

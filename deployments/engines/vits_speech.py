@@ -5,7 +5,7 @@ several speakers, `sid`; it gives the waveform. What the ids mean stands in the 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -49,10 +49,10 @@ class VitsSpeech:
         self.voices = (files.voice,)
         self.description = f"VITS, {files.voice.name}"
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
-        """Return one sentence as sound; letters that the model does not know are left out."""
+    async def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield one sentence as sound; letters that the model does not know are left out."""
         call.check("speaking")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._speak, sentence.text)
+        yield await asyncio.get_running_loop().run_in_executor(self._thread, self._speak, sentence.text)
 
     async def check(self) -> None:
         """Nothing can be lost while the process lives."""

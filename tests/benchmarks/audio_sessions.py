@@ -57,6 +57,7 @@ from deployments.speech_values import (
 from deployments.values import ComponentStatus
 from deployments.voice_activity import WINDOW_SAMPLES, VoiceStream
 from tests import servers
+from tests.speaking import spoken_by
 
 CHUNK_S = 0.02
 CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
@@ -338,7 +339,7 @@ async def capacity(side: Ours | Peer, least: int, most: int, step: int, seconds:
 
 async def sound() -> bytes:
     """Return ten seconds of a microphone: a question, a pause, a little noise."""
-    spoken = await HibariSpeech().speak(Call.within(60), SpeechText(TEXT))
+    spoken = await spoken_by(HibariSpeech(), SpeechText(TEXT))
     speech = soxr.resample(samples_of(spoken.pcm), spoken.rate, SPEECH_RATE)
     noise = np.random.default_rng(0).normal(0.0, 0.005, 10 * SPEECH_RATE).astype(np.float32)
     noise[: len(speech)] += speech

@@ -57,6 +57,7 @@ from deployments.voice_activity import WINDOW_S
 from tests import servers
 from tests.conversation.script import RATE, Says, Script, play
 from tests.servers import RayCluster
+from tests.speaking import spoken_by
 
 NOISE = 0.002
 AUDIBLE = 0.02
@@ -163,7 +164,7 @@ async def sounds() -> dict[str, bytes]:
     engine = HibariSpeech()
     spoken: dict[str, bytes] = {}
     for sentence in SENTENCES:
-        chunk = await engine.speak(Call.within(60), SpeechText(sentence))
+        chunk = await spoken_by(engine, SpeechText(sentence))
         samples = soxr.resample(samples_of(chunk.pcm), chunk.rate, SPEECH_RATE)
         spoken[sentence] = pcm_of(samples[np.flatnonzero(np.abs(samples) > AUDIBLE)[0] :])
     return spoken

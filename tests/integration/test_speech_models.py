@@ -1,6 +1,7 @@
 """The engines of speech with the real default models."""
 
 import asyncio
+import re
 from collections.abc import Generator
 
 import numpy as np
@@ -17,6 +18,7 @@ from deployments.models.store import ModelStore
 from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
 from deployments.speech_to_text import SpeechToText
 from deployments.speech_values import Effort, Recording, SpeechText, Utterance
+from tests.speaking import spoken_by
 
 QUESTION = "How long does the remote site keep monthly snapshots?"
 
@@ -50,8 +52,13 @@ def service(models: ModelStore, whisper: WhisperEngine, silero: SileroVoiceActiv
 
 
 async def said(voice: HibariSpeech, text: str) -> Samples:
-    spoken = await voice.speak(within(), SpeechText(text))
+    spoken = await spoken_by(voice, SpeechText(text))
     return soxr.resample(samples_of(spoken.pcm), spoken.rate, SPEECH_RATE)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words alone: which mark a model hears behind them depends on how a processor rounds."""
+    return re.findall(r"[\w-]+", text.lower())
 
 
 @pytest.mark.parametrize("effort", Effort)
@@ -59,7 +66,7 @@ async def said(voice: HibariSpeech, text: str) -> Samples:
 async def test_speech_is_transcribed(service: SpeechToText, voice: HibariSpeech, effort: Effort, language: str) -> None:
     utterance = Utterance(pcm_of(await said(voice, QUESTION)), language)
     transcript = await service.transcribe(within(), utterance, effort)
-    assert (transcript.text, transcript.language) == (QUESTION, "en")
+    assert (words_of(transcript.text), transcript.language) == (words_of(QUESTION), "en")
 
 
 async def test_utterances_that_wait_together_are_decoded_together_and_apart(
@@ -68,7 +75,7 @@ async def test_utterances_that_wait_together_are_decoded_together_and_apart(
     texts = [QUESTION, "Good morning, everybody.", "The library opens at eleven."]
     utterances = [Utterance(pcm_of(await said(voice, text)), "en") for text in texts]
     heard = await asyncio.gather(*(service.transcribe(within(), one, Effort.FINAL) for one in utterances * 3))
-    assert [one.text.lower().replace("11", "eleven") for one in heard] == [text.lower() for text in texts] * 3
+    assert [words_of(one.text.replace("11", "eleven")) for one in heard] == [words_of(text) for text in texts] * 3
 
 
 @pytest.mark.parametrize("effort", Effort)
@@ -92,7 +99,7 @@ async def test_a_recording_with_pauses_is_transcribed_whole(service: SpeechToTex
     pieces = [await said(voice, text) for text in (QUESTION, "Good morning, everybody.")]
     sound = np.concatenate([pause, pieces[0], pause, pieces[1], pause])
     transcript = await service.transcribe_recording(within(), Recording(wav_file(pcm_of(sound), SPEECH_RATE)))
-    assert transcript.text == f"{QUESTION} Good morning, everybody."
+    assert words_of(transcript.text) == words_of(f"{QUESTION} Good morning, everybody.")
 
 
 async def test_a_finished_question_sounds_more_finished_than_half_of_it(
@@ -130,7 +137,7 @@ async def test_the_streams_of_one_session_do_not_mix(silero: SileroVoiceActivity
 
 
 async def test_the_same_text_always_sounds_the_same_and_its_words_are_placed(voice: HibariSpeech) -> None:
-    first, again = [await voice.speak(within(), SpeechText("Hello there, Maria.")) for _ in range(2)]
+    first, again = [await spoken_by(voice, SpeechText("Hello there, Maria.")) for _ in range(2)]
     assert first.pcm == again.pcm
     assert [word.word for word in first.words] == ["Hello", "there,", "Maria."]
     times = [time for word in first.words for time in (word.start_s, word.end_s)]
@@ -140,11 +147,11 @@ async def test_the_same_text_always_sounds_the_same_and_its_words_are_placed(voi
 
 @pytest.mark.parametrize("text", ["", "🙂", "你好"])
 async def test_what_the_voice_cannot_say_is_no_sound(voice: HibariSpeech, text: str) -> None:
-    assert (await voice.speak(within(), SpeechText(text))).pcm == b""
+    assert (await spoken_by(voice, SpeechText(text))).pcm == b""
 
 
 async def test_a_cloud_of_requests_keeps_its_voices_apart(voice: HibariSpeech) -> None:
     texts = [f"Number {number}." for number in range(12)]
-    alone = [(await voice.speak(within(), SpeechText(text))).pcm for text in texts]
-    together = await asyncio.gather(*(voice.speak(within(), SpeechText(text)) for text in texts))
+    alone = [(await spoken_by(voice, SpeechText(text))).pcm for text in texts]
+    together = await asyncio.gather(*(spoken_by(voice, SpeechText(text)) for text in texts))
     assert [chunk.pcm for chunk in together] == alone

@@ -27,6 +27,7 @@ from deployments.errors import (
 from deployments.sound import wav_file
 from deployments.speech_values import Effort, SpeechText
 from deployments.values import Generation, Message, Ranking, Role
+from tests.speaking import spoken_by
 
 Answer = Callable[[httpx.Request], httpx.Response]
 MESSAGES = [Message(Role.USER, "Hi")]
@@ -306,7 +307,7 @@ async def test_speech_asks_as_the_openai_api_says_and_reads_the_wav() -> None:
         return httpx.Response(200, content=wav_file(b"\x00\x20" * 2205, 22_050))
 
     engine = OpenAISpeech(server(answer), model="tts", voices=("alloy", "nova"), reference_field="ref_audio")
-    spoken = await engine.speak(Call.within(5), SpeechText("Hello there.", voice="nova", reference=b"RIFF"))
+    spoken = await spoken_by(engine, SpeechText("Hello there.", voice="nova", reference=b"RIFF"))
     assert (spoken.rate, spoken.seconds, spoken.text) == (22_050, 0.1, "Hello there.")
     assert [word.word for word in spoken.words] == ["Hello", "there."]
     body = json.loads(asked[0].content)
@@ -330,8 +331,8 @@ async def test_speech_asks_as_coqui_s_server_expects() -> None:
         return httpx.Response(200, content=wav_file(bytes(4410), 22_050))
 
     engine = CoquiSpeech(server(answer), speakers=("p225",), language="en", reference_field="speaker_wav")
-    await engine.speak(Call.within(5), SpeechText("Hello & bye", voice="p225", language="de"))
-    await engine.speak(Call.within(5), SpeechText("Hello", voice="p225", reference=b"RIFF"))
+    await spoken_by(engine, SpeechText("Hello & bye", voice="p225", language="de"))
+    await spoken_by(engine, SpeechText("Hello", voice="p225", reference=b"RIFF"))
     assert (asked[0].method, asked[0].url.path) == ("GET", "/api/tts")
     assert dict(asked[0].url.params) == {"text": "Hello & bye", "speaker_id": "p225", "language_id": "de"}
     assert asked[1].method == "POST"
@@ -343,10 +344,10 @@ async def test_speech_asks_as_coqui_s_server_expects() -> None:
 async def test_an_answer_that_is_no_sound_is_the_server_s_failure(content: bytes) -> None:
     engine = CoquiSpeech(server(lambda _: httpx.Response(200, content=content)), speakers=("",))
     with pytest.raises(UpstreamFailedError):
-        await engine.speak(Call.within(5), SpeechText("Hello"))
+        await spoken_by(engine, SpeechText("Hello"))
 
 
 async def test_speech_that_is_refused_says_why() -> None:
     engine = OpenAISpeech(server(lambda _: httpx.Response(400, text="no such voice")), model="", voices=("alloy",))
     with pytest.raises(InvalidRequestError, match="no such voice"):
-        await engine.speak(Call.within(5), SpeechText("Hello", voice="alloy"))
+        await spoken_by(engine, SpeechText("Hello", voice="alloy"))

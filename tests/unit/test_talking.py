@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
@@ -9,7 +10,7 @@ from typing import Any, Self
 import pytest
 from click.testing import CliRunner
 
-from bridges.command_line import playing, sound_device, voice_commands
+from bridges.command_line import playing, sound_device, talking, voice_commands
 from bridges.command_line.main import cli
 from bridges.command_line.playing import Player
 from bridges.command_line.saying import write_wav
@@ -94,10 +95,13 @@ class TestRecordings:
 
     @pytest.fixture(autouse=True)
     def at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def no_time(seconds: float) -> None:
-            del seconds
+        """Take the pace away from these recordings, and from nothing else that runs in this process."""
 
-        monkeypatch.setattr("bridges.command_line.talking.asyncio.sleep", no_time)
+        def unpaced(pieces: AsyncGenerator[bytes], seconds: float) -> AsyncGenerator[bytes]:
+            del seconds
+            return pieces
+
+        monkeypatch.setattr(talking, "_paced", unpaced)
 
     async def test_the_next_one_waits_for_the_answer(self) -> None:
         cues = Cues()

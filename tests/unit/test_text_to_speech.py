@@ -1,7 +1,7 @@
 """Speech and the voices behind it, with an engine of a few lines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,11 @@ class Engine:
     error: HearthError | None = None
     said: list[SpeechText] = field(default_factory=list[SpeechText])
 
-    async def speak(self, call: Call, sentence: SpeechText) -> SpokenChunk:
+    async def speak(self, call: Call, sentence: SpeechText) -> AsyncGenerator[SpokenChunk]:
         if self.error:
             raise self.error
         self.said.append(sentence)
-        return SpokenChunk(sentence.text.encode("ascii", "ignore").strip(b"."), 16_000, sentence.text)
+        yield SpokenChunk(sentence.text.encode("ascii", "ignore").strip(b"."), 16_000, sentence.text)
 
     async def check(self) -> None:
         if self.error:

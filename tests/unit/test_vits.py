@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.call import Call
 from deployments.engines.build_speech import voice_folder
 from deployments.engines.voice_folder import VoiceFolder
 from deployments.errors import UnavailableError
 from deployments.speech_settings import TextToSpeechSettings
 from deployments.speech_values import SpeechText
+from tests.speaking import spoken_by
 from tests.unit.tiny_onnx import save_vits
 
 CONFIG: dict[str, object] = {
@@ -35,7 +35,7 @@ def scanned(folder: Path, config: Mapping[str, object]) -> VoiceFolder:
 
 async def heights(folder: Path, config: Mapping[str, object], text: str) -> list[float]:
     """Return how high each hundred samples of what is said are."""
-    spoken = await scanned(folder, config).engine("asha").speak(Call.within(5), SpeechText(text, voice="asha"))
+    spoken = await spoken_by(scanned(folder, config).engine("asha"), SpeechText(text, voice="asha"))
     assert spoken.rate == 16_000
     samples = np.frombuffer(spoken.pcm, "<i2").astype(np.float32) / 32_768
     return [round(float(height), 3) for height in samples.reshape(-1, 100)[:, 0]]

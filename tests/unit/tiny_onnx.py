@@ -92,3 +92,47 @@ def save_vits(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(folder / "model.onnx"))
     return folder
+
+
+def save_two_part_vits(folder: Path) -> Path:
+    """Write a model with the parts of a VITS and two speakers, whose vocoder hears the frames beside each of its own.
+
+    An id n lasts n frames of height n, a frame is one sample, and the second speaker is one higher.
+    """
+    nodes = [
+        helper.make_node("Cast", ["input"], ["durations_as_numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Ceil", ["durations_as_numbers"], ["durations"]),
+        helper.make_node("Squeeze", ["input", "first"], ["ids"]),
+        helper.make_node("ReduceSum", ["ids"], ["count"], keepdims=0),
+        helper.make_node("Range", ["zero", "count", "one"], ["places"]),
+        helper.make_node("CumSum", ["ids", "zero"], ["ends"]),
+        helper.make_node("Unsqueeze", ["ends", "second"], ["ends_column"]),
+        helper.make_node("LessOrEqual", ["ends_column", "places"], ["is_over"]),
+        helper.make_node("Cast", ["is_over"], ["over"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["over", "first"], ["at"], keepdims=0),
+        helper.make_node("Gather", ["ids", "at"], ["heights"]),
+        helper.make_node("Cast", ["heights"], ["heights_as_numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["heights_as_numbers", "one_row"], ["frames"]),
+        helper.make_node("Cast", ["sid"], ["speaker"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["frames", "dec.conv_pre.weight"], ["heard"], pads=[1, 1]),
+        helper.make_node("Add", ["heard", "speaker"], ["output"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(0, np.int64), "zero"),
+        numpy_helper.from_array(np.array(1, np.int64), "one"),
+        numpy_helper.from_array(np.array([0], np.int64), "first"),
+        numpy_helper.from_array(np.array([1], np.int64), "second"),
+        numpy_helper.from_array(np.array([1, 1, -1], np.int64), "one_row"),
+        numpy_helper.from_array(np.array([[[0.25, 0.5, 0.25]]], np.float32), "dec.conv_pre.weight"),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input", TensorProto.INT64, [1, "ids"]),
+        helper.make_tensor_value_info("sid", TensorProto.INT64, [1]),
+    ]
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, "samples"])
+    graph = helper.make_graph(nodes, "vits", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    return folder
