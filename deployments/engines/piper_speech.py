@@ -25,8 +25,8 @@ _THREADS = 2
 _WORD_BREAK = " "
 _FIRST_S = 0.4
 """Sound of a sentence's first chunk; each of the next may be twice as long, made while the one before is heard."""
-_LEVEL = 0.08
-"""Root mean square of speech, so that every voice is as loud as the others: -22 dB of full scale."""
+_LEVEL = 0.05
+"""Root mean square of speech, so that every voice is as loud as the others: -26 dB of full scale, as by telephone."""
 _SAMPLE = "Ready when you are, she said, and closed the door."
 
 
