@@ -65,11 +65,12 @@ def ingest_command(
     again: bool,
     as_json: bool,
 ) -> None:
-    """Put HTML, PDF, Markdown and text files into a collection, folders with all that is below them.
+    """Put files and folders into a collection.
 
-    A file that has changed replaces what it was before; one that has not is not sent again. So the same command
-    finishes what was broken off, and until then nothing of a file answers that is not in as a whole. A bad file is
-    reported and skipped, and the exit status is 1.
+    HTML, PDF, Markdown and text files are read, and of folders all that is below them. A file that has changed
+    replaces what it was before; one that has not is not sent again. So the same command finishes what was broken
+    off, and until then nothing of a file answers that is not in as a whole. A bad file is reported and skipped, and
+    the exit status is 1.
 
     A document is known by the path of its file below the folder that the command runs in.
     """
@@ -125,9 +126,9 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
 def delete_command(
     sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
 ) -> None:
-    """Take documents out of a collection, by the names that `hearth documents` lists.
+    """Take documents out of a collection.
 
-    One that is not there is reported, and the exit status is 1.
+    They are named as `hearth documents` lists them. One that is not there is reported, and the exit status is 1.
     """
     removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
     if as_json:

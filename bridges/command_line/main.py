@@ -73,7 +73,10 @@ def cli() -> None:
 @click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
 @click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
 def demo(question: str, *, stop: bool) -> None:
-    """From nothing to an answer: models, servers, graph, documents, a question in writing and aloud."""
+    """From nothing to an answer, in writing and aloud.
+
+    Models are fetched, servers started, the graph deployed, sample documents ingested, and a question is asked twice.
+    """
     steps = Steps()
     started = time.monotonic()
     console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
@@ -117,9 +120,9 @@ def demo(question: str, *, stop: bool) -> None:
 
 @cli.command()
 def up() -> None:
-    """Start NATS, Milvus Lite and Ray on this machine and deploy serve_config.yaml.
+    """Start NATS, Milvus Lite, Ray and the graph on this machine.
 
-    What runs already is kept; a changed configuration is deployed.
+    The graph is that of serve_config.yaml. What runs already is kept; a changed configuration is deployed.
     """
     steps = Steps()
     _fetch_defaults(steps)
@@ -142,7 +145,10 @@ def down() -> None:
 @nats_option
 @json_option
 def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
-    """Look for what is missing on this machine, and say what mends it; exit with 1 where something is broken."""
+    """Look for what is missing here, and say what mends it.
+
+    The exit status is 1 where something is broken.
+    """
     findings = _run(examine(nats_url))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -168,9 +174,9 @@ def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="From the end.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
-    """Print the log of a server or of a deployment of the graph; without NAME, what has one.
+    """Print the log of a server or of a deployment.
 
-    It is for what `hearth up` started on this machine.
+    Without NAME, list what has one. It is for what `hearth up` started on this machine.
     """
     local = state.load_state()
     if local is None:
@@ -188,7 +194,10 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
 @json_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
 def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
-    """Show what the graph says of itself; exit with 1 when it is not ready."""
+    """Show what the graph says of itself.
+
+    The exit status is 1 when it is not ready.
+    """
     status = _run(_status(nats_url, timeout_s))
     if as_json:
         click.echo(json.dumps(status_as_json(status), indent=2))
@@ -220,7 +229,7 @@ def chat(
     no_rag: bool,
     no_rerank: bool,
 ) -> None:
-    """Ask a question and print the answer as it is made, with its sources.
+    """Ask questions; answers come as they are made, with sources.
 
     Without QUESTION it is a conversation: one question after the other, each leaning on those before it. Ctrl-C stops
     an answer where it is made, and /help says what else there is.
@@ -322,7 +331,7 @@ def listen_command(
     *,
     as_json: bool,
 ) -> None:
-    """Transcribe a recording as if it were being said, or a microphone.
+    """Transcribe a recording as if it were said now, or a pipe.
 
     SOURCE is a WAV, FLAC, Ogg or MP3 file, or "-" for raw 16-bit PCM on standard input, such as
     `arecord -t raw -f S16_LE -r 16000 | hearth listen -`; Ctrl-C ends it with the last transcript. What is still
@@ -340,7 +349,10 @@ def listen_command(
 @timeout_option
 @json_option
 def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
-    """List the voices that can speak, and the folders that look like one and cannot."""
+    """List the voices that can speak.
+
+    And the folders that look like a voice and cannot be used, each with what is wrong.
+    """
     listed = _run(_voices(nats_url, timeout_s, refresh=refresh))
     rows = [*listed.built_in_voices, *listed.custom_voices]
     if as_json:
@@ -416,9 +428,10 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
 )
 @manifest_option
 def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
-    """Fetch models by name or role; those of serve_config.yaml when none is named.
+    """Fetch models by name or role.
 
-    What is there and right is left alone, so a fetch that was broken off is taken up by running it again.
+    Those of serve_config.yaml are when none is named. What is there and right is left alone, so a fetch that was
+    broken off is taken up by running it again.
     """
     manifest = Manifest.load(manifest_path)
     fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
@@ -431,7 +444,10 @@ def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: P
 @click.option("--all", "everything", is_flag=True, help="Every known model.")
 @manifest_option
 def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool) -> None:
-    """Hash the files of models and compare them with the manifest; exit with 1 when one is missing or altered."""
+    """Hash models' files and compare them with the manifest.
+
+    The exit status is 1 when one is missing or altered.
+    """
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
     faults: list[tuple[Model, str]] = []
     for model in models_to_fetch(manifest, names, everything=everything):
@@ -453,8 +469,11 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
 def completion_command(shell: str) -> None:
     """Print what completes `hearth` in a shell.
 
-    For bash: `hearth completion bash > ~/.local/share/bash-completion/completions/hearth`; for zsh and fish, into a
-    file of the folder that they look in.
+    For bash, and for fish; zsh reads it as the file _hearth of a folder of its $fpath:
+
+    \b
+    hearth completion bash > ~/.local/share/bash-completion/completions/hearth
+    hearth completion fish > ~/.config/fish/completions/hearth.fish
     """
     complete = get_completion_class(shell)
     assert complete is not None  # noqa: S101 - each of the choices has one

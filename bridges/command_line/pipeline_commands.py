@@ -26,7 +26,7 @@ _COLOURS = {_SUCCEEDED: "green", "failed": "red", "error": "red"}
 
 @click.group("pipeline")
 def pipeline_command() -> None:
-    """Runs on Argo Workflows and Kubeflow Pipelines: start them, list what may be started."""
+    """Start and list runs on Argo Workflows and Kubeflow Pipelines."""
 
 
 @pipeline_command.command("list")

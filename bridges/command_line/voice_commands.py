@@ -151,7 +151,9 @@ def talk_command(
 @nats_option
 @json_option
 def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow: bool, as_json: bool) -> None:
-    """Print the last spoken turn as a waterfall: what happened when, from the end of the question on.
+    """Print the last spoken turn as a waterfall.
+
+    It tells what happened when, from the end of the question on.
 
     The records that `hearth up` keeps hold no word of what was said unless `nats.log_text` is set; with --follow they
     come over NATS, and do.

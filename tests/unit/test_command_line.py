@@ -44,6 +44,14 @@ def test_help_says_what_each_command_and_option_does(command: str) -> None:
     assert all(re.search(r"\s{2,}\S", option.strip()) for option in options), "every option is explained"
 
 
+@pytest.mark.parametrize("group", ["", "models", "pipeline"])
+def test_a_list_of_commands_says_of_each_what_it_does_in_one_line_of_a_terminal(group: str) -> None:
+    result = CliRunner().invoke(cli, [*group.split(), "--help"], terminal_width=80)
+    listed = result.output.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert all(re.fullmatch(r"  [a-z]+ +[A-Z].*[^.]\.", line) for line in listed), result.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["chat", "Hi"], ["status"], ["ingest", str(SAMPLES)], ["say", "Hi", "--out", "never.wav"], ["voices"]],
