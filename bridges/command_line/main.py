@@ -474,7 +474,7 @@ def completion_command(shell: str) -> None:
     \b
     hearth completion bash > ~/.local/share/bash-completion/completions/hearth
     hearth completion fish > ~/.config/fish/completions/hearth.fish
-    """
+    """  # noqa: D301 - click takes the character itself for "leave these lines as they are"
     complete = get_completion_class(shell)
     assert complete is not None  # noqa: S101 - each of the choices has one
     click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
