@@ -89,8 +89,8 @@ async def follow(source: WorkflowSource, run_id: str) -> AsyncGenerator[RunState
             yield state_of(workflow)
             async with source.changes(workflow) as states:
                 patience.rewarded()
-                if (now := state_of(await source.get(run_id))).status.is_final:
-                    yield now
+                if end := await _end(source, workflow):
+                    yield end
                 async with aclosing(states):
                     async for state in states:
                         yield state
@@ -100,6 +100,18 @@ async def follow(source: WorkflowSource, run_id: str) -> AsyncGenerator[RunState
                 return
         else:
             await patience.pause()
+
+
+async def _end(source: WorkflowSource, watched: Workflow) -> RunState | None:
+    """Return how a workflow that is being watched has ended, None where it has not, or the watch is to tell."""
+    try:
+        now = state_of(await source.get(name_of(watched)))
+    except NotFoundError:
+        # It was deleted since it was looked at, from when on the watch tells; unless it does not know from when.
+        if not version_of(watched):
+            raise
+        return None
+    return now if now.status.is_final else None
 
 
 def state_of(workflow: Workflow) -> RunState:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -178,16 +179,27 @@ class Microphone:
         await self._client.connection.publish(subject, message.SerializeToString())
 
 
-def unshared_bytes() -> int:
-    """Return the memory of all servers that were started here that they share with nobody."""
-    total = 0
+def unshared_bytes() -> Counter[str]:
+    """Return the memory of all servers that were started here that they share with nobody, by what they are."""
+    found: Counter[str] = Counter()
     for process in psutil.Process().children(recursive=True):
         try:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except OSError:
+            command = process.cmdline()
+        except (OSError, psutil.NoSuchProcess):
             continue
-        total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Private_"))
-    return total
+        unshared = sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Private_"))
+        found[_name_of(command)] += unshared
+    return found
+
+
+def _name_of(command: list[str]) -> str:
+    """Return what a process is: a replica's deployment, or the program."""
+    title = command[0].strip() if command else "ended"
+    if title.startswith("ray::"):
+        return title.rpartition(":")[2]
+    script = next((part for part in command[1:] if part.endswith((".py", "milvus-lite", "ray"))), title)
+    return Path(script).name
 
 
 def audio_tasks(metrics_url: str) -> float:
@@ -219,11 +231,11 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
         # Long enough for the caches to fill up to their bounds.
         await talk(_WARM_S, Counts())
         await asyncio.sleep(_REST_S)
-        before = unshared_bytes(), audio_tasks(metrics_url)
-        print(f"  warm: {before[0] / 1e6:.0f} MB, {before[1]:.0f} tasks", file=sys.stderr)
+        before, tasks_before = unshared_bytes(), audio_tasks(metrics_url)
+        print(f"  warm: {before.total() / 1e6:.0f} MB, {tasks_before:.0f} tasks", file=sys.stderr)
         await asyncio.gather(talk(options.minutes * 60.0, counts), _report(counts, options.minutes))
         await asyncio.sleep(_REST_S)
-        after = unshared_bytes(), audio_tasks(metrics_url)
+        after, tasks_after = unshared_bytes(), audio_tasks(metrics_url)
     print(f"{options.sessions} sessions at once for {options.minutes:g} minutes: {counts.turns} turns, ", end="")
     print(f"{counts.interrupted} of them after an interruption")
     print(f"answers or questions of another session: {len(counts.mixed_up)} (at most 0)")
@@ -233,8 +245,10 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
     low, _, high = statistics.quantiles(counts.first_sound_s, n=4)
     median = statistics.median(counts.first_sound_s)
     print(f"first sound after the end of the question: {median:.2f} s ({low:.2f} to {high:.2f})")
-    print(f"unshared memory: {before[0] / 1e6:.0f} MB before, {after[0] / 1e6:.0f} MB after")
-    print(f"tasks of the replica that hears: {before[1]:.0f} before, {after[1]:.0f} after")
+    print(f"tasks of the replica that hears: {tasks_before:.0f} before, {tasks_after:.0f} after")
+    print(f"unshared memory: {before.total() / 1e6:.0f} MB before, {after.total() / 1e6:.0f} MB after; of which")
+    for name, _ in after.most_common():
+        print(f"  {name:<24}{before[name] / 1e6:>8.0f}{after[name] / 1e6:>8.0f} MB")
 
 
 async def _report(counts: Counts, minutes: float) -> None:
@@ -246,7 +260,7 @@ async def _report(counts: Counts, minutes: float) -> None:
             "failed": len(counts.failed),
             "mixed": len(counts.mixed_up),
         }
-        print(f"  {json.dumps(line)} {unshared_bytes() / 1e6:.0f} MB", file=sys.stderr, flush=True)
+        print(f"  {json.dumps(line)} {unshared_bytes().total() / 1e6:.0f} MB", file=sys.stderr, flush=True)
 
 
 @contextmanager

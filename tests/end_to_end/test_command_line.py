@@ -1,5 +1,6 @@
 """`hearth` as a person runs it: a stack of its own, started and stopped by the commands."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bridges.command_line.client import connected
 from deployments.call import Call
 from deployments.engines.audio_file import decode
 from deployments.engines.whisper import WhisperEngine
@@ -172,11 +174,14 @@ def test_an_ingestion_that_is_interrupted_says_how_to_go_on_and_then_does(
     command = [program("hearth"), "ingest", str(tmp_path), "--collection", "ships"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def begun() -> bool:
-        listed = hearth(environment, "documents", "--collection", "ships", "--json")
-        return listed.returncode == 0 and len(json.loads(listed.stdout)) > 1
+    async def until_begun() -> None:
+        """Ask on one connection: a command for each question takes so long that all may be in by then."""
+        url = json.loads((Path(environment["HEARTH_STATE"]) / "state.json").read_text())["nats_url"]
+        async with asyncio.timeout(60), connected(url) as client:
+            while not await client.documents("ships", 10):
+                pass
 
-    wait_until("the first documents", begun)
+    asyncio.run(until_begun())
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
