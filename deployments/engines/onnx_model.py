@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from tokenizers import Encoding, Tokenizer
 
 from deployments.call import Call
 from deployments.engines.onnx_session import open_session
+from deployments.engines.smallest_first import SmallestFirst
 from deployments.vectors import Vectors
 
 TextOrPair = str | tuple[str, str]
@@ -27,8 +29,8 @@ class OnnxModel:
     """A model and its tokenizer.
 
     Batches run side by side, each on one thread: on two cores that other processes share, too, the default model makes
-    a quarter more of two batches side by side than of one batch on two threads, which wait for each other. A job has
-    as many batches under way as there are threads and no more, so that a long one lets short ones in between.
+    a quarter more of two batches side by side than of one batch on two threads, which wait for each other. Those of
+    short jobs go first, so that a question is answered while documents are put in.
 
     Args:
         folder: Holds `model.onnx` (inputs `input_ids`, `attention_mask` and, where the model has them,
@@ -47,13 +49,14 @@ class OnnxModel:
         self._max_tokens = max_tokens
         self._batch_tokens = batch_tokens
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx-model")
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._running: SmallestFirst[Vectors] = SmallestFirst(threads, "onnx-model")
 
     async def tokenize(self, texts: Sequence[TextOrPair]) -> list[Encoding]:
         """Return the tokens of each text, or pair of texts."""
         loop = asyncio.get_running_loop()
         bounded = [self._bounded(text) for text in texts]
-        return await loop.run_in_executor(self._pool, self._tokenizer.encode_batch, bounded)
+        return await loop.run_in_executor(self._tokenizing, self._tokenizer.encode_batch, bounded)
 
     async def run(self, call: Call, encodings: Sequence[Encoding]) -> AsyncGenerator[tuple[int, Vectors]]:
         """Yield the index of each input with the model's first output for it, in no particular order.
@@ -64,9 +67,9 @@ class OnnxModel:
         Raises:
             DeadlineExceededError: The call's time ran out between two batches.
         """
-        loop = asyncio.get_running_loop()
         lengths = [len(encoding.ids) for encoding in encodings]
-        limit = min(self._batch_tokens, math.ceil(sum(lengths) / self._threads))
+        size = sum(lengths)
+        limit = min(self._batch_tokens, math.ceil(size / self._threads))
         running: deque[tuple[list[int], asyncio.Future[Vectors]]] = deque()
         waiting = length_sorted_batches(lengths, limit)
         try:
@@ -74,7 +77,7 @@ class OnnxModel:
                 for batch in islice(waiting, self._threads - len(running)):
                     call.check("running the model")
                     inputs = [encodings[index] for index in batch]
-                    running.append((batch, loop.run_in_executor(self._pool, self._run, inputs)))
+                    running.append((batch, self._running.submit(size, partial(self._run, inputs))))
                 if not running:
                     return
                 batch, rows = running.popleft()
@@ -85,7 +88,8 @@ class OnnxModel:
                 rows.cancel()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._running.close()
 
     def _bounded(self, text: TextOrPair) -> TextOrPair:
         limit = self._max_tokens * _CHARACTERS_PER_TOKEN
