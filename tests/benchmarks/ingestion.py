@@ -6,6 +6,9 @@ Documents of real text, until there are 10,000 chunks, go as files through NATS 
 `hearth ingest` sends them. Before and after, the embedding model embeds chunks of the same files in this process: with
 nothing else running, and beside the graph at rest, which on two cores takes a tenth of them. Memory is what each
 process shares with nobody.
+
+With --ask a question is asked every five seconds, too, at rest and while documents go in; its answer takes cores from
+the embedding model, so the ratios are then not those of ingestion alone.
 """
 
 import argparse
@@ -15,14 +18,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import psutil
 
 from bridges.command_line.client import connected
 from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.main import SAMPLES
+from bridges.generated.messages.v1 import messages_pb2
 from deployments.call import Call
 from deployments.chunking import chunk_text
 from deployments.engines.onnx_embeddings import OnnxEmbeddings
@@ -36,6 +41,9 @@ _TOGETHER = 128
 _WAIT_S = 300.0
 _LOOK_S = 5.0
 _PART_CHARACTERS = 40_000
+_ASKED = "house"
+_ASKED_AT_REST = 6
+_QUESTION = "How long does the remote site keep monthly snapshots?"
 _OF_THE_PATH = ("Embeddings", "Ingestion", "NatsIngress", "milvus-lite")
 
 
@@ -93,22 +101,50 @@ async def watch(seen: dict[str, list[int]]) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
+async def ingest_samples(url: str) -> None:
+    """Put the documents that come with Hearth into a collection of their own."""
+    options = IngestOptions(_ASKED, _WAIT_S, SAMPLES)
+    async with connected(url) as client:
+        await ingest_files(client, sorted(SAMPLES.iterdir()), options, IngestSummary(), Unobserved())
+
+
+async def ask(url: str) -> float:
+    """Return the seconds until the first text of an answer."""
+    started = time.monotonic()
+    request = messages_pb2.ChatRequest(
+        message=_QUESTION, collection=_ASKED, enable_rag=True, enable_reranker=True, enable_streaming=True
+    )
+    async with connected(url) as client, aclosing(client.ask(request, _WAIT_S)) as items:
+        await anext(items)
+        return time.monotonic() - started
+
+
+async def ask_over_and_over(url: str, taken: list[float]) -> None:
+    """Ask until cancelled."""
+    while True:
+        taken.append(await ask(url))
+        await asyncio.sleep(_LOOK_S)
+
+
 async def ready(url: str) -> None:
     """Return once the graph answers."""
     async with connected(url) as client:
         await until_ready(client)
 
 
-async def ingest(url: str, files: list[Path], base: Path, seen: dict[str, list[int]]) -> tuple[IngestSummary, float]:
-    """Ingest the files; return what became of them and the seconds it took."""
+async def ingest(
+    url: str, files: list[Path], base: Path, beside: Sequence[Coroutine[None, None, None]]
+) -> tuple[IngestSummary, float]:
+    """Ingest the files with other things going on beside; return what became of them and the seconds it took."""
     summary = IngestSummary()
     async with connected(url) as client:
-        watching = asyncio.create_task(watch(seen))
+        tasks = [asyncio.create_task(one) for one in beside]
         started = time.monotonic()
         await ingest_files(client, files, IngestOptions("bulk", _WAIT_S, base), summary, Unobserved())
         seconds = time.monotonic() - started
-        watching.cancel()
-        await asyncio.wait([watching])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
     return summary, seconds
 
 
@@ -134,6 +170,7 @@ def show(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=10_000, help="how many, at least")
+    parser.add_argument("--ask", action="store_true", help="ask questions, too")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="of the texts; default: %(default)s")
     options = parser.parse_args()
     model = ModelStore.from_environment().locate("all-minilm-l6-v2", "embeddings")
@@ -150,11 +187,22 @@ def main() -> None:
         asyncio.run(ready(url))
         beside = [asyncio.run(bare_rate(engine, sample))]
         seen: dict[str, list[int]] = defaultdict(list)
-        summary, seconds = asyncio.run(ingest(url, files, folder / "files", seen))
+        going_on = [watch(seen)]
+        at_rest: list[float] = []
+        waited: list[float] = []
+        if options.ask:
+            asyncio.run(ingest_samples(url))
+            at_rest += [asyncio.run(ask(url)) for _ in range(_ASKED_AT_REST)]
+            going_on.append(ask_over_and_over(url, waited))
+        summary, seconds = asyncio.run(ingest(url, files, folder / "files", going_on))
         beside.append(asyncio.run(bare_rate(engine, sample)))
         running.close()
         alone.append(asyncio.run(bare_rate(engine, sample)))
         show(summary, seconds, alone, beside, seen)
+        if options.ask:
+            rest, busy = statistics.median(at_rest[1:]), statistics.median(waited)
+            print(f"first text of an answer at rest {rest:.2f} s, while documents go in {busy:.2f} s, ", end="")
+            print(f"at most {max(waited):.2f} s of {len(waited)}")
 
 
 if __name__ == "__main__":
