@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column, Table
 from rich.text import Text
 
 INTERRUPTED = 130
@@ -57,6 +58,15 @@ class Step:
     def report(self, text: str) -> None:
         """Say what is being done now."""
         self._report(text)
+
+
+def plain_table(*columns: str | Column) -> Table:
+    """Return a table without lines, in which nothing is left out however narrow the terminal is."""
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        made = Column(column) if isinstance(column, str) else column
+        table.add_column(made.header, justify=made.justify, style=made.style, overflow="fold")
+    return table
 
 
 def download_progress() -> Progress:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import nats.errors
 import psutil
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
@@ -32,6 +35,7 @@ _EXTRAS = {
     "documents": "pypdf",
     "models": "pip",
 }
+_MARKS: dict[str, tuple[str, str]] = {"well": ("✓", "green"), "missed": ("–", "yellow"), "broken": ("✗", "red")}
 _PROGRAMS = ("nats-server", "milvus-lite", "ray")
 
 
@@ -157,3 +161,16 @@ def _existing(folder: Path) -> Path:
 
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.0f} GB"
+
+
+def findings_table(findings: Iterable[Finding]) -> Padding:
+    """Return findings one below the other, what is said of each wrapped beside its name."""
+    table = Table.grid(
+        Column(no_wrap=True), Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 1)
+    )
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        table.add_row(Text(mark, style=style), finding.name, Text(finding.detail))
+        if finding.mend:
+            table.add_row("", "", Text(f"→ {finding.mend}", style="cyan"))
+    return Padding(table, (0, 0, 0, 2), expand=False)

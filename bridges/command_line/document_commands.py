@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import INTERRUPTED, console, count_progress, errors
+from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table
 from bridges.command_line.ingesting import (
     SUFFIXES,
     IngestObserver,
@@ -108,7 +108,7 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
         rows = [{"source": one.source, "chunks": one.chunks, "digest": one.digest} for one in documents]
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table(Column("Document", overflow="fold"), Column("Chunks", justify="right"), box=None, header_style="bold")
+    table = plain_table("Document", Column("Chunks", justify="right"))
     for document in documents:
         table.add_row(escape(document.source), f"{document.chunks:,}")
     if documents:

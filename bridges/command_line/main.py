@@ -14,15 +14,14 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import get_completion_class
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
 from bridges.command_line.chatting import Conversation, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.console import INTERRUPTED, Steps, console, download_progress, errors, write_raw
-from bridges.command_line.doctor import Verdict, examine
+from bridges.command_line.console import INTERRUPTED, Steps, console, download_progress, errors, plain_table, write_raw
+from bridges.command_line.doctor import Verdict, examine, findings_table
 from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
 from bridges.command_line.listening import SoundSource, listen, open_source
@@ -56,7 +55,6 @@ DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
 _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
-_MARKS = {Verdict.WELL: ("✓", "green"), Verdict.MISSED: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
 _PACE_HELP = "How many times faster than it sounds a file is sent."
 
 
@@ -153,18 +151,7 @@ def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        for finding in findings:
-            mark, style = _MARKS[finding.verdict]
-            console.print(
-                Text(f"  {mark} ", style=style),
-                Text(f"{finding.name:<17}", style="bold"),
-                finding.detail,
-                sep="",
-                soft_wrap=True,
-                markup=False,
-            )
-            if finding.mend:
-                console.print(Text(f"    → {finding.mend}", style="cyan"), soft_wrap=True)
+        console.print(findings_table(findings))
     if any(finding.verdict is Verdict.BROKEN for finding in findings):
         sys.exit(1)
 
@@ -362,7 +349,7 @@ def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_
         ]
         click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
         return
-    table = Table("Voice", "Language", "Engine", "Made", box=None, header_style="bold")
+    table = plain_table("Voice", "Language", "Engine", "Made")
     for row in rows:
         name = f"{row.name} *" if row.name == listed.default_speaker else row.name
         table.add_row(name, row.language, row.model_type, row.created_at)
@@ -410,7 +397,7 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
             )
         )
         return
-    table = Table("Model", "Role", "Size", "Licence", "State", box=None, header_style="bold")
+    table = plain_table("Model", "Role", "Size", "Licence", "State")
     for model, found in rows:
         name = f"{model.name} *" if model.default else model.name
         table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)

@@ -9,12 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from rich.table import Column, Table
 from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import INTERRUPTED, console, errors
+from bridges.command_line.console import INTERRUPTED, console, errors, plain_table
 from bridges.command_line.options import json_option, nats_option, timeout_option
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -39,7 +38,7 @@ def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps([_row_as_json(row) for row in listed], indent=2))
         return
-    table = Table("Pipeline", "Engine", "At most", Column("Parameters", overflow="fold"), box=None, header_style="bold")
+    table = plain_table("Pipeline", "Engine", "At most", "Parameters")
     for row in listed:
         parameters = "\n".join(_parameter(parameter) for parameter in row.parameters)
         engine = row.engine if row.target == row.name else f"{row.engine}: {row.target}"
