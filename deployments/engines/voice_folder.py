@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.engines.protocols import TextToSpeechEngine
-from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.speech_values import Voice
 
 logger = logging.getLogger(__name__)
@@ -90,11 +90,20 @@ class VoiceFolder:
         if kept is not None and kept[0] == files:
             self._loaded.move_to_end(name)
             return kept[1]
-        engine = self._loaders[files.voice.kind](files)
+        engine = self._load(files)
         self._loaded[name] = (files, engine)
         while len(self._loaded) > self._max_loaded:
             self._loaded.popitem(last=False)
         return engine
+
+    def _load(self, files: VoiceFiles) -> TextToSpeechEngine:
+        try:
+            return self._loaders[files.voice.kind](files)
+        except HearthError:
+            raise
+        except Exception as error:
+            # A library says in errors of its own kinds that a file is not what its name promises.
+            raise UnavailableError(f"the voice {files.voice.name!r} cannot be loaded: {error!r}") from error
 
     def _folders(self) -> list[Path]:
         if not self._folder.is_dir():

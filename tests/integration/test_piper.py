@@ -4,6 +4,7 @@ import json
 from collections.abc import Generator
 from contextlib import aclosing
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from deployments.engines.build_speech import text_to_speech_engine, voice_folder
 from deployments.engines.piper_speech import PiperSpeech
 from deployments.engines.split_vits import SplitVits, open_vits
 from deployments.engines.voice_folder import VoiceFiles
+from deployments.errors import UnavailableError
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
 from deployments.sound import level_of, samples_of
@@ -112,6 +114,22 @@ async def test_stretches_together_sound_as_the_whole(piper_files: VoiceFiles) ->
     borders = [0, 1, 30, 31, frames.count // 2, frames.count]
     stretches = [model.sound(frames, start, end) for start, end in pairwise(borders)]
     np.testing.assert_allclose(np.concatenate(stretches), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["model", "configuration"])
+async def test_a_voice_whose_files_are_broken_is_refused_with_its_name(
+    piper_files: VoiceFiles, tmp_path: Path, broken: str
+) -> None:
+    (tmp_path / "half").mkdir()
+    model = b"no model" if broken == "model" else piper_files.model.read_bytes()
+    config = {**piper_files.config, **({"espeak": {}} if broken == "configuration" else {})}
+    (tmp_path / "half" / "half.onnx").write_bytes(model)
+    (tmp_path / "half" / "half.onnx.json").write_text(json.dumps(config))
+    settings = SETTINGS.model_copy(update={"voice_folder": str(tmp_path)})
+    service = TextToSpeech(text_to_speech_engine(settings), voice_folder(settings))
+    with pytest.raises(UnavailableError, match="the voice 'half' cannot be loaded"):
+        await spoken(service, SpeechText("Hello.", voice="half"))
+    assert await spoken(service, SpeechText("Hello."))
 
 
 async def test_it_is_listed_beside_the_others_and_other_models_are_not(service: TextToSpeech) -> None:
