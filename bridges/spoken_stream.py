@@ -45,7 +45,7 @@ class SpokenStream:
         """Seconds of sound in them."""
 
     async def send(self, chunk: SpokenChunk) -> None:
-        """Send a sentence, in as many messages as it takes."""
+        """Send a chunk, in as many messages as it takes."""
         words = _words_of(chunk) if self._turn else []
         room = self._outbox.room - ENVELOPE_BYTES - len(self._session_id.encode())
         if self._turn:

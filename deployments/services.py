@@ -180,7 +180,7 @@ class TextToSpeech(Protocol):
     """Turns text into speech."""
 
     def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence at a time."""
+        """Yield the speech, a sentence, or some words of one, at a time."""
         ...
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
@@ -216,7 +216,7 @@ class Speech(Protocol):
     """Says things."""
 
     def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence at a time."""
+        """Yield the speech, a sentence, or some words of one, at a time."""
         ...
 
     async def voices(self, call: Call, rescan: bool) -> Voices:

@@ -29,7 +29,7 @@ class Speech:
         self._max_characters = max_characters
 
     async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence at a time, each as soon as it is made.
+        """Yield the speech, a sentence, or some words of one, at a time, each as soon as it is made.
 
         Raises:
             InvalidRequestError: There is nothing to say.

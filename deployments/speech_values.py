@@ -133,7 +133,7 @@ class WordTime:
 
 @dataclass(frozen=True, slots=True)
 class SpokenChunk:
-    """A piece of speech, a sentence or an opening clause.
+    """A piece of speech: a sentence, a clause, or some words of one.
 
     Attributes:
         pcm: 16-bit little-endian mono PCM.

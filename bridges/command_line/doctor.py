@@ -35,7 +35,6 @@ _EXTRAS = {
     "documents": "pypdf",
     "models": "pip",
 }
-_MARKS: dict[str, tuple[str, str]] = {"well": ("✓", "green"), "missed": ("–", "yellow"), "broken": ("✗", "red")}
 _PROGRAMS = ("nats-server", "milvus-lite", "ray")
 
 
@@ -46,6 +45,9 @@ class Verdict(StrEnum):
     MISSED = "missed"
     """It works without, with less."""
     BROKEN = "broken"
+
+
+_MARKS = {Verdict.WELL: ("✓", "green"), Verdict.MISSED: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,19 @@ class Finding:
 async def examine(url: str | None) -> list[Finding]:
     """Look at this machine, and at the graph behind a NATS server."""
     return [*_machine(), *_installed(), *_models(), *_started(), *await _server(state.nats_url(url))]
+
+
+def findings_table(findings: Iterable[Finding]) -> Padding:
+    """Return findings one below the other, what is said of each wrapped beside its name."""
+    table = Table.grid(
+        Column(no_wrap=True), Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 1)
+    )
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        table.add_row(Text(mark, style=style), finding.name, Text(finding.detail))
+        if finding.mend:
+            table.add_row("", "", Text(f"→ {finding.mend}", style="cyan"))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _machine() -> Iterator[Finding]:
@@ -161,16 +176,3 @@ def _existing(folder: Path) -> Path:
 
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.0f} GB"
-
-
-def findings_table(findings: Iterable[Finding]) -> Padding:
-    """Return findings one below the other, what is said of each wrapped beside its name."""
-    table = Table.grid(
-        Column(no_wrap=True), Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 1)
-    )
-    for finding in findings:
-        mark, style = _MARKS[finding.verdict]
-        table.add_row(Text(mark, style=style), finding.name, Text(finding.detail))
-        if finding.mend:
-            table.add_row("", "", Text(f"→ {finding.mend}", style="cyan"))
-    return Padding(table, (0, 0, 0, 2), expand=False)

@@ -338,7 +338,7 @@ def listen_command(
 def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
     """List the voices that can speak.
 
-    And the folders that look like a voice and cannot be used, each with what is wrong.
+    Folders that look like a voice and cannot be used are listed too, each with what is wrong.
     """
     listed = _run(_voices(nats_url, timeout_s, refresh=refresh))
     rows = [*listed.built_in_voices, *listed.custom_voices]
@@ -417,7 +417,7 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
 def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
     """Fetch models by name or role.
 
-    Those of serve_config.yaml are when none is named. What is there and right is left alone, so a fetch that was
+    Without a name, those of serve_config.yaml are fetched. What is there and right is left alone, so a fetch that was
     broken off is taken up by running it again.
     """
     manifest = Manifest.load(manifest_path)

@@ -31,26 +31,19 @@ _SAMPLE = "Ready when you are, she said, and closed the door."
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
-    """A word and where in its sentence it is heard, in frames."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Sentence:
     """What is to be heard.
 
     Attributes:
         frames: Of the model.
-        words: In order, each beginning where the one before ends.
-        exact: Whether the words' times are those of the model.
+        words: As they are written, at least one.
+        borders: In frames, where each word begins, and where the last one ends.
+        exact: Whether the borders are those of the model.
     """
 
     frames: Frames
-    words: tuple[_Word, ...]
+    words: tuple[str, ...]
+    borders: tuple[int, ...]
     exact: bool
 
 
@@ -86,9 +79,9 @@ class PiperSpeech:
         begun = await self._on_thread(lambda: self._begun(sentence.text))
         if begun is None:
             return
-        for start, end in _stretches(begun, round(_FIRST_S * self._frames_per_s)):
+        for first, end in _stretches(begun.borders, round(_FIRST_S * self._frames_per_s)):
             call.check("speaking")
-            yield await self._on_thread(lambda at=start, to=end: self._chunk(begun, at, to))
+            yield await self._on_thread(lambda at=first, to=end: self._chunk(begun, at, to))
 
     async def check(self) -> None:
         """Nothing can be lost while the process lives."""
@@ -100,18 +93,16 @@ class PiperSpeech:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _begun(self, text: str) -> _Sentence | None:
-        phonemes = self._phonemes(text)
-        if not phonemes:
+        words, phonemes = text.split(), self._phonemes(text)
+        if not words or not phonemes:
             return None
         ids = self._voice.phonemes_to_ids(phonemes)
         frames = self._model.frames(self._feeds(ids))
-        words = text.split()
         borders = self._borders(ids, frames)
         exact = len(borders) == len(words) + 1
-        if not exact:
-            borders = self._estimated_borders(words, frames)
-        placed = (_Word(word, start, end) for word, (start, end) in zip(words, pairwise(borders), strict=True))
-        return _Sentence(frames, tuple(placed), exact)
+        return _Sentence(
+            frames, tuple(words), tuple(borders if exact else self._estimated_borders(words, frames)), exact
+        )
 
     def _phonemes(self, text: str) -> list[str]:
         """Return how a text is said; what Piper takes for several sentences, as one."""
@@ -151,19 +142,13 @@ class PiperSpeech:
         ends = np.concatenate([[0], np.cumsum(frames.durations)])
         return [int(ends[round(share * (len(ends) - 1))]) for share in shares.tolist()]
 
-    def _chunk(self, sentence: _Sentence, start: int, end: int) -> SpokenChunk:
-        samples = self._model.sound(sentence.frames, start, end) * self._gain
-        words = [word for word in sentence.words if start <= word.start < end]
-        times = tuple(
-            WordTime(
-                word.text,
-                round((word.start - start) / self._frames_per_s, 3),
-                round((word.end - start) / self._frames_per_s, 3),
-            )
-            for word in words
-        )
-        text = " ".join(word.text for word in words)
-        return SpokenChunk(pcm_of(samples), self._rate, text, times, exact=sentence.exact)
+    def _chunk(self, sentence: _Sentence, first: int, end: int) -> SpokenChunk:
+        """Return the words from `first` to before `end`."""
+        words, borders = sentence.words[first:end], sentence.borders[first : end + 1]
+        samples = self._model.sound(sentence.frames, borders[0], borders[-1]) * self._gain
+        seconds = [round((border - borders[0]) / self._frames_per_s, 3) for border in borders]
+        times = tuple(WordTime(word, *between) for word, between in zip(words, pairwise(seconds), strict=True))
+        return SpokenChunk(pcm_of(samples), self._rate, " ".join(words), times, exact=sentence.exact)
 
     def _measured_gain(self) -> float:
         if self._config.phoneme_type not in {PhonemeType.ESPEAK, PhonemeType.TEXT}:
@@ -174,17 +159,16 @@ class PiperSpeech:
         return _LEVEL / level if level else 1.0
 
 
-def _stretches(sentence: _Sentence, first: int) -> Iterator[tuple[int, int]]:
-    """Yield the stretches of frames in which a sentence is made, each from the beginning of a word to that of another.
+def _stretches(borders: Sequence[int], shortest: int) -> Iterator[tuple[int, int]]:
+    """Yield the words, from one to before another, that are made at a time.
 
     Args:
-        sentence: What is to be heard.
-        first: Frames of the first, at least; each of the next has twice as many as the one before, and none less than
-            the first.
+        borders: In frames, where each word begins, and where the last one ends.
+        shortest: Frames of each at least; the second has twice as many as that, the third four times, and so on.
     """
-    at, wanted = 0, first
-    for word in sentence.words:
-        if word.start - at >= wanted and sentence.frames.count - word.start >= first:
-            yield at, word.start
-            at, wanted = word.start, wanted * 2
-    yield at, sentence.frames.count
+    first, wanted = 0, shortest
+    for word, start in enumerate(borders[:-1]):
+        if start - borders[first] >= wanted and borders[-1] - start >= shortest:
+            yield first, word
+            first, wanted = word, wanted * 2
+    yield first, len(borders) - 1

@@ -32,8 +32,8 @@ class SmallestFirst(Generic[T]):
         """Have work done; cancelling what it gives before it runs costs nothing.
 
         Args:
-            size: Of the job that it is a part of.
-            work: What is to be done.
+            size: Of the job that it is a part of, in whatever the sizes of all jobs are counted.
+            work: What is to be done; blocks.
         """
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (size, next(self._order), work, result))
@@ -41,7 +41,10 @@ class SmallestFirst(Generic[T]):
         return result
 
     def close(self) -> None:
-        """Take nothing more; what runs is let run."""
+        """Take nothing more; what runs is let run, and what waits is cancelled."""
+        for _, _, _, result in self._waiting:
+            result.cancel()
+        self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:

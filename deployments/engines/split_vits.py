@@ -34,8 +34,8 @@ class Frames:
 
     Attributes:
         count: How many frames there are.
-        durations: Frames that each id takes; None where the model does not say.
-        inputs: Of the second half.
+        durations: Frames that each id takes, of shape (ids,); None where the model does not say.
+        inputs: Of the second half, by their names; the first are the frames, of shape (1, channels, count).
     """
 
     count: int
@@ -52,11 +52,11 @@ class VitsModel(Protocol):
         ...
 
     def frames(self, feeds: Feeds) -> Frames:
-        """Return what is to be heard. Blocks."""
+        """Return what is to be heard, given the model's inputs. Blocks."""
         ...
 
     def sound(self, frames: Frames, start: int, end: int) -> Samples:
-        """Return the sound of a stretch of frames. Blocks."""
+        """Return the sound of the frames from `start` to before `end`, `hop` samples of each. Blocks."""
         ...
 
 
@@ -120,6 +120,9 @@ def open_vits(model: Path, threads: int, hop: int) -> VitsModel:
         model: Its file.
         threads: Threads that it runs on.
         hop: Samples in a frame of it.
+
+    Raises:
+        DecodeError: It is no ONNX file; `google.protobuf.message` has the error.
     """
     parts = _parts_of(onnx.load(str(model)))
     return SplitVits(parts, threads, hop) if parts else WholeVits(model, threads)

@@ -64,6 +64,14 @@ async def test_a_thread_is_free_only_when_its_work_has_ended(machine: Machine, o
     assert await waiting == "waiting"
 
 
+async def test_what_waits_at_the_end_is_cancelled(machine: Machine, one_thread: SmallestFirst[str]) -> None:
+    running, waiting = (one_thread.submit(1, lambda name=name: machine.run(name)) for name in "ab")
+    one_thread.close()
+    machine.may_end.set()
+    assert await running == "a"
+    assert waiting.cancelled()
+
+
 async def test_an_error_is_told_and_the_thread_goes_on(one_thread: SmallestFirst[str]) -> None:
     def fail() -> str:
         raise ValueError("broken")

@@ -58,11 +58,7 @@ def _save(
         helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"])
         for name in ("input_ids", "attention_mask")
     ]
-    graph = helper.make_graph(nodes, "tiny", inputs, [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(folder / "model.onnx"))
+    _save_model(folder, helper.make_graph(nodes, "tiny", inputs, [output], constants))
     tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
@@ -86,12 +82,7 @@ def save_vits(folder: Path) -> Path:
         helper.make_tensor_value_info("scales", TensorProto.FLOAT, [3]),
     ]
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, "samples"])
-    graph = helper.make_graph(nodes, "vits", inputs, [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(folder / "model.onnx"))
-    return folder
+    return _save_model(folder, helper.make_graph(nodes, "vits", inputs, [output], constants))
 
 
 def save_two_part_vits(folder: Path) -> Path:
@@ -130,7 +121,10 @@ def save_two_part_vits(folder: Path) -> Path:
         helper.make_tensor_value_info("sid", TensorProto.INT64, [1]),
     ]
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, "samples"])
-    graph = helper.make_graph(nodes, "vits", inputs, [output], constants)
+    return _save_model(folder, helper.make_graph(nodes, "vits", inputs, [output], constants))
+
+
+def _save_model(folder: Path, graph: onnx.GraphProto) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     folder.mkdir(parents=True, exist_ok=True)
