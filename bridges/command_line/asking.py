@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.console import console, write_raw
+from bridges.command_line.console import console, print_line, write_raw
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
 
@@ -71,9 +71,9 @@ def show_sources(asked: Asked) -> None:
     if not asked.response.used_rag:
         if asked.wanted_documents:
             note = "  answered without documents: none were found, or Milvus is away (see `hearth status`)"
-            console.print(Text(note, style="yellow"), soft_wrap=True)
+            print_line(Text(note, style="yellow"))
         return
     best, *others = asked.response.rag_sources or ["a document without a name"]
     console.print(Text("  source  ", style="dim"), Text(best, style="bold"), sep="")
     if others:
-        console.print(Text(f"  also found in {', '.join(others)}", style="dim"), soft_wrap=True)
+        print_line(Text(f"  also found in {', '.join(others)}", style="dim"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import termios
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +14,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from bridges.command_line.asking import Asked, show_sources
-from bridges.command_line.console import console, errors, write_raw
+from bridges.command_line.console import console, errors, print_line, write_raw
 from deployments.errors import HearthError
 
 PROMPT = "› "
@@ -85,10 +86,10 @@ class Conversation:
         except KeyboardInterrupt:
             console.print(Text("  stopped", style="yellow"))
         except HearthError as error:
-            errors.print(Text("Error: ", style="bold red"), Text(error.message), sep="", soft_wrap=True)
+            print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
         else:
             if self.last.response.error:
-                console.print(Text(f"  note: {self.last.response.error}", style="yellow"), soft_wrap=True)
+                print_line(Text(f"  note: {self.last.response.error}", style="yellow"))
 
 
 def new_user_id() -> str:
@@ -114,8 +115,23 @@ def answer_writer() -> Generator[Callable[[str], None]]:
     if not console.is_terminal:
         yield write_raw
         return
-    with MarkdownWriter() as writer:
+    with _without_echo(), MarkdownWriter() as writer:
         yield writer.write
+
+
+@contextlib.contextmanager
+def _without_echo() -> Generator[None]:
+    """Keep the terminal from writing what is typed, ^C too, into what is drawn anew, which would stand there twice."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    kept = termios.tcgetattr(sys.stdin)
+    changed = [*kept[:3], kept[3] & ~termios.ECHO, *kept[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, kept)
 
 
 class MarkdownWriter:

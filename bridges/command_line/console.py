@@ -24,6 +24,16 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+def print_line(*parts: Text | str, to: Console = console) -> None:
+    """Print something in one line: wrapped between words at a terminal, and left whole for what reads a pipe.
+
+    Args:
+        parts: One after the other.
+        to: Where.
+    """
+    to.print(*parts, sep="", soft_wrap=not to.is_terminal)
+
+
 class Steps:
     """Prints steps as they are done, each with the seconds it took.
 
@@ -45,7 +55,7 @@ class Steps:
         line = Text("  ✓ ", style="green")
         line.append(f"{name:<22}", style="bold")
         line.append(step.detail or "", style="dim")
-        console.print(line, Text(f" {self.seconds[name]:.1f} s", style="cyan"), sep="", soft_wrap=True)
+        print_line(line, Text(f" {self.seconds[name]:.1f} s", style="cyan"))
 
 
 class Step:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table
+from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table, print_line
 from bridges.command_line.ingesting import (
     SUFFIXES,
     IngestObserver,
@@ -136,9 +136,9 @@ def delete_command(
         click.echo(json.dumps({"removed": removed, "failed": faults}))
     else:
         for source, chunks in removed.items():
-            console.print(Text(f"  {source}: {_counted(chunks, 'chunk')} removed"), soft_wrap=True)
+            print_line(Text(f"  {source}: {_counted(chunks, 'chunk')} removed"))
         for reason in failed.values():
-            errors.print(Text(f"  ✗ {reason}", style="red"), soft_wrap=True)
+            print_line(Text(f"  ✗ {reason}", style="red"), to=errors)
     if failed:
         sys.exit(1)
 
@@ -222,15 +222,15 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
         parts.append(f"{summary.unchanged:,} unchanged")
     if summary.failed:
         parts.append(f"{len(summary.failed):,} failed")
-    console.print(f"  {', '.join(parts)} in {seconds:.1f} s", soft_wrap=True)
+    print_line(f"  {', '.join(parts)} in {seconds:.1f} s")
     for source, reason in summary.failed:
-        errors.print(Text(f"  ✗ {source}: {reason}", style="red"), soft_wrap=True)
+        print_line(Text(f"  ✗ {source}: {reason}", style="red"), to=errors)
     if summary.stopped:
         left = files - summary.documents - summary.unchanged - len(summary.failed)
         reason = (
             f"  Stopped with {_counted(left, 'file')} to go: {summary.stopped}. The same command goes on from here."
         )
-        errors.print(Text(reason, style="yellow"), soft_wrap=True)
+        print_line(Text(reason, style="yellow"), to=errors)
 
 
 def _counted(count: int, name: str) -> str:

@@ -18,9 +18,18 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.asking import Asked, ask, show_sources
-from bridges.command_line.chatting import Conversation, line_reader, new_user_id
+from bridges.command_line.chatting import Conversation, answer_writer, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.console import INTERRUPTED, Steps, console, download_progress, errors, plain_table, write_raw
+from bridges.command_line.console import (
+    INTERRUPTED,
+    Steps,
+    console,
+    download_progress,
+    errors,
+    plain_table,
+    print_line,
+    write_raw,
+)
 from bridges.command_line.doctor import Verdict, examine, findings_table
 from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
@@ -84,7 +93,7 @@ def demo(question: str, *, stop: bool) -> None:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
     console.print()
-    console.print(Text("  You     ", style="cyan"), Text(question, style="bold"), sep="", soft_wrap=True)
+    print_line(Text("  You     ", style="cyan"), Text(question, style="bold"))
     console.print(Text("  Hearth  ", style="green"), end="")
     asked = _run(_ask(question, "", None, 60.0))
     console.print()
@@ -93,7 +102,7 @@ def demo(question: str, *, stop: bool) -> None:
     console.print()
     console.print(Text("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
     answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
-    console.print(Text(f"  {answer}: the answer as it was heard", style="dim"), soft_wrap=True)
+    print_line(Text(f"  {answer}: the answer as it was heard", style="dim"))
     console.print()
     if stop:
         LocalStack().stop(lambda _: None)
@@ -128,7 +137,7 @@ def up() -> None:
     console.print()
     console.print(f"  NATS       {local.nats_url}")
     console.print(f"  Milvus     {local.milvus_uri}")
-    console.print(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})", soft_wrap=True)
+    print_line(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})")
 
 
 @cli.command()
@@ -249,7 +258,8 @@ def chat(
             )
         )
         sys.exit(0 if response.success else 1)
-    asked = _run(_ask_request(request, nats_url, timeout_s))
+    with answer_writer() as write:
+        asked = _run(_ask_request(request, nats_url, timeout_s, write))
     show_sources(asked)
     console.print(Text(f"  {_timing(asked)}", style="dim"))
 
@@ -293,7 +303,7 @@ def say_command(
         return
     where = f"{out}: " if out else ""
     timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
-    console.print(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"), soft_wrap=True)
+    print_line(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
 
 
 @cli.command("listen")
@@ -356,7 +366,7 @@ def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_
     console.print(table)
     console.print(Text("* speaks where no voice is named", style="dim"))
     for fault in listed.faults:
-        errors.print(Text(f"  ✗ {fault}", style="yellow"), soft_wrap=True)
+        print_line(Text(f"  ✗ {fault}", style="yellow"), to=errors)
 
 
 @cli.group()
@@ -402,7 +412,7 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
         name = f"{model.name} *" if model.default else model.name
         table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
     console.print(table)
-    console.print(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"), soft_wrap=True)
+    print_line(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
 
 
 @models.command("fetch")
@@ -423,7 +433,7 @@ def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: P
     manifest = Manifest.load(manifest_path)
     fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
     fetched = _fetch(fetcher, models_to_fetch(manifest, names, everything=everything))
-    console.print(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.", soft_wrap=True)
+    print_line(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.")
 
 
 @models.command("verify")
@@ -443,9 +453,9 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
             if found is not FileState.PRESENT:
                 faults.append((model, f"{model.role}: {store.path(model, file)} is {found}"))
             else:
-                console.print(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", sep="", soft_wrap=True)
+                print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}")
     for _, fault in faults:
-        errors.print(Text(f"  ✗ {fault}", style="red"), soft_wrap=True)
+        print_line(Text(f"  ✗ {fault}", style="red"), to=errors)
     if faults:
         names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
@@ -480,7 +490,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except HearthError as error:
-        errors.print(Text("Error: ", style="bold red"), Text(error.message), sep="", soft_wrap=True)
+        print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

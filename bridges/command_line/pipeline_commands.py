@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected
-from bridges.command_line.console import INTERRUPTED, console, errors, plain_table
+from bridges.command_line.console import INTERRUPTED, console, errors, plain_table, print_line
 from bridges.command_line.options import json_option, nats_option, timeout_option
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -79,14 +79,12 @@ def run_command(
         last = asyncio.run(_run(request, nats_url, timeout_s, detach=detach, as_json=as_json))
     except KeyboardInterrupt:
         again = f"hearth pipeline run {name} --request-id {request.request_id}"
-        errors.print(f"The run goes on without being followed. To follow it again:\n  {again}", soft_wrap=True)
+        print_line(f"The run goes on without being followed. To follow it again:\n  {again}", to=errors)
         sys.exit(INTERRUPTED)
     if last.status == _SUCCEEDED or (detach and not last.error):
         return
     if not as_json:
-        errors.print(Text("Error: ", style="bold red"), Text(last.error or f"it {last.status}"), sep="", soft_wrap=True)
-        if last.available_pipelines and name not in last.available_pipelines:
-            errors.print(f"There are: {', '.join(last.available_pipelines)}", soft_wrap=True)
+        print_line(Text("Error: ", style="bold red"), Text(last.error or f"it {last.status}"), to=errors)
     sys.exit(1)
 
 
@@ -134,7 +132,7 @@ def _show(status: messages_pb2.PipelineStatus, seconds: float) -> None:
     line.append(f"{seconds:8.1f} s", style="cyan")
     if status.status == "submitted":
         line.append(f"  {status.run_id} on {status.engine}", style="dim")
-    console.print(line, soft_wrap=True)
+    print_line(line)
 
 
 def _parameter(parameter: pipelines_pb2.PipelineParameter) -> str:

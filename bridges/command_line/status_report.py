@@ -3,49 +3,50 @@
 import time
 from typing import Any
 
-from rich.table import Column, Table
+from rich.console import JustifyMethod
+from rich.table import Column
 from rich.text import Text
 
-from bridges.command_line.console import console
+from bridges.command_line.console import console, plain_table, print_line
 from bridges.generated.hearth.v1 import status_pb2
 
 _HEALTHY = "HEALTHY"
+_COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+    ("Component", "left"),
+    ("Replicas", "right"),
+    ("Detail", "left"),
+    ("Process", "right"),
+    ("Memory", "right"),
+)
+_NARROW_COLUMNS = 3
+_WIDE = 72
+"""Columns of a terminal from which on process and memory have room."""
 
 
 def show_status(status: status_pb2.StatusResponse) -> None:
-    """Print services with their replicas and memory, what waits, and what of late went wrong."""
+    """Print services with their replicas, what waits, and what of late went wrong.
+
+    Process and memory are printed too where the terminal has room for them.
+    """
     deployments = {deployment.name: deployment for deployment in status.deployments}
-    table = Table(
-        "",
-        "Component",
-        Column("Detail", overflow="fold"),
-        Column("Replicas", justify="right"),
-        Column("Process", justify="right"),
-        Column("Memory", justify="right"),
-        box=None,
-        header_style="bold",
-    )
+    shown = len(_COLUMNS) if console.width >= _WIDE else _NARROW_COLUMNS
+    table = plain_table("", *(Column(name, justify=side) for name, side in _COLUMNS[:shown]))
     for part in status.components:
         mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
         deployment = deployments.pop(part.name, None)
         memory = f"{part.resident_bytes / 1e6:,.0f} MB" if part.resident_bytes else ""
-        table.add_row(
-            mark,
-            part.name,
-            Text(part.detail),
-            _replicas(deployment) if deployment else "",
-            str(part.process_id or ""),
-            memory,
-        )
+        replicas = _replicas(deployment) if deployment else ""
+        row = (part.name, replicas, Text(part.detail), str(part.process_id or ""), memory)
+        table.add_row(mark, *row[:shown])
     # What no component speaks for: an ingress of its own, or what has not started.
     for deployment in deployments.values():
         well = deployment.status == _HEALTHY
         mark = Text("✓", style="green") if well else Text("✗", style="yellow")
-        table.add_row(mark, deployment.name, Text(deployment.status.lower()), _replicas(deployment), "", "")
+        table.add_row(mark, deployment.name, _replicas(deployment), Text(deployment.status.lower()))
     console.print(table)
     for deployment in status.deployments:
         if deployment.status != _HEALTHY and deployment.message:
-            console.print(Text(f"  {deployment.name}: {deployment.message.strip()}", style="yellow"), soft_wrap=True)
+            print_line(Text(f"  {deployment.name}: {deployment.message.strip()}", style="yellow"))
     _show_activity(status)
     verdict = Text("ready", style="bold green") if status.ready else Text("not ready", style="bold red")
     console.print(verdict, Text(f"  Hearth {status.version}", style="dim"), sep="")
@@ -100,7 +101,7 @@ def _show_activity(status: status_pb2.StatusResponse) -> None:
         line = Text(f"  {_ago(time.time() - error.at):>8} ago  {error.subject}  ", style="dim")
         line.append(f"{error.error_type}", style="yellow")
         line.append(f": {error.error}" if error.error else "")
-        console.print(line, soft_wrap=True)
+        print_line(line)
 
 
 def _ago(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import Self
 import click
 from rich.text import Text
 
-from bridges.command_line.console import console, errors, write_raw
+from bridges.command_line.console import console, errors, print_line, write_raw
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -79,9 +79,9 @@ class TalkPrinter:
             self._event("turn", record_as_dict(record))
             return
         if record.error:
-            errors.print(Text(f"  ✗ {record.error}", style="red"), soft_wrap=True)
+            print_line(Text(f"  ✗ {record.error}", style="red"), to=errors)
         if record.outcome == "interrupted":
-            console.print(Text(f"  heard   {record.heard or 'nothing'}", style="dim"), soft_wrap=True)
+            print_line(Text(f"  heard   {record.heard or 'nothing'}", style="dim"))
 
     def _end_line(self) -> None:
         """End the line of an answer that something else comes into."""

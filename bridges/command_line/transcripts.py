@@ -8,7 +8,7 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from bridges.command_line.console import console, errors
+from bridges.command_line.console import console, errors, print_line
 from bridges.generated.messages.v1 import messages_pb2
 
 
@@ -55,9 +55,9 @@ class TranscriptPrinter:
         if self._live.is_started:
             self._live.update(Text(""), refresh=True)
         if transcript.transcript:
-            console.print(Text.assemble("  ", self._label, transcript.transcript), soft_wrap=True)
+            print_line(Text.assemble("  ", self._label, transcript.transcript))
         if transcript.error:
-            errors.print(Text(f"  ✗ {transcript.error}", style="red"), soft_wrap=True)
+            print_line(Text(f"  ✗ {transcript.error}", style="red"), to=errors)
 
 
 def _as_json(transcript: messages_pb2.STTTranscription) -> dict[str, object]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bridges.command_line import state
 from bridges.command_line.client import connected, decoded
-from bridges.command_line.console import console, errors
+from bridges.command_line.console import console, errors, print_line
 from bridges.command_line.listening import open_source, stop_on_interrupt
 from bridges.command_line.options import (
     collection_option,
@@ -198,17 +198,17 @@ async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: f
 
 
 def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
-    console.print(Text.assemble(("  You     ", "cyan"), response.transcription or "—"), soft_wrap=True)
-    console.print(Text.assemble(("  Hearth  ", "green"), response.response or "—"), soft_wrap=True)
+    print_line(Text.assemble(("  You     ", "cyan"), response.transcription or "—"))
+    print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
     for source in response.sources[:1]:
         passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
-        console.print(Text(f"  from    {passage}", style="dim"), soft_wrap=True)
+        print_line(Text(f"  from    {passage}", style="dim"))
     if response.error:
-        errors.print(Text(f"  ✗ {response.error}", style="red"), soft_wrap=True)
+        print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
     if not response.audio:
         return
     if out is not None:
-        console.print(Text(f"  {out}: the spoken answer", style="dim"), soft_wrap=True)
+        print_line(Text(f"  {out}: the spoken answer", style="dim"))
     elif has_loudspeaker():
         with wave.open(io.BytesIO(response.audio)) as file, loudspeaker(file.getframerate()) as device:
             device.write(file.readframes(file.getnframes()))

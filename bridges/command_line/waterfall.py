@@ -8,14 +8,15 @@ from google.protobuf.json_format import ParseDict
 from rich.table import Table
 from rich.text import Text
 
-from bridges.command_line.console import console
+from bridges.command_line.console import console, print_line
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.turn_record import record_as_dict
 from deployments.errors import NotFoundError, UpstreamFailedError
 
-_NARROWEST_BAR = 16
+_NARROWEST_BAR = 10
 _WIDEST_BAR = 60
-_COLUMNS_BESIDE_BAR = 60
+_BETWEEN_COLUMNS = 8
+_NARROWEST_DETAIL = 12
 _AHEAD = "magenta"
 _COLOURS = {"question": "cyan", "wait for more": "yellow", "playback": "green", "find": _AHEAD, "read ahead": _AHEAD}
 
@@ -29,13 +30,13 @@ def show_turn(record: conversation_pb2.TurnRecord) -> None:
     )
     for name, text in (("asked", record.question), ("wrote", record.answer), ("heard", record.heard)):
         if text and not (name == "heard" and record.outcome == "played"):
-            console.print(Text.assemble((f"  {name}  ", "dim"), " ".join(text.split())), soft_wrap=True)
+            print_line(Text.assemble((f"  {name}  ", "dim"), " ".join(text.split())))
     if record.error:
-        console.print(Text(f"  error  {record.error}", style="yellow"), soft_wrap=True)
+        print_line(Text(f"  error  {record.error}", style="yellow"))
     console.print(_table(record))
     decisions = ", ".join(f"{name} {value}" for name, value in sorted(record.decisions.items()))
     if decisions:
-        console.print(Text(f"  {decisions}", style="dim"), soft_wrap=True)
+        print_line(Text(f"  {decisions}", style="dim"))
 
 
 def as_json(record: conversation_pb2.TurnRecord) -> str:
@@ -67,14 +68,14 @@ def last_turns(file: Path, count: int) -> list[conversation_pb2.TurnRecord]:
 
 
 def _table(record: conversation_pb2.TurnRecord) -> Table:
+    width = _bar_width(record)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
-    for _ in range(3):
+    for _ in range(3 if width else 2):
         table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(overflow="fold")
     first = min((stage.start_ms for stage in record.stages), default=0)
     # The answer is heard for much longer than it takes to be made, so its bar may leave the picture.
     last = max((stage.start_ms if stage.name == "playback" else stage.end_ms for stage in record.stages), default=0)
-    width = min(max(console.width - _COLUMNS_BESIDE_BAR, _NARROWEST_BAR), _WIDEST_BAR)
     scale = width / max(last - first, 1)
     zero = round(-first * scale)
     for stage in record.stages:
@@ -82,11 +83,21 @@ def _table(record: conversation_pb2.TurnRecord) -> Table:
         end = start if stage.start_ms == stage.end_ms else max(round((stage.end_ms - first) * scale), start + 1)
         table.add_row(
             Text(f"  {stage.name}"),
-            _bar(start, end, zero, width, _COLOURS.get(stage.name, "blue")),
+            *([_bar(start, end, zero, width, _COLOURS.get(stage.name, "blue"))] if width else []),
             Text(_times(stage), justify="right"),
             Text(stage.detail, style="dim"),
         )
     return table
+
+
+def _bar_width(record: conversation_pb2.TurnRecord) -> int:
+    """Return how wide the bars may be beside names and times; 0 where the terminal is too narrow for any."""
+    names = max((len(stage.name) for stage in record.stages), default=0)
+    times = max((len(_times(stage)) for stage in record.stages), default=0)
+    details = max((len(stage.detail) for stage in record.stages), default=0)
+    room = console.width - names - times - _BETWEEN_COLUMNS
+    width = max(room - details, min(room - _NARROWEST_DETAIL, _NARROWEST_BAR))
+    return min(width, _WIDEST_BAR) if width >= _NARROWEST_BAR else 0
 
 
 def _bar(start: int, end: int, zero: int, width: int, colour: str) -> Text:

@@ -313,7 +313,7 @@ def test_detached_the_command_line_returns_with_the_submission(graph: Graph) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["documents"], 1, "There are: batch-inference, document-ingestion"),
+        (["documents"], 1, "no pipeline 'documents': batch-inference, document-ingestion"),
         (["document-ingestion", "-p", "sauce=x"], 1, "it takes collection, source"),
         (["document-ingestion", "-p", "source"], 2, "'source' is not KEY=VALUE"),
         (["document-ingestion", "-p", "source=a", "-p", "source=b"], 2, "'source' is given twice"),

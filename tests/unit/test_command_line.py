@@ -1,5 +1,6 @@
 """The command line without a server behind it: help, errors, and what it does by itself."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from bridges.command_line import main as command_line
+from bridges.command_line.console import print_line
 from bridges.command_line.ingesting import find_files, source_name, text_parts
 from bridges.command_line.main import SAMPLES, cli
 from bridges.command_line.state import StartedProcess, load_state, nats_url
@@ -50,6 +53,17 @@ def test_a_list_of_commands_says_of_each_what_it_does_in_one_line_of_a_terminal(
     listed = result.output.partition("Commands:\n")[2].splitlines()
     assert listed
     assert all(re.fullmatch(r"  [a-z]+ +[A-Z].*[^.]\.", line) for line in listed), result.output
+
+
+@pytest.mark.parametrize(
+    ("terminal", "printed"), [(True, "a line of\nseveral words\n"), (False, "a line of several words\n")]
+)
+def test_a_line_is_broken_between_words_at_a_terminal_and_whole_in_a_pipe(terminal: bool, printed: str) -> None:
+    file = io.StringIO()
+    print_line(
+        "a line of", " several words", to=Console(file=file, force_terminal=terminal, width=14, color_system=None)
+    )
+    assert re.sub(r" +\n", "\n", file.getvalue()) == printed
 
 
 @pytest.mark.parametrize(

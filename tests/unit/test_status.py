@@ -55,3 +55,13 @@ def test_a_script_is_told_the_same() -> None:
     assert told["deployments"][0]["running"] == 2
     assert (told["in_flight"], told["waiting"]) == (3, 4)
     assert told["last_errors"][0]["error"] == "[full]"
+
+
+def test_a_narrow_terminal_has_no_room_for_processes_and_no_name_is_cut_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    show_status(STATUS)
+    printed = capsys.readouterr().out
+    assert "Memory" not in printed
+    assert all(name in printed for name in ("LanguageModel", "AudioIngress", "[no] model"))

@@ -151,13 +151,18 @@ class TestWaterfall:
         assert "+800 ms" in lines[6]
         assert "preparation kept" in lines[7]
 
-    @pytest.mark.parametrize("columns", ["80", "200"])
+    @pytest.mark.parametrize("columns", ["40", "60", "80", "200"])
     def test_it_fits_the_terminal(
         self, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", columns)
         show_turn(record())
-        assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= int(columns)
+        printed = capsys.readouterr().out
+        assert max(len(line) for line in printed.splitlines()) <= int(columns)
+        for stage in record().stages:
+            assert stage.name in printed
+            assert f"{stage.start_ms:+d}" in printed
+            assert stage.detail in printed
 
     def test_the_last_turns_are_read_from_the_file(self, tmp_path: Path) -> None:
         file = tmp_path / "turns.jsonl"
