@@ -18,7 +18,7 @@ from deployments.values import TextFormat
 CHUNK_CHARACTERS = 500
 """Characters that a chunk aims at and never exceeds."""
 
-CHUNKING = "2"
+CHUNKING = "3"
 """Which way of cutting this is: another one, other chunks of the same text."""
 
 _NUMBERED_HEADING = re.compile(r"^(?P<number>\d+(?:\.\d+)*)\.?\s+\S.{0,78}$")
@@ -29,6 +29,7 @@ _SHORT_LINE_CHARACTERS = 60
 _SHORT_LINE = re.compile(r"[:\"'(\w](?:(?!\s{2}|\|).)*(?:[^.!?:;,]|\b[a-z]{1,4}\.|:)")
 """No bullet, no row of a table, no sentence: its full stop may end an abbreviation ("n.")."""
 _SHORT_HEADINGS = 2
+_NUMBERED_LEVEL = 2
 _DEEPEST_LEVEL = 9
 _TAG = re.compile(r"<[^>]*>")
 _TERMINAL_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.\x08")
@@ -73,7 +74,7 @@ def chunk_text(
     Returns:
         The chunks in order, and the headings that apply where the text ends, likewise.
     """
-    blocks = _blocks(text, text_format)
+    blocks = _blocks(text, text_format, may_begin_with_title=not headings)
     path = [_Heading(level, heading) for level, heading in enumerate(headings) if heading]
     chunks: list[Chunk] = []
     waiting: list[str] = []
@@ -97,13 +98,15 @@ def chunk_text(
 
 def first_heading(text: str, text_format: TextFormat) -> str:
     """Return the first heading of a document, empty where it has none."""
-    blocks = _blocks(text, text_format)
+    blocks = _blocks(text, text_format, may_begin_with_title=True)
     return next((block.text for block in blocks if isinstance(block, _Heading)), "")
 
 
-def _blocks(text: str, text_format: TextFormat) -> Iterator[_Block]:
+def _blocks(text: str, text_format: TextFormat, *, may_begin_with_title: bool) -> Iterator[_Block]:
     clean = _CONTROL.sub("", _TERMINAL_MARKS.sub("", text))
-    return _markdown_blocks(clean) if text_format is TextFormat.MARKDOWN else _plain_blocks(clean)
+    if text_format is TextFormat.MARKDOWN:
+        return _markdown_blocks(clean)
+    return _plain_blocks(clean, may_begin_with_title=may_begin_with_title)
 
 
 def _pack(blocks: Iterable[str], limit: int) -> Iterator[str]:
@@ -148,14 +151,17 @@ def _by_words(sentence: str, limit: int) -> Iterator[str]:
         yield sentence
 
 
-def _plain_blocks(text: str) -> Iterator[_Block]:
+def _plain_blocks(text: str, *, may_begin_with_title: bool) -> Iterator[_Block]:
     """Yield paragraphs and headings of plain text.
 
     Headings are numbered lines of their own, underlined lines, and short lines of their own, one or two, that text
-    follows. More of them in a row are a list.
+    follows. More of them in a row are a list. A short line before all else is the title of a text with numbers.
     """
     short: list[str] = []
-    for lines in _paragraphs(text):
+    paragraphs = list(_paragraphs(text))
+    if may_begin_with_title and _begins_with_title(paragraphs):
+        yield _Heading(0, " ".join(paragraphs.pop(0)[0].split()))
+    for lines in paragraphs:
         heading, rest = _plain_heading(lines)
         if heading is None and _may_head(lines):
             short.append(" ".join(lines[0].split()))
@@ -167,6 +173,13 @@ def _plain_blocks(text: str) -> Iterator[_Block]:
         if rest:
             yield "\n".join(" ".join(line.split()) for line in rest)
     yield from _short_lines(short, is_text_next=False)
+
+
+def _begins_with_title(paragraphs: Sequence[list[str]]) -> bool:
+    """Say whether the first line stands above numbered headings without having a number itself."""
+    if not paragraphs or not _may_head(paragraphs[0]) or _numbered_level(paragraphs[0]) is not None:
+        return False
+    return any(_numbered_level(lines) is not None for lines in paragraphs)
 
 
 def _paragraphs(text: str) -> Iterator[list[str]]:
@@ -198,10 +211,17 @@ def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:
     underlined = len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
     if underlined and len(first) <= _HEADING_CHARACTERS:
         return _Heading(0 if lines[1].strip()[0] == "=" else 1, first), lines[2:]
+    level = _numbered_level(lines)
+    return (None, lines) if level is None else (_Heading(level, first), [])
+
+
+def _numbered_level(lines: Sequence[str]) -> int | None:
+    """Return the level of a numbered heading, which is below the title and the underlined ones."""
+    first = lines[0].strip()
     numbered = _NUMBERED_HEADING.match(first)
-    if len(lines) == 1 and numbered and not first.endswith((".", ";", ":", ",")):
-        return _Heading(numbered["number"].count("."), first), []
-    return None, lines
+    if len(lines) > 1 or not numbered or first.endswith((".", ";", ":", ",")):
+        return None
+    return _NUMBERED_LEVEL + numbered["number"].count(".")
 
 
 def _markdown_blocks(text: str) -> Iterator[_Block]:

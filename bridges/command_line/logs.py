@@ -1,6 +1,7 @@
 """The logs of what `hearth up` started: servers from their files, replicas of the graph by way of Ray's dashboard."""
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -95,9 +96,14 @@ def _read_file(file: Path, lines: int, *, follow: bool) -> Iterator[str]:
     if not file.exists():
         raise NotFoundError(f"there is no log at {file}")
     with file.open(encoding="utf-8", errors="replace") as log:
-        yield from (line.rstrip("\n") for line in log.readlines()[-lines:])
+        last = deque(log, maxlen=lines)
+        # A line that is just being written has no end yet.
+        begun = last.pop() if follow and last and not last[-1].endswith("\n") else ""
+        yield from (line.rstrip("\n") for line in last)
         while follow:
-            if line := log.readline():
-                yield line.rstrip("\n")
+            begun += log.readline()
+            if begun.endswith("\n"):
+                yield begun.rstrip("\n")
+                begun = ""
             else:
                 time.sleep(_POLL_S)

@@ -440,24 +440,28 @@ def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: P
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every known model.")
 @manifest_option
-def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool) -> None:
+@json_option
+def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool, as_json: bool) -> None:
     """Hash models' files and compare them with the manifest.
 
     The exit status is 1 when one is missing or altered.
     """
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
-    faults: list[tuple[Model, str]] = []
+    found: list[tuple[Model, Path, FileState]] = []
     for model in models_to_fetch(manifest, names, everything=everything):
         for file in model.files:
-            found = store.state(model, file, verify=True)
-            if found is not FileState.PRESENT:
-                faults.append((model, f"{model.role}: {store.path(model, file)} is {found}"))
-            else:
+            path, file_state = store.path(model, file), store.state(model, file, verify=True)
+            found.append((model, path, file_state))
+            if file_state is FileState.PRESENT and not as_json:
                 print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}")
-    for _, fault in faults:
-        print_line(Text(f"  ✗ {fault}", style="red"), to=errors)
+    if as_json:
+        rows = [{"model": model.name, "path": str(path), "state": seen.value} for model, path, seen in found]
+        click.echo(json.dumps(rows))
+    faults = [(model, path, seen) for model, path, seen in found if seen is not FileState.PRESENT]
+    for model, path, file_state in faults:
+        print_line(Text(f"  ✗ {model.role}: {path} is {file_state}", style="red"), to=errors)
     if faults:
-        names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
+        names_at_fault = " ".join(dict.fromkeys(model.name for model, _, _ in faults))
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
 
 

@@ -9,7 +9,9 @@ The real graph, voice activity and all, in front of models that cost nothing and
   conversation, against one step after the other (the final transcript is asked in writing, the whole answer is then
   spoken), and against the floor, the same waiting in a bare loop. From the "end" behind the last sample to the first
   TTSAudioChunk, or the TTSFullResponse, at the client.
-* The same with models that take no time: what the graph itself adds.
+* The same with models that take no time: what the graph itself adds; and what pipecat 1.14.0 adds, from one frame of
+  sound at the client of its WebSocket server to the first that comes back, with the same answer and voice, without
+  voice activity (in an environment of its own, see `peers/pipecat_websocket.txt`).
 * A thousand interruptions with a hundred sessions at once: chunks of the interrupted answer behind STTInterrupt. One
   subscriber sees all messages in order.
 * Two hundred interruptions: words that are remembered and were not played, plus those that were played and are not
@@ -22,12 +24,14 @@ import asyncio
 import json
 import random
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -39,9 +43,12 @@ from bridges.command_line.client import HearthClient
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject_for
+from tests.benchmarks.audio_sessions import peer_python
 from tests.benchmarks.barge_in import SERVICES, graph, sounds, until_ready
 from tests.benchmarks.timed_models import QUESTION, WORD_S
+from tests.benchmarks.timed_models import RATE as VOICE_RATE
 from tests.conversation.script import CHUNK_S, RATE
+from tests.servers import free_port
 
 MODELS = "tests.benchmarks.timed_models"
 APPLICATIONS = {
@@ -53,6 +60,7 @@ ANSWER = (
     "The library opens at nine on weekdays. On Saturdays it opens at eleven and closes at four in the afternoon. "
     "It stays closed on all Sundays, on public holidays and in the first week of August."
 )
+PEER = Path(__file__).with_name("peers") / "pipecat_websocket.py"
 FIRST_S, TOKEN_S, SPEAK_S = 0.1, 0.02, 0.15
 LONG_ANSWER = " ".join(f"This is sentence number {at} of a long story that goes on and on." for at in range(12))
 _WAIT_S = 60.0
@@ -263,20 +271,54 @@ def words_apart(talk: Talk) -> int:
     return len(played) + len(remembered) - 2 * same
 
 
-async def first_sounds(clients: Clients, hearth: HearthClient, rounds: int) -> None:
+@contextmanager
+def peer() -> Generator[subprocess.Popen[str]]:
+    """Run pipecat's WebSocket server; give the client of it, which asks for every line that it reads."""
+    port = free_port()
+    server = {"port": port, "question": QUESTION, "answer": ANSWER, "rate": VOICE_RATE, "word_s": WORD_S}
+    client = {"url": f"ws://127.0.0.1:{port}", "seconds": len(ANSWER.split()) * WORD_S}
+    with ExitStack() as running:
+        python = running.enter_context(peer_python("pipecat_websocket.txt"))
+        running.enter_context(_peer_process(python, "server", server))
+        yield running.enter_context(_peer_process(python, "client", client))
+
+
+@contextmanager
+def _peer_process(python: str, role: str, options: Mapping[str, Any]) -> Generator[subprocess.Popen[str]]:
+    command = [python, str(PEER), role, json.dumps(options)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        json.loads(process.stdout.readline())
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+async def first_sound_of_peer(process: subprocess.Popen[str]) -> float:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return json.loads(await asyncio.to_thread(process.stdout.readline))["first_sound_s"]
+
+
+async def first_sounds(clients: Clients, hearth: HearthClient, process: subprocess.Popen[str], rounds: int) -> None:
     """Measure and show how soon answers are heard."""
     timed = Told(FIRST_S, TOKEN_S, SPEAK_S)
     overlapped: list[float] = []
     sequential: list[float] = []
     alone: list[float] = []
+    of_peer: list[float] = []
     for number in range(rounds + 1):
         found = (
             await clients.first_sound(timed),
             await clients.one_after_the_other(timed, hearth),
             await clients.first_sound(Told()),
+            await first_sound_of_peer(process),
         )
         if number:
-            for values, value in zip((overlapped, sequential, alone), found, strict=True):
+            for values, value in zip((overlapped, sequential, alone, of_peer), found, strict=True):
                 values.append(value)
     ratio = statistics.median(slow / fast for slow, fast in zip(sequential, overlapped, strict=True))
     floor = timed.floor_s()
@@ -287,7 +329,9 @@ async def first_sounds(clients: Clients, hearth: HearthClient, rounds: int) -> N
         f"  sooner, median of ratios: {ratio:.1f} times (at least 3); to the floor of {floor * 1000:.0f} ms: ", end=""
     )
     print(f"{statistics.median(overlapped) / floor:.2f} (at most 1.10)")
-    print(f"  with models that take no time: {_spread(alone)}")
+    print(f"  with models that take no time {_spread(alone)}")
+    added = statistics.median(ours / theirs for ours, theirs in zip(alone, of_peer, strict=True))
+    print(f"  the same in pipecat        {_spread(of_peer)}; median of ratios: {added:.2f} (at most 2)")
 
 
 def _spread(seconds: Sequence[float]) -> str:
@@ -335,7 +379,8 @@ async def measure(url: str, options: argparse.Namespace) -> None:
         clients = Clients(connection, spoken, options.seed)
         await clients.subscribe()
         await asyncio.sleep(1.0)
-        await first_sounds(clients, HearthClient(connection, url), options.rounds)
+        with peer() as process:
+            await first_sounds(clients, HearthClient(connection, url), process, options.rounds)
         for kind, apart in (await memories(clients, options.memories)).items():
             within, same = (100 * sum(words <= most for words in apart) / len(apart) for most in (1, 0))
             print(f"{len(apart)} interruptions, played as told by the {kind}: words played or remembered but not both")

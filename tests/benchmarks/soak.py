@@ -49,7 +49,6 @@ from tests.servers import ROOT, milvus_server, nats_server, program, ray_cluster
 CHUNK_S = 0.1
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
-_WARM_S = 120.0
 _REST_S = 30.0
 _ALIKE = 0.6
 """Share of letters that a question and its transcript have in common at least, in order."""
@@ -229,11 +228,11 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
                     group.create_task(microphone.talk(until))
 
         # Long enough for the caches to fill up to their bounds.
-        await talk(_WARM_S, Counts())
+        await talk(options.warm_up * 60.0, Counts())
         await asyncio.sleep(_REST_S)
         before, tasks_before = unshared_bytes(), audio_tasks(metrics_url)
         print(f"  warm: {before.total() / 1e6:.0f} MB, {tasks_before:.0f} tasks", file=sys.stderr)
-        await asyncio.gather(talk(options.minutes * 60.0, counts), _report(counts, options.minutes))
+        await asyncio.gather(talk(options.minutes * 60.0, counts), _report(counts, options.minutes, before))
         await asyncio.sleep(_REST_S)
         after, tasks_after = unshared_bytes(), audio_tasks(metrics_url)
     print(f"{options.sessions} sessions at once for {options.minutes:g} minutes: {counts.turns} turns, ", end="")
@@ -251,7 +250,7 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
         print(f"  {name:<24}{before[name] / 1e6:>8.0f}{after[name] / 1e6:>8.0f} MB")
 
 
-async def _report(counts: Counts, minutes: float) -> None:
+async def _report(counts: Counts, minutes: float, before: Counter[str]) -> None:
     for minute in range(int(minutes)):
         await asyncio.sleep(60)
         line = {
@@ -260,7 +259,11 @@ async def _report(counts: Counts, minutes: float) -> None:
             "failed": len(counts.failed),
             "mixed": len(counts.mixed_up),
         }
-        print(f"  {json.dumps(line)} {unshared_bytes().total() / 1e6:.0f} MB", file=sys.stderr, flush=True)
+        now = unshared_bytes()
+        grown = {name: round((held - before[name]) / 1e6) for name, held in now.items()}
+        most = sorted(grown, key=lambda name: -abs(grown[name]))[:8]
+        told = ", ".join(f"{name} {grown[name]:+d}" for name in most)
+        print(f"  {json.dumps(line)} {now.total() / 1e6:.0f} MB: {told}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -289,6 +292,7 @@ def graph() -> Generator[tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--warm-up", type=float, default=5.0, help="minutes before memory is looked at (default: 5)")
     parser.add_argument("--sessions", type=int, default=8)
     options = parser.parse_args()
     with graph() as (url, metrics_url):

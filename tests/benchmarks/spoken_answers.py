@@ -12,7 +12,8 @@ at the pace of a microphone:
 
 Questions are spoken by one voice; what was heard of the spoken answers is transcribed by a Whisper in this process, not
 by the graph's. A fact is looked for in the writing and in that transcript by the same rule, `spoken_facts`. Times count
-from the last sample of speech, known from the sound, to the first sound of the answer at the client.
+from the last sample of speech, known from the sound, to the first sound of the answer at the client; when the turn had
+ended is taken from its record.
 """
 
 import argparse
@@ -76,6 +77,8 @@ class Asked:
     sequential_wait_s: float = 0.0
     overlapped_s: float = 0.0
     overlapped_wait_s: float = 0.0
+    turn_ended_s: float = 0.0
+    transcribing_s: float = 0.0
     decisions: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -194,6 +197,9 @@ async def conversation(session: Session, asked: Asked, pcm: bytes, collection: s
     await asyncio.wait_for(session.record.wait(), _WAIT_S)
     asked.heard_question, asked.spoken = session.transcript, session.turn.answer
     asked.decisions = dict(session.turn.decisions)
+    stages = {stage.name: stage for stage in session.turn.stages}
+    asked.turn_ended_s = stages["wait for more"].end_ms / 1000
+    asked.transcribing_s = (stages["transcribe"].end_ms - stages["transcribe"].start_ms) / 1000
 
 
 async def heard(engine: WhisperEngine, pcm: bytes, rate: int) -> str:
@@ -294,6 +300,17 @@ def show(results: list[Asked]) -> None:
         for asked in results
     )
     print(f"overlapped to one after the other, median of ratios: {ratio:.2f}; behind the transcript: {work:.2f}")
+    # The models one after the other: transcribing, then all that comes behind the transcript.
+    models = [asked.transcribing_s + asked.sequential_s - asked.sequential_wait_s for asked in results]
+    shares = [
+        (asked.overlapped_s - asked.turn_ended_s) / one_by_one
+        for asked, one_by_one in zip(results, models, strict=True)
+    ]
+    print(
+        f"models one after the other, without the wait for the end of the turn: {statistics.median(models):.2f} s; ",
+        end="",
+    )
+    print(f"overlapped to that: {statistics.median(shares):.2f} (at most 0.5)")
     read = sum(int(asked.decisions.get("prepared_tokens", 0)) for asked in results)
     wasted = sum(int(asked.decisions.get("wasted_tokens", 0)) for asked in results)
     uses = [asked.decisions.get("preparation", "none") for asked in results]

@@ -66,7 +66,7 @@ def test_plain_text_is_cut_along_underlined_and_numbered_headings() -> None:
         ("Use apt.", "1.1 On Debian"),
         ("Use it.", "2 Use"),
     ]
-    assert chunks[1].headings == ("1 Install", "1.1 On Debian")
+    assert chunks[1].headings == ("GUIDE TO THE THING", "1 Install", "1.1 On Debian")
 
 
 def test_long_paragraphs_are_cut_between_sentences() -> None:
@@ -83,6 +83,49 @@ def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
     chunks, at_end = chunk_text("Run it.\n\n## Use\n\nUse it.\n", TextFormat.MARKDOWN, headings=at_end)
     assert chunks == [Chunk("Run it.", ("Guide", "Install")), Chunk("Use it.", ("Guide", "Use"))]
     assert at_end == ("Guide", "Use")
+
+
+MANUAL = """Heating
+
+How the house is kept warm,
+and by whom.
+
+1 The boiler
+
+It stands in the cellar,
+behind the door.
+
+1.1 Its pressure
+
+It is 1.5 bar,
+and not more.
+
+2 The radiators
+
+They are bled in autumn,
+each of them.
+"""
+
+
+def test_a_short_line_above_numbered_headings_is_the_title() -> None:
+    chunks, at_end = chunk_text(MANUAL, TextFormat.PLAIN)
+    assert first_heading(MANUAL, TextFormat.PLAIN) == "Heating"
+    assert [chunk.headings for chunk in chunks] == [
+        ("Heating",),
+        ("Heating", "1 The boiler"),
+        ("Heating", "1 The boiler", "1.1 Its pressure"),
+        ("Heating", "2 The radiators"),
+    ]
+    further, _ = chunk_text("3 The pump\n\nIt is quiet,\nor should be.", TextFormat.PLAIN, headings=at_end)
+    assert further == [Chunk("It is quiet,\nor should be.", ("Heating", "3 The pump"))]
+
+
+def test_numbered_headings_stand_below_a_title_that_was_given_and_below_underlined_ones() -> None:
+    text = "The boiler, page 3\n------------------\n\n1.1 Its pressure\n\nIt is 1.5 bar,\nand not more.\n"
+    chunks, _ = chunk_text(text, TextFormat.PLAIN, headings=("Heating",))
+    assert chunks[0].headings == ("Heating", "The boiler, page 3", "1.1 Its pressure")
+    chunks, _ = chunk_text(MANUAL, TextFormat.PLAIN, headings=("The house",))
+    assert {chunk.headings[0] for chunk in chunks} == {"The house"}
 
 
 LAW = """Article II

@@ -122,6 +122,18 @@ def test_missing_models_are_told_with_the_command_that_fetches_them(
     assert f"embeddings: {tmp_path}/all-minilm-l6-v2/model.onnx is missing" in capsys.readouterr().err + result.output
 
 
+def test_what_was_verified_is_told_to_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_MODELS", str(tmp_path))
+    altered = tmp_path / "all-minilm-l6-v2" / "model.onnx"
+    altered.parent.mkdir()
+    altered.write_bytes(b"not it")
+    result = run("models", "verify", "all-minilm-l6-v2", "--json")
+    assert result.exit_code == 1
+    states = {Path(file["path"]).name: file["state"] for file in json.loads(result.stdout.splitlines()[0])}
+    assert states["model.onnx"] == "altered"
+    assert set(states.values()) == {"altered", "missing"}
+
+
 def test_nothing_was_started_so_nothing_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTH_STATE", str(tmp_path))
     assert load_state() is None
