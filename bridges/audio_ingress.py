@@ -20,22 +20,20 @@ from google.protobuf.message import DecodeError, Message
 from nats.aio.msg import Msg
 
 from bridges.audio_replicas import AudioReplicas, Connection
-from bridges.audio_session import AudioSession, Concluding, LiveUtterance, SessionState, StreamStep
+from bridges.audio_session import AudioSession, SessionState, StreamStep
 from bridges.conversation import Conversation, ConversationParts
 from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.listeners import Listeners
+from bridges.live_transcripts import LiveTranscripts, TranscriptMetrics
 from bridges.outbox import Outbox
 from bridges.session_work import SessionWork
 from bridges.subjects import AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
-from bridges.turn import Turn
 from deployments.audio_settings import AudioSettings
-from deployments.call import Call
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
-from deployments.listening import WINDOW_BYTES, Event, Listener, ListeningLimits
+from deployments.listening import WINDOW_BYTES, Listener, ListeningLimits
 from deployments.services import Transcription
 from deployments.sound import BYTES_PER_SAMPLE, SPEECH_RATE, level_of, samples_of
-from deployments.speech_values import Agreement, Conclusion, Utterance
 from deployments.turns import interrupts
 from deployments.voice_activity import VoiceActivityEngine
 
@@ -52,7 +50,7 @@ _BEAT_S = 1.0
 _SILENCE = bytes(WINDOW_BYTES)
 
 
-class AudioMetrics(Protocol):
+class AudioMetrics(TranscriptMetrics, Protocol):
     """Counts what is heard."""
 
     def sessions(self, count: int) -> None:
@@ -61,10 +59,6 @@ class AudioMetrics(Protocol):
 
     def tasks(self, count: int) -> None:
         """Say how many tasks the loop of this replica has."""
-        ...
-
-    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
-        """Count an utterance, and the time from the end of its turn to its final transcript."""
         ...
 
     def interrupted(self) -> None:
@@ -96,7 +90,6 @@ class AudioIngress:
         replica: str = "",
     ) -> None:
         self._settings = settings
-        self._transcription = transcription
         self._activity = activity
         self._work = work
         self._metrics = metrics
@@ -104,6 +97,16 @@ class AudioIngress:
         self._conversations: dict[str, Conversation] = {}
         self._replicas = AudioReplicas(replica or uuid4().hex, self, work)
         self._limits = ListeningLimits(settings)
+        self._transcripts = LiveTranscripts(
+            settings,
+            self._limits.part,
+            transcription,
+            work,
+            metrics,
+            self._conversations,
+            self._spawn,
+            self._send,
+        )
         self._max_waiting = int(settings.max_backlog_s * SPEECH_RATE * BYTES_PER_SAMPLE)
         self._sessions: dict[str, AudioSession] = {}
         self._ended: dict[str, float] = {}
@@ -358,206 +361,11 @@ class AudioIngress:
         level = level_of(samples)
         listener = session.listener
         for event in listener.hear(window, probability, level):
-            self._react(session, event)
+            self._transcripts.react(session, event)
         if session.state is SessionState.RESPONDING and listener.is_voiced:
             playing = self._work.playback_level(session.id, self._now())
             if interrupts(listener.speech_ms, listener.level, playing, self._settings.barge_in):
                 await self._interrupt(session)
-
-    def _react(self, session: AudioSession, event: Event) -> None:
-        utterance = session.utterance
-        if event is Event.BEGAN:
-            self._begin(session)
-            return
-        if utterance is None:
-            return
-        listener = session.listener
-        match event:
-            case Event.GREW if utterance.hearing is None and self._is_meant(session):
-                utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
-            case Event.PAUSED if self._is_meant(session):
-                utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
-            case Event.RESUMED if listener.lasts_long and utterance.conclusion is not None:
-                self._part_ends(session, utterance, utterance.conclusion)
-                listener.cut_part(listener.paused_at)
-            case Event.RESUMED if utterance.conclusion is not None:
-                utterance.conclusion.cancel()
-                utterance.conclusion = None
-            case Event.FULL if self._is_meant(session):
-                part = listener.cut_part(listener.quietest())
-                self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
-            case Event.FULL:
-                listener.cut_part(listener.quietest())
-            case Event.ENDED:
-                self._finish(session, utterance)
-            case _:
-                pass
-
-    def _begin(self, session: AudioSession) -> None:
-        session.utterance = LiveUtterance(began_at=self._now() - session.listener.speech_ms / 1000)
-        if session.reopened is not None:
-            self._reopen(session, session.utterance, session.reopened)
-        conversation = self._conversations.get(session.id)
-        if conversation is not None and self._is_meant(session):
-            conversation.begins()
-
-    def _pauses(self, session: AudioSession, text: str) -> None:
-        if conversation := self._conversations.get(session.id):
-            conversation.pauses(text)
-
-    def _is_meant(self, session: AudioSession) -> bool:
-        """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
-        return session.state is SessionState.LISTENING
-
-    def _part_ends(self, session: AudioSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
-        utterance.parts.append(conclusion)
-        utterance.conclusion = None
-        utterance.said_before = utterance.text
-        utterance.agreement = Agreement()
-        utterance.part += 1
-        session.listener.transcript = utterance.said_before
-
-    # Transcripts.
-
-    def _conclude(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
-        async def conclude() -> Conclusion | HearthError:
-            call = Call.within(self._settings.transcript_timeout_s, session.id)
-            began_at = self._now()
-            try:
-                return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
-            except HearthError as error:
-                return error
-            finally:
-                utterance.concluding = (began_at, self._now())
-
-        def judged(task: Concluding) -> None:
-            if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
-                return
-            conclusion = task.result()
-            if isinstance(conclusion, Conclusion):
-                session.listener.completion = conclusion.completion
-                session.listener.transcript = conclusion.text
-                self._pauses(session, " ".join(filter(None, (utterance.said_before, conclusion.text))))
-
-        task = self._spawn(conclude())
-        task.add_done_callback(judged)
-        return task
-
-    async def _partial(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes) -> None:
-        part = utterance.part
-        call = Call.within(self._settings.transcript_timeout_s, session.id)
-        language = session.language or utterance.language or session.heard_language
-        try:
-            hearing = await self._transcription.hear(call, Utterance(pcm, language), utterance.agreement)
-        except HearthError as error:
-            # The next one may come through, and the final transcript tells what is wrong.
-            logger.info("session %s: no partial transcript: %s", session.id, error.message)
-            return
-        finally:
-            utterance.hearing = None
-        if session.utterance is not utterance or utterance.part != part or not self._is_meant(session):
-            return
-        session.heard_language = hearing.language
-        utterance.agreement = hearing.agreement
-        session.listener.transcript = utterance.text
-        if session.is_closed or not utterance.text or utterance.text == utterance.shown:
-            return
-        utterance.shown = utterance.text
-        utterance.shown_at = utterance.shown_at or self._now()
-        session.counts.partials += 1
-        await self._publish(
-            session,
-            messages_pb2.STTTranscription(
-                transcript=utterance.text,
-                is_partial=True,
-                has_voice_activity=True,
-                stable_characters=len(utterance.stable_text),
-            ),
-        )
-        if conversation := self._conversations.get(session.id):
-            conversation.hears(utterance.likely_text)
-
-    def _finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
-        """Take an utterance as said, and have its final transcript published behind the one before it."""
-        speech_ended_at = self._now() - session.listener.silence_s
-        completion = session.listener.completion
-        part = session.listener.finish()
-        session.utterance = None
-        if utterance.hearing is not None:
-            utterance.hearing.cancel()
-        if not self._is_meant(session):
-            utterance.cancel()
-            return
-        last = utterance.conclusion or self._conclude(session, utterance, part, judge_turn=False)
-        utterance.conclusion = None
-        utterance.parts.append(last)
-        session.counts.utterances += 1
-        turn = None
-        if conversation := self._conversations.get(session.id):
-            turn = conversation.next_turn(speech_ended_at, utterance.reopened)
-            turn.pcm, turn.is_one_part = part, len(utterance.parts) == 1
-            if completion is not None:
-                turn.decisions["completion"] = f"{completion:.2f}"
-        session.final = self._spawn(self._final(session, utterance, session.final, turn))
-
-    async def _final(
-        self,
-        session: AudioSession,
-        utterance: LiveUtterance,
-        before: asyncio.Task[None] | None,
-        turn: Turn | None,
-    ) -> None:
-        ended_at = self._now()
-        texts: list[str] = []
-        error: HearthError | None = None
-        for part in utterance.parts:
-            conclusion = await part
-            if isinstance(conclusion, Conclusion):
-                texts.append(conclusion.text)
-            else:
-                error = conclusion
-        if before is not None:
-            await asyncio.wait([before])
-        text = utterance.text if error else " ".join(filter(None, texts)) or utterance.agreement.stable_text
-        self._metrics.utterance_ended(error.kind if error else "ok", self._now() - ended_at)
-        session.counts.seconds_to_final = self._now() - ended_at
-        if session.is_closed or not (text or utterance.shown or error):
-            return
-        await self._publish(
-            session,
-            messages_pb2.STTTranscription(
-                transcript=text,
-                is_final=True,
-                has_voice_activity=True,
-                error=error.message if error else "",
-                error_type=error.kind if error else "",
-                turn=turn.number if turn else 0,
-                revision=turn.revision if turn else 0,
-            ),
-        )
-        conversation = self._conversations.get(session.id)
-        if turn is not None and conversation is not None and text and error is None:
-            self._note_question(turn, utterance)
-            conversation.ask(turn, text)
-
-    def _note_question(self, turn: Turn, utterance: LiveUtterance) -> None:
-        """Take what happened while a question was asked into its turn's record."""
-        turn.stages.add("question", utterance.began_at, turn.speech_ended_at)
-        if utterance.shown_at:
-            turn.stages.moment("first partial", utterance.shown_at)
-        turn.stages.add("transcribe", *utterance.concluding)
-        turn.stages.add("wait for more", turn.speech_ended_at, turn.ended_at)
-
-    async def _publish(self, session: AudioSession, transcript: messages_pb2.STTTranscription) -> None:
-        transcript.session_id = session.id
-        transcript.sequence = session.next_sequence()
-        transcript.timestamp = int(time.time())
-        transcript.speaker_id = session.speaker_id
-        transcript.state = session.state
-        transcript.epoch = self._work.epoch(session.id)
-        if transcript.is_final:
-            session.last_final = transcript
-        await self._send(session.id, transcript)
 
     async def _send(self, session_id: str, message: Message) -> None:
         await self._connection.publish(subject_for(TRANSCRIPTION, session_id=session_id), message.SerializeToString())
@@ -585,20 +393,9 @@ class AudioIngress:
             ),
         )
         if reopened is not None and session.utterance is not None:
-            self._reopen(session, session.utterance, reopened)
+            self._transcripts.reopen(session, session.utterance, reopened)
         elif reopened is not None:
             session.reopened = reopened
-
-    def _reopen(self, session: AudioSession, utterance: LiveUtterance, turn: Turn) -> None:
-        """Let an utterance go on with the question of a turn that was taken as ended too soon."""
-        session.reopened = None
-        utterance.reopened = turn
-        if turn.is_one_part and len(turn.pcm) + len(session.listener.part) <= self._limits.part:
-            session.listener.prepend(turn.pcm)
-            return
-        # Too long to be transcribed again: its transcript goes before what is said now.
-        utterance.parts.insert(0, self._spawn(_known(turn.question)))
-        utterance.said_before = turn.question
 
     # Ends.
 
@@ -614,9 +411,9 @@ class AudioIngress:
             session.rest.clear()
             samples = samples_of(window)
             for event in listener.hear(window, session.voice.probability(samples), level_of(samples)):
-                self._react(session, event)
+                self._transcripts.react(session, event)
         if session.utterance is not None:
-            self._finish(session, session.utterance)
+            self._transcripts.finish(session, session.utterance)
 
     async def _farewell(self, session: AudioSession, why: str) -> None:
         """Wait for the last transcripts, then forget a session; one that heard nothing says so."""
@@ -627,7 +424,7 @@ class AudioIngress:
             await conversation.finished()
         if not session.sequence and not session.is_closed and why == "ended":
             fault = session.fault
-            await self._publish(
+            await self._transcripts.publish(
                 session,
                 messages_pb2.STTTranscription(
                     is_final=True, error=fault.message if fault else "", error_type=fault.kind if fault else ""
@@ -768,10 +565,6 @@ class AudioIngress:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-async def _known(text: str) -> Conclusion | HearthError:
-    return Conclusion(text)
 
 
 def _state_of(state: str) -> SessionState:
