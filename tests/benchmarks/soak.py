@@ -196,7 +196,8 @@ def _name_of(command: list[str]) -> str:
     """Return what a process is: a replica's deployment, or the program."""
     title = command[0].strip() if command else "ended"
     if title.startswith("ray::"):
-        return title.rpartition(":")[2]
+        # Behind the name, the method that it is just in.
+        return title.rpartition(":")[2].partition(".")[0]
     script = next((part for part in command[1:] if part.endswith((".py", "milvus-lite", "ray"))), title)
     return Path(script).name
 

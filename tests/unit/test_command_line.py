@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bridges.command_line import main as command_line
+from bridges.command_line import speech_commands
 from bridges.command_line.console import print_line
 from bridges.command_line.ingesting import find_files, source_name, text_parts
-from bridges.command_line.main import SAMPLES, cli
+from bridges.command_line.main import SAMPLES, cli, main
 from bridges.command_line.state import StartedProcess, load_state, nats_url
 from bridges.command_line.transcripts import TranscriptPrinter
 from bridges.generated.messages.v1 import messages_pb2
@@ -85,7 +85,7 @@ def test_errors_are_one_line_and_no_traceback(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["hearth", "models", "verify", "huge"])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        main()
     assert ended.value.code == 1
     message = capsys.readouterr().err
     assert message.startswith("Error: unknown model 'huge'; known are ")
@@ -190,7 +190,7 @@ def test_parts_end_between_paragraphs_and_outside_code() -> None:
 
 
 def test_without_a_loudspeaker_say_asks_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_line, "has_loudspeaker", lambda: False)
+    monkeypatch.setattr(speech_commands, "has_loudspeaker", lambda: False)
     result = run("say", "Hello")
     assert result.exit_code == 1
     assert "--out FILE" in result.output
