@@ -233,7 +233,7 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
         await asyncio.sleep(_REST_S)
         before, tasks_before = unshared_bytes(), audio_tasks(metrics_url)
         print(f"  warm: {before.total() / 1e6:.0f} MB, {tasks_before:.0f} tasks", file=sys.stderr)
-        await asyncio.gather(talk(options.minutes * 60.0, counts), _report(counts, options.minutes, before))
+        _, held = await asyncio.gather(talk(options.minutes * 60.0, counts), _watch(counts, options.minutes, before))
         await asyncio.sleep(_REST_S)
         after, tasks_after = unshared_bytes(), audio_tasks(metrics_url)
     print(f"{options.sessions} sessions at once for {options.minutes:g} minutes: {counts.turns} turns, ", end="")
@@ -246,12 +246,17 @@ async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> No
     median = statistics.median(counts.first_sound_s)
     print(f"first sound after the end of the question: {median:.2f} s ({low:.2f} to {high:.2f})")
     print(f"tasks of the replica that hears: {tasks_before:.0f} before, {tasks_after:.0f} after")
+    if third := len(held) // 3:
+        of_thirds = [statistics.median(held[at * third : (at + 1) * third]) / 1e6 for at in range(3)]
+        print(f"unshared memory, medians of each third: {', '.join(f'{one:.0f} MB' for one in of_thirds)}")
     print(f"unshared memory: {before.total() / 1e6:.0f} MB before, {after.total() / 1e6:.0f} MB after; of which")
     for name, _ in after.most_common():
         print(f"  {name:<24}{before[name] / 1e6:>8.0f}{after[name] / 1e6:>8.0f} MB")
 
 
-async def _report(counts: Counts, minutes: float, before: Counter[str]) -> None:
+async def _watch(counts: Counts, minutes: float, before: Counter[str]) -> list[int]:
+    """Show every minute what happened; return the memory that all processes together held then."""
+    held: list[int] = []
     for minute in range(int(minutes)):
         await asyncio.sleep(60)
         line = {
@@ -261,10 +266,12 @@ async def _report(counts: Counts, minutes: float, before: Counter[str]) -> None:
             "mixed": len(counts.mixed_up),
         }
         now = unshared_bytes()
-        grown = {name: round((held - before[name]) / 1e6) for name, held in now.items()}
+        held.append(now.total())
+        grown = {name: round((bytes_ - before[name]) / 1e6) for name, bytes_ in now.items()}
         most = sorted(grown, key=lambda name: -abs(grown[name]))[:8]
         told = ", ".join(f"{name} {grown[name]:+d}" for name in most)
         print(f"  {json.dumps(line)} {now.total() / 1e6:.0f} MB: {told}", file=sys.stderr, flush=True)
+    return held
 
 
 @contextmanager
