@@ -39,6 +39,8 @@ from pipecat.transports.websocket.server import (
 from pipecat.workers.runner import WorkerRunner
 
 _LONGEST_S = 60.0
+_CHUNK_S = 0.04
+"""What is sent together; less than that at the end of an answer is kept back."""
 
 
 class Hearing(FrameProcessor):
@@ -121,7 +123,7 @@ async def ask(options: dict[str, Any]) -> None:
             asked_at, first_at, seconds = time.monotonic(), 0.0, 0.0
             await connection.send(question.SerializeToString())
             async with asyncio.timeout(_LONGEST_S):
-                while seconds < options["seconds"]:
+                while seconds < options["seconds"] - _CHUNK_S:
                     audio = frames_pb2.Frame.FromString(await connection.recv()).audio
                     first_at = first_at or (time.monotonic() if audio.audio else 0.0)
                     seconds += len(audio.audio) / 2 / (audio.sample_rate or 1)
