@@ -106,7 +106,11 @@ class SpeechToText:
         stream = self._activity.new_stream()
         windows = len(samples) // WINDOW_SAMPLES
         probabilities = [
-            stream.probability(samples[at * WINDOW_SAMPLES : (at + 1) * WINDOW_SAMPLES]) for at in range(windows)
+            probability
+            for at in range(windows)
+            for probability in self._activity.probabilities(
+                [stream], [samples[at * WINDOW_SAMPLES : (at + 1) * WINDOW_SAMPLES]]
+            )
         ]
         groups = group_regions(speech_regions(probabilities, Thresholds()), probabilities, _PIECE_WINDOWS)
         return [samples[group.start * WINDOW_SAMPLES : group.end * WINDOW_SAMPLES] for group in groups]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deployments.sound import Samples
 
 WINDOW_SAMPLES = 512
@@ -12,12 +15,8 @@ WINDOW_S = 0.032
 """A window: 512 samples at 16 kHz."""
 
 
-class VoiceStream(Protocol):
-    """The voice activity of one stream of sound."""
-
-    def probability(self, window: Samples) -> float:
-        """Return the probability that somebody speaks in the stream's next 512 samples at 16 kHz."""
-        ...
+VoiceStream = NDArray[np.float32]
+"""What a model remembers of one stream of sound, laid out as the model likes it."""
 
 
 class VoiceActivityEngine(Protocol):
@@ -25,6 +24,15 @@ class VoiceActivityEngine(Protocol):
 
     def new_stream(self) -> VoiceStream:
         """Begin a stream."""
+        ...
+
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        """Return the probabilities that somebody speaks in the next windows of some streams, and remember the windows.
+
+        Args:
+            streams: Each at most once.
+            windows: The next 512 samples at 16 kHz of each.
+        """
         ...
 
 

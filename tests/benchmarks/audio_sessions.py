@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,22 +103,22 @@ class StampedActivity:
 
     def __init__(self, model: Path) -> None:
         self._engine = SileroVoiceActivity(model)
-        self.stamps: list[list[float]] = []
+        self._stamps: dict[int, tuple[VoiceStream, list[float]]] = {}
+
+    @property
+    def stamps(self) -> list[list[float]]:
+        return [stamps for _, stamps in self._stamps.values()]
 
     def new_stream(self) -> VoiceStream:
-        stamps: list[float] = []
-        self.stamps.append(stamps)
-        return _StampedStream(self._engine.new_stream(), stamps)
+        stream = self._engine.new_stream()
+        self._stamps[id(stream)] = stream, []
+        return stream
 
-
-@dataclass
-class _StampedStream:
-    stream: VoiceStream
-    stamps: list[float]
-
-    def probability(self, window: Samples) -> float:
-        found = self.stream.probability(window)
-        self.stamps.append(time.monotonic())
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        found = self._engine.probabilities(streams, windows)
+        now = time.monotonic()
+        for stream in streams:
+            self._stamps[id(stream)][1].append(now)
         return found
 
 

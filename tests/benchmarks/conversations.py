@@ -220,9 +220,9 @@ class Clients:
         """Ask something, and speak into the answer at a random time of its playing; return what came back."""
         session_id = uuid4().hex
         talk = self.talks[session_id] = Talk()
-        told = Told(0.02, 0.005, 0.01, LONG_ANSWER)
+        told = Told(0.02, 0.05, 0.01, LONG_ANSWER)
         # Behind the time in which speech would go on with the question.
-        lead_s = self._random.uniform(2.0, 6.0)
+        lead_s = self._random.uniform(5.0, 25.0)
         question, interruption = self._spoken[0], self._spoken[number % len(self._spoken)]
         await self._send(session_id, type="start", conversation=told.request())
         await self._play(session_id, talk, question, talk.has_sound, chunk_s, reports=reports)

@@ -40,6 +40,7 @@ from deployments.speech_values import (
     WordTime,
 )
 from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
+from deployments.voice_activity import VoiceStream
 from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 from tests.conversation.script import RATE
 
@@ -83,11 +84,12 @@ def words_in(pcm: bytes) -> list[str]:
 class LoudnessActivity:
     """Takes loud sound for speech."""
 
-    def new_stream(self) -> "LoudnessActivity":
-        return self
+    def new_stream(self) -> VoiceStream:
+        return np.zeros(0, np.float32)
 
-    def probability(self, window: Samples) -> float:
-        return 0.95 if float(np.abs(window).mean()) > 0.08 else 0.02
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        del streams
+        return [0.95 if float(np.abs(window).mean()) > 0.08 else 0.02 for window in windows]
 
 
 @dataclass

@@ -118,22 +118,23 @@ async def test_voice_activity_tells_speech_from_silence(silero: SileroVoiceActiv
     speech = await said(voice, QUESTION)
     stream = silero.new_stream()
     sound = np.concatenate([np.zeros(SPEECH_RATE, np.float32), speech])
-    probabilities = [stream.probability(sound[at : at + 512]) for at in range(0, len(sound) - 512, 512)]
+    windows = [sound[at : at + 512] for at in range(0, len(sound) - 512, 512)]
+    probabilities = [silero.probabilities([stream], [window])[0] for window in windows]
     assert max(probabilities[:30]) < 0.2
     assert np.mean(probabilities[36:]) > 0.7
 
 
-async def test_the_streams_of_one_session_do_not_mix(silero: SileroVoiceActivity, voice: HibariSpeech) -> None:
+async def test_streams_that_are_looked_at_together_do_not_mix(silero: SileroVoiceActivity, voice: HibariSpeech) -> None:
     speech = await said(voice, QUESTION)
-    alone, beside = silero.new_stream(), silero.new_stream()
+    alone, silent, late, beside = (silero.new_stream() for _ in range(4))
     windows = [speech[at : at + 512] for at in range(0, len(speech) - 512, 512)]
-    expected = [alone.probability(window) for window in windows]
-    other = silero.new_stream()
-    mixed: list[float] = []
-    for window in windows:
-        other.probability(np.zeros(512, np.float32))
-        mixed.append(beside.probability(window))
-    assert mixed == pytest.approx(expected)
+    silence = np.zeros(512, np.float32)
+    expected = [silero.probabilities([alone], [window])[0] for window in windows]
+    together = [silero.probabilities([silent, late, beside], [silence, silence, window]) for window in windows]
+    assert [found[2] for found in together] == pytest.approx(expected, abs=1e-5)
+    assert max(found[0] for found in together[5:]) < 0.1
+    after = [silero.probabilities([beside, late], [silence, window])[1] for window in windows]
+    assert np.mean(np.abs(np.subtract(after, expected)) < 0.1) > 0.9
 
 
 async def test_the_same_text_always_sounds_the_same_and_its_words_are_placed(voice: HibariSpeech) -> None:
