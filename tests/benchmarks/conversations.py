@@ -31,6 +31,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -220,9 +221,9 @@ class Clients:
         """Ask something, and speak into the answer at a random time of its playing; return what came back."""
         session_id = uuid4().hex
         talk = self.talks[session_id] = Talk()
-        told = Told(0.02, 0.05, 0.01, LONG_ANSWER)
+        told = Told(0.02, 0.005, 0.01, LONG_ANSWER)
         # Behind the time in which speech would go on with the question.
-        lead_s = self._random.uniform(5.0, 25.0)
+        lead_s = self._random.uniform(2.0, 6.0)
         question, interruption = self._spoken[0], self._spoken[number % len(self._spoken)]
         await self._send(session_id, type="start", conversation=told.request())
         await self._play(session_id, talk, question, talk.has_sound, chunk_s, reports=reports)
@@ -230,7 +231,7 @@ class Clients:
         asyncio.get_running_loop().call_later(lead_s, until.set)
         await self._play(session_id, talk, b"", until, chunk_s, reports=reports)
         await self._play(session_id, talk, interruption, talk.was_interrupted, chunk_s, reports=reports)
-        if reports:
+        if reports and talk.interrupted_at:
             await self._report(session_id, talk, talk.interrupted_at)
         await asyncio.wait_for(talk.is_over.wait(), _WAIT_S)
         await asyncio.sleep(0.3)
@@ -240,9 +241,9 @@ class Clients:
     async def _play(
         self, session_id: str, talk: Talk, pcm: bytes, until: asyncio.Event, chunk_s: float, *, reports: bool
     ) -> None:
-        """Send sound at its pace, then silence, until an event."""
+        """Send sound at its pace, then silence, until an event, or the end of the answer."""
         began, at, size = time.monotonic(), 0, 2 * int(RATE * chunk_s)
-        while not until.is_set():
+        while not (until.is_set() or talk.is_over.is_set()):
             piece = pcm[at : at + size]
             at += size
             await asyncio.sleep(max(0.0, began + at / 2 / RATE - time.monotonic()))
@@ -340,15 +341,19 @@ def _spread(seconds: Sequence[float]) -> str:
 
 
 async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Talk]:
-    """Interrupt answers, so many sessions at once."""
-    numbers = iter(range(trials))
+    """Interrupt answers, so many sessions at once, until there are enough interruptions.
+
+    An answer can be over before it is interrupted, where the machine does not carry the sessions.
+    """
+    numbers = count()
     talks: list[Talk] = []
 
     async def work() -> None:
-        for number in numbers:
+        while sum(bool(talk.interrupted_at) for talk in talks) < trials:
+            number = next(numbers)
             talks.append(await clients.interrupt(number, reports=number % 2 == 0, chunk_s=_LONG_CHUNK_S))
             if len(talks) % 100 == 0:
-                print(f"  {len(talks)} interruptions", file=sys.stderr)
+                print(f"  {len(talks)} answers", file=sys.stderr)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
@@ -364,7 +369,8 @@ async def memories(clients: Clients, trials: int) -> Mapping[str, list[int]]:
     async def work() -> None:
         for number in numbers:
             talk = await clients.interrupt(number, reports=number % 2 == 0)
-            apart["pace" if number % 2 else "client"].append(words_apart(talk))
+            if talk.interrupted_at:
+                apart["pace" if number % 2 else "client"].append(words_apart(talk))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
@@ -387,7 +393,8 @@ async def measure(url: str, options: argparse.Namespace) -> None:
             print(f"  at most 1 in {within:.0f} % (at least 95), none in {same:.0f} %, {max(apart)} at most")
         talks = await interruptions(clients, options.trials, options.at_once)
         stale, chunks = sum(talk.stale for talk in talks), sum(talk.chunks for talk in talks)
-        print(f"{len(talks)} interruptions, {options.at_once} sessions at once")
+        interrupted = sum(bool(talk.interrupted_at) for talk in talks)
+        print(f"{interrupted} interruptions of {len(talks)} answers, {options.at_once} sessions at once")
         print(f"  chunks behind their interruption: {stale} of {chunks} (at most 0)")
         outcomes = [talk.record.outcome if talk.record else "none" for talk in talks]
         print(f"  turns that were {', '.join(f'{name}: {outcomes.count(name)}' for name in sorted(set(outcomes)))}")

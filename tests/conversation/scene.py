@@ -40,7 +40,7 @@ from deployments.speech_values import (
     WordTime,
 )
 from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
-from deployments.voice_activity import VoiceStream
+from deployments.voice_activity import VoiceActivityEngine, VoiceStream
 from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 from tests.conversation.script import RATE
 
@@ -90,6 +90,28 @@ class LoudnessActivity:
     def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
         del streams
         return [0.95 if float(np.abs(window).mean()) > 0.08 else 0.02 for window in windows]
+
+
+@dataclass
+class FailingActivity:
+    """Takes loud sound for speech, but fails at the first of it.
+
+    Attributes:
+        failed: Streams whose windows it was given then.
+    """
+
+    activity: LoudnessActivity = field(default_factory=LoudnessActivity)
+    failed: int = 0
+
+    def new_stream(self) -> VoiceStream:
+        return self.activity.new_stream()
+
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        found = self.activity.probabilities(streams, windows)
+        if not self.failed and max(found) > 0.5:
+            self.failed = len(streams)
+            raise RuntimeError("out of memory")
+        return found
 
 
 @dataclass
@@ -399,6 +421,7 @@ async def scene(
     replica: str = "",
     voice: ScriptedVoice | None = None,
     turns_file: str = "",
+    activity: VoiceActivityEngine | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
     """Run a replica of the audio ingress for as long as the block lasts."""
@@ -410,7 +433,7 @@ async def scene(
     ingress = AudioIngress(
         listening,
         transcription or ReadingTranscription(),
-        cast("Any", LoudnessActivity()),
+        activity or LoudnessActivity(),
         work,
         metrics,
         conversing,

@@ -14,7 +14,7 @@ from bridges.audio_stream import SoundReader
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UnavailableError
 from deployments.sound import wav_header
-from tests.conversation.scene import ReadingTranscription, Scene, SlowSpeech, Wire, scene, square_voice
+from tests.conversation.scene import FailingActivity, ReadingTranscription, Scene, SlowSpeech, Wire, scene, square_voice
 from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
 
@@ -229,6 +229,23 @@ class TestSessions:
 
         stage = virtually(run())
         assert all(stage.finals(f"s{number}") == [f"session w{number} says this"] for number in range(40))
+
+    def test_a_model_of_voice_activity_that_fails_costs_no_other_session(self) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                await stage.send("later", type="start")
+                await stage.send("first", type="chunk", audio=square_voice("lost for ever"))
+                await asyncio.sleep(0.1)
+                assert stage.ingress.session_count == 1
+                await stage.send("first", type="chunk", audio=square_voice("here again"))
+                await stage.send("later", type="chunk", audio=square_voice("good morning"))
+                await asyncio.sleep(4)
+                return stage
+
+        activity = FailingActivity()
+        stage = virtually(run())
+        assert activity.failed == 1
+        assert (stage.finals("first"), stage.finals("later")) == (["here again"], ["good morning"])
 
     def test_more_sessions_than_may_be_are_refused(self) -> None:
         async def run() -> messages_pb2.ErrorResponse:
