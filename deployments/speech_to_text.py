@@ -104,14 +104,9 @@ class SpeechToText:
     def _speech(self, samples: Samples) -> list[Samples]:
         """Return the pieces of a recording in which somebody speaks."""
         stream = self._activity.new_stream()
-        windows = len(samples) // WINDOW_SAMPLES
-        probabilities = [
-            probability
-            for at in range(windows)
-            for probability in self._activity.probabilities(
-                [stream], [samples[at * WINDOW_SAMPLES : (at + 1) * WINDOW_SAMPLES]]
-            )
-        ]
+        probabilities: list[float] = []
+        for start in range(0, len(samples) - WINDOW_SAMPLES + 1, WINDOW_SAMPLES):
+            probabilities += self._activity.probabilities([stream], [samples[start : start + WINDOW_SAMPLES]])
         groups = group_regions(speech_regions(probabilities, Thresholds()), probabilities, _PIECE_WINDOWS)
         return [samples[group.start * WINDOW_SAMPLES : group.end * WINDOW_SAMPLES] for group in groups]
 
