@@ -13,9 +13,6 @@ from deployments.speech_values import SpeechText, SpokenChunk, Voices
 from deployments.status import replica_status, status_or_error
 from deployments.values import ComponentStatus
 
-_SHORT_CHARACTERS = 500
-"""Such texts, sentences as a rule, are made speakable in less than a millisecond; a thread takes 2 under load."""
-
 
 class Speech:
     """Says texts as they are written, for people to hear.
@@ -43,8 +40,7 @@ class Speech:
             raise PayloadTooLargeError(
                 f"the text has {len(text.text)} characters, at most {self._max_characters} are spoken at once"
             )
-        is_short = len(text.text) <= _SHORT_CHARACTERS
-        spoken = speakable(text.text) if is_short else await asyncio.to_thread(speakable, text.text)
+        spoken = await asyncio.to_thread(speakable, text.text)
         if not spoken:
             raise InvalidRequestError("there is nothing to say: the text holds no word")
         async with aclosing(self._text_to_speech.speak(call, replace(text, text=spoken))) as chunks:
