@@ -31,7 +31,7 @@ from deployments.errors import HearthError
 from deployments.services import Voice
 from deployments.speech_values import SpokenChunk, Transcript
 from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Exchange, Preparation
-from deployments.voice_values import SpokenAnswerEnd, SpokenQuestion
+from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,12 @@ class Conversation:
 
     def pauses(self, text: str) -> None:
         """Take a question as it is, should it end here."""
-        self._preparing.perhaps_whole(text)
+        # What is still being said to its speaker is not in memory yet, so the answer might not know of it.
+        self._preparing.perhaps_whole(text, may_answer=not self.is_answering)
+
+    def goes_on(self) -> None:
+        """Learn that speech goes on after a pause."""
+        self._preparing.goes_on()
 
     def next_turn(self, speech_ended_at: float, reopened: Turn | None) -> Turn:
         """Return the turn of a question that was taken as ended now: a new one, or the one that it goes on with."""
@@ -203,16 +208,15 @@ class Conversation:
             self._settling = self._spawn(self._settle(turn, self._settling))
 
     async def _speak(self, turn: Turn, stream: SpokenStream, preparing: Preparing) -> None:
-        if self._settling is not None:
-            await asyncio.wait([self._settling])
-        history = await self._recalled()
-        preparation = await preparing.taken(turn.question)
+        prepared = await preparing.taken(turn.question)
         turn.asked_at = self._now()
-        question = SpokenQuestion(
-            self._question(turn.question, history, preparation), self.request.voice, self._session.language
-        )
+        turn.begun_ahead(preparing.answers, is_kept=prepared.answer is not None)
         await tell_status(self._outbox, self._session.id, PROCESSING)
-        async with aclosing(self._parts.voice.answer(self._call(), question)) as items:
+        if prepared.answer:
+            answer = prepared.answer.items()
+        else:
+            answer = self._spoken(turn.number, turn.question, prepared.preparation)
+        async with aclosing(answer) as items:
             async for item in items:
                 match item:
                     case AnswerToken():
@@ -227,7 +231,7 @@ class Conversation:
                         turn.end = item
                     case Transcript():
                         pass
-        turn.prepared(preparation, preparing.count)
+        turn.prepared(prepared.preparation, preparing.count)
         await self._end_of_stream(turn, stream)
         await self._until_played(turn)
 
@@ -319,22 +323,45 @@ class Conversation:
             preparation=preparation,
         )
 
+    # Before it is known that a question is over; see `Preparer`.
+
     async def find(self, text: str, before: Preparation | None) -> Preparation:
-        """Find passages for a question that is being asked; see `Preparer`."""
-        return await self._parts.voice.prepare(self._call(), self._question(text, await self._recalled(), before))
+        """Find passages for a question that is being asked."""
+        question = self._question(text, await self._recalled(), before)
+        return await self._parts.voice.prepare(self._call(self._coming_turn()), question)
 
     async def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
-        """Have the model read them; see `Preparer`."""
+        """Have the model read them."""
         question = self._question(text, await self._recalled(), found)
-        async with aclosing(self._parts.voice.read(self._call(), question)) as counts:
+        async with aclosing(self._parts.voice.read(self._call(self._coming_turn()), question)) as counts:
             async for tokens in counts:
                 yield tokens
+
+    def answer(self, text: str, found: Preparation) -> AsyncGenerator[SpokenAnswerItem]:
+        """Answer it from them."""
+        return self._spoken(self._coming_turn(), text, found)
+
+    async def _spoken(self, turn: int, text: str, found: Preparation | None) -> AsyncGenerator[SpokenAnswerItem]:
+        """Yield the answer to a question, which begins once it is in memory what was heard of the one before."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
+        question = SpokenQuestion(
+            self._question(text, await self._recalled(), found), self.request.voice, self._session.language
+        )
+        async with aclosing(self._parts.voice.answer(self._call(turn), question)) as items:
+            async for item in items:
+                yield item
+
+    def _coming_turn(self) -> int:
+        """Return the number of the turn whose question is being asked."""
+        utterance = self._session.utterance
+        return utterance.reopened.number if utterance and utterance.reopened else self.turns + 1
 
     def _new_preparing(self) -> Preparing:
         return Preparing(self._parts.settings.preparation, self, self._spawn)
 
-    def _call(self) -> Call:
-        return Call.within(self._parts.settings.answer_timeout_s, f"{self._session.id}-{self.turns}")
+    def _call(self, turn: int) -> Call:
+        return Call.within(self._parts.settings.answer_timeout_s, f"{self._session.id}-{turn}")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

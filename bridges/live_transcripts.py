@@ -93,12 +93,8 @@ class LiveTranscripts:
                 utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
             case Event.PAUSED if _is_meant(session):
                 utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
-            case Event.RESUMED if listener.lasts_long and utterance.conclusion is not None:
-                self._part_ends(session, utterance, utterance.conclusion)
-                listener.cut_part(listener.paused_at)
-            case Event.RESUMED if utterance.conclusion is not None:
-                utterance.conclusion.cancel()
-                utterance.conclusion = None
+            case Event.RESUMED:
+                self._resume(session, utterance)
             case Event.FULL if _is_meant(session):
                 part = listener.cut_part(listener.quietest())
                 self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
@@ -162,6 +158,19 @@ class LiveTranscripts:
         conversation = self._conversations.get(session.id)
         if conversation is not None and _is_meant(session):
             conversation.begins()
+
+    def _resume(self, session: AudioSession, utterance: LiveUtterance) -> None:
+        """Take what was concluded in a pause, and what was made of it, as in vain, or as that of a part."""
+        if conversation := self._conversations.get(session.id):
+            conversation.goes_on()
+        if utterance.conclusion is None:
+            return
+        if session.listener.lasts_long:
+            self._part_ends(session, utterance, utterance.conclusion)
+            session.listener.cut_part(session.listener.paused_at)
+        else:
+            utterance.conclusion.cancel()
+            utterance.conclusion = None
 
     def _part_ends(self, session: AudioSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
         utterance.parts.append(conclusion)

@@ -1,22 +1,24 @@
-"""What is looked up and read for a question while it is still being asked, how often, and at what cost."""
+"""What is done for a question before it is known to be over, how often, and at what cost.
+
+Passages are looked up and read while it is being asked; its answer is begun when its speaker pauses.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from bridges.answer_ahead import AnswerAhead, Spawn
 from bridges.turn_record import TurnStages
 from deployments.audio_settings import PreparationSettings
 from deployments.errors import HearthError
 from deployments.preparation import says_the_same
 from deployments.values import Preparation
+from deployments.voice_values import SpokenAnswerItem
 
 logger = logging.getLogger(__name__)
-
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-"""Starts a task that somebody owns."""
 
 
 class Preparer(Protocol):
@@ -30,12 +32,30 @@ class Preparer(Protocol):
         """Have the model read them, and the text; yield how many tokens it has read so far."""
         ...
 
+    def answer(self, text: str, found: Preparation) -> AsyncGenerator[SpokenAnswerItem]:
+        """Answer a text from them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is ready when a question is asked.
+
+    Attributes:
+        preparation: The last one; None where there is none.
+        answer: Where the question was answered before it was known to be over.
+    """
+
+    preparation: Preparation | None = None
+    answer: AnswerAhead | None = None
+
 
 class Preparing:
     """The preparations of one question.
 
     Passages are found for one text at a time. Reading them goes on until others are found; the model keeps what it has
-    read up to the first difference, so a reading that is broken off is not lost.
+    read up to the first difference, so a reading that is broken off is not lost. When the speaker pauses, the text is
+    answered as if it were the question; speech that goes on ends that.
 
     Args:
         settings: How much is prepared.
@@ -49,11 +69,16 @@ class Preparing:
         self._spawn = spawn
         self._finding: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._answer: AnswerAhead | None = None
+        self._answer_began = 0.0
         self._text = ""
         self._latest: Preparation | None = None
         self._is_asked = False
+        self._may_answer = False
         self.count = 0
         """Preparations that were begun."""
+        self.answers = 0
+        """Answers that were begun."""
         self.stages = TurnStages()
         """When."""
 
@@ -71,28 +96,50 @@ class Preparing:
             return
         self._begin(text)
 
-    def perhaps_whole(self, text: str) -> None:
-        """Take the question as it is, should it end here: its speaker has paused."""
-        if text and not says_the_same(text, self._text):
+    def perhaps_whole(self, text: str, *, may_answer: bool = True) -> None:
+        """Take the question as it is, should it end here: its speaker has paused.
+
+        Args:
+            text: All of it.
+            may_answer: Whether its answer may begin, so that it is ready once the question is known to be over.
+        """
+        if not text:
+            return
+        self._may_answer = may_answer
+        if not says_the_same(text, self._text):
+            self._drop_answer()
             _cancel(self._finding)
             self._begin(text)
+        elif self._latest and not _is_running(self._finding):
+            self._begin_answer(text, self._latest)
 
-    async def taken(self, question: str) -> Preparation | None:
-        """Return the last preparation, None where there is none; what is on its way for this question is waited for.
+    def goes_on(self) -> None:
+        """Learn that the speaker has only paused: an answer that was begun is in vain."""
+        self._may_answer = False
+        self._drop_answer()
+
+    async def taken(self, question: str) -> Prepared:
+        """Return what is ready for a question; what is on its way for it is waited for.
 
         A reading that has not begun is left to the answer.
         """
-        if says_the_same(question, self._text):
-            self._is_asked = True
-            await _end_of(self._finding)
-            await _end_of(self._reading)
+        if not says_the_same(question, self._text):
+            self.cancel()
+            return Prepared(self._latest)
+        self._is_asked = True
+        await _end_of(self._finding)
+        if self._answer is not None:
+            self._note("answer ahead", self._answer_began, "")
+            return Prepared(self._latest, self._answer)
+        await _end_of(self._reading)
         self.cancel()
-        return self._latest
+        return Prepared(self._latest)
 
     def cancel(self) -> None:
         """Stop what is on its way."""
         _cancel(self._finding)
         _cancel(self._reading)
+        self._drop_answer()
 
     def _begin(self, text: str) -> None:
         wasted = self._latest.tokens_wasted if self._latest else 0
@@ -117,8 +164,32 @@ class Preparing:
             self._note("find", began, f"{len(text.split())} words, {outcome}")
         _cancel(self._reading)
         self._latest = found
-        if not self._is_asked:
+        if not self._is_asked and not self._begin_answer(text, found):
             self._reading = self._spawn(self._read(text, found))
+
+    def _begin_answer(self, text: str, found: Preparation) -> bool:
+        """Begin the answer, where that is allowed; say whether it was."""
+        if not self._may_answer or self._answer or self.answers >= self._settings.max_answers:
+            return False
+        self.answers += 1
+        self._answer_began = asyncio.get_running_loop().time()
+        self._answer = AnswerAhead(self._answered(text, found), self._spawn)
+        return True
+
+    async def _answered(self, text: str, found: Preparation) -> AsyncGenerator[SpokenAnswerItem]:
+        # What it reads, or its being broken off, is in the model's cache when it has ended, and not before.
+        await _end_of(self._reading)
+        async with aclosing(self._preparer.answer(text, found)) as items:
+            async for item in items:
+                yield item
+
+    def _drop_answer(self) -> None:
+        if self._answer is None:
+            return
+        self._answer.cancel()
+        self._answer = None
+        if not self._is_asked:
+            self._note("answer ahead", self._answer_began, "in vain")
 
     async def _read(self, text: str, found: Preparation) -> None:
         began = asyncio.get_running_loop().time()

@@ -138,6 +138,11 @@ class Turn:
         self.decisions["prepared_tokens"] = str(preparation.tokens_read)
         self.decisions["wasted_tokens"] = str(preparation.wasted_unless_kept(end.preparation_kept))
 
+    def begun_ahead(self, count: int, *, is_kept: bool) -> None:
+        """Take note of answers that were begun before the question was known to be over."""
+        self.decisions["answers_ahead"] = str(count)
+        self.decisions["answers_in_vain"] = str(count - is_kept)
+
     def _complete(self) -> None:
         stages, playback = self.stages, self.playback
         end = self.text_end or AnswerEnd()

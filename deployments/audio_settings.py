@@ -3,7 +3,7 @@
 Durations are in milliseconds of sound, whatever the pace at which it arrives, and are rounded to windows of 32 ms.
 """
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from deployments.settings_base import Settings
 
@@ -73,7 +73,7 @@ class BargeInSettings(Settings):
 
 
 class PreparationSettings(Settings):
-    """What is looked up and read for a question while it is still being asked.
+    """What is done for a question before it is known to be over.
 
     Attributes:
         enabled: Off, nothing happens before the question is whole.
@@ -82,6 +82,8 @@ class PreparationSettings(Settings):
         step_words: More such words before they are looked for again.
         max_per_question: How often they are looked for while a question is being asked; once more at each pause.
         max_wasted_tokens: Prompt tokens read in vain after which no more is prepared for a question.
+        max_answers: How often an answer is begun at a pause of a question's speaker, and thrown away where they go on;
+            0 to answer no question before it is known to be over.
     """
 
     enabled: bool = True
@@ -89,6 +91,7 @@ class PreparationSettings(Settings):
     step_words: PositiveInt = 3
     max_per_question: PositiveInt = 4
     max_wasted_tokens: PositiveInt = 600
+    max_answers: NonNegativeInt = 3
 
 
 class ConversationSettings(Settings):

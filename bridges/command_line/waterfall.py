@@ -18,7 +18,12 @@ _WIDEST_BAR = 60
 _BETWEEN_COLUMNS = 8
 _NARROWEST_DETAIL = 12
 _AHEAD = "magenta"
-_COLOURS = {"question": "cyan", "wait for more": "yellow", "playback": "green", "find": _AHEAD, "read ahead": _AHEAD}
+_COLOURS = {
+    "question": "cyan",
+    "wait for more": "yellow",
+    "playback": "green",
+    **dict.fromkeys(("find", "read ahead", "answer ahead"), _AHEAD),
+}
 
 
 def show_turn(record: conversation_pb2.TurnRecord) -> None:

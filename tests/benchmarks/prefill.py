@@ -9,7 +9,8 @@ asked of two engines, in turns, so that neither finds in its cache what was read
 * at the end of the turn, with nothing done before;
 * spoken at 2.6 words a second: what stands before the passages is read from the first word on; partial transcripts of
   all words but the last come every half second, 0.2 s late, and go through `bridges.preparing` as in a live session;
-  the final transcript is there 0.45 s after the last word, and the turn ends 0.05 s later.
+  the final transcript is there 0.45 s after the last word, and the turn ends 0.05 s later. No answer is begun before
+  that.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from deployments.values import (
     PreparationUse,
     Prompt,
 )
+from deployments.voice_values import SpokenAnswerItem
 from tests.benchmarks.local_services import LocalServices, local_services
 from tests.benchmarks.question_sets import DOCUMENTS, small_questions
 
@@ -133,12 +135,15 @@ class Asking:
     def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
         return self.chat.read(Call.within(120), question_of(self.number, text, found))
 
+    def answer(self, text: str, found: Preparation) -> AsyncGenerator[SpokenAnswerItem]:
+        raise AssertionError("no answer begins before the end of the turn here")
+
 
 async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, Preparation | None]:
     """Ask a question as it is spoken; return the seconds from the end of the turn, the end, and what was prepared."""
 
     loop = asyncio.get_running_loop()
-    preparing = Preparing(PreparationSettings(), Asking(chat, number), loop.create_task)
+    preparing = Preparing(PreparationSettings(max_answers=0), Asking(chat, number), loop.create_task)
     preparing.begins()
     words = text.split()
     began, spoken_s = loop.time(), len(words) * WORD_S
@@ -151,7 +156,7 @@ async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, 
     preparing.perhaps_whole(text)
     await asyncio.sleep(began + spoken_s + ENDED_S - loop.time())
     ended_at = time.monotonic()
-    preparation = await preparing.taken(text)
+    preparation = (await preparing.taken(text)).preparation
     waited_s = time.monotonic() - ended_at
     first_s, end = await first_token(chat, question_of(number, text, preparation))
     return waited_s + first_s, end, preparation

@@ -2,8 +2,8 @@
 
     uv run python -m tests.benchmarks.spoken_answers
 
-The shipped graph answers the questions of `questions.tsv` three times, interleaved question by question, over NATS and
-at the pace of a microphone:
+The shipped graph answers the questions of `questions.tsv` three times, in turn and each time another question, so that
+none finds its passages read by the time before, over NATS and at the pace of a microphone:
 
 * in writing;
 * one step after the other: the question is transcribed live, the final transcript is asked in writing, and the whole
@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from google.protobuf.json_format import MessageToDict
 from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, connected, decoded
@@ -80,6 +81,7 @@ class Asked:
     turn_ended_s: float = 0.0
     transcribing_s: float = 0.0
     decisions: dict[str, str] = field(default_factory=dict[str, str])
+    stages: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
 @contextmanager
@@ -191,6 +193,7 @@ async def conversation(session: Session, asked: Asked, pcm: bytes, collection: s
     await session.listen()
     request = conversation_pb2.ConversationRequest(collection=collection)
     ended_at = await session.speak(pcm, session.is_last, conversation=request)
+    ended_unix_s = time.time() - time.monotonic() + ended_at
     asked.overlapped_s = session.first_sound_at - ended_at
     asked.overlapped_wait_s = session.final_at - ended_at
     await session.end()
@@ -198,7 +201,10 @@ async def conversation(session: Session, asked: Asked, pcm: bytes, collection: s
     asked.heard_question, asked.spoken = session.transcript, session.turn.answer
     asked.decisions = dict(session.turn.decisions)
     stages = {stage.name: stage for stage in session.turn.stages}
-    asked.turn_ended_s = stages["wait for more"].end_ms / 1000
+    asked.stages = [MessageToDict(stage, always_print_fields_with_no_presence=True) for stage in session.turn.stages]
+    # The stages count from where voice activity heard the speech end, which is later than it did.
+    heard_late_s = session.turn.speech_ended_at_ms / 1000 - ended_unix_s
+    asked.turn_ended_s = heard_late_s + stages["wait for more"].end_ms / 1000
     asked.transcribing_s = (stages["transcribe"].end_ms - stages["transcribe"].start_ms) / 1000
 
 
@@ -212,35 +218,36 @@ async def heard(engine: WhisperEngine, pcm: bytes, rate: int) -> str:
 
 
 async def measure(url: str, limit: int, voice: str, *, answers_only: bool) -> list[Asked]:
-    store = ModelStore.from_environment()
-    whisper = WhisperEngine(store.locate("whisper-base", "speech-to-text"), None)
+    """Ask in all ways, a third of the questions apart: a way finds nothing read by the way before it."""
+    whisper = WhisperEngine(ModelStore.from_environment().locate("whisper-base", "speech-to-text"), None)
     rows = [line.split("\t") for line in SMALL.read_text().splitlines()]
-    results: list[Asked] = []
+    rows = rows[:: max(1, len(rows) // limit)][:limit]
+    results = [Asked(question, fact) for _, question, fact in rows]
     async with connected(url) as client:
         await until_ready(client)
         collections = await ingest(client)
-        step = max(1, len(rows) // limit)
-        for number, (document, question, fact) in enumerate(rows[::step][:limit]):
-            asked, collection = Asked(question, fact), collections[document]
-            request = messages_pb2.TTSRequest(text=question, speaker=voice)
-            said = await say(client, request, _WAIT_S, unheard)
-            pcm = at_speech_rate(said.pcm, said.rate)
+        sounds = [await spoken_question(client, asked.question, voice) for asked in results]
+        count = len(rows)
+        for number, pcm in enumerate(sounds):
+            asked, collection = results[number], collections[rows[number][0]]
             session = Session(client, f"overlapped-{number}-{os.getpid()}")
-            # What comes second finds its passages read, so they take turns.
-            if number % 2 and not answers_only:
-                await one_after_the_other(client, asked, pcm, collection, f"sequential-{number}-{os.getpid()}")
             await conversation(session, asked, pcm, collection)
-            if not number % 2 and not answers_only:
-                await one_after_the_other(client, asked, pcm, collection, f"sequential-{number}-{os.getpid()}")
-            asked.written = (await written(client, question, collection)).response
             asked.heard_answer = await heard(whisper, bytes(session.sound), session.rate)
-            results.append(asked)
-            print(
-                f"  {asked.overlapped_s * 1000:5.0f} ms, one after the other {asked.sequential_s * 1000:5.0f} ms  "
-                f"{asked.heard_question}",
-                file=sys.stderr,
-            )
+            later = (number + count // 3) % count
+            if not answers_only:
+                name = f"sequential-{later}-{os.getpid()}"
+                await one_after_the_other(client, results[later], sounds[later], collections[rows[later][0]], name)
+            later = (number + 2 * count // 3) % count
+            results[later].written = (
+                await written(client, results[later].question, collections[rows[later][0]])
+            ).response
+            print(f"  {asked.overlapped_s * 1000:5.0f} ms  {asked.heard_question}", file=sys.stderr)
     return results
+
+
+async def spoken_question(client: HearthClient, question: str, voice: str) -> bytes:
+    said = await say(client, messages_pb2.TTSRequest(text=question, speaker=voice), _WAIT_S, unheard)
+    return at_speech_rate(said.pcm, said.rate)
 
 
 def at_speech_rate(pcm: bytes, rate: int) -> bytes:
@@ -313,10 +320,16 @@ def show(results: list[Asked]) -> None:
     print(f"overlapped to that: {statistics.median(shares):.2f} (at most 0.5)")
     read = sum(int(asked.decisions.get("prepared_tokens", 0)) for asked in results)
     wasted = sum(int(asked.decisions.get("wasted_tokens", 0)) for asked in results)
+    begun, in_vain = (
+        sum(int(asked.decisions.get(name, 0)) for asked in results) for name in ("answers_ahead", "answers_in_vain")
+    )
     uses = [asked.decisions.get("preparation", "none") for asked in results]
     kinds = ", ".join(f"{kind} {uses.count(kind)}" for kind in sorted(set(uses)))
     share = 100 * wasted / max(1, read)
     print(f"prompt tokens read ahead: {read}, in vain {wasted} ({share:.0f} %); preparations: {kinds}")
+    print(
+        f"answers begun before the end of the turn: {begun}, in vain {in_vain} ({100 * in_vain / max(1, begun):.0f} %)"
+    )
 
 
 def main() -> None:

@@ -288,7 +288,8 @@ class TestPreparation:
 
     def test_a_slow_reading_goes_on_until_other_passages_are_found(self) -> None:
         voice = ScriptedVoice(read_s=60.0)
-        stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=voice, after_s=90.0)
+        settings = {"preparation": {"max_answers": 0}}
+        stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=voice, after_s=90.0, conversation=settings)
         assert len(voice.read_texts) == len(voice.prepared) + 1 > 2
         readings = [one.detail for one in stage.turns("s")[0].stages if one.name == "read ahead"]
         assert readings == ["4 tokens, broken off"] * (len(readings) - 1) + ["10 tokens"]
@@ -305,6 +306,64 @@ class TestPreparation:
         decisions = stage.turns("s")[0].decisions
         assert int(decisions["prepared_tokens"]) > 0
         assert decisions["preparation"] == PreparationUse.NONE
+
+
+class TestAnswerAhead:
+    PAUSING = "tell me, how long you keep the snapshots"
+
+    def pausing(self, voice: ScriptedVoice, **settings: Any) -> Scene:
+        """Ask with a pause in the middle that is long enough to be taken for an end, and is none."""
+        hearing = ReadingTranscription(completion=0.1, final_s=(0.05,))
+        conversation = {"preparation": settings}
+        return converse(
+            asks_for_answers(), Says(0.5, self.PAUSING), voice=voice, transcription=hearing, conversation=conversation
+        )
+
+    def test_the_answer_is_ready_when_the_turn_has_ended(self) -> None:
+        quick, voice = ReadingTranscription(final_s=(0.05,)), ScriptedVoice(think_s=0.3)
+        stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=voice, transcription=quick)
+        final_at = stage.wire.on("ai.voice.transcription.s")[-1].at_s
+        assert stage.wire.on("ai.voice.tts.audio.s")[0].at_s - final_at < 0.01
+        (turn,) = stage.turns("s")
+        assert (turn.decisions["answers_ahead"], turn.decisions["answers_in_vain"]) == ("1", "0")
+        assert (turn.answer, turn.outcome) == (ANSWER, "played")
+
+    def test_nothing_of_it_is_sent_before_the_final_transcript(self) -> None:
+        stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=ScriptedVoice(think_s=0.0))
+        final_at = stage.wire.on("ai.voice.transcription.s")[-1].at_s
+        answer = [sent for sent in stage.wire.sent if ".text." in sent.subject or ".tts." in sent.subject]
+        assert min(sent.at_s for sent in answer) >= final_at
+
+    def test_speech_that_goes_on_ends_it_unheard(self) -> None:
+        voice = ScriptedVoice(answers=("You pause.", ANSWER))
+        stage = self.pausing(voice)
+        asked = [asked.question.text for asked in voice.asked]
+        assert asked == ["tell me", self.PAUSING.replace(",", "")]
+        assert stage.answers("s") == ANSWER
+        assert voice.closed == 2
+        (turn,) = stage.turns("s")
+        assert (turn.decisions["answers_ahead"], turn.decisions["answers_in_vain"]) == ("2", "1")
+        details = [one.detail for one in turn.stages if one.name == "answer ahead"]
+        assert details == ["in vain", ""]
+
+    @pytest.mark.parametrize(("most", "ahead", "asked"), [(0, "0", 1), (1, "1", 2)])
+    def test_it_is_bounded_in_number(self, most: int, ahead: str, asked: int) -> None:
+        voice = ScriptedVoice(answers=("You pause.", ANSWER) if most else (ANSWER,))
+        stage = self.pausing(voice, max_answers=most)
+        assert stage.turns("s")[0].decisions["answers_ahead"] == ahead
+        assert (len(voice.asked), stage.answers("s")) == (asked, ANSWER)
+
+    def test_a_session_that_ends_in_the_pause_leaves_none_behind(self) -> None:
+        voice = ScriptedVoice(think_s=60.0)
+        converse(asks_for_answers(), Says(0.5, QUESTION), asks_for_answers(3.9), voice=voice)
+        assert (len(voice.asked), voice.closed) == (1, 1)
+
+    def test_it_does_not_begin_while_the_answer_before_it_is_heard(self) -> None:
+        voice = ScriptedVoice(answers=(LONG, ANSWER))
+        steps = (asks_for_answers(), Says(0.5, QUESTION), changes_state(5.5, "listening"), Says(5.6, "what time is it"))
+        second = converse(*steps, voice=voice).turns("s")[1]
+        assert second.decisions["answers_ahead"] == "0"
+        assert [turn.question for turn in voice.asked[1].question.history] == [QUESTION]
 
 
 class TestRecords:
