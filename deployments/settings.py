@@ -27,7 +27,7 @@ class LlamaCppSettings(Settings):
         model: A name in the model manifest, or the path of a .gguf file.
         context_tokens: Context window of each slot, prompt and answer together.
         parallel: Answers generated at once; further ones wait inside llama.cpp.
-        threads: Threads that generate tokens; more than one spin against each other on a busy machine.
+        threads: Threads that generate tokens; on two cores a second one gains hardly anything.
         threads_batch: Threads that read prompts.
         gpu_layers: Layers to put on an accelerator.
         cache_mib: Memory, in MiB, for prompts that were read and have lost their slot to another one; 0 for none.

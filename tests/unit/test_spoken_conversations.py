@@ -320,7 +320,7 @@ class TestAnswerAhead:
         )
 
     def test_the_answer_is_ready_when_the_turn_has_ended(self) -> None:
-        quick, voice = ReadingTranscription(final_s=(0.05,)), ScriptedVoice(think_s=0.3)
+        quick, voice = ReadingTranscription(final_s=(0.05,)), ScriptedVoice(think_s=0.3, token_s=0.0)
         stage = converse(asks_for_answers(), Says(0.5, QUESTION), voice=voice, transcription=quick)
         final_at = stage.wire.on("ai.voice.transcription.s")[-1].at_s
         assert stage.wire.on("ai.voice.tts.audio.s")[0].at_s - final_at < 0.01
