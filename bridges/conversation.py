@@ -220,7 +220,7 @@ class Conversation:
             async for item in items:
                 match item:
                     case AnswerToken():
-                        turn.token(item.text, self._now())
+                        turn.token(item, self._now())
                         await self._send_text(turn, item.text)
                     case SpokenChunk():
                         await self._send_sound(turn, stream, item)

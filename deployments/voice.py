@@ -13,7 +13,7 @@ from deployments.speakable import speakable
 from deployments.speech_values import Recording, SpeechText
 from deployments.spoken_pieces import SpokenPieces
 from deployments.status import replica_status
-from deployments.values import AnswerEnd, ChatQuestion, ComponentStatus, Preparation
+from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Preparation
 from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 
 NOBODY_SPOKE = "nobody speaks in the recording"
@@ -108,17 +108,30 @@ class _Answer:
         """Write and speak side by side, and yield what comes."""
         tasks = [asyncio.create_task(self._guarded(work)) for work in (self._write(), self._speak())]
         try:
-            while True:
-                item = await self.ready.get()
+            async for item in self._in_order():
                 if isinstance(item, Exception):
                     raise item
                 yield item
-                if isinstance(item, SpokenAnswerEnd):
-                    return
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    async def _in_order(self) -> AsyncGenerator[SpokenAnswerItem | Exception]:
+        """Yield what was made, up to the end; tokens that wait together as one, for the sound behind them waits too."""
+        item = await self.ready.get()
+        while True:
+            behind = None
+            while isinstance(item, AnswerToken) and behind is None and not self.ready.empty():
+                following = self.ready.get_nowait()
+                if isinstance(following, AnswerToken):
+                    item = AnswerToken(item.text + following.text, item.count + following.count)
+                else:
+                    behind = following
+            yield item
+            if isinstance(item, SpokenAnswerEnd):
+                return
+            item = behind or await self.ready.get()
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:
