@@ -94,6 +94,7 @@ class Preparing:
             return
         if _is_running(self._finding) or self.count >= self._settings.max_per_question:
             return
+        self._may_answer = False
         self._begin(text)
 
     def perhaps_whole(self, text: str, *, may_answer: bool = True) -> None:

@@ -9,9 +9,10 @@ The real graph, voice activity and all, in front of models that cost nothing and
   conversation, against one step after the other (the final transcript is asked in writing, the whole answer is then
   spoken), and against the floor, the same waiting in a bare loop. From the "end" behind the last sample to the first
   TTSAudioChunk, or the TTSFullResponse, at the client.
-* The same with models that take no time: what the graph itself adds; and what pipecat 1.14.0 adds, from one frame of
-  sound at the client of its WebSocket server to the first that comes back, with the same answer and voice, without
-  voice activity (in an environment of its own, see `peers/pipecat_websocket.txt`).
+* The same with models that take no time: what the graph itself adds, where the question ends with its last audible
+  sample, and where the silence behind it was heard, as that of every turn is that ends by itself; and what pipecat
+  1.14.0 adds, from one frame of sound at the client of its WebSocket server to the first that comes back, with the same
+  answer and voice, without voice activity (in an environment of its own, see `peers/pipecat_websocket.txt`).
 * A thousand interruptions with a hundred sessions at once: chunks of the interrupted answer behind STTInterrupt. One
   subscriber sees all messages in order.
 * Two hundred interruptions: words that are remembered and were not played, plus those that were played and are not
@@ -37,6 +38,7 @@ from typing import Any
 from uuid import uuid4
 
 import nats
+import numpy as np
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -44,8 +46,9 @@ from bridges.command_line.client import HearthClient
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject_for
+from deployments.sound import samples_of
 from tests.benchmarks.audio_sessions import peer_python
-from tests.benchmarks.barge_in import SERVICES, graph, sounds, until_ready
+from tests.benchmarks.barge_in import AUDIBLE, SERVICES, graph, sounds, until_ready
 from tests.benchmarks.timed_models import QUESTION, WORD_S
 from tests.benchmarks.timed_models import RATE as VOICE_RATE
 from tests.conversation.script import CHUNK_S, RATE
@@ -131,6 +134,7 @@ class Clients:
     def __init__(self, client: Client, spoken: Sequence[bytes], seed: int) -> None:
         self._client = client
         self._spoken = spoken
+        self._cut_off = up_to_its_last_sound(spoken[0])
         self._random = random.Random(seed)
         self.talks: dict[str, Talk] = {}
 
@@ -187,15 +191,20 @@ class Clients:
         await self._send(session_id, type="end")
         return session_id, talk, sent_at
 
-    async def first_sound(self, told: Told) -> float:
-        """Return the seconds to the first sound of an answer."""
-        _, talk, sent_at = await self.ask(told, self._spoken[0])
+    async def first_sound(self, told: Told, *, pauses: bool = False) -> float:
+        """Return the seconds to the first sound of an answer.
+
+        Args:
+            told: What the models are told.
+            pauses: Whether the silence behind the question is heard before its end.
+        """
+        _, talk, sent_at = await self.ask(told, self._spoken[0] if pauses else self._cut_off)
         await asyncio.wait_for(talk.has_sound.wait(), _WAIT_S)
         return talk.first_sound_at - sent_at
 
     async def one_after_the_other(self, told: Told, hearth: HearthClient) -> float:
         """Return the seconds to the first sound when every step waits for the one before."""
-        _, talk, sent_at = await self.ask(None, self._spoken[0])
+        _, talk, sent_at = await self.ask(None, self._cut_off)
         await asyncio.wait_for(talk.final.wait(), _WAIT_S)
         request = messages_pb2.ChatRequest(message=QUESTION, system_prompt=told.system_prompt())
         text = ""
@@ -263,6 +272,10 @@ class Clients:
         await self._client.publish(subject_for(AUDIO_STREAM, session_id=session_id), message.SerializeToString())
 
 
+def up_to_its_last_sound(pcm: bytes) -> bytes:
+    return pcm[: 2 * (int(np.flatnonzero(np.abs(samples_of(pcm)) > AUDIBLE)[-1]) + 1)]
+
+
 def words_apart(talk: Talk) -> int:
     """Return how many words were played or remembered, but not both."""
     played_s = talk.played_s(talk.interrupted_at)
@@ -310,16 +323,18 @@ async def first_sounds(clients: Clients, hearth: HearthClient, process: subproce
     overlapped: list[float] = []
     sequential: list[float] = []
     alone: list[float] = []
+    paused: list[float] = []
     of_peer: list[float] = []
     for number in range(rounds + 1):
         found = (
             await clients.first_sound(timed),
             await clients.one_after_the_other(timed, hearth),
             await clients.first_sound(Told()),
+            await clients.first_sound(Told(), pauses=True),
             await first_sound_of_peer(process),
         )
         if number:
-            for values, value in zip((overlapped, sequential, alone, of_peer), found, strict=True):
+            for values, value in zip((overlapped, sequential, alone, paused, of_peer), found, strict=True):
                 values.append(value)
     ratio = statistics.median(slow / fast for slow, fast in zip(sequential, overlapped, strict=True))
     floor = timed.floor_s()
@@ -330,9 +345,11 @@ async def first_sounds(clients: Clients, hearth: HearthClient, process: subproce
         f"  sooner, median of ratios: {ratio:.1f} times (at least 3); to the floor of {floor * 1000:.0f} ms: ", end=""
     )
     print(f"{statistics.median(overlapped) / floor:.2f} (at most 1.10)")
-    print(f"  with models that take no time {_spread(alone)}")
-    added = statistics.median(ours / theirs for ours, theirs in zip(alone, of_peer, strict=True))
-    print(f"  the same in pipecat        {_spread(of_peer)}; median of ratios: {added:.2f} (at most 2)")
+    print(f"first sound with models that take no time, {rounds} rounds")
+    print(f"  pipecat                              {_spread(of_peer)}")
+    for name, values in (("ended with the last sound", alone), ("ended behind a silence", paused)):
+        added = statistics.median(ours / theirs for ours, theirs in zip(values, of_peer, strict=True))
+        print(f"  a question that {name:<21}{_spread(values)}; median of ratios: {added:.2f} (at most 2)")
 
 
 def _spread(seconds: Sequence[float]) -> str:
