@@ -107,8 +107,13 @@ class _Answer:
     async def items(self) -> AsyncGenerator[SpokenAnswerItem]:
         """Write and speak side by side, and yield what comes."""
         tasks = [asyncio.create_task(self._guarded(work)) for work in (self._write(), self._speak())]
+        item: SpokenAnswerItem | Exception | None = None
+        behind: SpokenAnswerItem | Exception | None = None
         try:
-            async for item in self._in_order():
+            while not isinstance(item, SpokenAnswerEnd):
+                item, behind = behind or await self.ready.get(), None
+                if isinstance(item, AnswerToken):
+                    item, behind = self._with_those_behind(item)
                 if isinstance(item, Exception):
                     raise item
                 yield item
@@ -117,21 +122,14 @@ class _Answer:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _in_order(self) -> AsyncGenerator[SpokenAnswerItem | Exception]:
-        """Yield what was made, up to the end; tokens that wait together as one, for the sound behind them waits too."""
-        item = await self.ready.get()
-        while True:
-            behind = None
-            while isinstance(item, AnswerToken) and behind is None and not self.ready.empty():
-                following = self.ready.get_nowait()
-                if isinstance(following, AnswerToken):
-                    item = AnswerToken(item.text + following.text, item.count + following.count)
-                else:
-                    behind = following
-            yield item
-            if isinstance(item, SpokenAnswerEnd):
-                return
-            item = behind or await self.ready.get()
+    def _with_those_behind(self, token: AnswerToken) -> tuple[AnswerToken, SpokenAnswerItem | Exception | None]:
+        """Return a token joined with those that wait right behind it, for sound may wait behind them; and what does."""
+        while not self.ready.empty():
+            behind = self.ready.get_nowait()
+            if not isinstance(behind, AnswerToken):
+                return token, behind
+            token = AnswerToken(token.text + behind.text, token.count + behind.count)
+        return token, None
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:

@@ -54,7 +54,8 @@ class TimedChat:
         self.asked.append(question)
         try:
             for token in self.tokens:
-                await asyncio.sleep(self.token_s)
+                if self.token_s:
+                    await asyncio.sleep(self.token_s)
                 self.written += 1
                 yield AnswerToken(token)
             if self.error:
@@ -161,6 +162,12 @@ class TestOverlap:
 
     def test_tokens_do_not_wait_for_a_slow_voice(self) -> None:
         assert times_of(answer(speech=TimedSpeech(speak_s=5.0)), AnswerToken)[-1] == 1.0
+
+    def test_tokens_that_wait_together_come_as_one_and_the_sound_waits_for_no_more(self) -> None:
+        items = [item for _, item in answer(TimedChat(token_s=0.0))]
+        tokens = [item for item in items if isinstance(item, AnswerToken)]
+        assert tokens == [AnswerToken("".join(TOKENS), len(TOKENS))]
+        assert [type(item) for item in items] == [AnswerToken, AnswerEnd, SpokenChunk, SpokenAnswerEnd]
 
     def test_the_end_of_the_text_is_told_before_the_end_of_the_speech(self) -> None:
         items = answer(speech=TimedSpeech(speak_s=5.0))
