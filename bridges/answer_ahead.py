@@ -1,11 +1,14 @@
 """An answer that is begun before it is known that its question is over; what it says is held back until then."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
 from deployments.voice_values import SpokenAnswerItem
+
+logger = logging.getLogger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Starts a task that somebody owns."""
@@ -42,8 +45,10 @@ class AnswerAhead:
             await asyncio.wait([self._making])
 
     def cancel(self) -> None:
-        """End it where it is."""
+        """End it where it is; what has kept it from being made is logged, for nobody else will tell it."""
         self._making.cancel()
+        if not self._ready.empty() and isinstance(error := self._ready.get_nowait(), Exception):
+            logger.warning("an answer that was begun ahead failed before anybody asked for it", exc_info=error)
 
     async def _make(self, items: AsyncGenerator[SpokenAnswerItem]) -> None:
         try:

@@ -196,6 +196,7 @@ class ScriptedVoice:
         error: Told by the end of the answer.
         speech_error: The same of its speech; nothing is spoken then.
         raised: Raised instead of an answer.
+        raised_first: Raised instead of the first answer.
         prepare_s: Seconds that finding passages takes.
         read_s: Seconds that reading them takes.
     """
@@ -206,6 +207,7 @@ class ScriptedVoice:
     error: str = ""
     speech_error: str = ""
     raised: Exception | None = None
+    raised_first: Exception | None = None
     prepare_s: float = 0.05
     read_s: float = 0.05
     read_texts: list[str] = field(default_factory=list[str])
@@ -218,8 +220,8 @@ class ScriptedVoice:
         self.asked.append(question)
         try:
             await asyncio.sleep(self.think_s)
-            if self.raised:
-                raise self.raised
+            if error := self.raised or (self.raised_first if len(self.asked) == 1 else None):
+                raise error
             for sentence in re.findall(r"[^.]+\.", text):
                 for token in re.findall(r"\s*\S+", sentence):
                     await asyncio.sleep(self.token_s)

@@ -358,6 +358,13 @@ class TestAnswerAhead:
         converse(asks_for_answers(), Says(0.5, QUESTION), asks_for_answers(3.9), voice=voice)
         assert (len(voice.asked), voice.closed) == (1, 1)
 
+    def test_one_that_fails_in_vain_is_logged_and_the_question_is_answered(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stage = self.pausing(ScriptedVoice(answers=("You pause.", ANSWER), raised_first=RuntimeError("a mistake")))
+        assert "a mistake" in caplog.text
+        assert stage.answers("s") == ANSWER
+
     def test_it_does_not_begin_while_the_answer_before_it_is_heard(self) -> None:
         voice = ScriptedVoice(answers=(LONG, ANSWER))
         steps = (asks_for_answers(), Says(0.5, QUESTION), changes_state(5.5, "listening"), Says(5.6, "what time is it"))
