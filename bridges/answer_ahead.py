@@ -48,7 +48,7 @@ class AnswerAhead:
         """End it where it is; what has kept it from being made is logged, for nobody else will tell it."""
         self._making.cancel()
         if not self._ready.empty() and isinstance(error := self._ready.get_nowait(), Exception):
-            logger.warning("an answer that was begun ahead failed before anybody asked for it", exc_info=error)
+            logger.warning("an answer that was begun ahead failed when nobody waited for it", exc_info=error)
 
     async def _make(self, items: AsyncGenerator[SpokenAnswerItem]) -> None:
         try:

@@ -8,11 +8,11 @@ question that is transcribed then holds both parts.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
 
+from bridges.answer_ahead import Spawn
 from bridges.audio_session import AudioSession, SessionState
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -74,7 +74,7 @@ class Conversation:
         session: AudioSession,
         request: conversation_pb2.ConversationRequest,
         parts: ConversationParts,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        spawn: Spawn,
         outbox: Outbox,
         turns: int = 0,
     ) -> None:
@@ -220,7 +220,7 @@ class Conversation:
             async for item in items:
                 match item:
                     case AnswerToken():
-                        turn.token(item, self._now())
+                        turn.token(item.text, self._now())
                         await self._send_text(turn, item.text)
                     case SpokenChunk():
                         await self._send_sound(turn, stream, item)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.turn_record import AnswerTimes, TurnStages, unix_ms
 from deployments.playback import Playback
-from deployments.values import AnswerEnd, AnswerToken, Preparation
+from deployments.values import AnswerEnd, Preparation
 from deployments.voice_values import SpokenAnswerEnd
 
 
@@ -26,7 +26,6 @@ class Turn:
         decisions: Why things went as they did.
         playback: The answer's sound.
         written: The answer's text.
-        tokens: How many tokens it is.
         text_end: The end of its text.
         end: The end of the text and the sound.
         error: What kept it from being answered.
@@ -53,7 +52,6 @@ class Turn:
     decisions: dict[str, str] = field(default_factory=dict[str, str])
     playback: Playback = field(default_factory=Playback)
     written: list[str] = field(default_factory=list[str])
-    tokens: int = 0
     text_end: AnswerEnd | None = None
     end: SpokenAnswerEnd | None = None
     error: str = ""
@@ -105,10 +103,9 @@ class Turn:
         self.reported = (min(milliseconds / 1000, self.playback.seconds), max(now, self.stopped_at))
         self.report_came.set()
 
-    def token(self, token: AnswerToken, now: float) -> None:
+    def token(self, text: str, now: float) -> None:
         """Take a piece of the answer's text."""
-        self.written.append(token.text)
-        self.tokens += token.count
+        self.written.append(text)
         self.first_token_at = self.first_token_at or now
         self.last_token_at = now
 
@@ -156,7 +153,7 @@ class Turn:
                 passages=len(end.passages),
                 first_token_at=self.first_token_at,
                 last_token_at=self.last_token_at,
-                tokens=self.tokens,
+                tokens=len(self.written),
                 first_sound_at=playback.begins_at,
                 last_sound_at=self.last_sound_at,
                 sound_s=playback.seconds,

@@ -212,15 +212,9 @@ class ChatQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AnswerToken:
-    """A piece of an answer.
-
-    Attributes:
-        text: As the model made it.
-        count: Of how many tokens it is; more than one where some waited together to be passed on.
-    """
+    """A piece of an answer, as the model made it."""
 
     text: str
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError
 from deployments.services import Chat, Speech, Transcription
 from deployments.speakable import speakable
-from deployments.speech_values import Recording, SpeechText
+from deployments.speech_values import Recording, SpeechText, SpokenChunk
 from deployments.spoken_pieces import SpokenPieces
 from deployments.status import replica_status
-from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Preparation
+from deployments.values import AnswerEnd, ChatQuestion, ComponentStatus, Preparation
 from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 
 NOBODY_SPOKE = "nobody speaks in the recording"
 _ITEMS_AHEAD = 32
-"""Tokens and sounds that may wait for their listener before making more of them waits too."""
+"""Tokens, and sounds, that may wait for their listener before making more of them waits too."""
 
 
 class Voice:
@@ -100,42 +100,45 @@ class _Answer:
     started: float = field(default_factory=time.monotonic)
     stages: dict[str, float] = field(default_factory=dict[str, float])
     pieces: SpokenPieces = field(default_factory=SpokenPieces)
-    ready: asyncio.Queue[SpokenAnswerItem | Exception] = field(default_factory=lambda: asyncio.Queue(_ITEMS_AHEAD))
+    text: asyncio.Queue[SpokenAnswerItem | Exception] = field(default_factory=lambda: asyncio.Queue(_ITEMS_AHEAD))
+    sound: asyncio.Queue[SpokenChunk] = field(default_factory=lambda: asyncio.Queue(_ITEMS_AHEAD))
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     written: asyncio.Event = field(default_factory=asyncio.Event)
     answer_end: AnswerEnd | None = None
 
     async def items(self) -> AsyncGenerator[SpokenAnswerItem]:
         """Write and speak side by side, and yield what comes."""
         tasks = [asyncio.create_task(self._guarded(work)) for work in (self._write(), self._speak())]
-        item: SpokenAnswerItem | Exception | None = None
-        behind: SpokenAnswerItem | Exception | None = None
         try:
-            while not isinstance(item, SpokenAnswerEnd):
-                item, behind = behind or await self.ready.get(), None
-                if isinstance(item, AnswerToken):
-                    item, behind = self._with_those_behind(item)
+            while True:
+                item = await self._next()
                 if isinstance(item, Exception):
                     raise item
                 yield item
+                if isinstance(item, SpokenAnswerEnd):
+                    return
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _with_those_behind(self, token: AnswerToken) -> tuple[AnswerToken, SpokenAnswerItem | Exception | None]:
-        """Return a token joined with those that wait right behind it, for sound may wait behind them; and what does."""
-        while not self.ready.empty():
-            behind = self.ready.get_nowait()
-            if not isinstance(behind, AnswerToken):
-                return token, behind
-            token = AnswerToken(token.text + behind.text, token.count + behind.count)
-        return token, None
+    async def _next(self) -> SpokenAnswerItem | Exception:
+        """Return what is passed on next: sound before text that waits, which may be a whole quotation."""
+        while self.sound.empty() and self.text.empty():
+            self.ready.clear()
+            await self.ready.wait()
+        return self.text.get_nowait() if self.sound.empty() else self.sound.get_nowait()
+
+    async def _put(self, item: SpokenAnswerItem | Exception) -> None:
+        """Have an item passed on."""
+        await (self.sound.put(item) if isinstance(item, SpokenChunk) else self.text.put(item))
+        self.ready.set()
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - raised again where the items are taken
-            await self.ready.put(error)
+            await self._put(error)
 
     async def _write(self) -> None:
         async with aclosing(self.chat.answer(self.call, self.question.question)) as items:
@@ -147,7 +150,7 @@ class _Answer:
                     self._stamp("first_token")
                     self.pieces.add(item.text)
                 self.written.set()
-                await self.ready.put(item)
+                await self._put(item)
         if self.answer_end is None:
             raise RuntimeError("the chat ended without an end")
 
@@ -163,7 +166,7 @@ class _Answer:
                 speech_error = error.message
         self._stamp("spoken")
         if self.answer_end is not None:
-            await self.ready.put(SpokenAnswerEnd(self.answer_end, speech_error=speech_error, stages=self.stages))
+            await self._put(SpokenAnswerEnd(self.answer_end, speech_error=speech_error, stages=self.stages))
 
     async def _next_piece(self) -> str:
         """Return what is to be said next, as soon as it is whole enough; empty when all was said."""
@@ -182,7 +185,7 @@ class _Answer:
         async with aclosing(self.speech.say(self.call, text)) as chunks:
             async for chunk in chunks:
                 self._stamp("first_audio")
-                await self.ready.put(chunk)
+                await self._put(chunk)
 
     def _stamp(self, name: str) -> None:
         self.stages.setdefault(name, time.monotonic() - self.started)

@@ -163,11 +163,18 @@ class TestOverlap:
     def test_tokens_do_not_wait_for_a_slow_voice(self) -> None:
         assert times_of(answer(speech=TimedSpeech(speak_s=5.0)), AnswerToken)[-1] == 1.0
 
-    def test_tokens_that_wait_together_come_as_one_and_the_sound_waits_for_no_more(self) -> None:
-        items = [item for _, item in answer(TimedChat(token_s=0.0))]
-        tokens = [item for item in items if isinstance(item, AnswerToken)]
-        assert tokens == [AnswerToken("".join(TOKENS), len(TOKENS))]
-        assert [type(item) for item in items] == [AnswerToken, AnswerEnd, SpokenChunk, SpokenAnswerEnd]
+    def test_sound_goes_before_text_that_waits_and_every_token_stays_one(self) -> None:
+        async def listen_late() -> list[SpokenAnswerItem]:
+            chat, speech = TimedChat(TOKENS * 5, token_s=0.0), TimedSpeech()
+            async with aclosing(Voice(Heard(), chat, speech).answer(Call.within(60), QUESTION)) as answering:
+                items = [await anext(answering)]
+                await asyncio.sleep(5)
+                return items + [item async for item in answering]
+
+        items = run_virtually(listen_late())
+        assert [item.text for item in items if isinstance(item, AnswerToken)] == list(TOKENS * 5)
+        assert [type(item) for item in items].index(SpokenChunk) < 5
+        assert isinstance(items[-1], SpokenAnswerEnd)
 
     def test_the_end_of_the_text_is_told_before_the_end_of_the_speech(self) -> None:
         items = answer(speech=TimedSpeech(speak_s=5.0))
