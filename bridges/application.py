@@ -14,27 +14,29 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview
 
-from bridges.activity import Activity
-from bridges.audio_ingress import AudioIngress
-from bridges.chat import ChatHandler
-from bridges.conversation import ConversationParts
-from bridges.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
-from bridges.greeting import GreetingHandler, LoginHandler
-from bridges.health import HealthServer
-from bridges.ingress import Ingress, endpoints
-from bridges.memory import ConversationMemory
-from bridges.metrics import RayMetrics
-from bridges.pipeline_replica import PipelineReplica
-from bridges.pipeline_runs import PipelineRuns
-from bridges.pipelines import PipelineHandler, PipelineListHandler
-from bridges.session_work import SessionWork
-from bridges.speech import SpeechHandler, VoicesHandler
-from bridges.status import DeploymentState, Reporter, StatusHandler, reported
-from bridges.subjects import TakenBy
-from bridges.turn_record import TurnRecords
-from bridges.voice import VoiceHandler
+from bridges.handlers.chat import ChatHandler
+from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
+from bridges.handlers.greeting import GreetingHandler, LoginHandler
+from bridges.handlers.pipelines import PipelineHandler, PipelineListHandler
+from bridges.handlers.recorded_question import VoiceHandler
+from bridges.handlers.speech import SpeechHandler, VoicesHandler
+from bridges.handlers.status import DeploymentState, StatusHandler
+from bridges.live.conversation import ConversationParts
+from bridges.live.ingress import AudioIngress
+from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.ingress import Ingress, endpoints
+from bridges.operations.activity import Activity
+from bridges.operations.health import HealthServer
+from bridges.operations.metrics import RayMetrics
+from bridges.operations.readiness import Reporter, reported
+from bridges.pipelines.replica import PipelineReplica
+from bridges.pipelines.run_store import PipelineRuns
+from bridges.sessions.epochs import SessionWork
+from bridges.sessions.turn_log import TurnRecords
+from bridges.subjects import IngressName
 from deployments.call import Call
-from deployments.clients import (
+from deployments.errors import UnavailableError
+from deployments.graph.clients import (
     ChatClient,
     IngestionClient,
     PipelinesClient,
@@ -42,8 +44,8 @@ from deployments.clients import (
     TranscriptionClient,
     VoiceClient,
 )
-from deployments.door import handle_door
-from deployments.errors import UnavailableError
+from deployments.graph.door import handle_door
+from deployments.graph.replica import prepare_replica
 from deployments.orchestration import (
     ChatDeployment,
     IngestionDeployment,
@@ -58,10 +60,9 @@ from deployments.orchestration import (
     voice_activity,
     voice_door,
 )
-from deployments.pipeline_values import PipelineDescription, PipelineTrigger, TriggerReceipt
-from deployments.replica import prepare_replica
-from deployments.settings import OrchestrationSettings
-from deployments.values import ComponentStatus
+from deployments.settings.orchestration import OrchestrationSettings
+from deployments.values.pipelines import PipelineDescription, PipelineTrigger, TriggerReceipt
+from deployments.values.status import ComponentStatus
 
 CHAT, RETRIEVAL, INGESTION = "Chat", "Retrieval", "Ingestion"
 TRANSCRIPTION, SPEECH, VOICE = "Transcription", "Speech", "Voice"
@@ -75,12 +76,12 @@ _STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
 """States of replicas, as Serve names them."""
 
 
-@serve.deployment(name=TakenBy.NATS)
+@serve.deployment(name=IngressName.NATS)
 class NatsIngressDeployment:
     """The ingress of requests as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
-        prepare_replica(TakenBy.NATS)
+        prepare_replica(IngressName.NATS)
         chat_client = ChatClient(chat_door(settings, handles.get(CHAT), handles.get(RETRIEVAL)))
         ingestion_client = IngestionClient(ingestion_door(settings, handles.get(INGESTION)))
         reporters = [
@@ -106,7 +107,7 @@ class NatsIngressDeployment:
         chat_handler = ChatHandler(chat_client, voice, memory)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
-            TakenBy.NATS,
+            IngressName.NATS,
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
@@ -141,7 +142,7 @@ class NatsIngressDeployment:
         self._check()
 
     def _check(self) -> None:
-        check_running(self._running, TakenBy.NATS)
+        check_running(self._running, IngressName.NATS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -152,12 +153,12 @@ class NatsIngressDeployment:
         await self._health.stop()
 
 
-@serve.deployment(name=TakenBy.AUDIO)
+@serve.deployment(name=IngressName.AUDIO)
 class AudioIngressDeployment:
     """The ingress of live audio and of speech as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
-        prepare_replica(TakenBy.AUDIO)
+        prepare_replica(IngressName.AUDIO)
         transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
         speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
         activity = voice_activity(settings)
@@ -182,7 +183,7 @@ class AudioIngressDeployment:
             return await reported(reporters, call)
 
         rows = endpoints(
-            TakenBy.AUDIO,
+            IngressName.AUDIO,
             {
                 "speech-request": SpeechHandler(speech, work, settings.speech),
                 "voices-list": VoicesHandler(speech, rescan=False),
@@ -202,8 +203,8 @@ class AudioIngressDeployment:
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
-        check_running(self._running, TakenBy.AUDIO)
-        check_running(self._listening, TakenBy.AUDIO)
+        check_running(self._running, IngressName.AUDIO)
+        check_running(self._listening, IngressName.AUDIO)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -296,5 +297,5 @@ def orchestration(args: OrchestrationSettings) -> Application:
     if VOICE not in args.in_process:
         handles[VOICE] = VoiceDeployment.bind(args, dict(handles))
     audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION}
-    audio = {TakenBy.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
+    audio = {IngressName.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
     return NatsIngressDeployment.bind(args, handles | pipelines | audio)

@@ -26,7 +26,7 @@ class Delivery(StrEnum):
     sessions, so that a session stays with one replica."""
 
 
-class TakenBy(StrEnum):
+class IngressName(StrEnum):
     """The ingress that takes a subject's messages."""
 
     NATS = "NatsIngress"
@@ -53,7 +53,7 @@ class Subject:
     response: type[Message] | None
     method: str
     delivery: Delivery = Delivery.CORE
-    taken_by: TakenBy = TakenBy.NATS
+    taken_by: IngressName = IngressName.NATS
 
     @property
     def request_type(self) -> str:
@@ -130,7 +130,7 @@ REQUESTS: tuple[Subject, ...] = (
         messages_pb2.STTTranscription,
         "Transcription.hear",
         Delivery.SESSION,
-        TakenBy.AUDIO,
+        IngressName.AUDIO,
     ),
     Subject(
         "speech-request",
@@ -138,7 +138,7 @@ REQUESTS: tuple[Subject, ...] = (
         messages_pb2.TTSRequest,
         messages_pb2.TTSFullResponse,
         "Speech.say",
-        taken_by=TakenBy.AUDIO,
+        taken_by=IngressName.AUDIO,
     ),
     Subject(
         "voices-list",
@@ -146,7 +146,7 @@ REQUESTS: tuple[Subject, ...] = (
         None,
         messages_pb2.TTSVoiceListResponse,
         "Speech.voices",
-        taken_by=TakenBy.AUDIO,
+        taken_by=IngressName.AUDIO,
     ),
     Subject(
         "voices-refresh",
@@ -154,7 +154,7 @@ REQUESTS: tuple[Subject, ...] = (
         None,
         messages_pb2.TTSVoiceRefreshResponse,
         "Speech.voices",
-        taken_by=TakenBy.AUDIO,
+        taken_by=IngressName.AUDIO,
     ),
     Subject(
         "pipeline-trigger",

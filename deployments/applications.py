@@ -13,11 +13,8 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from deployments.batching import Batch, ready_together
 from deployments.call import Call
-from deployments.embeddings import Embeddings
-from deployments.engines.build import embeddings_engine, language_model_engine, reranker_engine
-from deployments.engines.build_speech import (
+from deployments.engines.speech_engines import (
     audio_decoder,
     end_of_turn_engine,
     speech_to_text_engine,
@@ -25,30 +22,35 @@ from deployments.engines.build_speech import (
     voice_activity_engine,
     voice_folder,
 )
-from deployments.language_model import LanguageModel
-from deployments.replica import prepare_replica
-from deployments.reranker import Reranker
-from deployments.settings import (
+from deployments.engines.text_engines import embeddings_engine, language_model_engine, reranker_engine
+from deployments.graph.batching import Batch, ready_together
+from deployments.graph.replica import prepare_replica
+from deployments.inference.embeddings import Embeddings
+from deployments.inference.language_model import LanguageModel
+from deployments.inference.reranker import Reranker
+from deployments.inference.speech_to_text import SpeechToText
+from deployments.inference.text_to_speech import TextToSpeech
+from deployments.settings.speech_models import SpeechToTextSettings, TextToSpeechSettings
+from deployments.settings.text_models import (
     EmbeddingsSettings,
     LanguageModelSettings,
     LanguageModelUserConfig,
     LlamaCppSettings,
     RerankerSettings,
 )
-from deployments.speech_settings import SpeechToTextSettings, TextToSpeechSettings
-from deployments.speech_to_text import SpeechToText
-from deployments.speech_values import (
-    Effort,
+from deployments.values.language import ModelProfile, Prompt
+from deployments.values.retrieval import Ranking
+from deployments.values.speech import (
     Recording,
     SpeechText,
     SpokenChunk,
     Transcript,
+    TranscriptQuality,
     Utterance,
     Voices,
 )
-from deployments.text_to_speech import TextToSpeech
-from deployments.values import ComponentStatus, ModelProfile, Prompt, Ranking
-from deployments.vectors import Vectors
+from deployments.values.status import ComponentStatus
+from deployments.values.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +162,7 @@ class SpeechToTextDeployment:
             settings.max_recording_s,
         )
 
-    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+    async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
         return await self._service.transcribe(call, utterance, effort)
 
     async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:

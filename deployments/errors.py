@@ -61,7 +61,7 @@ class DeadlineExceededError(HearthError):
     retryable = True
 
 
-class CancelledError(HearthError):
+class RequestEndedError(HearthError):
     """The request was ended from outside, by its client or by a shutdown."""
 
     kind = "cancelled"
@@ -94,7 +94,7 @@ FAMILY: tuple[type[HearthError], ...] = (
     PayloadTooLargeError,
     OverloadedError,
     DeadlineExceededError,
-    CancelledError,
+    RequestEndedError,
     UnavailableError,
     UpstreamFailedError,
     InternalError,

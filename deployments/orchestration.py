@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.batching import Batch, ready_together
 from deployments.call import Call
-from deployments.chat import Chat
-from deployments.clients import (
+from deployments.chat.service import Chat
+from deployments.engines.speech_engines import voice_activity_engine
+from deployments.graph.batching import Batch, ready_together
+from deployments.graph.clients import (
     ChatClient,
     EmbeddingsClient,
     LanguageModelClient,
@@ -26,39 +27,31 @@ from deployments.clients import (
     TextToSpeechClient,
     TranscriptionClient,
 )
-from deployments.door import Door, application_door, handle_door, in_process_door
-from deployments.engines.build_speech import voice_activity_engine
-from deployments.ingestion import Ingestion
-from deployments.replica import log_left_alone, prepare_replica
-from deployments.retrieval import Retrieval
-from deployments.settings import MilvusSettings, OrchestrationSettings
-from deployments.speech import Speech
-from deployments.speech_values import (
+from deployments.graph.door import Door, application_door, handle_door, in_process_door
+from deployments.graph.replica import log_left_alone, prepare_replica
+from deployments.ingestion.service import Ingestion
+from deployments.listening.transcription import Transcription
+from deployments.listening.voice_activity import VoiceActivityEngine
+from deployments.retrieval.service import Retrieval
+from deployments.settings.orchestration import MilvusSettings, OrchestrationSettings
+from deployments.speaking.speech import Speech
+from deployments.speaking.voice import Voice
+from deployments.values.chat import AnswerItem, ChatQuestion, Preparation
+from deployments.values.documents import Document, DocumentListing, IngestReport
+from deployments.values.retrieval import Passage, RetrievalQuery
+from deployments.values.speech import (
     Agreement,
-    Conclusion,
-    Hearing,
+    PartialTranscript,
     Recording,
     SpeechText,
     SpokenChunk,
     Transcript,
+    TurnEnding,
     Utterance,
     Voices,
 )
-from deployments.transcription import Transcription
-from deployments.values import (
-    AnswerItem,
-    ChatQuestion,
-    ComponentStatus,
-    Document,
-    DocumentListing,
-    IngestReport,
-    Passage,
-    Preparation,
-    RetrievalQuery,
-)
-from deployments.voice import Voice
-from deployments.voice_activity import VoiceActivityEngine
-from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
+from deployments.values.status import ComponentStatus
+from deployments.values.voice import SpokenAnswerItem, SpokenQuestion
 
 if TYPE_CHECKING:
     from deployments.milvus.documents import MilvusDocuments
@@ -250,10 +243,10 @@ class TranscriptionDeployment:
         prepare_replica(Transcription.name)
         self._service = _transcription(settings)
 
-    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
         return await self._service.hear(call, utterance, agreement)
 
-    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
         return await self._service.conclude(call, utterance, judge_turn)
 
     async def transcribe(self, call: Call, recording: Recording) -> Transcript:

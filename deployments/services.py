@@ -1,46 +1,36 @@
 """The services of the graph, as their callers see them.
 
-A service takes those that it calls as arguments: clients over a door in the graph (`deployments.clients`), an object
-with the same methods in a unit test.
+A service takes those that it calls as arguments: clients over a door in the graph (`deployments.graph.clients`), an
+object with the same methods in a unit test.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from deployments.call import Call
-from deployments.pipeline_values import PipelineDescription, PipelineTrigger, TriggerReceipt
-from deployments.sound import Samples
-from deployments.speech_values import (
+from deployments.values.chat import AnswerItem, ChatQuestion, Preparation
+from deployments.values.documents import Document, DocumentListing, IngestReport
+from deployments.values.language import ModelProfile, Prompt
+from deployments.values.pipelines import PipelineDescription, PipelineTrigger, TriggerReceipt
+from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
+from deployments.values.speech import (
     Agreement,
-    Conclusion,
-    Effort,
-    Hearing,
+    PartialTranscript,
     Recording,
     SpeechText,
     SpokenChunk,
     Transcript,
+    TranscriptQuality,
+    TurnEnding,
     Utterance,
     Voices,
 )
-from deployments.values import (
-    AnswerItem,
-    ChatQuestion,
-    ComponentStatus,
-    Document,
-    DocumentListing,
-    IngestReport,
-    ModelProfile,
-    Passage,
-    Preparation,
-    Prompt,
-    Ranking,
-    RetrievalQuery,
-)
-from deployments.vectors import Vectors
-from deployments.voice_values import SpokenAnswerItem, SpokenQuestion
+from deployments.values.status import ComponentStatus
+from deployments.values.vectors import Vectors
+from deployments.values.voice import SpokenAnswerItem, SpokenQuestion
 
 
-class LanguageModel(Protocol):
+class LanguageModelService(Protocol):
     """Makes text from prompts."""
 
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
@@ -60,7 +50,7 @@ class LanguageModel(Protocol):
         ...
 
 
-class Embeddings(Protocol):
+class EmbeddingsService(Protocol):
     """Turns texts into vectors."""
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
@@ -72,7 +62,7 @@ class Embeddings(Protocol):
         ...
 
 
-class Reranker(Protocol):
+class RerankerService(Protocol):
     """Orders passages."""
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
@@ -84,7 +74,7 @@ class Reranker(Protocol):
         ...
 
 
-class Retrieval(Protocol):
+class RetrievalService(Protocol):
     """Finds passages."""
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
@@ -102,7 +92,7 @@ class Retrieval(Protocol):
         ...
 
 
-class Chat(Protocol):
+class ChatService(Protocol):
     """Answers questions."""
 
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
@@ -130,7 +120,7 @@ class Chat(Protocol):
         ...
 
 
-class Ingestion(Protocol):
+class IngestionService(Protocol):
     """Puts documents into collections."""
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
@@ -150,16 +140,10 @@ class Ingestion(Protocol):
         ...
 
 
-class AudioDecoder(Protocol):
-    """Turns an audio file into mono samples at 16 kHz, of at most `max_seconds`."""
-
-    def __call__(self, data: bytes, max_seconds: float) -> Samples: ...
-
-
-class SpeechToText(Protocol):
+class SpeechToTextService(Protocol):
     """Turns speech into text."""
 
-    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+    async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
         """Return what is said in an utterance."""
         ...
 
@@ -176,7 +160,7 @@ class SpeechToText(Protocol):
         ...
 
 
-class TextToSpeech(Protocol):
+class TextToSpeechService(Protocol):
     """Turns text into speech."""
 
     def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
@@ -192,14 +176,14 @@ class TextToSpeech(Protocol):
         ...
 
 
-class Transcription(Protocol):
+class TranscriptionService(Protocol):
     """Transcribes what is said while it is being said, and recordings."""
 
-    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
         """Return what is known of the words of an utterance that goes on."""
         ...
 
-    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
         """Return what an utterance was, should it end here."""
         ...
 
@@ -212,7 +196,7 @@ class Transcription(Protocol):
         ...
 
 
-class Speech(Protocol):
+class SpeechService(Protocol):
     """Says things."""
 
     def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
@@ -228,7 +212,7 @@ class Speech(Protocol):
         ...
 
 
-class Voice(Protocol):
+class VoiceService(Protocol):
     """Answers questions aloud."""
 
     def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
@@ -254,7 +238,7 @@ class Voice(Protocol):
         ...
 
 
-class Pipelines(Protocol):
+class PipelinesService(Protocol):
     """Starts runs on workflow engines and reports them to their end."""
 
     async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridges.command_line.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
-from bridges.model_download import ModelFetcher, models_to_fetch
+from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
 from tests import servers

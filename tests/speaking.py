@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 from deployments.call import Call
 from deployments.engines.protocols import TextToSpeechEngine
-from deployments.speech_values import SpeechText, SpokenChunk
+from deployments.values.speech import SpeechText, SpokenChunk
 
 
 async def chunks_of(engine: TextToSpeechEngine, text: SpeechText) -> list[SpokenChunk]:

@@ -41,7 +41,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.pipeline_values import RunStatus
+from deployments.values.pipelines import RunStatus
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")

@@ -15,10 +15,15 @@ from click.shell_completion import get_completion_class
 from rich.panel import Panel
 from rich.text import Text
 
-from bridges.command_line import state
-from bridges.command_line.asking import Asked, ask, show_sources
-from bridges.command_line.chatting import Conversation, answer_writer, line_reader, new_user_id
 from bridges.command_line.client import HearthClient, connected
+from bridges.command_line.commands.asking import Asked, ask, show_sources
+from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
+from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
+from bridges.command_line.commands.model_commands import fetch_defaults, models_command
+from bridges.command_line.commands.options import collection_option, json_option, nats_option, timeout_option
+from bridges.command_line.commands.pipeline_commands import pipeline_command
+from bridges.command_line.commands.speech_commands import listen_command, say_command, voices_command
+from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.command_line.console import (
     INTERRUPTED,
     Steps,
@@ -27,22 +32,12 @@ from bridges.command_line.console import (
     print_line,
     write_raw,
 )
-from bridges.command_line.doctor import Verdict, examine, findings_table
-from bridges.command_line.document_commands import delete_command, documents_command, ingest_command
-from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
-from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
-from bridges.command_line.logs import StackLogs
-from bridges.command_line.model_commands import fetch_defaults, models_command
-from bridges.command_line.options import (
-    collection_option,
-    json_option,
-    nats_option,
-    timeout_option,
-)
-from bridges.command_line.pipeline_commands import pipeline_command
-from bridges.command_line.speech_commands import listen_command, say_command, voices_command
-from bridges.command_line.status_report import show_status, status_as_json
-from bridges.command_line.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.local import state
+from bridges.command_line.local.doctor import Verdict, examine, findings_table
+from bridges.command_line.local.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.local.logs import StackLogs
+from bridges.command_line.local.status_report import show_status, status_as_json
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import DeadlineExceededError, HearthError, UnavailableError
@@ -366,7 +361,7 @@ def _converse(options: messages_pb2.ChatRequest, url: str | None, timeout_s: flo
         return _run(_ask_request(request, url, timeout_s, write))
 
     with line_reader() as read:
-        Conversation(asked, read, new_user_id()).run()
+        ChatPrompt(asked, read, new_user_id()).run()
 
 
 async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:

@@ -11,8 +11,8 @@ from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_o
 from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import labels, run_name
 from deployments.errors import NotFoundError
-from deployments.pipeline_settings import ArgoServerSettings
-from deployments.pipeline_values import Run, RunState, RunStatus
+from deployments.settings.pipelines import ArgoServerSettings
+from deployments.values.pipelines import Run, RunState, RunStatus
 
 _FIELDS = "metadata.name,metadata.labels,metadata.resourceVersion,status.phase,status.message,status.finishedAt"
 

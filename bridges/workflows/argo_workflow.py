@@ -8,7 +8,7 @@ from bridges.workflows.engine_client import Json, object_at
 from bridges.workflows.naming import REQUEST, request_digest, run_name
 from bridges.workflows.patience import Patience
 from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
-from deployments.pipeline_values import Run, RunState, RunStatus
+from deployments.values.pipelines import Run, RunState, RunStatus
 
 Workflow = Json
 

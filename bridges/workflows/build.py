@@ -3,8 +3,8 @@
 from bridges.workflows.argo_server import ArgoServer
 from bridges.workflows.kubeflow import Kubeflow
 from bridges.workflows.kubernetes import KubernetesWorkflows
-from deployments.pipeline_settings import ArgoServerSettings, PipelinesSettings
-from deployments.workflow_engine import WorkflowEngine
+from deployments.pipelines.ports import WorkflowEngine
+from deployments.settings.pipelines import ArgoServerSettings, PipelinesSettings
 
 
 def workflow_engines(settings: PipelinesSettings) -> dict[str, WorkflowEngine]:

@@ -13,8 +13,8 @@ from typing import Any, cast
 import httpx
 
 from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
-from deployments.pipeline_settings import EngineConnectionSettings
-from deployments.workflow_engine import EngineUnavailableError
+from deployments.pipelines.ports import EngineUnavailableError
+from deployments.settings.pipelines import EngineConnectionSettings
 
 logger = logging.getLogger(__name__)
 

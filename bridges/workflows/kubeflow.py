@@ -11,8 +11,8 @@ from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import run_name
 from bridges.workflows.patience import Patience
 from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
-from deployments.pipeline_settings import KubeflowSettings, ParameterType, PipelineSettings, typed
-from deployments.pipeline_values import Run, RunState, RunStatus
+from deployments.settings.pipelines import KubeflowSettings, ParameterType, PipelineSettings, typed
+from deployments.values.pipelines import Run, RunState, RunStatus
 
 _API = "/apis/v2beta1"
 _STATES = {

@@ -10,8 +10,8 @@ from bridges.workflows import argo_workflow
 from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
 from bridges.workflows.engine_client import EngineClient
 from bridges.workflows.naming import labels, run_name
-from deployments.pipeline_settings import KubernetesSettings
-from deployments.pipeline_values import Run, RunState, RunStatus
+from deployments.settings.pipelines import KubernetesSettings
+from deployments.values.pipelines import Run, RunState, RunStatus
 
 _API_VERSION = "argoproj.io/v1alpha1"
 _STRICT = {"fieldValidation": "Strict", "fieldManager": "hearth"}

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
+from deployments.backoff import Pauses
 from deployments.errors import HearthError, NotFoundError
-from deployments.pauses import Pauses
-from deployments.workflow_engine import EngineUnavailableError
+from deployments.pipelines.ports import EngineUnavailableError
 
 logger = logging.getLogger(__name__)
 

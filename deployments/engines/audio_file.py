@@ -7,7 +7,7 @@ import soundfile
 import soxr
 
 from deployments.errors import InvalidRequestError, PayloadTooLargeError
-from deployments.sound import SPEECH_RATE, Samples
+from deployments.values.sound import SPEECH_RATE, Samples
 
 _BLOCK_S = 10
 _HIGHEST_RATE = 384_000

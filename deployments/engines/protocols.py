@@ -4,10 +4,17 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from deployments.call import Call
-from deployments.sound import Samples
-from deployments.speech_values import Effort, SpeechText, SpokenChunk, Transcript, Voice
-from deployments.values import Generation, Message, Ranking
-from deployments.vectors import Vectors
+from deployments.values.language import Generation, Message
+from deployments.values.retrieval import Ranking
+from deployments.values.sound import Samples
+from deployments.values.speech import (
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    TranscriptQuality,
+    VoiceInfo,
+)
+from deployments.values.vectors import Vectors
 
 
 class LanguageModelEngine(Protocol):
@@ -131,7 +138,7 @@ class SpeechToTextEngine(Protocol):
         ...
 
     async def transcribe(
-        self, call: Call, samples: Samples, language: str, effort: Effort, *, urgent: bool = True
+        self, call: Call, samples: Samples, language: str, effort: TranscriptQuality, *, urgent: bool = True
     ) -> Transcript:
         """Return what is said in at most 30 s of samples at 16 kHz.
 
@@ -184,7 +191,7 @@ class TextToSpeechEngine(Protocol):
         ...
 
     @property
-    def voices(self) -> tuple[Voice, ...]:
+    def voices(self) -> tuple[VoiceInfo, ...]:
         """The voices that it has, the default one first."""
         ...
 
@@ -213,3 +220,9 @@ class TextToSpeechEngine(Protocol):
     async def close(self) -> None:
         """Give back what the engine holds."""
         ...
+
+
+class AudioDecoder(Protocol):
+    """Turns an audio file into mono samples at 16 kHz, of at most `max_seconds`."""
+
+    def __call__(self, data: bytes, max_seconds: float) -> Samples: ...

@@ -1,1 +1,4 @@
-"""Milvus: passages searched in collections whoever made them, documents kept in collections of Hearth's own."""
+"""Milvus behind retrieval and ingestion: its schema, its passages, its documents.
+
+A subject room: see `deployments.chat` for what it may import.
+"""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from deployments.call import Call
-from deployments.embedded_chunks import EmbeddedChunks
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.schema import (
@@ -23,7 +22,8 @@ from deployments.milvus.schema import (
     document_key,
     first_chunk_id,
 )
-from deployments.values import DocumentVersion, StoredDocument
+from deployments.values.documents import DocumentVersion, StoredDocument
+from deployments.values.embedded_chunks import EmbeddedChunks
 
 logger = logging.getLogger(__name__)
 

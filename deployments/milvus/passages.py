@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError
-from deployments.fusion import fuse
 from deployments.milvus.connection import MilvusConnection
+from deployments.milvus.fusion import fuse
 from deployments.milvus.schema import SOURCE_NAMES, CollectionFields, check_name, first_chunk_id, in_list
-from deployments.values import Passage
-from deployments.vectors import Vectors
+from deployments.values.retrieval import Passage
+from deployments.values.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.call import Call
-from deployments.chat import Chat
-from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, Passage, RetrievalQuery
+from deployments.chat.service import Chat
+from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion
+from deployments.values.retrieval import Passage, RetrievalQuery
 from tests.benchmarks.local_services import LocalServices, collection_of, local_services
 from tests.benchmarks.question_sets import Question, real_questions, small_questions
 from tests.benchmarks.real_texts import default_folder, documents

@@ -26,18 +26,19 @@ from typing import Any
 import yaml
 
 from bridges.command_line.client import connected
-from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
-from bridges.command_line.saying import say, unheard
+from bridges.command_line.local.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.local.model_download import ModelFetcher
+from bridges.command_line.sound.saying import say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.model_download import ModelFetcher
 from deployments.call import Call
-from deployments.engines.llama_cpp import LlamaCppEngine
+from deployments.engines.language.llama_cpp import LlamaCppEngine
+from deployments.inference.prompt import to_messages
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
-from deployments.prompt import to_messages
-from deployments.retrieval import Retrieval
-from deployments.values import Prompt, RetrievalQuery
+from deployments.retrieval.service import Retrieval
+from deployments.values.language import Prompt
+from deployments.values.retrieval import RetrievalQuery
 from tests.benchmarks.audio_sessions import peer_python
 from tests.benchmarks.local_services import LocalServices, collection_of, local_services, shipped_answering
 from tests.benchmarks.question_sets import small_questions

@@ -35,27 +35,27 @@ import psutil
 import soxr
 import uvloop
 
-from bridges.audio_ingress import AudioIngress
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats_client import NatsClient
-from bridges.session_work import SessionWork
-from deployments.audio_settings import AudioSettings
+from bridges.live.ingress import AudioIngress
+from bridges.nats.connection import NatsClient
+from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
-from deployments.engines.hibari_speech import HibariSpeech
-from deployments.engines.silero import SileroVoiceActivity
+from deployments.engines.hearing.silero import SileroVoiceActivity
+from deployments.engines.speaking.hibari_speech import HibariSpeech
+from deployments.listening.voice_activity import WINDOW_SAMPLES, VoiceStream
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of
-from deployments.speech_values import (
+from deployments.settings.audio import AudioSettings
+from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, samples_of
+from deployments.values.speech import (
     Agreement,
-    Conclusion,
-    Hearing,
+    PartialTranscript,
     Recording,
     SpeechText,
     Transcript,
+    TurnEnding,
     Utterance,
 )
-from deployments.values import ComponentStatus
-from deployments.voice_activity import WINDOW_SAMPLES, VoiceStream
+from deployments.values.status import ComponentStatus
 from tests import servers
 from tests.speaking import spoken_by
 
@@ -72,11 +72,11 @@ _LONG_S = 120
 class FreeTranscription:
     """Hears nothing, at once."""
 
-    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
-        return Hearing(agreement, "en")
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
+        return PartialTranscript(agreement, "en")
 
-    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
-        return Conclusion("words", "en")
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
+        return TurnEnding("words", "en")
 
     async def transcribe(self, call: Call, recording: Recording) -> Transcript:
         return Transcript("")

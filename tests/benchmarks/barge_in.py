@@ -43,17 +43,17 @@ import soxr
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridges.command_line.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import VOICES_LIST
-from deployments.audio_settings import AudioSettings
 from deployments.call import Call
-from deployments.door import application_door
-from deployments.engines.hibari_speech import HibariSpeech
+from deployments.engines.speaking.hibari_speech import HibariSpeech
+from deployments.graph.door import application_door
+from deployments.listening.voice_activity import WINDOW_S
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, pcm_of, samples_of
-from deployments.speech_values import SpeechText
-from deployments.voice_activity import WINDOW_S
+from deployments.settings.audio import AudioSettings
+from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
+from deployments.values.speech import SpeechText
 from tests import servers
 from tests.conversation.script import RATE, Says, Script, play
 from tests.servers import RayCluster

@@ -39,14 +39,14 @@ import ray
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridges.command_line.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import STATUS
 from deployments.call import Call
-from deployments.clients import ChatClient
-from deployments.door import Door, application_door
-from deployments.values import ChatQuestion
+from deployments.graph.clients import ChatClient
+from deployments.graph.door import Door, application_door
+from deployments.values.chat import ChatQuestion
 from tests import servers
 from tests.benchmarks.zero_cost_graph import PASSAGES, SYSTEM
 

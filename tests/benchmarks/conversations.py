@@ -46,7 +46,7 @@ from bridges.command_line.client import HearthClient
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject_for
-from deployments.sound import samples_of
+from deployments.values.sound import samples_of
 from tests.benchmarks.audio_sessions import peer_python
 from tests.benchmarks.barge_in import AUDIBLE, SERVICES, graph, sounds, until_ready
 from tests.benchmarks.timed_models import QUESTION, WORD_S

@@ -25,14 +25,14 @@ from pathlib import Path
 import psutil
 
 from bridges.command_line.client import connected
-from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.main import SAMPLES
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.call import Call
-from deployments.chunking import chunk_text
-from deployments.engines.onnx_embeddings import OnnxEmbeddings
+from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
+from deployments.ingestion.chunking import chunk_text
 from deployments.models.store import ModelStore
-from deployments.values import TextFormat
+from deployments.values.documents import TextFormat
 from tests.benchmarks.real_texts import default_folder, documents
 from tests.benchmarks.spoken_answers import stack, until_ready
 

@@ -26,14 +26,14 @@ import numpy as np
 
 from bridges.command_line.main import SAMPLES
 from deployments.call import Call
-from deployments.chunking import Chunk
-from deployments.embedded_chunks import EmbeddedChunks
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
-from deployments.retrieval import Retrieval
-from deployments.values import DocumentVersion, Passage
-from deployments.vectors import Vectors, unit_length
+from deployments.retrieval.service import Retrieval
+from deployments.values.documents import Chunk, DocumentVersion
+from deployments.values.embedded_chunks import EmbeddedChunks
+from deployments.values.retrieval import Passage
+from deployments.values.vectors import Vectors, unit_length
 from tests.benchmarks.answers import ask
 from tests.benchmarks.local_services import LocalServices, local_services
 from tests.benchmarks.question_sets import DOCUMENTS, small_questions

@@ -8,24 +8,26 @@ from typing import Any
 
 import yaml
 
-from bridges.command_line.extraction import Extractor
+from bridges.command_line.files.extraction import Extractor
 from bridges.command_line.main import SAMPLES
 from deployments.call import Call
-from deployments.chat import Chat
-from deployments.embeddings import Embeddings
-from deployments.engines.late_interaction import LateInteractionReranker
-from deployments.engines.llama_cpp import LlamaCppEngine
-from deployments.engines.onnx_embeddings import OnnxEmbeddings
-from deployments.ingestion import Ingestion
-from deployments.language_model import LanguageModel
+from deployments.chat.service import Chat
+from deployments.engines.language.llama_cpp import LlamaCppEngine
+from deployments.engines.vectors.late_interaction import LateInteractionReranker
+from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
+from deployments.inference.embeddings import Embeddings
+from deployments.inference.language_model import LanguageModel
+from deployments.inference.reranker import Reranker
+from deployments.ingestion.service import Ingestion
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
 from deployments.models.store import ModelStore
-from deployments.reranker import Reranker
-from deployments.retrieval import Retrieval
-from deployments.settings import LanguageModelUserConfig, MilvusSettings
-from deployments.values import Answering, Document
+from deployments.retrieval.service import Retrieval
+from deployments.settings.orchestration import MilvusSettings
+from deployments.settings.text_models import LanguageModelUserConfig
+from deployments.values.documents import Document
+from deployments.values.language import Answering
 from tests.benchmarks.question_sets import DOCUMENTS
 from tests.servers import ROOT, milvus_server
 

@@ -8,9 +8,9 @@ asked of two engines, in turns, so that neither finds in its cache what was read
 
 * at the end of the turn, with nothing done before;
 * spoken at 2.6 words a second: what stands before the passages is read from the first word on; partial transcripts of
-  all words but the last come every half second, 0.2 s late, and go through `bridges.preparing` as in a live session;
-  the final transcript is there 0.45 s after the last word, and the turn ends 0.05 s later. No answer is begun before
-  that.
+  all words but the last come every half second, 0.2 s late, and go through `bridges.live.speculation` as in a live
+  session; the final transcript is there 0.45 s after the last word, and the turn ends 0.05 s later. No answer is begun
+  before that.
 """
 
 import argparse
@@ -25,25 +25,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridges.command_line.main import SAMPLES
-from bridges.preparing import Preparing
-from deployments.audio_settings import PreparationSettings
+from bridges.live.speculation import Speculation
 from deployments.call import Call
-from deployments.chat import Chat
-from deployments.engines.llama_cpp import LlamaCppEngine
-from deployments.language_model import LanguageModel
-from deployments.prompt import to_messages
-from deployments.settings import AnsweringSettings
-from deployments.values import (
-    AnswerEnd,
-    AnswerToken,
-    ChatQuestion,
-    Exchange,
-    Generation,
-    Preparation,
-    PreparationUse,
-    Prompt,
-)
-from deployments.voice_values import SpokenAnswerItem
+from deployments.chat.service import Chat
+from deployments.engines.language.llama_cpp import LlamaCppEngine
+from deployments.inference.language_model import LanguageModel
+from deployments.inference.prompt import to_messages
+from deployments.settings.audio import PreparationSettings
+from deployments.settings.text_models import AnsweringSettings
+from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, Preparation, PreparationUse
+from deployments.values.language import Exchange, Generation, Prompt
+from deployments.values.voice import SpokenAnswerItem
 from tests.benchmarks.local_services import LocalServices, local_services
 from tests.benchmarks.question_sets import DOCUMENTS, small_questions
 
@@ -143,7 +135,7 @@ async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, 
     """Ask a question as it is spoken; return the seconds from the end of the turn, the end, and what was prepared."""
 
     loop = asyncio.get_running_loop()
-    preparing = Preparing(PreparationSettings(max_answers=0), Asking(chat, number), loop.create_task)
+    preparing = Speculation(PreparationSettings(max_answers=0), Asking(chat, number), loop.create_task)
     preparing.begins()
     words = text.split()
     began, spoken_s = loop.time(), len(words) * WORD_S

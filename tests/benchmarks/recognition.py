@@ -27,20 +27,20 @@ from typing import Any
 
 import numpy as np
 
-from bridges.audio_ingress import AudioIngress
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.session_work import SessionWork
-from deployments.audio_settings import AudioSettings
+from bridges.live.ingress import AudioIngress
+from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
 from deployments.engines.audio_file import decode
-from deployments.engines.silero import SileroVoiceActivity
-from deployments.engines.smart_turn import SmartTurn
-from deployments.engines.whisper import WhisperEngine
+from deployments.engines.hearing.silero import SileroVoiceActivity
+from deployments.engines.hearing.smart_turn import SmartTurn
+from deployments.engines.hearing.whisper import WhisperEngine
+from deployments.inference.speech_to_text import SpeechToText
+from deployments.listening.transcription import Transcription
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
-from deployments.speech_to_text import SpeechToText
-from deployments.speech_values import Conclusion, Effort, Recording, Utterance
-from deployments.transcription import Transcription
+from deployments.settings.audio import AudioSettings
+from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
+from deployments.values.speech import Recording, TranscriptQuality, TurnEnding, Utterance
 from tests.benchmarks.archives import fetch
 from tests.benchmarks.recordings import TABLE, SpokenText, default_folder, recordings
 from tests.conversation.scene import Wire
@@ -74,7 +74,7 @@ class KeepingTranscription(Transcription):
         super().__init__(speech_to_text)
         self.concluded: list[bytes] = []
 
-    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
         conclusion = await super().conclude(call, utterance, judge_turn)
         self.concluded.append(utterance.pcm)
         return conclusion
@@ -159,7 +159,7 @@ class Bench:
         if window_s:
             samples = np.concatenate([samples, np.zeros(window_s * SPEECH_RATE - len(samples), np.float32)])
         began = time.monotonic()
-        await self.engine.transcribe(Call.within(_CALL_S), samples, "", Effort.FINAL)
+        await self.engine.transcribe(Call.within(_CALL_S), samples, "", TranscriptQuality.FINAL)
         return time.monotonic() - began
 
 

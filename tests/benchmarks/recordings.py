@@ -18,7 +18,7 @@ from typing import Any
 import platformdirs
 
 from deployments.engines.audio_file import decode
-from deployments.sound import Samples
+from deployments.values.sound import Samples
 from tests.benchmarks.archives import fetch
 
 TABLE = Path(__file__).with_name("recordings.toml")

@@ -35,13 +35,13 @@ import psutil
 from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
-from bridges.command_line.saying import say, unheard
+from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.sound.saying import say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, subject_for
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE
+from deployments.values.sound import SPEECH_RATE
 from tests.benchmarks.question_sets import SMALL
 from tests.benchmarks.spoken_answers import at_speech_rate, ingest, until_ready
 from tests.servers import ROOT, milvus_server, nats_server, program, ray_cluster

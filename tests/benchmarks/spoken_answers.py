@@ -35,10 +35,10 @@ from google.protobuf.json_format import MessageToDict
 from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, connected, decoded
-from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
-from bridges.command_line.local_stack import LocalStack
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.local.local_stack import LocalStack
 from bridges.command_line.main import SAMPLES
-from bridges.command_line.saying import say, sound_of, unheard
+from bridges.command_line.sound.saying import say, sound_of, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import (
@@ -49,11 +49,11 @@ from bridges.subjects import (
     subject_for,
 )
 from deployments.call import Call
-from deployments.engines.whisper import WhisperEngine
+from deployments.engines.hearing.whisper import WhisperEngine
 from deployments.errors import UnavailableError
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, samples_of
-from deployments.speech_values import Effort
+from deployments.values.sound import SPEECH_RATE, samples_of
+from deployments.values.speech import TranscriptQuality
 from tests.benchmarks.question_sets import DOCUMENTS, SMALL
 from tests.benchmarks.spoken_facts import fact_holds
 
@@ -213,7 +213,9 @@ async def heard(engine: WhisperEngine, pcm: bytes, rate: int) -> str:
     samples = soxr.resample(samples_of(pcm), rate, SPEECH_RATE)
     size = int(_LONGEST_HEARD_S * SPEECH_RATE)
     parts = [samples[at : at + size] for at in range(0, len(samples), size)]
-    texts = [(await engine.transcribe(Call.within(_WAIT_S), part, "en", Effort.FINAL)).text for part in parts]
+    texts = [
+        (await engine.transcribe(Call.within(_WAIT_S), part, "en", TranscriptQuality.FINAL)).text for part in parts
+    ]
     return " ".join(texts)
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import yaml
 
-from bridges.command_line import saying
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.local_stack import SERVE_CONFIG, LocalStack
-from bridges.command_line.saying import Said
-from bridges.command_line.state import LocalState
+from bridges.command_line.local.local_stack import SERVE_CONFIG, LocalStack
+from bridges.command_line.local.state import LocalState
+from bridges.command_line.sound import saying
+from bridges.command_line.sound.saying import Said
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UnavailableError

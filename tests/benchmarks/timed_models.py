@@ -16,12 +16,21 @@ import numpy as np
 from ray import serve
 from ray.serve import Application
 
-from deployments.batching import Batch, ready_together
 from deployments.call import Call
-from deployments.replica import prepare_replica
-from deployments.speech_values import Effort, SpeechText, SpokenChunk, Transcript, Utterance, Voices, WordTime
-from deployments.status import replica_status
-from deployments.values import Answering, ComponentStatus, Generation, ModelProfile, Prompt
+from deployments.component_status import replica_status
+from deployments.graph.batching import Batch, ready_together
+from deployments.graph.replica import prepare_replica
+from deployments.values.language import Answering, Generation, ModelProfile, Prompt
+from deployments.values.speech import (
+    SpeechText,
+    SpokenChunk,
+    Transcript,
+    TranscriptQuality,
+    Utterance,
+    Voices,
+    WordTime,
+)
+from deployments.values.status import ComponentStatus
 
 RATE = 24_000
 WORD_S = 0.25
@@ -88,7 +97,7 @@ class InstantSpeechToText:
     def __init__(self) -> None:
         prepare_replica("SpeechToText")
 
-    async def transcribe(self, call: Call, utterance: Utterance, effort: Effort) -> Transcript:
+    async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
         return Transcript(QUESTION, "en")
 
     async def completion(self, call: Call, utterance: Utterance) -> float | None:

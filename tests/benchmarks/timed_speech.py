@@ -11,12 +11,12 @@ import numpy as np
 from ray import serve
 from ray.serve import Application
 
-from deployments.batching import Batch, ready_together
 from deployments.call import Call
-from deployments.replica import prepare_replica
-from deployments.speech_values import SpeechText, SpokenChunk, Voices
-from deployments.status import replica_status
-from deployments.values import ComponentStatus
+from deployments.component_status import replica_status
+from deployments.graph.batching import Batch, ready_together
+from deployments.graph.replica import prepare_replica
+from deployments.values.speech import SpeechText, SpokenChunk, Voices
+from deployments.values.status import ComponentStatus
 from tests.benchmarks.timed_models import speech_to_text
 
 __all__ = ["speech_to_text", "text_to_speech"]

@@ -23,13 +23,14 @@ import deployments.milvus.passages
 import deployments.orchestration as services
 from deployments import applications
 from deployments.call import Call
-from deployments.embeddings import Embeddings
-from deployments.language_model import LanguageModel
-from deployments.replica import prepare_replica
-from deployments.reranker import Reranker
-from deployments.settings import OrchestrationSettings
-from deployments.values import Answering, Generation, Message, Passage, Ranking, Role
-from deployments.vectors import Vectors
+from deployments.graph.replica import prepare_replica
+from deployments.inference.embeddings import Embeddings
+from deployments.inference.language_model import LanguageModel
+from deployments.inference.reranker import Reranker
+from deployments.settings.orchestration import OrchestrationSettings
+from deployments.values.language import Answering, Generation, Message, Role
+from deployments.values.retrieval import Passage, Ranking
+from deployments.values.vectors import Vectors
 
 DIMENSIONS = 384
 PASSAGES = tuple(

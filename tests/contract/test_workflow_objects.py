@@ -10,8 +10,8 @@ from bridges.workflows.argo_server import submission
 from bridges.workflows.kubeflow import run_of
 from bridges.workflows.kubernetes import workflow_of
 from bridges.workflows.naming import run_name
-from deployments.pipeline_settings import ArgoServerSettings, KubeflowSettings, KubernetesSettings, PipelineSettings
-from deployments.pipeline_values import Run
+from deployments.settings.pipelines import ArgoServerSettings, KubeflowSettings, KubernetesSettings, PipelineSettings
+from deployments.values.pipelines import Run
 from tests.workflow_engines.argo import schema_faults
 
 # Argo Server's WorkflowSubmitRequest, as far as a template is submitted with it.

@@ -10,38 +10,40 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from bridges.audio_ingress import AudioIngress
-from bridges.conversation import ConversationParts
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.listeners import Listeners
-from bridges.memory import ConversationMemory
-from bridges.outbox import Outbox
-from bridges.outcome import Outcome
-from bridges.session_work import SessionWork
-from bridges.speech import SpeechHandler
-from bridges.turn_record import TurnRecords
-from deployments.agreement import agree
-from deployments.audio_settings import AudioSettings, SpeechOutputSettings
+from bridges.handlers.speech import SpeechHandler
+from bridges.live.conversation import ConversationParts
+from bridges.live.ingress import AudioIngress
+from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.outbox import Outbox
+from bridges.nats.presence import Listeners
+from bridges.operations.outcome import Outcome
+from bridges.sessions.epochs import SessionWork
+from bridges.sessions.turn_log import TurnRecords
 from deployments.call import Call
 from deployments.errors import HearthError
-from deployments.settings import MemorySettings, TurnRecordSettings
-from deployments.sound import Samples
-from deployments.speech_values import (
+from deployments.listening.agreement import agree
+from deployments.listening.voice_activity import VoiceActivityEngine, VoiceStream
+from deployments.settings.audio import AudioSettings, SpeechOutputSettings
+from deployments.settings.orchestration import MemorySettings, TurnRecordSettings
+from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, Preparation
+from deployments.values.retrieval import Passage
+from deployments.values.sound import Samples
+from deployments.values.speech import (
     Agreement,
-    Conclusion,
-    Hearing,
+    PartialTranscript,
     Recording,
     SpeechText,
     SpokenChunk,
     Transcript,
+    TurnEnding,
     Utterance,
     Voices,
     WordTime,
 )
-from deployments.values import AnswerEnd, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
-from deployments.voice_activity import VoiceActivityEngine, VoiceStream
-from deployments.voice_values import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
+from deployments.values.status import ComponentStatus
+from deployments.values.voice import SpokenAnswerEnd, SpokenAnswerItem, SpokenQuestion
 from tests.conversation.script import RATE
 
 WORD_S = 0.32
@@ -134,12 +136,12 @@ class ReadingTranscription:
     cancelled: int = 0
     longest_s: float = 0.0
 
-    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> Hearing:
+    async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
         self.heard += 1
         await asyncio.sleep(self.partial_s)
-        return Hearing(agree(agreement, " ".join(words_in(utterance.pcm))), utterance.language or "en")
+        return PartialTranscript(agree(agreement, " ".join(words_in(utterance.pcm))), utterance.language or "en")
 
-    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> Conclusion:
+    async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
         takes = self.final_s[min(self.concluded, len(self.final_s) - 1)]
         self.concluded += 1
         self.longest_s = max(self.longest_s, len(utterance.pcm) / 2 / RATE)
@@ -150,7 +152,7 @@ class ReadingTranscription:
             raise
         if self.error:
             raise self.error
-        return Conclusion(" ".join(words_in(utterance.pcm)), "en", self.completion if judge_turn else None)
+        return TurnEnding(" ".join(words_in(utterance.pcm)), "en", self.completion if judge_turn else None)
 
     async def transcribe(self, call: Call, recording: Recording) -> Transcript:
         raise AssertionError("no recording is transcribed here")

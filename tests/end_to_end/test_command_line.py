@@ -15,9 +15,9 @@ import pytest
 from bridges.command_line.client import connected
 from deployments.call import Call
 from deployments.engines.audio_file import decode
-from deployments.engines.whisper import WhisperEngine
+from deployments.engines.hearing.whisper import WhisperEngine
 from deployments.models.store import ModelStore
-from deployments.speech_values import Effort
+from deployments.values.speech import TranscriptQuality
 from tests.pdf_file import pdf
 from tests.servers import program, wait_until
 
@@ -79,7 +79,7 @@ async def test_an_independent_ear_hears_the_fact_in_what_the_demo_says(
 ) -> None:
     spoken = (Path(environment["HEARTH_STATE"]) / "demo" / "answer.wav").read_bytes()
     whisper = WhisperEngine(models.locate("whisper-base", "speech-to-text"), None)
-    heard = await whisper.transcribe(Call.within(60), decode(spoken, 60.0), "en", Effort.FINAL)
+    heard = await whisper.transcribe(Call.within(60), decode(spoken, 60.0), "en", TranscriptQuality.FINAL)
     await whisper.close()
     assert "five years" in heard.text.lower()
 

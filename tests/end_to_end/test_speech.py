@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.sound import SPEECH_RATE, pcm_of, samples_of
+from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
 from tests.end_to_end.raw_client import RawClient, decode, encode_request
 from tests.servers import program
 

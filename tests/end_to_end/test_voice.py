@@ -11,16 +11,16 @@ import soxr
 from nats.aio.client import Client
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.main import SAMPLES
-from bridges.command_line.saying import Said, say, unheard
+from bridges.command_line.sound.saying import Said, say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.call import Call
-from deployments.engines.whisper import WhisperEngine
+from deployments.engines.hearing.whisper import WhisperEngine
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, pcm_of, samples_of, wav_file
-from deployments.speech_values import Effort
+from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of, wav_file
+from deployments.values.speech import TranscriptQuality
 from tests.end_to_end.test_speech import Session
 
 QUESTION = "How long does the remote site keep monthly snapshots?"
@@ -104,7 +104,7 @@ async def heard_in(whisper: WhisperEngine, wav: bytes) -> str:
     with wave.open(io.BytesIO(wav)) as file:
         rate = file.getframerate()
     samples = soxr.resample(samples_of(wav[44:]), rate, SPEECH_RATE)
-    return (await whisper.transcribe(Call.within(WAIT_S), samples, "en", Effort.FINAL)).text.lower()
+    return (await whisper.transcribe(Call.within(WAIT_S), samples, "en", TranscriptQuality.FINAL)).text.lower()
 
 
 class TestVoiceRequest:

@@ -10,10 +10,10 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from deployments.batching import Batch, ready_together
 from deployments.call import Call
-from deployments.door import Door, handle_door
 from deployments.errors import FAMILY
+from deployments.graph.batching import Batch, ready_together
+from deployments.graph.door import Door, handle_door
 
 APPLICATION = "door-tests"
 TOKEN_PERIOD_S = 0.005

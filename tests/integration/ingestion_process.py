@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployments.call import Call
-from deployments.ingestion import Ingestion
+from deployments.ingestion.service import Ingestion
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
-from deployments.settings import MilvusSettings
-from deployments.values import ComponentStatus, Document
-from deployments.vectors import Vectors, unit_length
+from deployments.settings.orchestration import MilvusSettings
+from deployments.values.documents import Document
+from deployments.values.status import ComponentStatus
+from deployments.values.vectors import Vectors, unit_length
 
 DOCUMENTS = 8
 DIMENSIONS = 32

@@ -10,16 +10,16 @@ import sys
 
 from nats.aio.client import Client
 
-from bridges.ingress import Endpoint, Ingress
-from bridges.outcome import Outcome
-from bridges.pipeline_replica import PipelineReplica
-from bridges.pipeline_runs import PipelineRuns
-from bridges.pipelines import PipelineHandler
+from bridges.handlers.pipelines import PipelineHandler
+from bridges.nats.ingress import Endpoint, Ingress
+from bridges.operations.outcome import Outcome
+from bridges.pipelines.replica import PipelineReplica
+from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import REQUESTS
 from deployments.call import Call
-from deployments.pipeline_settings import PipelinesSettings
-from deployments.settings import NatsSettings
-from deployments.values import ComponentStatus
+from deployments.settings.orchestration import NatsSettings
+from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.status import ComponentStatus
 
 
 class NoMetrics:

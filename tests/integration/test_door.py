@@ -7,7 +7,6 @@ from contextlib import aclosing
 import pytest
 
 from deployments.call import Call
-from deployments.door import Door, application_door
 from deployments.errors import (
     FAMILY,
     DeadlineExceededError,
@@ -17,6 +16,7 @@ from deployments.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
+from deployments.graph.door import Door, application_door
 from tests.integration.door_deployments import TOKEN_PERIOD_S
 
 STOP_WITHIN_S = 0.05

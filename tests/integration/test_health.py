@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import httpx
 
-from bridges.health import HealthServer
+from bridges.operations.health import HealthServer
 from deployments.call import Call
 from deployments.errors import UnavailableError
-from deployments.settings import HealthSettings
-from deployments.values import ComponentStatus
+from deployments.settings.orchestration import HealthSettings
+from deployments.values.status import ComponentStatus
 from tests.servers import free_port
 
 

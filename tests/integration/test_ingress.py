@@ -15,20 +15,22 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from bridges.chat import ChatHandler
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.greeting import GreetingHandler, LoginHandler
-from bridges.ingress import Endpoint, Ingress
-from bridges.listeners import Listeners
-from bridges.memory import ConversationMemory
-from bridges.outbox import Outbox
-from bridges.outcome import Outcome
+from bridges.handlers.chat import ChatHandler
+from bridges.handlers.greeting import GreetingHandler, LoginHandler
+from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.outbox import Outbox
+from bridges.nats.presence import Listeners
+from bridges.operations.outcome import Outcome
 from bridges.subjects import REQUESTS
 from deployments.call import Call
-from deployments.chat import Chat
+from deployments.chat.service import Chat
 from deployments.errors import UnavailableError
-from deployments.settings import MemorySettings, NatsSettings
-from deployments.values import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, ComponentStatus, Passage, Preparation
+from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
+from deployments.values.retrieval import Passage
+from deployments.values.status import ComponentStatus
 from tests.servers import free_port, nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
 
@@ -450,7 +452,7 @@ async def test_every_request_leaves_one_line_without_a_word_of_its_text(
 ) -> None:
     graph = Graph()
     graph.may_answer.set()
-    caplog.set_level("INFO", "bridges.ingress")
+    caplog.set_level("INFO", "bridges.nats.ingress")
     async with serving(nats_url, graph):
         asked = messages_pb2.ChatRequest(request_id="r7", message="a secret question").SerializeToString()
         answered = await client.request("ai.chat.user.u1.message", asked, timeout=5)
@@ -473,7 +475,7 @@ async def test_what_was_said_is_in_the_line_where_the_settings_ask_for_it(
 ) -> None:
     graph = Graph()
     graph.may_answer.set()
-    caplog.set_level("INFO", "bridges.ingress")
+    caplog.set_level("INFO", "bridges.nats.ingress")
     async with serving(nats_url, graph, log_text=True):
         await ask(client, "in plain words")
     (line,) = lines_of(caplog)

@@ -7,11 +7,11 @@ from contextlib import aclosing
 import pytest
 
 from deployments.call import Call
-from deployments.engines.llama_cpp import LlamaCppEngine
+from deployments.engines.language.llama_cpp import LlamaCppEngine
 from deployments.errors import InvalidRequestError, UnavailableError
-from deployments.language_model import LanguageModel
+from deployments.inference.language_model import LanguageModel
 from deployments.models.store import ModelStore
-from deployments.values import Exchange, Generation, Message, Prompt, Role
+from deployments.values.language import Exchange, Generation, Message, Prompt, Role
 from tests.unit.services import LARGE
 
 CONTEXT_TOKENS = 1024

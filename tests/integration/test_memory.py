@@ -9,9 +9,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from bridges.memory import ConversationMemory
-from deployments.settings import MemorySettings
-from deployments.values import Exchange
+from bridges.nats.conversation_memory import ConversationMemory
+from deployments.settings.orchestration import MemorySettings
+from deployments.values.language import Exchange
 from tests.servers import nats_server
 
 

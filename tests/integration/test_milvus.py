@@ -13,13 +13,13 @@ import pytest
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
 from deployments.call import Call
-from deployments.chunking import Chunk
-from deployments.embedded_chunks import EmbeddedChunks
 from deployments.errors import DeadlineExceededError, InvalidRequestError, NotFoundError, UnavailableError
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
-from deployments.values import DocumentVersion, Passage, StoredDocument
+from deployments.values.documents import Chunk, DocumentVersion, StoredDocument
+from deployments.values.embedded_chunks import EmbeddedChunks
+from deployments.values.retrieval import Passage
 from tests.servers import free_port, milvus_server
 
 DIMENSIONS = 4

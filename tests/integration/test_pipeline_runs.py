@@ -14,11 +14,11 @@ from nats.aio.msg import Msg
 from nats.js.api import KeyValueConfig
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.pipeline_runs import PipelineRuns
+from bridges.pipelines.run_store import PipelineRuns
 from deployments.errors import UnavailableError
-from deployments.pipeline_settings import PipelinesSettings
-from deployments.pipeline_values import PipelineReport, Run, RunStatus
-from deployments.workflow_engine import KeptRun, StaleRunError
+from deployments.pipelines.ports import KeptRun, StaleRunError
+from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.pipelines import PipelineReport, Run, RunStatus
 from tests.servers import nats_server
 from tests.workflow_engines.follower import eventually
 

@@ -18,13 +18,13 @@ from nats.aio.client import Client
 from nats.js.api import RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
-from bridges import pipeline_intake
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.pipeline_replica import PipelineReplica
+from bridges.pipelines import intake as pipeline_intake
+from bridges.pipelines.replica import PipelineReplica
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
 from deployments.call import Call
-from deployments.pipeline_settings import PipelinesSettings
-from deployments.pipeline_values import PipelineTrigger
+from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.pipelines import PipelineTrigger
 from tests.servers import ROOT, RestartableServer, free_port, nats_server
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.engine_server import Fault, serving

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridges.model_download import ModelFetcher
+from bridges.command_line.local.model_download import ModelFetcher
 from deployments.call import Call
-from deployments.engines.build_speech import text_to_speech_engine, voice_folder
-from deployments.engines.piper_speech import PiperSpeech
-from deployments.engines.split_vits import SplitVits, open_vits
-from deployments.engines.voice_folder import VoiceFiles
+from deployments.engines.speaking.piper_speech import PiperSpeech
+from deployments.engines.speaking.split_vits import SplitVits, open_vits
+from deployments.engines.speaking.voice_folder import VoiceFiles
+from deployments.engines.speech_engines import text_to_speech_engine, voice_folder
 from deployments.errors import UnavailableError
+from deployments.inference.text_to_speech import TextToSpeech
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
-from deployments.sound import level_of, samples_of
-from deployments.speech_settings import TextToSpeechSettings
-from deployments.speech_values import SpeechText, SpokenChunk, Voice
-from deployments.text_to_speech import TextToSpeech
+from deployments.settings.speech_models import TextToSpeechSettings
+from deployments.values.sound import level_of, samples_of
+from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
 from tests.speaking import chunks_of
 
 SETTINGS = TextToSpeechSettings.model_validate({"engine": {"kind": "hibari"}})
@@ -46,7 +46,7 @@ def piper_files(service: TextToSpeech, models: ModelStore) -> VoiceFiles:
     del service
     model = models.folder / "joe" / "joe.onnx"
     config = model.with_name("joe.onnx.json")
-    return VoiceFiles(Voice("joe", "en", "piper"), model, json.loads(config.read_text()), config)
+    return VoiceFiles(VoiceInfo("joe", "en", "piper"), model, json.loads(config.read_text()), config)
 
 
 @pytest.fixture(scope="module")

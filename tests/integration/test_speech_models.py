@@ -10,14 +10,14 @@ import soxr
 
 from deployments.call import Call
 from deployments.engines.audio_file import decode
-from deployments.engines.hibari_speech import HibariSpeech
-from deployments.engines.silero import SileroVoiceActivity
-from deployments.engines.smart_turn import SmartTurn
-from deployments.engines.whisper import WhisperEngine
+from deployments.engines.hearing.silero import SileroVoiceActivity
+from deployments.engines.hearing.smart_turn import SmartTurn
+from deployments.engines.hearing.whisper import WhisperEngine
+from deployments.engines.speaking.hibari_speech import HibariSpeech
+from deployments.inference.speech_to_text import SpeechToText
 from deployments.models.store import ModelStore
-from deployments.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
-from deployments.speech_to_text import SpeechToText
-from deployments.speech_values import Effort, Recording, SpeechText, Utterance
+from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
+from deployments.values.speech import Recording, SpeechText, TranscriptQuality, Utterance
 from tests.speaking import spoken_by
 
 QUESTION = "How long does the remote site keep monthly snapshots?"
@@ -61,9 +61,11 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[\w-]+", text.lower())
 
 
-@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("effort", TranscriptQuality)
 @pytest.mark.parametrize("language", ["", "en"])
-async def test_speech_is_transcribed(service: SpeechToText, voice: HibariSpeech, effort: Effort, language: str) -> None:
+async def test_speech_is_transcribed(
+    service: SpeechToText, voice: HibariSpeech, effort: TranscriptQuality, language: str
+) -> None:
     utterance = Utterance(pcm_of(await said(voice, QUESTION)), language)
     transcript = await service.transcribe(within(), utterance, effort)
     assert (words_of(transcript.text), transcript.language) == (words_of(QUESTION), "en")
@@ -74,14 +76,16 @@ async def test_utterances_that_wait_together_are_decoded_together_and_apart(
 ) -> None:
     texts = [QUESTION, "Good morning, everybody.", "The library opens at eleven."]
     utterances = [Utterance(pcm_of(await said(voice, text)), "en") for text in texts]
-    heard = await asyncio.gather(*(service.transcribe(within(), one, Effort.FINAL) for one in utterances * 3))
+    heard = await asyncio.gather(
+        *(service.transcribe(within(), one, TranscriptQuality.FINAL) for one in utterances * 3)
+    )
     assert [words_of(one.text.replace("11", "eleven")) for one in heard] == [words_of(text) for text in texts] * 3
 
 
-@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("effort", TranscriptQuality)
 @pytest.mark.parametrize("kind", ["silence", "noise", "tone", "hum"])
 async def test_no_word_is_invented_even_where_voice_activity_was_wrong(
-    service: SpeechToText, effort: Effort, kind: str
+    service: SpeechToText, effort: TranscriptQuality, kind: str
 ) -> None:
     at = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
     sound = {

@@ -17,14 +17,9 @@ from bridges.workflows.kubeflow import Kubeflow
 from bridges.workflows.kubernetes import KubernetesWorkflows
 from bridges.workflows.naming import REQUEST, run_name
 from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
-from deployments.pipeline_settings import (
-    ArgoServerSettings,
-    KubeflowSettings,
-    KubernetesSettings,
-    PipelineSettings,
-)
-from deployments.pipeline_values import Run, RunState, RunStatus
-from deployments.workflow_engine import EngineUnavailableError, WorkflowEngine
+from deployments.pipelines.ports import EngineUnavailableError, WorkflowEngine
+from deployments.settings.pipelines import ArgoServerSettings, KubeflowSettings, KubernetesSettings, PipelineSettings
+from deployments.values.pipelines import Run, RunState, RunStatus
 from tests.workflow_engines import argo as argo_servers
 from tests.workflow_engines.engine_server import EngineServer, Fault, serving
 from tests.workflow_engines.kubeflow import KubeflowServer

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from deployments.pipeline_settings import KubernetesSettings
+from deployments.settings.pipelines import KubernetesSettings
 
 MANIFEST = Path(__file__).resolve().parents[2] / "kuberay" / "pipelines-rbac.yaml"
 OBJECTS: dict[str, dict[str, Any]] = {entry["kind"]: entry for entry in yaml.safe_load_all(MANIFEST.read_text())}

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.settings import (
+from deployments.settings.orchestration import OrchestrationSettings
+from deployments.settings.speech_models import SpeechToTextSettings, TextToSpeechSettings
+from deployments.settings.text_models import (
     EmbeddingsSettings,
     LanguageModelSettings,
     LanguageModelUserConfig,
-    OrchestrationSettings,
     RerankerSettings,
 )
-from deployments.speech_settings import SpeechToTextSettings, TextToSpeechSettings
 
 CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "serve_config.yaml").read_text())
 APPLICATIONS: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in CONFIG["applications"]}

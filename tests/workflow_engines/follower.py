@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.pipeline_values import RunStatus
+from deployments.values.pipelines import RunStatus
 
 
 @dataclass

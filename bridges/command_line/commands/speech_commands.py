@@ -1,0 +1,179 @@
+"""`hearth say`, `hearth listen`, `hearth voices`: speech out of text, and text out of speech."""
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from bridges.command_line.client import connected
+from bridges.command_line.commands.options import (
+    json_option,
+    language_option,
+    nats_option,
+    timeout_option,
+    voice_option,
+)
+from bridges.command_line.console import console, errors, plain_table, print_line
+from bridges.command_line.local import state
+from bridges.command_line.sound.saying import Said, say, unheard, write_wav
+from bridges.command_line.sound.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
+from bridges.command_line.sound.transcribe_client import SoundSource, listen, open_source
+from bridges.command_line.sound.transcripts import TranscriptPrinter
+from bridges.generated.messages.v1 import messages_pb2
+
+_PACE_HELP = "How many times faster than it sounds a file is sent."
+
+
+@click.command("say")
+@click.argument("text")
+@voice_option
+@click.option("--language", default="", help="ISO 639-1 code, such as en; else the voice's own.")
+@click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV of a voice to imitate.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV file and play nothing.")
+@nats_option
+@timeout_option
+@json_option
+def say_command(
+    text: str,
+    voice: str,
+    language: str,
+    like: Path | None,
+    out: Path | None,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Say a text: play it as it is made, or write it to a WAV file.
+
+    TEXT may be "-" for standard input.
+    """
+    if out is None and not has_loudspeaker():
+        raise click.ClickException("there is no sound device here: name a file with --out FILE")
+    request = messages_pb2.TTSRequest(
+        text=sys.stdin.read() if text == "-" else text,
+        speaker=voice,
+        language=language,
+        speaker_wav_b64=base64.b64encode(like.read_bytes()).decode() if like else "",
+    )
+    said = asyncio.run(_say(request, out, nats_url, timeout_s))
+    if as_json:
+        times = {"seconds": said.seconds, "first_audio_s": said.first_audio_s, "total_s": said.total_s}
+        click.echo(json.dumps({"sample_rate": said.rate, "file": str(out) if out else "", **times}))
+        return
+    where = f"{out}: " if out else ""
+    timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
+    print_line(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
+
+
+@click.command("listen")
+@click.argument("source")
+@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
+@language_option
+@click.option(
+    "--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Samples a second of a pipe."
+)
+@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Channels of a pipe.")
+@nats_option
+@timeout_option
+@json_option
+def listen_command(
+    source: str,
+    pace: float,
+    language: str,
+    rate: int,
+    channels: int,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Transcribe a recording as if it were said now, or a pipe.
+
+    SOURCE is a WAV, FLAC, Ogg or MP3 file, or "-" for raw 16-bit PCM on standard input, such as
+    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`; Ctrl-C ends it with the last transcript. What is still
+    being heard is shown and redrawn in place, final transcripts stay.
+    """
+    with open_source(source, rate, channels) as opened:
+        heard = asyncio.run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
+    if not heard and not as_json:
+        errors.print(Text("  nobody spoke", style="dim"))
+
+
+@click.command("voices")
+@click.option("--refresh", is_flag=True, help="Look for custom voices again first.")
+@nats_option
+@timeout_option
+@json_option
+def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
+    """List the voices that can speak.
+
+    Folders that look like a voice and cannot be used are listed too, each with what is wrong.
+    """
+    listed = asyncio.run(_voices(nats_url, timeout_s, refresh=refresh))
+    rows = [*listed.built_in_voices, *listed.custom_voices]
+    if as_json:
+        voices = [
+            {"name": row.name, "language": row.language, "kind": row.model_type, "created_at": row.created_at}
+            for row in rows
+        ]
+        click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
+        return
+    table = plain_table("Voice", "Language", "Engine", "Made")
+    for row in rows:
+        name = f"{row.name} *" if row.name == listed.default_speaker else row.name
+        table.add_row(name, row.language, row.model_type, row.created_at)
+    console.print(table)
+    console.print(Text("* speaks where no voice is named", style="dim"))
+    for fault in listed.faults:
+        print_line(Text(f"  ✗ {fault}", style="yellow"), to=errors)
+
+
+async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | None, timeout_s: float) -> Said:
+    async with connected(state.nats_url(url)) as client:
+        if out is None:
+            with ExitStack() as open_devices:
+                return await say(client, request, timeout_s, _player(open_devices))
+        said = await say(client, request, timeout_s, unheard)
+    write_wav(out, said.pcm, said.rate)
+    return said
+
+
+def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:
+    """Return what plays each piece, on a loudspeaker that is opened for the first one."""
+    speakers: list[Loudspeaker] = []
+
+    def play(pcm: bytes, rate: int) -> None:
+        if not speakers:
+            speakers.append(open_devices.enter_context(loudspeaker(rate)))
+        speakers[0].write(pcm)
+
+    return play
+
+
+async def _listen(
+    source: SoundSource, pace: float, language: str, url: str | None, timeout_s: float, *, as_json: bool
+) -> bool:
+    """Print what is heard; return whether anything was."""
+    heard = False
+    async with connected(state.nats_url(url)) as client:
+        transcripts = listen(client, source, pace=pace, language=language, timeout_s=timeout_s)
+        with TranscriptPrinter(as_json=as_json) as printer:
+            async with aclosing(transcripts):
+                async for transcript in transcripts:
+                    printer.show(transcript)
+                    heard = heard or bool(transcript.transcript)
+    return heard
+
+
+async def _voices(url: str | None, timeout_s: float, *, refresh: bool) -> messages_pb2.TTSVoiceListResponse:
+    async with connected(state.nats_url(url)) as client:
+        if refresh:
+            await client.refresh_voices(timeout_s)
+        return await client.voices(timeout_s)

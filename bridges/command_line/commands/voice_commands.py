@@ -1,0 +1,303 @@
+"""The commands that speak with Hearth: `ask`, `talk`, `turn`."""
+
+import asyncio
+import io
+import json
+import sys
+import wave
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from textwrap import shorten
+from uuid import uuid4
+
+import click
+from nats.aio.msg import Msg
+from rich.text import Text
+
+from bridges.command_line.client import connected, decoded
+from bridges.command_line.commands.options import (
+    collection_option,
+    json_option,
+    language_option,
+    nats_option,
+    timeout_option,
+    voice_option,
+)
+from bridges.command_line.console import console, errors, print_line
+from bridges.command_line.local import state
+from bridges.command_line.sound.playing import Player
+from bridges.command_line.sound.saying import Said, say, unheard, write_wav
+from bridges.command_line.sound.sound_device import has_loudspeaker, has_microphone, loudspeaker, microphone, speaker
+from bridges.command_line.sound.talk_printer import TalkPrinter
+from bridges.command_line.sound.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
+from bridges.command_line.sound.transcribe_client import open_source, stop_on_interrupt
+from bridges.command_line.sound.waterfall import as_json as record_as_json
+from bridges.command_line.sound.waterfall import last_turns, show_turn
+from bridges.generated.hearth.v1 import conversation_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.subjects import CONVERSATION_TURN
+from deployments.errors import InvalidRequestError, UpstreamFailedError
+
+_SHOWN_CHARACTERS = 160
+_MICROPHONE_RATE = 16_000
+_SPEAKER_RATE = 24_000
+"""The rate of the default voice, which a loudspeaker is opened with."""
+
+
+@click.command("ask")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the spoken answer to a WAV file.")
+@language_option
+@collection_option
+@nats_option
+@timeout_option
+@json_option
+def ask_command(
+    file: Path,
+    out: Path | None,
+    language: str,
+    collection: str,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Ask a question that was recorded, and hear the answer.
+
+    FILE is a WAV, FLAC, Ogg or MP3 file. The answer is played where there is a loudspeaker and --out names no file.
+    """
+    request = messages_pb2.VoiceRequest(
+        request_id=uuid4().hex, audio=file.read_bytes(), language=language, collection=collection
+    )
+    response = asyncio.run(_ask(request, nats_url, timeout_s))
+    if out is not None and response.audio:
+        out.write_bytes(response.audio)
+    if as_json:
+        click.echo(json.dumps(_as_json(response, out), ensure_ascii=False))
+    else:
+        _show(response, out)
+    if not response.response:
+        sys.exit(1)
+
+
+@click.command("talk")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--interrupt",
+    "barge_in_s",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="Speak each file but the first into the answer to the one before, so long after it began; else after it.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was heard of the answers.")
+@click.option("--user", default="", help="Whose conversation it is: what was said before is remembered.")
+@click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
+@click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
+@voice_option
+@language_option
+@collection_option
+@nats_option
+@timeout_option
+@json_option
+def talk_command(
+    files: tuple[Path, ...],
+    barge_in_s: float | None,
+    out: Path | None,
+    user: str,
+    system_prompt: str,
+    voice: str,
+    language: str,
+    collection: str,
+    nats_url: str | None,
+    timeout_s: float,
+    *,
+    no_rag: bool,
+    as_json: bool,
+) -> None:
+    """Have a conversation: speak, hear the answer, interrupt it.
+
+    With microphone and headphones, until Ctrl-C; what a loudspeaker plays would be taken for you. With FILES, these are
+    spoken one after the other, at the pace at which they sound, and the answers are played by the clock alone.
+    """
+    start = messages_pb2.STTStreamMessage(
+        language=language,
+        user_id=user,
+        conversation=conversation_pb2.ConversationRequest(
+            voice=voice, collection=collection, system_prompt=system_prompt, without_documents=no_rag
+        ),
+    )
+    if not files and not (has_microphone() and has_loudspeaker()):
+        raise click.ClickException("there are no microphone and loudspeaker here: name recordings to be spoken")
+    if files:
+        spoken, rate = _read(files)
+        source = recordings(spoken, rate, barge_in_s=barge_in_s, timeout_s=timeout_s)
+        talked = asyncio.run(_talk(source, start, nats_url, timeout_s, as_json=as_json))
+    else:
+        talked = asyncio.run(_talk_live(start, nats_url, timeout_s, as_json=as_json))
+    if out is not None and talked.rate:
+        write_wav(out, b"".join(talked.heard), talked.rate)
+    if talked.records and not as_json:
+        show_turn(talked.records[-1])
+    if not any(record.answer for record in talked.records):
+        errors.print(Text("  nothing was answered", style="dim"))
+        sys.exit(1)
+
+
+@click.command("turn")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Another file of records.")
+@click.option("--last", "count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option("--follow", is_flag=True, help="Print each turn of every session as it ends, until Ctrl-C.")
+@nats_option
+@json_option
+def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow: bool, as_json: bool) -> None:
+    """Print the last spoken turn as a waterfall.
+
+    It tells what happened when, from the end of the question on.
+
+    The records that `hearth up` keeps hold no word of what was said unless `nats.log_text` is set; with --follow they
+    come over NATS, and do.
+    """
+    if follow:
+        asyncio.run(_follow(nats_url, as_json=as_json))
+        return
+    for record in last_turns(file or state.turns_file(), count):
+        _print_record(record, as_json=as_json)
+
+
+def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
+    """Have a question spoken, ask it as a microphone would, and print the conversation and its waterfall.
+
+    Returns:
+        The WAV file of the answer; that of the question lies beside it.
+
+    Raises:
+        HearthError: It was not asked, or not answered.
+    """
+    said = asyncio.run(_said(question, timeout_s))
+    write_wav(folder / "question.wav", said.pcm, said.rate)
+    start = messages_pb2.STTStreamMessage(conversation=conversation_pb2.ConversationRequest())
+    source = recordings([said.pcm], said.rate, timeout_s=timeout_s)
+    talked = asyncio.run(_talk(source, start, None, timeout_s, as_json=False))
+    if not talked.heard:
+        reasons = "; ".join(record.error for record in talked.records) or "its speech was not understood"
+        raise UpstreamFailedError(f"the spoken question was not answered aloud: {reasons}")
+    write_wav(folder / "answer.wav", b"".join(talked.heard), talked.rate)
+    show_turn(talked.records[-1])
+    return folder / "answer.wav"
+
+
+async def _said(text: str, timeout_s: float) -> Said:
+    async with connected(state.nats_url(None)) as client:
+        return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, unheard)
+
+
+async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: float) -> messages_pb2.VoiceResponse:
+    async with connected(state.nats_url(url)) as client:
+        return await client.ask_aloud(request, timeout_s)
+
+
+def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
+    print_line(Text.assemble(("  You     ", "cyan"), response.transcription or "—"))
+    print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
+    for source in response.sources[:1]:
+        passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
+        print_line(Text(f"  from    {passage}", style="dim"))
+    if response.error:
+        print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
+    if not response.audio:
+        return
+    if out is not None:
+        print_line(Text(f"  {out}: the spoken answer", style="dim"))
+    elif has_loudspeaker():
+        with wave.open(io.BytesIO(response.audio)) as file, loudspeaker(file.getframerate()) as device:
+            device.write(file.readframes(file.getnframes()))
+    else:
+        console.print(Text("  no sound device here: write the spoken answer with --out FILE", style="dim"))
+
+
+def _as_json(response: messages_pb2.VoiceResponse, out: Path | None) -> dict[str, object]:
+    return {
+        "transcription": response.transcription,
+        "answer": response.response,
+        "sources": [{"text": source.text, "score": source.score} for source in response.sources],
+        "audio_bytes": len(response.audio),
+        "file": str(out) if out and response.audio else "",
+        "error": response.error,
+    }
+
+
+def _read(files: tuple[Path, ...]) -> tuple[list[bytes], int]:
+    """Return the sound of recordings, which must be mono and of one rate.
+
+    Raises:
+        InvalidRequestError: One of them is not.
+    """
+
+    async def whole(pieces: AsyncGenerator[bytes]) -> bytes:
+        async with aclosing(pieces):
+            return b"".join([piece async for piece in pieces])
+
+    spoken: list[bytes] = []
+    rates: dict[int, Path] = {}
+    for file in files:
+        with open_source(str(file), _MICROPHONE_RATE, 1) as source:
+            if source.channels != 1:
+                raise InvalidRequestError(f"{file} has {source.channels} channels, expected a mono recording")
+            rates[source.rate] = file
+            spoken.append(asyncio.run(whole(source.pieces)))
+    if len(rates) > 1:
+        found = ", ".join(f"{file} has {rate} Hz" for rate, file in rates.items())
+        raise InvalidRequestError(f"the recordings are of different rates: {found}; expected one rate for all")
+    return spoken, next(iter(rates))
+
+
+async def _talk(
+    source: Microphone,
+    start: messages_pb2.STTStreamMessage,
+    url: str | None,
+    timeout_s: float,
+    *,
+    as_json: bool,
+    player: Player | None = None,
+) -> Talked:
+    async with connected(state.nats_url(url)) as client:
+        with TalkPrinter(as_json=as_json) as printer:
+            return await talk(client, source, player or Player(), printer, start, timeout_s)
+
+
+async def _talk_live(
+    start: messages_pb2.STTStreamMessage, url: str | None, timeout_s: float, *, as_json: bool
+) -> Talked:
+    """Hold a conversation on the sound device of this machine, until Ctrl-C."""
+    stopping = stop_on_interrupt()
+    with microphone(_MICROPHONE_RATE, CHUNK_S) as heard, speaker(_SPEAKER_RATE) as device:
+
+        async def pieces(cues: Cues) -> AsyncGenerator[bytes]:
+            del cues
+            async with aclosing(heard):
+                async for piece in heard:
+                    if stopping.is_set():
+                        return
+                    yield piece
+
+        console.print(Text("  speak; Ctrl-C ends the conversation", style="dim"))
+        source = Microphone(_MICROPHONE_RATE, pieces)
+        return await _talk(source, start, url, timeout_s, as_json=as_json, player=Player(device))
+
+
+async def _follow(url: str | None, *, as_json: bool) -> None:
+    async with connected(state.nats_url(url)) as client:
+
+        async def arrived(message: Msg) -> None:
+            _print_record(decoded(conversation_pb2.TurnRecord, message), as_json=as_json)
+
+        await client.connection.subscribe(CONVERSATION_TURN.format(session_id="*"), cb=arrived)
+        await asyncio.Event().wait()
+
+
+def _print_record(record: conversation_pb2.TurnRecord, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(record_as_json(record))
+    else:
+        show_turn(record)

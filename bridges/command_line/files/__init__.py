@@ -1,0 +1,4 @@
+"""Files into documents, and documents into collections.
+
+Imports `client`.
+"""

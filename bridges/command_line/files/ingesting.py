@@ -1,0 +1,294 @@
+"""Ingesting files at the terminal: finding them, sending what is new in parts, a truthful report."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bridges.command_line.client import HearthClient
+from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extracted, Extractor
+from bridges.generated.hearth.v1 import documents_pb2
+from deployments.errors import HearthError, InvalidRequestError, UnavailableError
+from deployments.values.documents import CHUNKING, TextFormat
+
+_FORMATS = {
+    TextFormat.PLAIN: documents_pb2.TEXT_FORMAT_PLAIN,
+    TextFormat.MARKDOWN: documents_pb2.TEXT_FORMAT_MARKDOWN,
+}
+SUFFIXES = tuple(READERS)
+"""Of the files that can be ingested."""
+
+_PART_BYTES = 128 << 10
+_PARALLEL = 4
+_FENCE = ("```", "~~~")
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 5.0
+_DIGEST_DIGITS = 32
+
+
+@dataclass(slots=True)
+class IngestSummary:
+    """What became of a number of files.
+
+    Attributes:
+        documents: Files that are in now and were not before, or not as they are now.
+        unchanged: Files that were in already, as they are.
+        chunks: Chunks written.
+        removed: Chunks of earlier versions that are gone.
+        failed: Files that are not in, each with the reason.
+        stopped: Why the files behind these were not looked at; empty where all were.
+    """
+
+    documents: int = 0
+    unchanged: int = 0
+    chunks: int = 0
+    removed: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How files are ingested.
+
+    Attributes:
+        collection: Where they go; empty for the configured default.
+        timeout_s: For each part of a file.
+        base: Folder from which the names of documents are counted.
+        max_bytes: Larger files are refused.
+        again: Send those, too, that are in already as they are.
+        patience_s: How long one waits for a service that is away before all is given up.
+    """
+
+    collection: str = ""
+    timeout_s: float = 300.0
+    base: Path = field(default_factory=Path.cwd)
+    max_bytes: int = MAX_FILE_BYTES
+    again: bool = False
+    patience_s: float = 30.0
+
+
+class IngestObserver(Protocol):
+    """Is told how far it is."""
+
+    def dealt_with(self, file: Path) -> None:
+        """Take note of a file that is in, unchanged or failed."""
+        ...
+
+    def written(self, chunks: int) -> None:
+        """Take note of chunks that were written."""
+        ...
+
+    def waits(self, reason: str) -> None:
+        """Take note of a service that is away and waited for."""
+        ...
+
+
+class Unobserved:
+    """An observer that does nothing."""
+
+    def dealt_with(self, file: Path) -> None:
+        """Do nothing."""
+
+    def written(self, chunks: int) -> None:
+        """Do nothing."""
+
+    def waits(self, reason: str) -> None:
+        """Do nothing."""
+
+
+def find_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that can be ingested: those named, and those below the folders named.
+
+    What a folder only links to is left out, unless it lies in the folder too.
+
+    Raises:
+        InvalidRequestError: A path does not exist, or a file named is of another kind.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in READERS and file.is_file())
+            inside = (file for file in below if file.resolve().is_relative_to(path.resolve()))
+            found.update(dict.fromkeys(file for file in inside if not _is_hidden(file.relative_to(path))))
+        elif not path.exists():
+            raise InvalidRequestError(f"{path} does not exist")
+        elif path.suffix.lower() not in READERS:
+            raise InvalidRequestError(f"{path} cannot be ingested: expected one of {', '.join(SUFFIXES)}")
+        else:
+            found[path] = None
+    return list(found)
+
+
+async def ingest_files(
+    client: HearthClient,
+    files: Iterable[Path],
+    options: IngestOptions,
+    summary: IngestSummary,
+    observer: IngestObserver,
+) -> None:
+    """Ingest files, a few at a time; a bad one is reported and the rest goes in.
+
+    What is in the collection already, with the same content, is not sent again: a run that was broken off is finished
+    by the same call. A document is found when all of it is in, and not before.
+
+    Args:
+        client: Sends them.
+        files: Of the kinds that can be read.
+        options: How.
+        summary: Filled as it goes, so that it is true wherever the run ends.
+        observer: Is told how far it is.
+    """
+    try:
+        documents = await client.documents(options.collection, options.timeout_s)
+        known = {document.source: document.digest for document in documents or ()}
+        run = _Run(client, options, summary, observer, {} if options.again else known)
+        with Extractor(options.max_bytes) as extractor:
+            await run.work_through(iter(files), extractor)
+    except UnavailableError as error:
+        summary.stopped = error.message
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    client: HearthClient
+    options: IngestOptions
+    summary: IngestSummary
+    observer: IngestObserver
+    known: dict[str, str]
+
+    async def work_through(self, files: Iterator[Path], extractor: Extractor) -> None:
+        """Deal with each file.
+
+        Raises:
+            UnavailableError: A service was away for longer than one waits.
+        """
+
+        async def work() -> None:
+            for file in files:
+                await self._deal_with(file, extractor)
+                self.observer.dealt_with(file)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_PARALLEL):
+                    group.create_task(work())
+        except* UnavailableError as errors:
+            first = errors.exceptions[0]
+            raise UnavailableError(str(first)) from None
+
+    async def _deal_with(self, file: Path, extractor: Extractor) -> None:
+        source = source_name(file, self.options.base)
+        try:
+            digest = await asyncio.to_thread(_digest, file, self.options.max_bytes)
+            if self.known.get(source) == digest:
+                self.summary.unchanged += 1
+                return
+            await self._send(await extractor.extract(file), source, digest)
+            self.summary.documents += 1
+        except UnavailableError:
+            raise
+        except (HearthError, OSError) as error:
+            self.summary.failed.append((source, str(error)))
+
+    async def _send(self, extracted: Extracted, source: str, digest: str) -> None:
+        parts = list(text_parts(extracted.text, min(_PART_BYTES, self.client.max_payload // 2)))
+        position = documents_pb2.IngestPosition()
+        for index, part in enumerate(parts):
+            request = documents_pb2.IngestRequest(
+                collection=self.options.collection,
+                source=source,
+                text=part,
+                title=extracted.title,
+                format=_FORMATS[extracted.format],
+                position=position,
+                more_follows=index + 1 < len(parts),
+                digest=digest,
+            )
+            response = await self._with_retries(
+                lambda request=request: self.client.ingest(request, self.options.timeout_s)
+            )
+            position = response.next
+            self.summary.chunks += response.chunks
+            self.summary.removed += response.removed
+            self.observer.written(response.chunks)
+
+    async def _with_retries(
+        self, work: Callable[[], Awaitable[documents_pb2.IngestResponse]]
+    ) -> documents_pb2.IngestResponse:
+        """Send a part, and again for a while where a service is away: parts may come twice."""
+        wait_s, waited_s = _FIRST_WAIT_S, 0.0
+        while True:
+            try:
+                return await work()
+            except UnavailableError as error:
+                if waited_s >= self.options.patience_s:
+                    raise
+                self.observer.waits(error.message)
+            await asyncio.sleep(wait_s)
+            waited_s += wait_s
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def _digest(file: Path, max_bytes: int) -> str:
+    """Return what tells the content of a file, and what is made of it, from another; empty for one that is refused."""
+    if file.stat().st_size > max_bytes:
+        return ""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(f"{EXTRACTION} {CHUNKING}".encode())
+    return digest.hexdigest()[:_DIGEST_DIGITS]
+
+
+def source_name(file: Path, base: Path) -> str:
+    """Return what names a file in the collection: its path below `base`, or its whole path where it is elsewhere."""
+    absolute, base = file.resolve(), base.resolve()
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()
+
+
+def text_parts(text: str, limit: int) -> Iterator[str]:
+    """Yield a text in parts of at most `limit` bytes, cut between paragraphs and outside fenced code.
+
+    A paragraph that is longer by itself is cut between its lines, a line that is longer between its characters.
+    """
+    part: list[str] = []
+    size = 0
+    for block in _blocks(text, limit):
+        length = len(block.encode())
+        if part and size + length > limit:
+            yield "".join(part)
+            part, size = [], 0
+        part.append(block)
+        size += length
+    if part or not text:
+        yield "".join(part)
+
+
+def _blocks(text: str, limit: int) -> Iterator[str]:
+    block: list[str] = []
+    fenced = False
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith(_FENCE):
+            fenced = not fenced
+        block.append(line)
+        if not line.strip() and not fenced:
+            yield from _lines_within("".join(block), limit)
+            block = []
+    if block:
+        yield from _lines_within("".join(block), limit)
+
+
+def _lines_within(block: str, limit: int) -> Iterator[str]:
+    if len(block.encode()) <= limit:
+        yield block
+        return
+    # Four bytes hold any character.
+    step = max(1, limit // 4)
+    for line in block.splitlines(keepends=True):
+        yield from (line[start : start + step] for start in range(0, len(line), step))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

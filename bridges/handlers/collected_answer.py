@@ -1,0 +1,99 @@
+"""An answer, written or spoken, as a handler collects it for one final message."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bridges.operations.outcome import Outcome
+from deployments.errors import HearthError, InternalError
+from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken
+from deployments.values.sound import wav_file, wav_header
+from deployments.values.speech import SpokenChunk, Transcript
+from deployments.values.voice import SpokenAnswerEnd, SpokenAnswerItem
+
+TEXT_CUT = "the answer was cut: it is longer than the NATS server takes in one message"
+SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
+_NO_END = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
+
+
+@dataclass(slots=True)
+class CollectedAnswer:
+    """What is known of an answer while it comes, and when it has come.
+
+    Attributes:
+        heard: The question, where it was spoken.
+        tokens: The text.
+        sound: The speech.
+        end: The end of the text.
+        spoken_end: The end of text and speech; None for an answer that is only written.
+        is_text_told: Whether its stream, if there is one, was told of the end of the text.
+    """
+
+    heard: str = ""
+    tokens: list[str] = field(default_factory=list[str])
+    sound: list[SpokenChunk] = field(default_factory=list[SpokenChunk])
+    end: AnswerEnd = _NO_END
+    spoken_end: SpokenAnswerEnd | None = None
+    is_text_told: bool = False
+
+    def take(self, item: AnswerItem | SpokenAnswerItem) -> None:
+        """Take what comes next."""
+        match item:
+            case Transcript():
+                self.heard = item.text
+            case AnswerToken():
+                self.tokens.append(item.text)
+            case SpokenChunk():
+                self.sound.append(item)
+            case AnswerEnd():
+                self.end = item
+            case SpokenAnswerEnd():
+                self.end, self.spoken_end = item.answer, item
+
+    def broke_off(self, error: HearthError) -> None:
+        """Take an error that came between the graph, which tells its own at the end, and us: what came stands."""
+        if self.end is _NO_END:
+            prefix = "the answer broke off: " if self.tokens else ""
+            self.end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
+        else:
+            self.spoken_end = SpokenAnswerEnd(self.end, speech_error=error.message)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.tokens)
+
+    @property
+    def error(self) -> str:
+        """Everything that went wrong, for the client."""
+        return self.spoken_end.error if self.spoken_end else self.end.error
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage; where it is spoken, those that count from its beginning go over those of the text."""
+        return {**self.end.stages, **(self.spoken_end.stages if self.spoken_end else {})}
+
+    def outcome(self, request_id: str, answer_bytes: int, said: Mapping[str, str]) -> Outcome:
+        """Return what became of the request.
+
+        Args:
+            request_id: The client's id of it.
+            answer_bytes: Size of the final message.
+            said: What was asked and answered, by name.
+        """
+        return Outcome(self.end.error_kind, request_id, len(self.tokens), answer_bytes, self.stages, said, self.error)
+
+    def wav(self, room: int) -> tuple[bytes, bool]:
+        """Return as much of the speech as fits into `room` bytes, as a WAV file, and whether that is all of it."""
+        pcm = b"".join(chunk.pcm for chunk in self.sound)
+        fitting = fitting_sound(pcm, room)
+        return (wav_file(fitting, self.sound[0].rate) if fitting else b""), len(fitting) == len(pcm)
+
+
+def joined(*notes: str) -> str:
+    """Return what a response has to say in its `error`, empty where it is nothing."""
+    return "; ".join(filter(None, notes))
+
+
+def fitting_sound(pcm: bytes, room: int) -> bytes:
+    """Return as much of 16-bit PCM as fits into `room` bytes as a WAV file."""
+    return pcm[: max(0, room - len(wav_header(1))) // 2 * 2]

@@ -1,0 +1,60 @@
+"""Login and greeting on the wire: what happens before somebody's first question."""
+
+import logging
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.outbox import Outbox
+from bridges.operations.outcome import Outcome
+from bridges.subjects import GREETING_RESPONSE, subject_for
+from deployments.call import Call
+from deployments.errors import HearthError
+from deployments.services import ChatService
+
+logger = logging.getLogger(__name__)
+
+
+class LoginHandler:
+    """Takes LoginEvents, which nobody waits for an answer to, and has the graph warm up."""
+
+    def __init__(self, chat: ChatService) -> None:
+        self._chat = chat
+
+    async def handle(self, call: Call, request: messages_pb2.LoginEvent, outbox: Outbox) -> Outcome:
+        """Warm what the first question will need."""
+        del request, outbox
+        await self._chat.warm(call)
+        return Outcome()
+
+    async def fail(self, request: messages_pb2.LoginEvent, error: HearthError, outbox: Outbox) -> None:
+        """Tell an error to who wants an answer."""
+        del request
+        await outbox.refuse(error)
+
+
+class GreetingHandler:
+    """Answers GreetingRequests with a greeting that the model writes."""
+
+    def __init__(self, chat: ChatService) -> None:
+        self._chat = chat
+
+    async def handle(self, call: Call, request: messages_pb2.GreetingRequest, outbox: Outbox) -> Outcome:
+        """Answer one request, on its user's subject and its reply subject."""
+        greeting = await self._chat.greet(call, request.nickname.strip() or request.username)
+        response = _response(request, outbox, greeting)
+        await outbox.finish(response, _subject(outbox))
+        return Outcome(answer_bytes=response.ByteSize())
+
+    async def fail(self, request: messages_pb2.GreetingRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that failed: with no greeting, since the response cannot tell an error."""
+        logger.warning("no greeting: %s", error.message)
+        await outbox.send(_subject(outbox), _response(request, outbox, ""))
+        if outbox.reply:
+            await outbox.refuse(error)
+
+
+def _subject(outbox: Outbox) -> str:
+    return subject_for(GREETING_RESPONSE, user_id=outbox.parameters["user_id"])
+
+
+def _response(request: messages_pb2.GreetingRequest, outbox: Outbox, greeting: str) -> messages_pb2.GreetingResponse:
+    return messages_pb2.GreetingResponse(user_id=request.user_id or outbox.parameters["user_id"], greeting=greeting)

@@ -1,0 +1,147 @@
+"""Pipelines on the wire: PipelineTrigger to a run, what cannot be run to PipelineStatus."""
+
+import asyncio
+import logging
+from typing import Protocol
+from uuid import uuid4
+
+from bridges.generated.hearth.v1 import pipelines_pb2
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.outbox import Outbox
+from bridges.operations.outcome import Outcome
+from bridges.pipelines.reports import bounded, status_message
+from bridges.subjects import PIPELINE_STATUS, is_publishable, subject_for
+from deployments.call import Call
+from deployments.errors import HearthError, UnavailableError
+from deployments.services import PipelinesService
+from deployments.values.pipelines import (
+    PipelineDescription,
+    PipelineReport,
+    PipelineTrigger,
+    RunStatus,
+    TriggerReceipt,
+)
+
+logger = logging.getLogger(__name__)
+
+NO_PIPELINES = "there are no pipelines: `pipelines.table` is empty"
+_TRY_AGAIN_S = 0.5
+
+
+class Refusals(Protocol):
+    """Where it is kept what triggers were refused with."""
+
+    async def refuse(self, report: PipelineReport) -> bool:
+        """Keep and tell a refusal; return False where its request id has a run, which is reported by itself."""
+        ...
+
+
+class PipelineHandler:
+    """Takes PipelineTriggers. A run that was started is reported by the pipelines service itself, to its end.
+
+    Args:
+        pipelines: Starts runs; None where there are none.
+        refusals: Keeps and tells what could not be started.
+    """
+
+    def __init__(self, pipelines: PipelinesService | None, refusals: Refusals) -> None:
+        self._pipelines = pipelines
+        self._refusals = refusals
+
+    async def handle(self, call: Call, request: messages_pb2.PipelineTrigger, outbox: Outbox) -> Outcome:
+        """Take one trigger; one without an id of its own is given one."""
+        if self._pipelines is None:
+            raise UnavailableError(NO_PIPELINES)
+        request_id = request.request_id or uuid4().hex
+        subject_for(PIPELINE_STATUS, request_id=request_id)
+        trigger = PipelineTrigger(request_id, request.pipeline, dict(request.parameters), outbox.reply)
+        receipt = await self._taken(self._pipelines, call, trigger)
+        if receipt.report is None:
+            return Outcome(request_id=request_id)
+        if receipt.is_news:
+            await self._refuse(receipt.report, outbox)
+        elif outbox.reply:
+            await outbox.finish(status_message(bounded(receipt.report)))
+        return Outcome(receipt.error_kind, request_id, error=receipt.report.error if receipt.error_kind else "")
+
+    async def _taken(self, pipelines: PipelinesService, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
+        """Have a trigger taken, tried again while the service is away: the same request never starts two runs."""
+        while True:
+            try:
+                return await pipelines.trigger(call, trigger)
+            except UnavailableError as error:
+                if call.remaining() <= _TRY_AGAIN_S:
+                    raise
+                logger.info("trigger %s waits: %s", trigger.request_id, error.message)
+            await asyncio.sleep(_TRY_AGAIN_S)
+
+    async def fail(self, request: messages_pb2.PipelineTrigger, error: HearthError, outbox: Outbox) -> None:
+        """Answer a trigger that could not be taken."""
+        report = PipelineReport(request.request_id, RunStatus.ERROR, request.pipeline, error=error.message)
+        await self._refuse(report, outbox)
+
+    async def _refuse(self, report: PipelineReport, outbox: Outbox) -> None:
+        """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
+        subject = PIPELINE_STATUS.format(request_id=report.request_id)
+        is_subject = bool(report.request_id) and is_publishable(subject)
+        report = bounded(report)
+        message = status_message(report)
+        if not is_subject:
+            await outbox.finish(message)
+            return
+        try:
+            is_told = await self._refusals.refuse(report)
+        except UnavailableError as error:
+            logger.warning("what trigger %s was refused with is not kept: %s", report.request_id, error.message)
+            await outbox.finish(message, subject)
+            return
+        if not is_told:
+            # Taken by a service that died before it could say so, or an id that is used for a second time.
+            logger.warning("request id %s has a run: its followers do not hear %s", report.request_id, report.error)
+        if outbox.reply:
+            await outbox.finish(message)
+
+
+class PipelineListHandler:
+    """Answers PipelineListRequests.
+
+    Args:
+        pipelines: Knows the table; None where there are none.
+    """
+
+    def __init__(self, pipelines: PipelinesService | None) -> None:
+        self._pipelines = pipelines
+
+    async def handle(self, call: Call, request: pipelines_pb2.PipelineListRequest, outbox: Outbox) -> Outcome:
+        """Answer one request."""
+        del request
+        if self._pipelines is None:
+            raise UnavailableError(NO_PIPELINES)
+        rows = [_row(row) for row in await self._pipelines.describe(call)]
+        response = pipelines_pb2.PipelineListResponse(pipelines=rows)
+        await outbox.finish(response)
+        return Outcome(answer_bytes=response.ByteSize())
+
+    async def fail(self, request: pipelines_pb2.PipelineListRequest, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that failed."""
+        del request
+        await outbox.finish(pipelines_pb2.PipelineListResponse(error=error.message))
+
+
+def _row(row: PipelineDescription) -> pipelines_pb2.Pipeline:
+    return pipelines_pb2.Pipeline(
+        name=row.name,
+        engine=row.engine,
+        target=row.target,
+        deadline_s=row.deadline_s,
+        parameters=[
+            pipelines_pb2.PipelineParameter(
+                name=parameter.name,
+                pattern=parameter.pattern,
+                default_value=parameter.default or "",
+                has_default=parameter.default is not None,
+                required=parameter.required,
+            )
+            for parameter in row.parameters
+        ],
+    )

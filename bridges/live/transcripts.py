@@ -1,0 +1,305 @@
+"""Transcripts of what is being said: partial ones twice a second, the final one as soon as the turn has ended.
+
+The final transcript is begun when somebody falls silent, before it is sure that they have ended: when it is, the
+transcript is there. Where they go on, it is thrown away, or, of a long utterance, kept as that of a part.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.conversation import Conversation
+from bridges.live.session import AudioSession, Concluding, LiveUtterance, SessionState
+from bridges.live.turn import Turn
+from bridges.sessions.epochs import SessionWork
+from deployments.call import Call
+from deployments.errors import HearthError
+from deployments.listening.listener import Event
+from deployments.services import TranscriptionService
+from deployments.settings.audio import AudioSettings
+from deployments.values.speech import Agreement, TurnEnding, Utterance
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Spawn(Protocol):
+    """Starts a task that the ingress owns."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Return the task."""
+        ...
+
+
+class TranscriptMetrics(Protocol):
+    """Counts what was said."""
+
+    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+        """Count an utterance, and the time from the end of its turn to its final transcript."""
+        ...
+
+
+class LiveTranscripts:
+    """The transcripts of the sessions of one replica.
+
+    Args:
+        settings: How long a transcript may take.
+        longest_part: Bytes of sound that are transcribed in one piece at most.
+        transcription: Finds the words.
+        work: Knows the sessions' epochs.
+        metrics: Counts.
+        conversations: Of the sessions that hold one, by their ids.
+        spawn: Starts a task that the ingress owns.
+        send: Sends a message to the clients of a session, which is named by its id.
+    """
+
+    def __init__(
+        self,
+        settings: AudioSettings,
+        longest_part: int,
+        transcription: TranscriptionService,
+        work: SessionWork,
+        metrics: TranscriptMetrics,
+        conversations: Mapping[str, Conversation],
+        spawn: Spawn,
+        send: Callable[[str, Message], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._longest_part = longest_part
+        self._transcription = transcription
+        self._work = work
+        self._metrics = metrics
+        self._conversations = conversations
+        self._spawn = spawn
+        self._send = send
+
+    def react(self, session: AudioSession, event: Event) -> None:
+        """Do what follows from what a session's listener has heard."""
+        utterance = session.utterance
+        if event is Event.BEGAN:
+            self._begin(session)
+            return
+        if utterance is None:
+            return
+        listener = session.listener
+        match event:
+            case Event.GREW if utterance.hearing is None and _is_addressed(session):
+                utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
+            case Event.PAUSED if _is_addressed(session):
+                utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
+            case Event.RESUMED:
+                self._resume(session, utterance)
+            case Event.FULL if _is_addressed(session):
+                part = listener.cut_part(listener.quietest())
+                self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
+            case Event.FULL:
+                listener.cut_part(listener.quietest())
+            case Event.ENDED:
+                self.finish(session, utterance)
+            case _:
+                pass
+
+    def finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
+        """Take an utterance as said, and have its final transcript published behind the one before it."""
+        speech_ended_at = _now() - session.listener.silence_s
+        completion = session.listener.completion
+        part = session.listener.finish()
+        session.utterance = None
+        if utterance.hearing is not None:
+            utterance.hearing.cancel()
+        if not _is_addressed(session):
+            utterance.cancel()
+            return
+        last = utterance.conclusion or self._conclude(session, utterance, part, judge_turn=False)
+        utterance.conclusion = None
+        utterance.parts.append(last)
+        session.counts.utterances += 1
+        turn = None
+        if conversation := self._conversations.get(session.id):
+            turn = conversation.next_turn(speech_ended_at, utterance.reopened)
+            turn.pcm, turn.is_one_part = part, len(utterance.parts) == 1
+            if completion is not None:
+                turn.decisions["completion"] = f"{completion:.2f}"
+        session.final = self._spawn(self._final(session, utterance, session.final, turn))
+
+    def reopen(self, session: AudioSession, utterance: LiveUtterance, turn: Turn) -> None:
+        """Let an utterance go on with the question of a turn that was taken as ended too soon."""
+        session.reopened = None
+        utterance.reopened = turn
+        if turn.is_one_part and len(turn.pcm) + len(session.listener.part) <= self._longest_part:
+            session.listener.prepend(turn.pcm)
+            return
+        # Too long to be transcribed again: its transcript goes before what is said now.
+        utterance.parts.insert(0, self._spawn(_known(turn.question)))
+        utterance.said_before = turn.question
+
+    async def publish(self, session: AudioSession, transcript: messages_pb2.STTTranscription) -> None:
+        """Send a transcript to a session's clients; all but its words is filled in here."""
+        transcript.session_id = session.id
+        transcript.sequence = session.next_sequence()
+        transcript.timestamp = int(time.time())
+        transcript.speaker_id = session.speaker_id
+        transcript.state = session.state
+        transcript.epoch = self._work.epoch(session.id)
+        if transcript.is_final:
+            session.last_final = transcript
+        await self._send(session.id, transcript)
+
+    def _begin(self, session: AudioSession) -> None:
+        session.utterance = LiveUtterance(began_at=_now() - session.listener.speech_ms / 1000)
+        if session.reopened is not None:
+            self.reopen(session, session.utterance, session.reopened)
+        conversation = self._conversations.get(session.id)
+        if conversation is not None and _is_addressed(session):
+            conversation.begins()
+
+    def _resume(self, session: AudioSession, utterance: LiveUtterance) -> None:
+        """Take what was concluded in a pause, and what was made of it, as in vain, or as that of a part."""
+        if conversation := self._conversations.get(session.id):
+            conversation.goes_on()
+        if utterance.conclusion is None:
+            return
+        if session.listener.lasts_long:
+            self._part_ends(session, utterance, utterance.conclusion)
+            session.listener.cut_part(session.listener.paused_at)
+        else:
+            utterance.conclusion.cancel()
+            utterance.conclusion = None
+
+    def _part_ends(self, session: AudioSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
+        utterance.parts.append(conclusion)
+        utterance.conclusion = None
+        utterance.said_before = utterance.text
+        utterance.agreement = Agreement()
+        utterance.part += 1
+        session.listener.transcript = utterance.said_before
+
+    async def _partial(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes) -> None:
+        part = utterance.part
+        call = Call.within(self._settings.transcript_timeout_s, session.id)
+        language = session.language or utterance.language or session.heard_language
+        try:
+            hearing = await self._transcription.hear(call, Utterance(pcm, language), utterance.agreement)
+        except HearthError as error:
+            # The next one may come through, and the final transcript tells what is wrong.
+            logger.info("session %s: no partial transcript: %s", session.id, error.message)
+            return
+        finally:
+            utterance.hearing = None
+        if session.utterance is not utterance or utterance.part != part or not _is_addressed(session):
+            return
+        session.heard_language = hearing.language
+        utterance.agreement = hearing.agreement
+        session.listener.transcript = utterance.text
+        if session.is_closed or not utterance.text or utterance.text == utterance.shown:
+            return
+        utterance.shown = utterance.text
+        utterance.shown_at = utterance.shown_at or _now()
+        session.counts.partials += 1
+        await self.publish(
+            session,
+            messages_pb2.STTTranscription(
+                transcript=utterance.text,
+                is_partial=True,
+                has_voice_activity=True,
+                stable_characters=len(utterance.stable_text),
+            ),
+        )
+        if conversation := self._conversations.get(session.id):
+            conversation.hears(utterance.likely_text)
+
+    def _conclude(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
+        async def conclude() -> TurnEnding | HearthError:
+            call = Call.within(self._settings.transcript_timeout_s, session.id)
+            began_at = _now()
+            try:
+                return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
+            except HearthError as error:
+                return error
+            finally:
+                utterance.concluding = (began_at, _now())
+
+        def judged(task: Concluding) -> None:
+            if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
+                return
+            conclusion = task.result()
+            if isinstance(conclusion, TurnEnding):
+                session.listener.completion = conclusion.completion
+                session.listener.transcript = conclusion.text
+                self._pauses(session, " ".join(filter(None, (utterance.said_before, conclusion.text))))
+
+        task = self._spawn(conclude())
+        task.add_done_callback(judged)
+        return task
+
+    def _pauses(self, session: AudioSession, text: str) -> None:
+        if conversation := self._conversations.get(session.id):
+            conversation.pauses(text)
+
+    async def _final(
+        self,
+        session: AudioSession,
+        utterance: LiveUtterance,
+        before: asyncio.Task[None] | None,
+        turn: Turn | None,
+    ) -> None:
+        ended_at = _now()
+        texts: list[str] = []
+        error: HearthError | None = None
+        for part in utterance.parts:
+            conclusion = await part
+            if isinstance(conclusion, TurnEnding):
+                texts.append(conclusion.text)
+            else:
+                error = conclusion
+        if before is not None:
+            await asyncio.wait([before])
+        text = utterance.text if error else " ".join(filter(None, texts)) or utterance.agreement.stable_text
+        self._metrics.utterance_ended(error.kind if error else "ok", _now() - ended_at)
+        session.counts.seconds_to_final = _now() - ended_at
+        if session.is_closed or not (text or utterance.shown or error):
+            return
+        await self.publish(
+            session,
+            messages_pb2.STTTranscription(
+                transcript=text,
+                is_final=True,
+                has_voice_activity=True,
+                error=error.message if error else "",
+                error_type=error.kind if error else "",
+                turn=turn.number if turn else 0,
+                revision=turn.revision if turn else 0,
+            ),
+        )
+        conversation = self._conversations.get(session.id)
+        if turn is not None and conversation is not None and text and error is None:
+            _note_question(turn, utterance)
+            conversation.ask(turn, text)
+
+
+def _is_addressed(session: AudioSession) -> bool:
+    """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
+    return session.state is SessionState.LISTENING
+
+
+def _note_question(turn: Turn, utterance: LiveUtterance) -> None:
+    """Take what happened while a question was asked into its turn's record."""
+    turn.stages.add("question", utterance.began_at, turn.speech_ended_at)
+    if utterance.shown_at:
+        turn.stages.moment("first partial", utterance.shown_at)
+    turn.stages.add("transcribe", *utterance.concluding)
+    turn.stages.add("wait for more", turn.speech_ended_at, turn.ended_at)
+
+
+async def _known(text: str) -> TurnEnding | HearthError:
+    return TurnEnding(text)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,4 @@
+"""NATS for every request: the connection, the queue group, answers, who listens, whose session is whose.
+
+Imports `operations` and `subjects`.
+"""

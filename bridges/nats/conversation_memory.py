@@ -1,0 +1,129 @@
+"""What was said before: the last turns of each user, in a NATS key-value bucket that forgets by itself."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.api import KeyValueConfig
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+from deployments.settings.orchestration import MemorySettings
+from deployments.values.language import Exchange
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 1.0
+"""An answer does not wait longer for what was said before."""
+_ATTEMPTS = 3
+
+
+class ConversationMemory:
+    """The conversations of all users.
+
+    Memory is a help and never a condition: where the bucket cannot be had or does not answer in time, a question is
+    answered without it, and the log says so.
+
+    Args:
+        settings: How much is kept, and for how long.
+    """
+
+    def __init__(self, settings: MemorySettings) -> None:
+        self._settings = settings
+        self._bucket: KeyValue | None = None
+
+    @property
+    def turns(self) -> int:
+        """Turns that are kept of each user."""
+        return self._settings.turns
+
+    async def connect(self, client: Client) -> None:
+        """Open the bucket, making it where it is not there."""
+        if not self._settings.enabled:
+            return
+        config = KeyValueConfig(bucket=self._settings.bucket, ttl=self._settings.lifetime_s, history=1)
+        try:
+            async with asyncio.timeout(_PATIENCE_S * 5):
+                stream = client.jetstream()
+                try:
+                    self._bucket = await stream.key_value(self._settings.bucket)
+                except APIError:
+                    self._bucket = await stream.create_key_value(config)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("conversations are not remembered: no bucket %r (%s)", self._settings.bucket, _text(error))
+
+    async def recall(self, user_id: str) -> tuple[Exchange, ...]:
+        """Return a user's last turns, oldest first; none for a user without an id."""
+        if self._bucket is None or not user_id:
+            return ()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                turns, _ = await self._read(self._bucket, user_id)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("a conversation could not be recalled: %s", _text(error))
+            return ()
+        return turns
+
+    async def remember(self, user_id: str, turn: Exchange) -> None:
+        """Add a turn to a user's conversation; the oldest one goes when there are too many."""
+        if self._bucket is None or not user_id:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._add(self._bucket, user_id, turn)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("a turn could not be remembered: %s", _text(error))
+
+    async def _add(self, bucket: KeyValue, user_id: str, turn: Exchange) -> None:
+        for _ in range(_ATTEMPTS):
+            turns, revision = await self._read(bucket, user_id)
+            kept = [*turns, turn][-self._settings.turns :]
+            try:
+                await bucket.update(_key(user_id), self._encode(kept), last=revision)
+            except KeyWrongLastSequenceError:
+                # Another answer to the same user was faster.
+                continue
+            return
+        logger.warning("a turn was not remembered: too many answers to one user at once")
+
+    async def _read(self, bucket: KeyValue, user_id: str) -> tuple[tuple[Exchange, ...], int]:
+        """Return the turns that are kept, and the revision to write on."""
+        try:
+            entry = await bucket.get(_key(user_id))
+        except KeyNotFoundError as error:
+            # The error carries the entry that marks the key as deleted, if there is one; nats-py does not type it.
+            return (), _revision(cast("KeyValue.Entry | None", error.entry))
+        return _decode(entry.value or b""), _revision(entry)
+
+    def _encode(self, turns: Sequence[Exchange]) -> bytes:
+        limit = self._settings.turn_characters
+        kept = [{"question": turn.question[:limit], "answer": turn.answer[:limit]} for turn in turns]
+        return json.dumps(kept, ensure_ascii=False).encode()
+
+
+def _decode(value: bytes) -> tuple[Exchange, ...]:
+    try:
+        turns: list[dict[str, Any]] = json.loads(value)
+        return tuple(Exchange(str(turn["question"]), str(turn["answer"])) for turn in turns)
+    except (ValueError, KeyError, TypeError):
+        logger.warning("a remembered conversation cannot be read and is forgotten")
+        return ()
+
+
+def _key(user_id: str) -> str:
+    """Return a key that the bucket takes, whatever the user's id is made of."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+def _revision(entry: KeyValue.Entry | None) -> int:
+    """Return the revision of what is there, 0 where nothing is."""
+    return entry.revision or 0 if entry else 0
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

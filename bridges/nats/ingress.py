@@ -1,0 +1,372 @@
+"""The NATS ingress: takes requests from subjects, has the graph answer them, and nothing else.
+
+nats-py runs the callbacks of a subscription one after another, so a callback only puts its message into a bounded
+queue; workers take it from there.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+import nats
+import nats.errors
+from google.protobuf.message import DecodeError, Message
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from opentelemetry.trace import SpanKind
+
+from bridges.nats.connection import LastingConnection
+from bridges.nats.micro_service import MicroService
+from bridges.nats.outbox import Outbox
+from bridges.nats.presence import Listeners
+from bridges.operations.activity import Activity
+from bridges.operations.outcome import Outcome
+from bridges.operations.readiness import is_ready
+from bridges.subjects import REQUESTS, Delivery, IngressName, Subject
+from deployments.call import Call
+from deployments.errors import (
+    DeadlineExceededError,
+    HearthError,
+    InternalError,
+    InvalidRequestError,
+    OverloadedError,
+)
+from deployments.graph.tracing import span, trace_of
+from deployments.settings.orchestration import NatsSettings
+from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
+
+_READY_POLL_S = 0.25
+_READY_CALL_S = 5.0
+_READY_LOG_EVERY_S = 10.0
+_FLUSH_S = 5
+_OVERTIME_S = 1.0
+"""For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
+
+
+class Handler(Protocol):
+    """Translates the requests of one subject into graph calls, and their results into messages."""
+
+    async def handle(self, call: Call, request: Any, outbox: Outbox) -> Outcome:
+        """Answer a request; return what became of it."""
+        ...
+
+    async def fail(self, request: Any, error: HearthError, outbox: Outbox) -> None:
+        """Answer a request that `handle` raised for, or that was refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A row of the subject table with what answers it.
+
+    Attributes:
+        subject: The row.
+        handler: Answers its requests.
+        timeout_s: Time that a request has from its arrival.
+    """
+
+    subject: Subject
+    handler: Handler
+    timeout_s: float
+
+
+class Metrics(Protocol):
+    """Counts requests."""
+
+    def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+        """Count a request on a subject's pattern that took `seconds` since it arrived."""
+        ...
+
+    def open(self, in_flight: int, waiting: int) -> None:
+        """Say how many requests are worked on and wait now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    endpoint: Endpoint
+    message: Msg
+    call: Call
+    arrived: float
+
+
+class Ingress:
+    """One connection to NATS and the requests that come over it.
+
+    Args:
+        settings: Where NATS is and how much is taken from it.
+        endpoints: What is answered.
+        components: Asks the graph how it is; requests are taken once everything required is ready.
+        connected: Called with the connection before requests are taken.
+        metrics: Counts requests.
+        activity: Is told what is done, and what failed.
+    """
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        endpoints: Sequence[Endpoint],
+        components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
+        connected: Callable[[Client], Awaitable[None]],
+        metrics: Metrics,
+        activity: Activity | None = None,
+    ) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._components = components
+        self._connected = connected
+        self._metrics = metrics
+        self._activity = activity or Activity()
+        self._connection = LastingConnection(settings.url, "hearth-ingress")
+        self._client = self._connection.client
+        # A burst arrives before any worker has its turn, so the queue has room for what they will take.
+        self._capacity = settings.max_in_flight + settings.max_waiting
+        self._waiting: asyncio.Queue[_Request] = asyncio.Queue(self._capacity)
+        self._taken = 0
+        self._service = MicroService([endpoint.subject for endpoint in endpoints], settings.queue_group)
+        self._listeners = Listeners()
+        self._subscriptions: list[Subscription] = []
+        self._stopping = asyncio.Event()
+        self._serving = asyncio.Event()
+
+    async def run(self) -> None:
+        """Connect, wait for the graph, and take requests until `stop`; then finish those that were taken."""
+        try:
+            if not await self._connection.open(self._stopping) or not await self._until_ready():
+                return
+            async with asyncio.TaskGroup() as group:
+                workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
+                workers.append(group.create_task(self._refuse_the_old()))
+                await self._connected(self._client)
+                await self._subscribe()
+                self._serving.set()
+                logger.info("taking requests as queue group %r", self._settings.queue_group)
+                await self._stopping.wait()
+                await self._drain()
+                for worker in workers:
+                    worker.cancel()
+        finally:
+            self._serving.clear()
+            await self._connection.close()
+
+    def stop(self) -> None:
+        """Take no more requests; `run` returns when those that were taken are answered."""
+        self._stopping.set()
+
+    def is_serving(self) -> bool:
+        """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
+        return self._serving.is_set() and not self._stopping.is_set() and self._client.is_connected
+
+    async def wait_until_serving(self) -> None:
+        """Return once requests are taken."""
+        await self._serving.wait()
+
+    def check(self) -> None:
+        """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
+        self._connection.check()
+
+    async def _until_ready(self) -> bool:
+        """Wait for the graph; return False when stopped before it was ready."""
+        logged = 0.0
+        while not self._stopping.is_set():
+            components = await self._components(Call.within(_READY_CALL_S, "readiness"))
+            if is_ready(components):
+                return True
+            if time.monotonic() - logged > _READY_LOG_EVERY_S:
+                logged = time.monotonic()
+                missing = [f"{part.name} ({part.detail})" for part in components if part.required and not part.ready]
+                logger.info("waiting for %s", ", ".join(missing))
+            await asyncio.sleep(_READY_POLL_S)
+        return False
+
+    async def _subscribe(self) -> None:
+        # Heard until the connection is closed, so it is not among those that are drained.
+        await self._listeners.subscribe(self._client)
+        for endpoint in self._endpoints:
+            self._subscriptions.append(
+                await self._client.subscribe(
+                    endpoint.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
+                )
+            )
+        self._subscriptions.extend(await self._service.subscribe(self._client))
+        await self._client.flush()
+
+    def _callback(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
+        async def enqueue(message: Msg) -> None:
+            identity = uuid4().hex
+            request = _Request(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
+            if self._taken >= self._capacity:
+                full = f"{self._capacity} requests are being answered or waiting already"
+                await self._answer(request, OverloadedError(full))
+                return
+            self._taken += 1
+            self._waiting.put_nowait(request)
+
+        return enqueue
+
+    async def _drain(self) -> None:
+        """Leave the queue groups, then wait for the requests that were taken."""
+        logger.info("leaving queue group %r", self._settings.queue_group)
+        try:
+            async with asyncio.timeout(_FLUSH_S):
+                for subscription in self._subscriptions:
+                    await subscription.drain()
+        except (nats.errors.Error, TimeoutError) as error:
+            # Without a server nothing more arrives; what was taken is still worked off.
+            logger.warning("the queue group could not be left in good order: %s", error or type(error).__name__)
+        await self._waiting.join()
+        if self._client.is_connected:
+            await self._client.flush(_FLUSH_S)
+
+    async def _work(self) -> None:
+        while True:
+            request = await self._waiting.get()
+            self._count_open()
+            try:
+                await self._answer(request, self._too_old(request))
+            finally:
+                self._taken -= 1
+                self._waiting.task_done()
+                self._count_open()
+
+    async def _refuse_the_old(self) -> None:
+        """Answer those that have waited too long, while every worker is busy with others."""
+        while True:
+            await asyncio.sleep(self._settings.max_wait_s / 4)
+            for request, error in self._take_the_old():
+                try:
+                    await self._answer(request, error)
+                finally:
+                    self._taken -= 1
+                    self._waiting.task_done()
+
+    def _take_the_old(self) -> list[tuple[_Request, OverloadedError]]:
+        """Take those out of the queue that have waited too long; the others keep their order."""
+        old: list[tuple[_Request, OverloadedError]] = []
+        for _ in range(self._waiting.qsize()):
+            request = self._waiting.get_nowait()
+            if error := self._too_old(request):
+                old.append((request, error))
+                continue
+            self._waiting.put_nowait(request)
+            self._waiting.task_done()
+        return old
+
+    def _too_old(self, request: _Request) -> OverloadedError | None:
+        if time.monotonic() - request.arrived <= self._settings.max_wait_s:
+            return None
+        return OverloadedError(f"it was not its turn within {self._settings.max_wait_s:g} s")
+
+    def _count_open(self) -> None:
+        waiting = self._waiting.qsize()
+        self._metrics.open(self._taken - waiting, waiting)
+        self._activity.open(self._taken - waiting, waiting)
+
+    async def _answer(self, request: _Request, refusal: HearthError | None = None) -> None:
+        """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""
+        subject = request.endpoint.subject
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.template": subject.pattern,
+            "messaging.consumer.group.name": self._settings.queue_group,
+            "messaging.message.body.size": len(request.message.data),
+        }
+        waited_ns = int((time.monotonic() - request.arrived) * 1e9)
+        parent = trace_of(request.message.headers)
+        begun = time.time_ns() - waited_ns
+        with span(f"process {subject.pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
+            identity = traced.trace_id or request.call.request_id
+            call = replace(request.call, request_id=identity, trace=traced.trace)
+            outcome = await self._outcome(replace(request, call=call), refusal)
+            if outcome.error_kind:
+                traced.failed(outcome.error_kind)
+            if outcome.request_id:
+                traced.set("messaging.message.conversation_id", outcome.request_id)
+        self._record(request, outcome, identity)
+
+    def _record(self, request: _Request, outcome: Outcome, identity: str) -> None:
+        subject = request.endpoint.subject
+        seconds = time.monotonic() - request.arrived
+        self._service.statistics[subject.name].record(seconds, outcome.error_kind)
+        self._metrics.ended(subject.pattern, outcome, seconds)
+        if outcome.error_kind:
+            self._activity.failed(subject.pattern, outcome.error_kind, outcome.error)
+        line = outcome.log_line(
+            subject=subject.pattern,
+            trace_id=identity,
+            request_bytes=len(request.message.data),
+            seconds=seconds,
+            with_text=self._settings.log_text,
+        )
+        logger.info("%s", line)
+
+    async def _outcome(self, request: _Request, refusal: HearthError | None) -> Outcome:
+        outbox = self._outbox(request)
+        try:
+            message = _decode(request.endpoint.subject, request.message.data)
+        except InvalidRequestError as error:
+            await self._deliver(outbox.refuse(error))
+            return Outcome(error.kind, error=error.message)
+        if refusal:
+            await self._deliver(request.endpoint.handler.fail(message, refusal, outbox))
+            return Outcome(refusal.kind, error=refusal.message)
+        try:
+            async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
+                return await request.endpoint.handler.handle(request.call, message, outbox)
+        except HearthError as raised:
+            error = raised
+        except TimeoutError:
+            error = DeadlineExceededError(f"no answer within {request.endpoint.timeout_s:g} s")
+        except Exception:
+            logger.exception("request on %s failed", request.message.subject)
+            error = InternalError("the request failed inside the ingress")
+        await self._deliver(request.endpoint.handler.fail(message, error, outbox))
+        return Outcome(error.kind, error=error.message)
+
+    async def _deliver(self, sending: Awaitable[None]) -> None:
+        """Send an error's message; when even that fails, the log line stands for it."""
+        try:
+            await sending
+        except (HearthError, nats.errors.Error):
+            logger.exception("an error could not be told to its client")
+
+    def _outbox(self, request: _Request) -> Outbox:
+        message = request.message
+        parameters = request.endpoint.subject.parameters(message.subject) or {}
+        headers = dict(request.call.trace)
+        return Outbox(self._client, message.subject, message.reply, parameters, self._listeners, headers)
+
+
+def endpoints(
+    taken_by: IngressName, handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
+) -> list[Endpoint]:
+    """Join the rows of the subject table whose requests one ingress takes with their handlers.
+
+    Args:
+        taken_by: The ingress.
+        handlers: By the row's name; every row needs one.
+        timeouts_s: By the row's name, where it differs from
+        default_s: the usual one.
+    """
+    rows = [row for row in REQUESTS if row.taken_by is taken_by and row.delivery is Delivery.CORE]
+    return [Endpoint(row, handlers[row.name], timeouts_s.get(row.name, default_s)) for row in rows]
+
+
+def _decode(subject: Subject, payload: bytes) -> Message | None:
+    if subject.request is None:
+        return None
+    message = subject.request()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise InvalidRequestError(f"the payload is not a {subject.request_type}") from error
+    return message

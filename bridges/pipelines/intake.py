@@ -1,0 +1,179 @@
+"""Triggers that their ingress has lost: each one is kept in a stream too, and taken from there if nothing became of it.
+
+An ingress takes a trigger from core NATS, with its reply subject and at once. Should it die with the trigger in its
+hands, or be away when it is sent, the copy in the stream is what is left of it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from datetime import UTC, datetime
+from typing import Protocol
+
+import nats.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.errors import APIError
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.pipelines.reports import bounded
+from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, is_publishable
+from deployments.backoff import Pauses
+from deployments.call import Call
+from deployments.errors import UnavailableError
+from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.pipelines import PipelineReport, PipelineTrigger, TriggerReceipt
+
+logger = logging.getLogger(__name__)
+
+_CONSUMER = "hearth"
+_GRACE_S = 5.0
+"""What an ingress has for a trigger before it is taken for lost. One that takes longer does no harm: the same request
+never starts two runs."""
+_BATCH = 50
+_FETCH_S = 5.0
+_ACK_WAIT_S = 10.0
+_TRIGGER_S = 5.0
+_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_OTHER_CONFIGURATION = 10058
+"""The server's error code where a stream of this name is there with another configuration."""
+_SUBJECTS_OVERLAP = 10065
+"""The server's error code where another stream has the subject already."""
+
+
+class Triggers(Protocol):
+    """Takes triggers."""
+
+    async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
+        """Refuse a trigger, or keep it and start its run."""
+        ...
+
+
+class Runs(Protocol):
+    """Knows what became of triggers."""
+
+    async def is_known(self, request_id: str) -> bool:
+        """Say whether anything was kept of a request id."""
+        ...
+
+    async def refuse(self, report: PipelineReport) -> bool:
+        """Keep and tell a refusal."""
+        ...
+
+
+class PipelineIntake:
+    """Takes up triggers of which nothing became.
+
+    Args:
+        settings: The stream.
+        triggers: Takes them.
+        runs: Knows what became of the others.
+    """
+
+    def __init__(self, settings: PipelinesSettings, triggers: Triggers, runs: Runs) -> None:
+        self._settings = settings
+        self._triggers = triggers
+        self._runs = runs
+
+    async def run(self, client: Client) -> None:
+        """Take up lost triggers until cancelled; return where the stream cannot be had."""
+        if not self._settings.stream:
+            return
+        pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+        while True:
+            try:
+                subscription = await self._opened(client.jetstream())
+                if subscription is None:
+                    return
+                try:
+                    while True:
+                        await self._take(subscription)
+                        pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+                finally:
+                    # A connection that is closed has none any more; a cancellation has to pass all the same.
+                    with contextlib.suppress(nats.errors.Error):
+                        await subscription.unsubscribe()
+            except (nats.errors.Error, TimeoutError, UnavailableError) as error:
+                logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
+            await asyncio.sleep(pauses.next())
+
+    async def _opened(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription | None:
+        config = StreamConfig(
+            name=self._settings.stream,
+            description="Triggers of Hearth's pipelines, until something became of them",
+            subjects=[PIPELINE_TRIGGER],
+            retention=RetentionPolicy.WORK_QUEUE,
+            max_age=self._settings.stream_max_age_s,
+            # Else the server would answer a requester before Hearth does.
+            no_ack=True,
+        )
+        try:
+            await stream.add_stream(config)
+        except APIError as error:
+            if error.err_code == _OTHER_CONFIGURATION:
+                # Made under other settings, such as another age.
+                await stream.update_stream(config)
+                return await self._subscribed(stream)
+            if error.err_code != _SUBJECTS_OVERLAP:
+                raise
+            logger.warning(
+                "a trigger that is lost by its ingress stays lost: another stream than %r has the subject %s",
+                self._settings.stream,
+                PIPELINE_TRIGGER,
+            )
+            return None
+        return await self._subscribed(stream)
+
+    async def _subscribed(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription:
+        consumer = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S)
+        return await stream.pull_subscribe(
+            PIPELINE_TRIGGER, durable=_CONSUMER, stream=self._settings.stream, config=consumer
+        )
+
+    async def _take(self, subscription: JetStreamContext.PullSubscription) -> None:
+        try:
+            messages = await subscription.fetch(_BATCH, timeout=_FETCH_S)
+        except TimeoutError:
+            # Of nats-py or of asyncio, by whether the server or the client was the first to find nothing there.
+            return
+        for message in messages:
+            waits = _GRACE_S - (datetime.now(UTC) - message.metadata.timestamp).total_seconds()
+            if waits > 0:
+                await message.nak(delay=waits)
+            elif await self._is_settled(message):
+                await message.ack()
+            else:
+                await message.nak(delay=_GRACE_S)
+
+    async def _is_settled(self, message: Msg) -> bool:
+        """See that something becomes of a trigger; return False where it has to be tried again."""
+        trigger = _decoded(message)
+        if trigger is None:
+            # Its ingress has answered it, if anybody could; there is nothing to know it by.
+            return True
+        try:
+            if await self._runs.is_known(trigger.request_id):
+                return True
+            logger.warning("trigger %s was lost by its ingress and is taken up", trigger.request_id)
+            receipt = await self._triggers.trigger(Call.within(_TRIGGER_S), trigger)
+            if receipt.report and receipt.is_news:
+                await self._runs.refuse(bounded(receipt.report))
+        except UnavailableError as error:
+            logger.warning("trigger %s waits: %s", trigger.request_id, error.message)
+            return False
+        return True
+
+
+def _decoded(message: Msg) -> PipelineTrigger | None:
+    request = messages_pb2.PipelineTrigger()
+    try:
+        request.ParseFromString(message.data)
+    except DecodeError:
+        return None
+    if not request.request_id or not is_publishable(PIPELINE_STATUS.format(request_id=request.request_id)):
+        return None
+    return PipelineTrigger(request.request_id, request.pipeline, dict(request.parameters))

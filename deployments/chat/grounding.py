@@ -1,0 +1,179 @@
+"""Whether a sentence of an answer stands in the passages it was made from.
+
+A small language model adds what it was not told, and joins what does not belong together. The check is lexical and
+errs towards refusing: of the passages' sentences it takes the one nearest to question and answer together, and what
+the answer says must stand in that one:
+
+* each number, path and command-like word, and most of the other words that the question did not bring;
+* what the question asks about, as far as that sentence names it ("in the barn" does not tell where the key is), and
+  nothing else that it asks about and that stands in another sentence;
+* one of several numbers only together with the others: which one is meant, words alone do not tell;
+* some number, path or command-like word where that sentence has one: it is likely what was asked for;
+* nothing denied that is affirmed there, nothing affirmed that is denied;
+* no number of something cut short ("every second" of "every second Saturday").
+
+What does not pass is answered with a quotation instead.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from deployments.text.sentences import leans_on_previous, split_sentences
+
+SUPPORTED_SHARE = 0.85
+"""Share of a sentence's new content words that must stand in the passages' sentence."""
+
+_STEM_LENGTH = 5
+_SHORTEST_PLURAL = 3
+_SHORTEST_WORDS = 4
+"""A fragment such as "The fire brigade." says nothing that could be held against a sentence."""
+_DENIED_WORDS = 3
+_WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
+_EDGE = ".'’`*_"
+_CLAUSE_END = re.compile(r"[,;:.!?]\s|\bbut\b|\bbecause\b")
+_NUMBER = re.compile(r"\d")
+_COMMAND_LIKE = re.compile(r"[/\\_=@#$~]|\w\.\w|^-|\w-\d|[a-z][A-Z]|^[A-Z][A-Z0-9]{2,}$")
+_NUMBER_WORDS = frozenset(
+    """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty forty
+    fifty sixty seventy eighty ninety hundred thousand million half first second third fourth fifth sixth seventh
+    eighth ninth tenth last next every""".split()
+)
+_NEGATIONS = frozenset("not no never none neither nor cannot without".split())
+_FUNCTION_WORDS = frozenset(
+    """a an the this that these those it its they them their there here he she his her him we our us you your i my
+    me is are was were be been being am do does did done doing have has had having will would can could shall should
+    may might must of in on at by for from to with within into onto over under about as than then so such and or but
+    if when while where which who whom whose what why how because since until before after during between through
+    also only just more most less least very much many some any all each every both either other another same own
+    up down out off again further once s t ll re ve d yes okay well please note according passage document text
+    answer question mentions states says mentioned stated following follows""".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a text says, word by word.
+
+    Attributes:
+        exact: Numbers, paths and command-like words, in lower case.
+        stems: The first letters of all words that carry content.
+    """
+
+    exact: frozenset[str]
+    stems: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "_Content":
+        words = _words(text)
+        exact = (_normal(word) for word in words if _NUMBER.search(word) or _COMMAND_LIKE.search(word))
+        return cls(frozenset(exact), frozenset(_stems(words)))
+
+    def numbers(self) -> set[str]:
+        return {word for word in self.exact if _NUMBER.search(word)}
+
+    def specific(self) -> set[str]:
+        """Return the numbers, paths and command-like words that are more than an acronym."""
+        return {word for word in self.exact if not word.isalpha()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence of a passage, with the one before it where it begins with a pronoun."""
+
+    text: str
+    content: _Content
+
+
+def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
+    """Say whether `sentence` says nothing that the nearest sentence of `passages` does not."""
+    said, asked = _Content.of(sentence), _Content.of(question)
+    brings_nothing = not (said.stems - asked.stems or said.exact - asked.exact)
+    if brings_nothing or len(_words(sentence)) < _SHORTEST_WORDS:
+        return False
+    units = [_Unit(text, _Content.of(text)) for passage in passages for text in _units(passage)]
+    anywhere = frozenset[str]().union(*(unit.content.stems for unit in units))
+    nearness = [_nearness(unit.content, said, asked) for unit in units]
+    nearest = [unit for unit, near in zip(units, nearness, strict=True) if near == max(nearness)]
+    return any(_stands_in(unit, anywhere - unit.content.stems, sentence, said, asked) for unit in nearest)
+
+
+def _nearness(there: _Content, said: _Content, asked: _Content) -> tuple[int, int]:
+    """Return how much of the question a sentence holds and, among equals, how much of the answer."""
+    return len(asked.stems & there.stems), len(said.stems & there.stems)
+
+
+def _stands_in(unit: _Unit, elsewhere: frozenset[str], sentence: str, said: _Content, asked: _Content) -> bool:
+    there = unit.content
+    new = said.stems - asked.stems
+    other_numbers = there.numbers() - said.exact - asked.exact
+    left_out = there.specific() - asked.exact and not there.specific() & said.exact
+    return not (
+        said.exact - asked.exact - there.exact
+        or (new and len(new & there.stems) / len(new) < SUPPORTED_SHARE)
+        or asked.stems & there.stems - said.stems
+        or said.stems & asked.stems & elsewhere
+        or (said.numbers() - asked.exact and other_numbers)
+        or left_out
+        or _is_cut_short(sentence, unit.text)
+        or not _same_polarity(sentence, said.stems, unit.text, there.stems)
+    )
+
+
+def _units(passage: str) -> list[str]:
+    """Return the sentences of a passage; one that begins with a pronoun comes with the one before it."""
+    units: list[str] = []
+    for sentence in split_sentences(passage):
+        units.append(f"{units[-1]} {sentence}" if units and leans_on_previous(sentence) else sentence)
+    return units
+
+
+def _words(text: str) -> list[str]:
+    words = (match.group().strip(_EDGE) for match in _WORD.finditer(text))
+    return [word for word in words if word]
+
+
+def _normal(word: str) -> str:
+    return word.lower().replace("’", "'")
+
+
+def _stems(words: Iterable[str]) -> list[str]:
+    """Return the stems of the words that carry content, in order."""
+    normal = (_normal(word) for word in words)
+    return [_stem(word) for word in normal if word not in _FUNCTION_WORDS and word not in _NEGATIONS]
+
+
+def _stem(word: str) -> str:
+    singular = word[:-1] if len(word) > _SHORTEST_PLURAL and word.endswith("s") and not word.endswith("ss") else word
+    return singular[:_STEM_LENGTH]
+
+
+def _is_cut_short(sentence: str, evidence: str) -> bool:
+    """Say whether a sentence ends with a number that is, wherever it stands in the evidence, one of something."""
+    words = _words(sentence)
+    if not words:
+        return False
+    last = _normal(words[-1])
+    if last not in _NUMBER_WORDS and not last.isdigit():
+        return False
+    following = re.findall(rf"(?<!\w){re.escape(last)}(?: ([^\W\d_]+))?", _normal(evidence))
+    return bool(following) and all(word and word not in _FUNCTION_WORDS for word in following)
+
+
+def _same_polarity(sentence: str, said: frozenset[str], unit: str, there: frozenset[str]) -> bool:
+    """Say whether `sentence` denies what `unit` denies, and affirms nothing of it."""
+    denied_here, denied_there = _denied(sentence), _denied(unit)
+    if denied_here:
+        return bool(denied_here & denied_there)
+    return not said & denied_there - (there - denied_there)
+
+
+def _denied(sentence: str) -> set[str]:
+    """Return the stems of the few content words behind each negation, up to the end of its clause."""
+    denied: set[str] = set()
+    for clause in _CLAUSE_END.split(_normal(sentence)):
+        words = _words(clause)
+        for index, word in enumerate(words):
+            if word in _NEGATIONS or word.endswith("n't"):
+                denied |= set(_stems(words[index + 1 :])[:_DENIED_WORDS])
+    return denied

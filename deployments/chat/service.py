@@ -1,0 +1,348 @@
+"""Chat: a question in, the tokens of an answer out, grounded in passages where that was asked for."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from deployments.call import Call
+from deployments.chat.follow_up import resolve
+from deployments.chat.grounding import is_supported
+from deployments.chat.prefix_reuse import in_read_order, kept_share
+from deployments.chat.sentence_tokens import lstripped, sentences_of, stripped
+from deployments.component_status import replica_status, status_or_error
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.services import LanguageModelService, RetrievalService
+from deployments.text.words import says_the_same
+from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation, PreparationUse
+from deployments.values.language import Answering, ModelProfile, Prompt, introduction
+from deployments.values.retrieval import Passage, RetrievalQuery
+from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
+
+_PROFILE_LIFETIME_S = 10.0
+_QUOTED_PASSAGES = 5
+_QUOTED_SENTENCES = 3
+"""Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
+hold the fact 57 times, those of the best passage alone 51 times, at the same length. `tests/benchmarks/answers.py` asks
+49 of them, those whose documents are kept here."""
+_HEADINGS_BETWEEN = " > "
+_NO_PASSAGE = Passage("", "")
+"""Stands for passages that are not known yet, so that the prompt before them is laid out as with them."""
+_GREETING_SENTENCES = 2
+_NAME_CHARACTERS = 64
+_NAMELESS = "there"
+_WARMING_QUESTION = "What is there to know?"
+_WORD = re.compile(r"\s*\S+")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of one answer while it is made."""
+
+    started: float = field(default_factory=time.monotonic)
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    passages: tuple[Passage, ...] = ()
+    said_something: bool = False
+    preparation: PreparationUse = PreparationUse.NONE
+    preparation_kept: float = 0.0
+
+    def stage(self, name: str, since: float) -> None:
+        self.stages[name] = time.monotonic() - since
+
+    def first_token(self) -> None:
+        if not self.said_something:
+            self.said_something = True
+            self.stage("first_token", self.started)
+
+
+class Chat:
+    """Answers questions with a language model, from retrieved passages where the question asks for it.
+
+    Args:
+        language_model: Makes the text, and says how it wants to be used.
+        retrieval: Finds the passages.
+    """
+
+    name = "Chat"
+
+    def __init__(self, language_model: LanguageModelService, retrieval: RetrievalService) -> None:
+        self._language_model = language_model
+        self._retrieval = retrieval
+        self._profile: tuple[float, ModelProfile] | None = None
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        """Yield the tokens of an answer and, last, its `AnswerEnd`.
+
+        Whatever goes wrong is told by the end and not raised: text that was yielded before it stands.
+        """
+        progress = _Progress()
+        error: HearthError | None = None
+        try:
+            async with aclosing(self._tokens(call, question, progress)) as tokens:
+                async for token in tokens:
+                    progress.first_token()
+                    yield AnswerToken(token)
+            if not progress.said_something:
+                error = UnavailableError("the language model gave no answer")
+        except HearthError as raised:
+            error = raised
+        progress.stage("total", progress.started)
+        yield _end(progress, error)
+
+    async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
+        """Find passages for a question that is not whole yet.
+
+        Given back with the whole question, the preparation spares its answer the search where the question turns out
+        the same. Where it does not, the passages that were found again are shown to the model in the order in which it
+        has read them, which spares it the reading.
+
+        Args:
+            call: Whose deadline holds.
+            question: As far as it is known; its `preparation` is the one before.
+
+        Raises:
+            HearthError: There is nothing to prepare for, or it cannot be done now.
+        """
+        if not question.text.strip():
+            raise InvalidRequestError("the question is empty")
+        resolved = _resolved(question)
+        before = question.preparation or Preparation("")
+        profile, passages = await self._prepare(call, resolved, _Progress())
+        prompt = _prompt(question, resolved, passages, profile.answering)
+        wasted = before.wasted_unless_kept(kept_share(prompt.passages, before.read))
+        return Preparation(resolved.text, passages, prompt.passages, before.tokens_read, wasted)
+
+    async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
+        """Have the model read the prompt of a question as far as it is known, with the passages of its preparation.
+
+        Without a preparation, that is what stands before the passages: the system prompt, examples, the turns before.
+
+        Yields:
+            Prompt tokens that were read so far, those that it had read before apart.
+
+        Raises:
+            HearthError: It cannot be done now.
+        """
+        passages = question.preparation.passages if question.preparation else ()
+        if question.retrieve and not passages:
+            passages = (_NO_PASSAGE,)
+        profile = await self._current_profile(call)
+        prompt = _prompt(question, _resolved(question), passages, profile.answering)
+        async with aclosing(self._language_model.read(call, prompt)) as counts:
+            async for tokens in counts:
+                yield tokens
+
+    async def greet(self, call: Call, name: str) -> str:
+        """Return a short greeting, written by the model, that calls somebody by `name`.
+
+        Raises:
+            HearthError: What the language model raised, or that it gave no greeting.
+        """
+        called = " ".join(name.split())[:_NAME_CHARACTERS] or _NAMELESS
+        answering = (await self._current_profile(call)).answering
+        prompt = Prompt(answering.greeting_prompt, introduction(called), history=answering.greetings)
+        sentences: list[str] = []
+        async with aclosing(sentences_of(self._language_model.generate(call, prompt))) as written:
+            async for sentence in written:
+                sentences.append("".join(sentence.tokens).strip())
+                if len(sentences) == _GREETING_SENTENCES:
+                    break
+        greeting = " ".join(sentence for sentence in sentences if sentence)
+        if not greeting:
+            raise UnavailableError("the language model gave no greeting")
+        return greeting if called in greeting else f"Hello {called}! {greeting}"
+
+    async def warm(self, call: Call) -> None:
+        """Do once what somebody's first question would wait for: ask for the profile, connect and load retrieval.
+
+        What fails here is only logged; the question will tell its own failure.
+        """
+        query = RetrievalQuery(_WARMING_QUESTION, rerank=True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_attempt(self._current_profile(call)))
+            group.create_task(_attempt(self._retrieval.retrieve(call, query)))
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how chat, the language model and retrieval are."""
+        async with asyncio.TaskGroup() as group:
+            model = group.create_task(status_or_error("LanguageModel", self._language_model.status(call)))
+            retrieval = group.create_task(self._retrieval_components(call))
+        return (replica_status(self.name, "answers questions"), model.result(), *retrieval.result())
+
+    async def _tokens(self, call: Call, question: ChatQuestion, progress: _Progress) -> AsyncGenerator[str]:
+        if not question.text.strip():
+            raise InvalidRequestError("the question is empty: neither `message` nor `query` holds text")
+        resolved = _resolved(question)
+        profile, progress.passages = await self._prepare(call, resolved, progress)
+        prompt = _prompt(question, resolved, progress.passages, profile.answering)
+        progress.preparation, progress.preparation_kept = _use_of(resolved, prompt)
+        generated = self._language_model.generate(call, prompt)
+        if prompt.passages and profile.answering.check_sentences:
+            tokens = self._checked(call, generated, resolved.text, progress.passages)
+        else:
+            tokens = stripped(generated)
+        started = time.monotonic()
+        async with aclosing(tokens):
+            async for token in tokens:
+                yield token
+        progress.stage("generate", started)
+
+    async def _prepare(
+        self, call: Call, question: ChatQuestion, progress: _Progress
+    ) -> tuple[ModelProfile, tuple[Passage, ...]]:
+        """Ask the model how it wants to be used while passages are looked for."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                profile = group.create_task(self._current_profile(call))
+                passages = group.create_task(self._passages(call, question, progress))
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise first from None
+        return profile.result(), passages.result()
+
+    async def _current_profile(self, call: Call) -> ModelProfile:
+        if self._profile is None or time.monotonic() - self._profile[0] > _PROFILE_LIFETIME_S:
+            self._profile = (time.monotonic(), await self._language_model.profile(call))
+        return self._profile[1]
+
+    async def _passages(self, call: Call, question: ChatQuestion, progress: _Progress) -> tuple[Passage, ...]:
+        """Return what was found for a question; nothing when retrieval is out of order.
+
+        Raises:
+            NotFoundError: The question names a collection that does not exist.
+            InvalidRequestError: The question asks retrieval for something impossible.
+        """
+        if not question.retrieve:
+            return ()
+        preparation = question.preparation
+        if preparation and preparation.passages and says_the_same(preparation.question, question.text):
+            return preparation.passages
+        started = time.monotonic()
+        query = RetrievalQuery(question.text, question.collection, question.top_k, question.rerank)
+        try:
+            return await self._retrieval.retrieve(call, query)
+        except (NotFoundError, InvalidRequestError):
+            raise
+        except HearthError as error:
+            logger.warning("request %s is answered without retrieval: %s", call.request_id, error.message)
+            return ()
+        finally:
+            progress.stage("retrieve", started)
+
+    async def _checked(
+        self, call: Call, generated: AsyncGenerator[str], question: str, found: tuple[Passage, ...]
+    ) -> AsyncGenerator[str]:
+        """Yield the tokens of each sentence once it was seen to stand in what was found, else a quotation.
+
+        The first sentence that does not stand in the passages ends what the model may say.
+        """
+        evidence = tuple(passage.text for passage in found[:_QUOTED_PASSAGES])
+        said_something = False
+        async with aclosing(sentences_of(generated)) as sentences:
+            async for sentence in sentences:
+                text = "".join(sentence.tokens)
+                if not text.strip():
+                    continue
+                if sentence.complete or not said_something:
+                    if not is_supported(text, evidence, question):
+                        break
+                    for token in sentence.tokens if said_something else lstripped(sentence.tokens):
+                        yield token
+                    said_something = True
+            else:
+                if said_something:
+                    return
+        quotation = await self._quotation(call, question, found)
+        for word in _WORD.findall(f" {quotation}" if said_something else quotation):
+            yield word
+
+    async def _quotation(self, call: Call, question: str, found: tuple[Passage, ...]) -> str:
+        """Return the sentences nearest to the question, each marked as a quotation from its document and section."""
+        try:
+            quoted = await self._retrieval.nearest_sentences(
+                call, question, found[:_QUOTED_PASSAGES], _QUOTED_SENTENCES
+            )
+        except HearthError as error:
+            logger.warning("the whole passage is quoted: %s", error.message)
+            quoted = found[:1]
+        by_place = groupby(quoted, key=_place)
+        return " ".join(
+            f"From {place}: “{' '.join(' '.join(passage.text for passage in passages).split())}”"
+            for place, passages in by_place
+        )
+
+    async def _retrieval_components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        try:
+            return await self._retrieval.components(call)
+        except HearthError as error:
+            return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
+
+
+def _place(passage: Passage) -> str:
+    """Return what a passage is quoted from: its document, and the section below the document's title."""
+    title, _, section = passage.headings.rpartition(_HEADINGS_BETWEEN)
+    if not passage.source:
+        return passage.headings or "the document"
+    return f"{passage.source} ({section})" if title else passage.source
+
+
+async def _attempt(warming: Awaitable[object]) -> None:
+    try:
+        await warming
+    except HearthError as error:
+        logger.info("not warmed: %s", error.message)
+
+
+def _resolved(question: ChatQuestion) -> ChatQuestion:
+    """Return a question that can be searched for."""
+    return replace(question, text=resolve(question.text.strip(), question.history))
+
+
+def _prompt(
+    question: ChatQuestion, resolved: ChatQuestion, passages: tuple[Passage, ...], answering: Answering
+) -> Prompt:
+    """Put together what the model is asked: the question as it was where it sees the turns before it, else resolved."""
+    shown = tuple(passage.embedded_text() for passage in passages[: answering.passages])
+    if question.preparation:
+        shown = in_read_order(shown, question.preparation.read)
+    turns = answering.history_with_passages if shown else answering.history
+    history = question.history[-turns:] if turns else ()
+    return Prompt(
+        system=question.system_prompt or answering.system_prompt,
+        question=question.text.strip() if history else resolved.text,
+        passages=shown,
+        examples=answering.examples if shown else (),
+        history=history,
+    )
+
+
+def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
+    message = error.message if error else ""
+    if error and progress.said_something:
+        message = f"the answer broke off: {message}"
+    return AnswerEnd(
+        passages=progress.passages,
+        used_retrieval=bool(progress.passages) and progress.said_something,
+        error=message,
+        error_kind=error.kind if error else "",
+        stages=progress.stages,
+        preparation=progress.preparation,
+        preparation_kept=progress.preparation_kept,
+    )
+
+
+def _use_of(question: ChatQuestion, prompt: Prompt) -> tuple[PreparationUse, float]:
+    """Return what became of a question's preparation, and the share of what was read that is of use."""
+    preparation = question.preparation
+    if preparation is None:
+        return PreparationUse.NONE, 0.0
+    share = kept_share(prompt.passages, preparation.read)
+    if says_the_same(preparation.question, question.text):
+        return PreparationUse.KEPT, share
+    return (PreparationUse.PREFIX if share else PreparationUse.THROWN_AWAY), share

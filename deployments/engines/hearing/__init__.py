@@ -1,0 +1,4 @@
+"""Speech to text, voice activity, the end of a turn.
+
+Imports what `deployments.engines` may, but settings.
+"""

@@ -1,0 +1,150 @@
+"""From settings to the engines of speech. A library is imported only where its engine is chosen."""
+
+from pathlib import Path
+
+from deployments.engines.protocols import AudioDecoder, EndOfTurnEngine, SpeechToTextEngine, TextToSpeechEngine
+from deployments.engines.speaking.voice_folder import VoiceFiles, VoiceFolder
+from deployments.engines.text_engines import library_required, model_server
+from deployments.listening.voice_activity import VoiceActivityEngine
+from deployments.models.manifest import Manifest
+from deployments.models.store import ModelStore
+from deployments.settings.speech_models import (
+    CoquiSettings,
+    HibariSettings,
+    OpenAISpeechSettings,
+    OpenAITranscriptionSettings,
+    SpeechToTextSettings,
+    TextToSpeechSettings,
+    WhisperSettings,
+)
+
+_ONNX = "model.onnx"
+_VOICE = "voice"
+
+
+def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
+    """Load the speech-to-text model that the settings name.
+
+    Raises:
+        HearthError: It cannot be had; the message says what to do.
+    """
+    match settings.engine:
+        case WhisperSettings() as engine:
+            library_required("ctranslate2", "whisper")
+            from deployments.engines.hearing.whisper import WhisperEngine  # noqa: PLC0415
+
+            store = ModelStore.from_environment()
+            return WhisperEngine(
+                store.locate(engine.model, "speech-to-text"),
+                store.locate(engine.partial_model, "speech-to-text-partial") if engine.partial_model else None,
+                device=engine.device,
+                compute_type=engine.compute_type,
+                threads=engine.threads,
+                batch_size=engine.batch_size,
+                language=engine.language,
+            )
+        case OpenAITranscriptionSettings() as engine:
+            from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
+
+            server = model_server(engine.base_url, engine.api_key_variable)
+            return OpenAITranscription(server, model=engine.model, partial_model=engine.partial_model)
+
+
+def voice_activity_engine(model: str) -> VoiceActivityEngine:
+    """Load a voice activity model, by its name in the manifest or its path.
+
+    Raises:
+        HearthError: It cannot be had; the message says what to do.
+    """
+    library_required("onnxruntime", "voice-activity")
+    from deployments.engines.hearing.silero import SileroVoiceActivity  # noqa: PLC0415
+
+    return SileroVoiceActivity(_onnx_file(model, "voice-activity"))
+
+
+def end_of_turn_engine(model: str) -> EndOfTurnEngine | None:
+    """Load a model that judges the end of a turn, by its name in the manifest or its path; none for no name.
+
+    Raises:
+        HearthError: It cannot be had; the message says what to do.
+    """
+    if not model:
+        return None
+    library_required("onnxruntime", "voice-activity")
+    from deployments.engines.hearing.smart_turn import SmartTurn  # noqa: PLC0415
+
+    return SmartTurn(_onnx_file(model, "end-of-turn"))
+
+
+def audio_decoder() -> AudioDecoder:
+    """Return what decodes audio files.
+
+    Raises:
+        UnavailableError: Its library is not installed.
+    """
+    library_required("soundfile", "whisper")
+    from deployments.engines.audio_file import decode  # noqa: PLC0415
+
+    return decode
+
+
+def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
+    """Load the text-to-speech model that the settings name.
+
+    Raises:
+        HearthError: It cannot be had; the message says what to do.
+    """
+    match settings.engine:
+        case HibariSettings() as engine:
+            library_required("hibari", "hibari")
+            from deployments.engines.speaking.hibari_speech import HibariSpeech  # noqa: PLC0415
+
+            return HibariSpeech(threads=engine.threads)
+        case OpenAISpeechSettings() as engine:
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415
+
+            return OpenAISpeech(
+                model_server(engine.base_url, engine.api_key_variable),
+                model=engine.model,
+                voices=engine.voices,
+                language=engine.language,
+                reference_field=engine.reference_field,
+            )
+        case CoquiSettings() as engine:
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.http_speech import CoquiSpeech  # noqa: PLC0415
+
+            return CoquiSpeech(
+                model_server(engine.base_url, engine.api_key_variable),
+                speakers=engine.speakers,
+                language=engine.language,
+                reference_field=engine.reference_field,
+            )
+
+
+def voice_folder(settings: TextToSpeechSettings) -> VoiceFolder:
+    """Return the custom voices that the settings name; none is loaded yet."""
+    folder = Path(settings.voice_folder) if settings.voice_folder else ModelStore.from_environment().folder
+    loaders = {"piper": _piper_voice, "vits": _vits_voice}
+    not_voices = [model.name for model in Manifest.load().models.values() if model.role != _VOICE]
+    return VoiceFolder(folder, loaders, not_voices, max_loaded=settings.max_loaded_voices)
+
+
+def _piper_voice(files: VoiceFiles) -> TextToSpeechEngine:
+    library_required("piper", "piper")
+    from deployments.engines.speaking.piper_speech import PiperSpeech  # noqa: PLC0415
+
+    return PiperSpeech(files)
+
+
+def _vits_voice(files: VoiceFiles) -> TextToSpeechEngine:
+    library_required("onnxruntime", "onnx")
+    from deployments.engines.speaking.vits_speech import VitsSpeech  # noqa: PLC0415
+
+    return VitsSpeech(files)
+
+
+def _onnx_file(model: str, role: str) -> Path:
+    located = ModelStore.from_environment().locate(model, role)
+    return located / _ONNX if located.is_dir() else located

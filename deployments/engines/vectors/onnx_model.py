@@ -1,0 +1,128 @@
+"""A transformer in ONNX form (BERT family) with its tokenizer: what embeddings and cross-encoders have in common."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from deployments.call import Call
+from deployments.engines.onnx_session import open_session
+from deployments.engines.vectors.shortest_job_first import ShortestJobFirst
+from deployments.values.vectors import Vectors
+
+TextOrPair = str | tuple[str, str]
+
+_CHARACTERS_PER_TOKEN = 16
+"""More than nearly every token takes. The tokenizer is given no more than can matter: it makes an object of every
+piece that it cuts off, and of a pair an object for each two of them."""
+
+
+class OnnxModel:
+    """A model and its tokenizer.
+
+    Batches run side by side, each on one thread: on two cores that other processes share, too, the default model makes
+    a quarter more of two batches side by side than of one batch on two threads, which wait for each other. Those of
+    short jobs go first, so that a question is answered while documents are put in.
+
+    Args:
+        folder: Holds `model.onnx` (inputs `input_ids`, `attention_mask` and, where the model has them,
+            `token_type_ids`) and `tokenizer.json`.
+        threads: Batches that run at once.
+        max_tokens: Inputs are cut to this many tokens; of a pair, the longer text first.
+        batch_tokens: Padded tokens in one batch at most.
+    """
+
+    def __init__(self, folder: Path, *, threads: int, max_tokens: int, batch_tokens: int) -> None:
+        self._session = open_session(folder / "model.onnx", 1)
+        self._inputs: set[str] = {entry.name for entry in self._session.get_inputs()}
+        self._tokenizer = cast("Any", Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+        self._max_tokens = max_tokens
+        self._batch_tokens = batch_tokens
+        self._threads = threads
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._running: ShortestJobFirst[Vectors] = ShortestJobFirst(threads, "onnx-model")
+
+    async def tokenize(self, texts: Sequence[TextOrPair]) -> list[Encoding]:
+        """Return the tokens of each text, or pair of texts."""
+        loop = asyncio.get_running_loop()
+        bounded = [self._bounded(text) for text in texts]
+        return await loop.run_in_executor(self._tokenizing, self._tokenizer.encode_batch, bounded)
+
+    async def run(self, call: Call, encodings: Sequence[Encoding]) -> AsyncGenerator[tuple[int, Vectors]]:
+        """Yield the index of each input with the model's first output for it, in no particular order.
+
+        Inputs of like length share a batch, so that little of a batch is padding, and there are batches for all
+        threads; an output has the rows of its batch's longest input.
+
+        Raises:
+            DeadlineExceededError: The call's time ran out between two batches.
+        """
+        lengths = [len(encoding.ids) for encoding in encodings]
+        size = sum(lengths)
+        limit = min(self._batch_tokens, math.ceil(size / self._threads))
+        running: deque[tuple[list[int], asyncio.Future[Vectors]]] = deque()
+        waiting = length_sorted_batches(lengths, limit)
+        try:
+            while True:
+                for batch in islice(waiting, self._threads - len(running)):
+                    call.check("running the model")
+                    inputs = [encodings[index] for index in batch]
+                    running.append((batch, self._running.submit(size, partial(self._run, inputs))))
+                if not running:
+                    return
+                batch, rows = running.popleft()
+                for index, row in zip(batch, await rows, strict=True):
+                    yield index, row
+        finally:
+            for _, rows in running:
+                rows.cancel()
+
+    def close(self) -> None:
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._running.close()
+
+    def _bounded(self, text: TextOrPair) -> TextOrPair:
+        limit = self._max_tokens * _CHARACTERS_PER_TOKEN
+        return text[:limit] if isinstance(text, str) else (text[0][:limit], text[1][:limit])
+
+    def _run(self, encodings: Sequence[Encoding]) -> Vectors:
+        longest = max(len(encoding.ids) for encoding in encodings)
+        feeds = {
+            name: np.zeros((len(encodings), longest), np.int64)
+            for name in ("input_ids", "attention_mask", "token_type_ids")
+        }
+        for row, encoding in enumerate(encodings):
+            end = len(encoding.ids)
+            feeds["input_ids"][row, :end] = encoding.ids
+            feeds["attention_mask"][row, :end] = 1
+            feeds["token_type_ids"][row, :end] = encoding.type_ids
+        return self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0]
+
+
+def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield the indices of texts in batches of like length.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_tokens: Bound on the longest length of a batch times its texts; a text longer than the bound
+            makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        # Sorted by length, so the newest is the longest.
+        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

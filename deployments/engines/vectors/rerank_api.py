@@ -1,0 +1,52 @@
+"""Reranker behind the rerank API (`POST /rerank`) that TEI, infinity, vLLM and llama.cpp's server share."""
+
+from collections.abc import Sequence
+
+from deployments.call import Call
+from deployments.engines.http_client import HttpBackEnd
+from deployments.errors import UpstreamFailedError
+from deployments.values.retrieval import Ranking
+
+
+class RerankApiReranker:
+    """A reranker on another server.
+
+    Args:
+        server: The server.
+        model: The model's name there; empty where the server has only one.
+    """
+
+    def __init__(self, server: HttpBackEnd, *, model: str = "") -> None:
+        self._server = server
+        self._model = model
+
+    is_remote = True
+
+    @property
+    def description(self) -> str:
+        return f"rerank API at {self._server.base_url} {self._model}".rstrip()
+
+    async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
+        """Return one ranking for each passage, best first; the score is the server's."""
+        if not passages:
+            return []
+        body: dict[str, object] = {"query": query, "documents": list(passages), "top_n": len(passages)}
+        if self._model:
+            body["model"] = self._model
+        answer = await self._server.post(call, "/rerank", body)
+        try:
+            rankings = [
+                Ranking(int(result["index"]), float(result.get("relevance_score", result.get("score"))))
+                for result in answer["results"]
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UpstreamFailedError("the reranker sent something that is not a list of results") from error
+        if sorted(ranking.index for ranking in rankings) != list(range(len(passages))):
+            raise UpstreamFailedError(f"the reranker sent {len(rankings)} results for {len(passages)} passages")
+        return sorted(rankings, key=lambda ranking: -ranking.score)
+
+    async def check(self) -> None:
+        await self._server.check()
+
+    async def close(self) -> None:
+        await self._server.close()

@@ -1,0 +1,40 @@
+"""Embeddings: texts in, vectors out."""
+
+from collections.abc import Sequence
+
+from deployments.call import Call
+from deployments.component_status import engine_status
+from deployments.engines.protocols import EmbeddingsEngine
+from deployments.errors import InvalidRequestError
+from deployments.values.status import ComponentStatus
+from deployments.values.vectors import Vectors
+
+
+class Embeddings:
+    """Embeds with one engine."""
+
+    name = "Embeddings"
+
+    def __init__(self, engine: EmbeddingsEngine) -> None:
+        self._engine = engine
+
+    async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
+        """Return one row of length 1 for each text, in order.
+
+        Raises:
+            InvalidRequestError: There is no text.
+            HearthError: What the engine raised.
+        """
+        if not texts:
+            raise InvalidRequestError("no text to embed")
+        return await self._engine.embed(call, texts)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the replica and its engine are."""
+        del call
+        return await engine_status(self.name, self._engine.description, self._engine.check())
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
+        if not self._engine.is_remote:
+            await self._engine.check()

@@ -1,0 +1,36 @@
+"""The reranker: a question and passages in, an order out."""
+
+from collections.abc import Sequence
+
+from deployments.call import Call
+from deployments.component_status import engine_status
+from deployments.engines.protocols import RerankerEngine
+from deployments.values.retrieval import Ranking
+from deployments.values.status import ComponentStatus
+
+
+class Reranker:
+    """Reranks with one engine."""
+
+    name = "Reranker"
+
+    def __init__(self, engine: RerankerEngine) -> None:
+        self._engine = engine
+
+    async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
+        """Return one ranking for each passage, best first.
+
+        Raises:
+            HearthError: What the engine raised.
+        """
+        return await self._engine.rerank(call, query, passages)
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the replica and its engine are."""
+        del call
+        return await engine_status(self.name, self._engine.description, self._engine.check())
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
+        if not self._engine.is_remote:
+            await self._engine.check()

@@ -1,0 +1,159 @@
+"""Text to speech: text in, sound out, a sentence at a time."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol
+
+from deployments.call import Call
+from deployments.component_status import engine_status
+from deployments.engines.protocols import TextToSpeechEngine
+from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.text.speakable import spoken_sentences
+from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo, Voices
+from deployments.values.status import ComponentStatus
+
+_RESCAN_S = 300.0
+
+
+class CustomVoices(Protocol):
+    """Voices out of a folder."""
+
+    @property
+    def voices(self) -> tuple[VoiceInfo, ...]:
+        """Those that the last scan found."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What the last scan found broken."""
+        ...
+
+    def scan(self) -> None:
+        """Look through the folder. Blocks."""
+        ...
+
+    def engine(self, name: str) -> TextToSpeechEngine:
+        """Return the engine that speaks a voice, loaded if it is not yet. Blocks.
+
+        Raises:
+            HearthError: It cannot be loaded; the message says why.
+        """
+        ...
+
+
+class TextToSpeech:
+    """Speaks with one engine, and with the custom voices beside it.
+
+    Args:
+        engine: Speaks where no custom voice is named.
+        custom: Custom voices.
+        default: Name of the voice that speaks where none is named; empty for the engine's first.
+    """
+
+    name = "TextToSpeech"
+
+    def __init__(self, engine: TextToSpeechEngine, custom: CustomVoices, default: str = "") -> None:
+        self._engine = engine
+        self._custom = custom
+        self._default = default or engine.voices[0].name
+        self._scanned = 0.0
+        self._scanned_at = 0
+
+    async def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield the speech of a text made speakable, a sentence or some words of it at a time, each as soon as made.
+
+        Raises:
+            NotFoundError: There is no such voice; the message names those that there are.
+            InvalidRequestError: The voice cannot speak the language or imitate the reference, or can say nothing of
+                the text.
+            HearthError: What the engine raised.
+        """
+        voice, engine = await self._chosen(text)
+        if text.reference and not engine.clones:
+            raise InvalidRequestError(
+                f"speaker_wav_b64: the voice {voice.name!r} ({voice.kind}) cannot imitate another one"
+            )
+        said_something = False
+        opening_clause = engine.opening_clause_pays and not text.goes_on
+        for sentence in spoken_sentences(text.text, opening_clause=opening_clause):
+            async with aclosing(engine.speak(call, replace(text, text=sentence, voice=voice.name))) as chunks:
+                async for chunk in chunks:
+                    if chunk.pcm:
+                        said_something = True
+                        yield chunk
+        if not said_something:
+            language = f" speaks {voice.language} and" if voice.language else ""
+            raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text")
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        """Return the voices; those of the voice folder looked for again where `rescan` says so, or after 300 s."""
+        del call
+        await self._scan(0.0 if rescan else _RESCAN_S)
+        return Voices(
+            default=self._default,
+            built_in=self._engine.voices,
+            custom=self._custom.voices,
+            faults=self._custom.faults,
+            scanned_at=self._scanned_at,
+        )
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Say how the replica and its engine are."""
+        del call
+        count = len(self._custom.voices)
+        description = f"{self._engine.description}, {count} custom voices" if count else self._engine.description
+        return await engine_status(self.name, description, self._engine.check(), required=False)
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
+        if not self._engine.is_remote:
+            await self._engine.check()
+
+    async def _chosen(self, text: SpeechText) -> tuple[VoiceInfo, TextToSpeechEngine]:
+        await self._scan(_RESCAN_S)
+        voice = self._find(text)
+        if voice is None and text.voice:
+            # It may have been put there a moment ago.
+            await self._scan(0.0)
+            voice = self._find(text)
+        if voice is None:
+            raise self._unknown(text)
+        if text.language and voice.language and not _same_language(text.language, voice.language):
+            raise InvalidRequestError(
+                f"language {text.language!r}: the voice {voice.name!r} speaks {voice.language}; "
+                f"there are voices for {', '.join(self._languages())}"
+            )
+        if voice in self._engine.voices:
+            return voice, self._engine
+        return voice, await asyncio.to_thread(self._custom.engine, voice.name)
+
+    def _find(self, text: SpeechText) -> VoiceInfo | None:
+        voices = (*self._engine.voices, *self._custom.voices)
+        if text.voice:
+            return next((voice for voice in voices if voice.name == text.voice), None)
+        default = next((voice for voice in voices if voice.name == self._default), voices[0])
+        if not text.language or not default.language or _same_language(text.language, default.language):
+            return default
+        return next((voice for voice in voices if _same_language(text.language, voice.language)), default)
+
+    def _unknown(self, text: SpeechText) -> NotFoundError:
+        known = ", ".join(voice.name for voice in (*self._engine.voices, *self._custom.voices))
+        fault = next((fault for fault in self._custom.faults if fault.startswith(f"{text.voice}:")), "")
+        return NotFoundError(f"unknown voice {text.voice[:64]!r}; known are {known}" + (f" ({fault})" if fault else ""))
+
+    def _languages(self) -> list[str]:
+        voices = (*self._engine.voices, *self._custom.voices)
+        return sorted({voice.language for voice in voices if voice.language})
+
+    async def _scan(self, older_than_s: float) -> None:
+        if self._scanned and time.monotonic() - self._scanned < older_than_s:
+            return
+        await asyncio.to_thread(self._custom.scan)
+        self._scanned, self._scanned_at = time.monotonic(), int(time.time())
+
+
+def _same_language(one: str, other: str) -> bool:
+    return one.replace("_", "-").split("-")[0].lower() == other.replace("_", "-").split("-")[0].lower()

@@ -1,0 +1,61 @@
+"""The values that come from the environment, and go over those of `serve_config.yaml`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_MILVUS_PORT = "19530"
+
+
+def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return orchestration arguments with the environment's values over them."""
+    nats = dict(given.get("nats") or {})
+    milvus = dict(given.get("milvus") or {})
+    if url := environment.get("NATS_URL"):
+        nats["url"] = url
+    if host := environment.get("MILVUS_HOST"):
+        milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
+    if collection := environment.get("COLLECTION_NAME"):
+        milvus["collection"] = collection
+    health = dict(given.get("health") or {})
+    if health_host := environment.get("HEARTH_HEALTH_HOST"):
+        health["host"] = health_host
+    turns = dict(given.get("turns") or {})
+    if file := environment.get("HEARTH_TURNS"):
+        turns["file"] = file
+    pipelines = _pipelines_with_environment(dict(given.get("pipelines") or {}), environment)
+    return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns, "pipelines": pipelines}
+
+
+def _pipelines_with_environment(pipelines: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    argo: dict[str, Any] = {"kind": "argo-server", **(pipelines.get("argo") or {})}
+    kubeflow = dict(pipelines.get("kubeflow") or {})
+    # The Kubernetes API is no Argo Server.
+    if (argo_host := environment.get("ARGO_HOST")) and argo["kind"] == "argo-server":
+        argo["url"] = engine_url(argo_host)
+    if namespace := environment.get("ARGO_NAMESPACE"):
+        argo["namespace"] = namespace
+    if kubeflow_host := environment.get("KUBEFLOW_HOST"):
+        kubeflow["url"] = engine_url(kubeflow_host)
+    return {**pipelines, "argo": argo, "kubeflow": kubeflow}
+
+
+def milvus_uri(host: str, port: str = "") -> str:
+    """Return the URI of a Milvus server from a host, a host:port or a URI.
+
+    >>> milvus_uri("milvus.ai-ml.svc.cluster.local")
+    'http://milvus.ai-ml.svc.cluster.local:19530'
+    """
+    if "://" in host:
+        return host
+    if ":" in host:
+        return f"http://{host}"
+    return f"http://{host}:{port or _MILVUS_PORT}"
+
+
+def engine_url(host: str) -> str:
+    """Return the URL of a workflow engine from a host:port or a URL.
+
+    >>> engine_url("argo-server.argo.svc.cluster.local:2746")
+    'http://argo-server.argo.svc.cluster.local:2746'
+    """
+    return host if "://" in host else f"http://{host}"

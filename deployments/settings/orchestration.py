@@ -1,0 +1,151 @@
+"""The typed configuration: what `serve_config.yaml` gives as `args`, with the environment over it.
+
+Unknown keys are refused, so a misspelt setting fails the deployment with its name. Where the system that Hearth
+replaces took a value from the environment, so does Hearth, under the same name; the environment wins, because
+that is how one file serves many machines.
+"""
+
+import os
+from typing import Any, Literal, cast
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from deployments.settings.audio import AudioSettings, SpeechOutputSettings
+from deployments.settings.base import Settings
+from deployments.settings.environment import with_environment
+from deployments.settings.pipelines import PipelinesSettings
+
+
+class MilvusSettings(Settings):
+    """Where Milvus is, and how it is searched.
+
+    Attributes:
+        uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
+        token_variable: Environment variable that holds "user:password" or an API key.
+        collection: Searched and written where a request names none. `COLLECTION_NAME` goes over it.
+        retrieve: Passages fetched before reranking.
+        keep: Passages kept where a request says `top_k` 0.
+        max_keep: Bound on what a request may ask for.
+        passage_characters: Longer passages are cut.
+        keyword_weight: Share, from 0 to 1, of the search by words (BM25) in what is fetched; the rest is the search by
+            meaning. Only of collections that have it: those that Hearth made on Milvus 2.5 or later, and others with a
+            BM25 function.
+    """
+
+    uri: str = "http://127.0.0.1:19530"
+    token_variable: str = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
+    collection: str = "knowledge_base"
+    retrieve: PositiveInt = 20
+    keep: PositiveInt = 5
+    max_keep: PositiveInt = 50
+    passage_characters: PositiveInt = 2000
+    keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
+
+
+class NatsSettings(Settings):
+    """Where NATS is, and how requests are taken from it.
+
+    Attributes:
+        url: One server, or several separated by commas. `NATS_URL` goes over it.
+        queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
+        max_in_flight: Requests worked on at once by one ingress replica.
+        max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
+        max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
+        request_timeout_s: Time that a request has from its arrival to its final answer.
+        ingest_timeout_s: The same for an ingested document.
+        log_text: Write what users ask and are answered into the log, too.
+    """
+
+    url: str = "nats://127.0.0.1:4222"
+    queue_group: str = "hearth"
+    max_in_flight: PositiveInt = 64
+    max_waiting: PositiveInt = 256
+    max_wait_s: PositiveFloat = 10.0
+    request_timeout_s: PositiveFloat = 60.0
+    ingest_timeout_s: PositiveFloat = 300.0
+    log_text: bool = False
+
+
+class HealthSettings(Settings):
+    """Where the ingress answers `/health` and `/ready` over HTTP.
+
+    Attributes:
+        host: Address to listen on. `HEARTH_HEALTH_HOST` goes over it.
+        port: 0 for none. One that is taken is a warning, so that several replicas may share a node.
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = Field(default=0, le=65535)
+
+
+class MemorySettings(Settings):
+    """What is remembered of each user's conversation, in a NATS key-value bucket.
+
+    Attributes:
+        enabled: Off, every question stands for itself.
+        bucket: Its name. Made where it is not there; needs JetStream.
+        turns: Turns that are kept of each user.
+        turn_characters: Longer questions and answers are cut.
+        lifetime_s: Seconds after its last turn that a conversation is forgotten. Of a bucket that is there already,
+            its own holds.
+    """
+
+    enabled: bool = True
+    bucket: str = "hearth_conversations"
+    turns: PositiveInt = 4
+    turn_characters: PositiveInt = 2000
+    lifetime_s: PositiveFloat = 3600.0
+
+
+class TurnRecordSettings(Settings):
+    """Where the records of spoken turns are kept, besides being published.
+
+    Attributes:
+        file: Each record is appended to it as a line of JSON, on the machine of the ingress; empty for no file.
+            `HEARTH_TURNS` goes over it. What was said is in it only with `nats.log_text`.
+        max_bytes: A larger file is renamed to FILE.1, over the one before.
+    """
+
+    file: str = ""
+    max_bytes: PositiveInt = 10_000_000
+
+
+class OrchestrationSettings(Settings):
+    """The orchestration application.
+
+    Attributes:
+        language_model: Name of the Serve application that holds the language model.
+        embeddings: Likewise for embeddings.
+        reranker: Likewise for the reranker.
+        audio: How live audio is listened to.
+        speech: How things are said.
+        turns: Where the records of spoken turns are kept.
+        pipelines: What may be started on workflow engines, and where these are.
+        speech_to_text: Name of the application, as for the language model.
+        text_to_speech: Likewise.
+        in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
+            Retrieval) and not as deployments of their own: fewer hops and less memory, against being seen, scaled and
+            restarted apart. The application's `deployments` must not list them.
+    """
+
+    nats: NatsSettings = NatsSettings()
+    milvus: MilvusSettings = MilvusSettings()
+    memory: MemorySettings = MemorySettings()
+    health: HealthSettings = HealthSettings()
+    audio: AudioSettings = AudioSettings()
+    speech: SpeechOutputSettings = SpeechOutputSettings()
+    turns: TurnRecordSettings = TurnRecordSettings()
+    pipelines: PipelinesSettings = PipelinesSettings()
+    language_model: str = "language-model"
+    embeddings: str = "embeddings"
+    reranker: str = "reranker"
+    speech_to_text: str = "speech-to-text"
+    text_to_speech: str = "text-to-speech"
+    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _environment_goes_over(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return with_environment(cast("dict[str, Any]", given), os.environ)

@@ -1,0 +1,257 @@
+"""Settings of the pipelines: the engines, how they are reached, and the table of what may be started there."""
+
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from deployments.settings.base import Settings
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_NO_CONTROL_CHARACTERS = r"[^\x00-\x1f\x7f]*"
+_CLOCK_SKEW_S = 86_400.0
+
+
+class EngineConnectionSettings(Settings):
+    """How an engine's server is reached and who we are to it. Every file is read again when it changes.
+
+    Attributes:
+        url: Of the server.
+        token_file: Holds a bearer token; empty for none.
+        certificate_file: A client certificate with its chain, in PEM; empty for none.
+        key_file: Its key, where it is not in the same file.
+        ca_file: The authorities that the server's certificate is checked with, in PEM; empty for the system's.
+        verify: Whether it is checked.
+        timeout_s: Seconds that one request may take.
+        watch_idle_s: Seconds that a watch may say nothing before the run is asked for and watched anew.
+    """
+
+    url: str
+    token_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    verify: bool = True
+    timeout_s: PositiveFloat = 10.0
+    watch_idle_s: PositiveFloat = 60.0
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_scheme(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+            raise ValueError(f"{url!r} is not a URL: expected http:// or https:// and a host")
+        return url.rstrip("/")
+
+
+class ArgoServerSettings(EngineConnectionSettings):
+    """Argo Workflows by the REST API of Argo Server.
+
+    Attributes:
+        url: `ARGO_HOST` goes over it.
+        namespace: Of the workflows. `ARGO_NAMESPACE` goes over it.
+        service_account: That the workflows run as; empty for the template's own.
+    """
+
+    kind: Literal["argo-server"]
+    url: str = "http://argo-server.argo.svc.cluster.local:2746"
+    namespace: str = "ai-ml"
+    service_account: str = ""
+
+
+class KubernetesSettings(EngineConnectionSettings):
+    """Argo Workflows by the Kubernetes API alone, as the pod's service account, for a cluster without Argo Server.
+
+    Attributes:
+        namespace: Of the workflows. `ARGO_NAMESPACE` goes over it.
+        service_account: That the workflows run as; empty for the template's own.
+    """
+
+    kind: Literal["kubernetes"]
+    url: str = "https://kubernetes.default.svc"
+    token_file: str = f"{_SERVICE_ACCOUNT}/token"
+    ca_file: str = f"{_SERVICE_ACCOUNT}/ca.crt"
+    namespace: str = "ai-ml"
+    service_account: str = ""
+
+
+class KubeflowSettings(EngineConnectionSettings):
+    """Kubeflow Pipelines by its v2beta1 API.
+
+    Attributes:
+        url: `KUBEFLOW_HOST` goes over it.
+        namespace: Of the pipelines, where Kubeflow serves several users; empty else.
+        experiment_id: That runs belong to; empty for the default one.
+        user: Sent in the header `user_header`, where Kubeflow serves several users; empty for none.
+        user_header: Its name.
+        poll_s: Seconds between two looks at a run, each a fifth more or less, so that runs are not looked at at once.
+    """
+
+    url: str = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+    namespace: str = ""
+    experiment_id: str = ""
+    user: str = ""
+    user_header: str = "kubeflow-userid"
+    poll_s: PositiveFloat = 5.0
+
+
+class ParameterType(StrEnum):
+    """What a parameter is to the engine. Argo Workflows takes text alone."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    JSON = "json"
+
+
+class ParameterSettings(Settings):
+    """A parameter that triggers may give.
+
+    Attributes:
+        pattern: A regular expression that the whole value has to match; else whatever has no control characters.
+        default: Given to the engine where the trigger leaves it out; else the engine's own default holds.
+        required: Whether a trigger without it is refused.
+        type: What Kubeflow is given it as.
+        max_characters: Longer values are refused.
+    """
+
+    pattern: str = _NO_CONTROL_CHARACTERS
+    default: str | None = None
+    required: bool = False
+    type: ParameterType = ParameterType.STRING
+    max_characters: PositiveInt = 4096
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> Self:
+        if self.default is not None and not self.allows(self.default):
+            raise ValueError(
+                f"the default {self.default!r} is not what pattern {self.pattern!r} and type {self.type} take"
+            )
+        if self.required and self.default is not None:
+            raise ValueError("a required parameter has no use for a default")
+        return self
+
+    def allows(self, value: str) -> bool:
+        """Say whether a trigger may give this value."""
+        return (
+            len(value) <= self.max_characters
+            and re.fullmatch(self.pattern, value) is not None
+            and is_of_type(value, self.type)
+        )
+
+
+class PipelineSettings(Settings):
+    """A row of the pipeline table.
+
+    Attributes:
+        engine: Where it runs.
+        target: The WorkflowTemplate, or the name of the pipeline in Kubeflow; else the row's own name.
+        deadline_s: Seconds from its trigger after which a run is stopped.
+        parameters: What triggers may give, by name; anything else is refused.
+    """
+
+    engine: Literal["argo", "kubeflow"]
+    target: str = ""
+    deadline_s: PositiveFloat = 3600.0
+    parameters: Mapping[str, ParameterSettings] = Field(default_factory=dict[str, ParameterSettings])
+
+
+class PipelinesSettings(Settings):
+    """The pipelines. Without a table there is no deployment for them, and triggers are answered with an error.
+
+    Attributes:
+        argo: Where Argo Workflows is.
+        kubeflow: Where Kubeflow Pipelines is.
+        table: What may be started, by the name that triggers give.
+        bucket: Name of the NATS key-value bucket that keeps the runs. Made where it is not there; needs JetStream.
+        stream: Name of the NATS stream that keeps each trigger until something became of it, so that one whose ingress
+            dies, or is away, is not lost. Made where it is not there; empty for none.
+        stream_max_age_s: Seconds after which a trigger of which nothing became is not worth being run any more.
+        remember_s: Seconds for which the bucket remembers a run after its last change. Of a bucket that is there
+            already, its own holds.
+        accept_timeout_s: Seconds in which a trigger has to be kept, while the service or the bucket is away.
+        submit_timeout_s: Seconds in which the engine has to take a run; it is tried again and again until then.
+        max_submissions: Requests to start a run that one engine is sent at once by one replica.
+        max_runs: Unfinished runs of one replica; further ones are refused as overloaded.
+        retry_s: Seconds before the first further attempt at an engine that does not answer; doubled each time.
+        max_retry_s: And never more than this.
+    """
+
+    argo: Annotated[ArgoServerSettings | KubernetesSettings, Field(discriminator="kind")] = ArgoServerSettings(
+        kind="argo-server"
+    )
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    table: Mapping[str, PipelineSettings] = Field(default_factory=dict[str, PipelineSettings])
+    bucket: str = "hearth_pipelines"
+    stream: str = "HEARTH_PIPELINES"
+    stream_max_age_s: PositiveFloat = 3600.0
+    remember_s: PositiveFloat = 30 * 86_400.0
+    accept_timeout_s: PositiveFloat = 20.0
+    submit_timeout_s: PositiveFloat = 30.0
+    max_submissions: PositiveInt = 16
+    max_runs: PositiveInt = 1000
+    retry_s: PositiveFloat = 0.5
+    max_retry_s: NonNegativeFloat = 30.0
+
+    @model_validator(mode="after")
+    def _runs_are_remembered_to_their_end(self) -> Self:
+        for name, row in self.table.items():
+            if row.deadline_s + _CLOCK_SKEW_S > self.remember_s:
+                raise ValueError(
+                    f"deadline_s {row.deadline_s:g} of pipeline {name!r} has to be a day less than remember_s "
+                    f"{self.remember_s:g}, or its runs would be forgotten before their end"
+                )
+        return self
+
+
+def is_of_type(value: str, kind: ParameterType) -> bool:
+    """Say whether a text can be given as a value of this type."""
+    try:
+        typed(value, kind)
+    except ValueError:
+        return False
+    return True
+
+
+def typed(value: str, kind: ParameterType) -> object:
+    """Return a parameter as the JSON value that its type asks for.
+
+    Raises:
+        ValueError: The text is not one.
+    """
+    match kind:
+        case ParameterType.STRING:
+            return value
+        case ParameterType.INTEGER:
+            return int(value)
+        case ParameterType.NUMBER:
+            return _finite(value)
+        case ParameterType.BOOLEAN:
+            return {"true": True, "false": False}[_known(value.lower(), ("true", "false"))]
+        case ParameterType.JSON:
+            return json.loads(value)
+
+
+def _finite(value: str) -> float:
+    number = float(value)
+    if number - number != 0.0:
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
+def _known(value: str, words: tuple[str, ...]) -> str:
+    if value not in words:
+        raise ValueError(f"{value!r} is none of {words}")
+    return value

@@ -1,0 +1,135 @@
+"""The settings of the speech applications: speech to text, and text to speech."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from deployments.settings.base import Settings
+
+
+class WhisperSettings(Settings):
+    """Whisper models in process, by CTranslate2.
+
+    Attributes:
+        model: For final transcripts: a name in the model manifest, or the path of a folder.
+        partial_model: For partial transcripts, while somebody speaks; empty for the same model. One that knows only
+            English is used where English is spoken.
+        device: "cpu" or "cuda".
+        compute_type: Of CTranslate2: "int8" on a CPU, "float16" or "int8_float16" on an accelerator.
+        threads: Threads of one batch; each of the two models has its own.
+        batch_size: Utterances decoded together.
+        language: ISO 639-1 code that is assumed where the detected language is not sure.
+    """
+
+    kind: Literal["whisper"]
+    model: str = "whisper-base"
+    partial_model: str = "whisper-tiny.en"
+    device: Literal["cpu", "cuda"] = "cpu"
+    compute_type: str = "int8"
+    threads: PositiveInt = 1
+    batch_size: PositiveInt = 8
+    language: str = "en"
+
+
+class OpenAITranscriptionSettings(Settings):
+    """A model behind the OpenAI transcription API.
+
+    Attributes:
+        base_url: Of the server, with or without "/v1".
+        model: The model's name there; may stay empty where the server has only one.
+        partial_model: The same for partial transcripts; empty for the same model.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str = ""
+    partial_model: str = ""
+    api_key_variable: str = ""
+
+
+class SpeechToTextSettings(Settings):
+    """The speech-to-text application.
+
+    Attributes:
+        engine: Hears the words.
+        voice_activity: Model that finds speech in recordings: a name in the model manifest, or the path of Silero's
+            ONNX file for 16 kHz.
+        end_of_turn: Model that judges whether a speaker has finished: a name in the model manifest, or the path of a
+            Smart Turn ONNX file; empty for none.
+        max_recording_s: Longer audio files are refused. One CPU core takes 0.12 s for a second of speech.
+    """
+
+    engine: Annotated[WhisperSettings | OpenAITranscriptionSettings, Field(discriminator="kind")]
+    voice_activity: str = "silero-vad"
+    end_of_turn: str = "smart-turn-v3.2"
+    max_recording_s: PositiveFloat = 300.0
+
+
+class HibariSettings(Settings):
+    """Small English voices in process.
+
+    Attributes:
+        threads: Threads of the model.
+    """
+
+    kind: Literal["hibari"]
+    threads: PositiveInt = 1
+
+
+class OpenAISpeechSettings(Settings):
+    """A voice model behind the OpenAI speech API.
+
+    Attributes:
+        base_url: Of the server, with or without "/v1".
+        model: The model's name there; may stay empty where the server has only one.
+        voices: Names of its voices, the default one first.
+        language: ISO 639-1 code of what they speak; empty where any.
+        reference_field: Field of the request that takes a voice sample as base64 text, such as "ref_audio"; empty for
+            a server that does not imitate voices.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str = ""
+    voices: tuple[str, ...] = Field(default=("alloy",), min_length=1)
+    language: str = ""
+    reference_field: str = ""
+    api_key_variable: str = ""
+
+
+class CoquiSettings(Settings):
+    """A voice model behind a Coqui server.
+
+    Attributes:
+        base_url: Of the server.
+        speakers: Ids of its speakers, the default one first; an empty one where the model has a single speaker.
+        language: `language_id` of requests that name none; empty for a model of one language.
+        reference_field: Parameter that takes a voice sample as base64 text, such as "speaker_wav"; empty for a server
+            that does not imitate voices.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["coqui"]
+    base_url: str
+    speakers: tuple[str, ...] = Field(default=("",), min_length=1)
+    language: str = ""
+    reference_field: str = ""
+    api_key_variable: str = ""
+
+
+class TextToSpeechSettings(Settings):
+    """The text-to-speech application.
+
+    Attributes:
+        engine: Speaks where no custom voice is named.
+        voice: Name of the voice that speaks where a request names none; empty for the engine's first.
+        voice_folder: Folder with a folder for each custom voice; empty for the folder of the models.
+        max_loaded_voices: Custom voices kept in memory.
+    """
+
+    engine: Annotated[HibariSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")]
+    voice: str = ""
+    voice_folder: str = ""
+    max_loaded_voices: PositiveInt = 4

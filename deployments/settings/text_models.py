@@ -1,0 +1,190 @@
+"""The settings of the text models: language model, embeddings, reranker, and how answers are to be."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from deployments.settings.base import Settings
+from deployments.values.language import Answering, Exchange, Generation, introduction
+
+
+class LlamaCppSettings(Settings):
+    """A GGUF model in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a .gguf file.
+        context_tokens: Context window of each slot, prompt and answer together.
+        parallel: Answers generated at once; further ones wait inside llama.cpp.
+        threads: Threads that generate tokens; on two cores a second one gains hardly anything.
+        threads_batch: Threads that read prompts.
+        gpu_layers: Layers to put on an accelerator.
+        cache_mib: Memory, in MiB, for prompts that were read and have lost their slot to another one; 0 for none.
+    """
+
+    kind: Literal["llama-cpp"]
+    model: str
+    context_tokens: PositiveInt = 2048
+    parallel: PositiveInt = 4
+    threads: PositiveInt = 1
+    threads_batch: PositiveInt = 2
+    gpu_layers: int = 0
+    cache_mib: NonNegativeInt = 256
+
+
+class OpenAIChatSettings(Settings):
+    """A model behind the OpenAI chat completions API.
+
+    Attributes:
+        base_url: Of the server, with or without "/v1".
+        model: The model's name there.
+        context_tokens: The model's context window.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    context_tokens: PositiveInt
+    api_key_variable: str = ""
+
+
+class ExampleSettings(Settings):
+    """A worked example in the prompt."""
+
+    passage: str
+    question: str
+    answer: str
+
+
+class GreetingSettings(Settings):
+    """A worked greeting in the prompt."""
+
+    name: str
+    greeting: str
+
+
+class AnsweringSettings(Settings):
+    """How chat is to use the model: the crutches that a small one needs and a large one does not.
+
+    Attributes:
+        system_prompt: The default system prompt; `ChatRequest.system_prompt` replaces it.
+        passages: Of the kept passages, how many the model is shown.
+        examples: Worked examples before the question, when passages are shown.
+        check_sentences: Hold each sentence of an answer against its passages before its tokens are released, and
+            quote the passage where a sentence does not stand in it.
+        max_tokens: Tokens of an answer at most.
+        temperature: 0 takes the likeliest token each time.
+        greeting_prompt: The system prompt for a greeting.
+        greetings: Worked greetings before the name.
+        history: Earlier turns that the model is shown where it answers alone.
+        history_with_passages: The same where it is shown passages; a follow-up question is resolved without them too.
+    """
+
+    system_prompt: str = "You are a helpful assistant. Answer briefly and to the point."
+    passages: PositiveInt = 5
+    examples: tuple[ExampleSettings, ...] = ()
+    check_sentences: bool = False
+    max_tokens: PositiveInt = 512
+    temperature: float = Field(default=0.2, ge=0.0, le=2.0)
+    greeting_prompt: str = "You greet people by name, in one short and friendly sentence."
+    greetings: tuple[GreetingSettings, ...] = ()
+    history: NonNegativeInt = 4
+    history_with_passages: NonNegativeInt = 4
+
+    def to_value(self) -> Answering:
+        return Answering(
+            system_prompt=self.system_prompt,
+            passages=self.passages,
+            examples=tuple(Exchange(example.question, example.answer, (example.passage,)) for example in self.examples),
+            check_sentences=self.check_sentences,
+            generation=Generation(max_tokens=self.max_tokens, temperature=self.temperature),
+            greeting_prompt=self.greeting_prompt,
+            greetings=tuple(Exchange(introduction(one.name), one.greeting) for one in self.greetings),
+            history=self.history,
+            history_with_passages=self.history_with_passages,
+        )
+
+
+class LanguageModelSettings(Settings):
+    """The language-model application."""
+
+    engine: Annotated[LlamaCppSettings | OpenAIChatSettings, Field(discriminator="kind")]
+
+
+class LanguageModelUserConfig(Settings):
+    """What may change without loading the model again: the `user_config` of the LanguageModel deployment."""
+
+    answering: AnsweringSettings = AnsweringSettings()
+
+
+class OnnxEmbeddingsSettings(Settings):
+    """Embeddings by an ONNX encoder in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder with model.onnx and tokenizer.json.
+        threads: Batches that run at once, each on a thread.
+        max_tokens: Texts are cut to this many tokens.
+    """
+
+    kind: Literal["onnx"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 256
+
+
+class OpenAIEmbeddingsSettings(Settings):
+    """Embeddings behind the OpenAI embeddings API; see `OpenAIChatSettings`."""
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    api_key_variable: str = ""
+
+
+class EmbeddingsSettings(Settings):
+    """The embeddings application."""
+
+    engine: Annotated[OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings, Field(discriminator="kind")]
+
+
+class LateInteractionSettings(Settings):
+    """Reranking by late interaction over the token vectors of an embeddings model.
+
+    Attributes:
+        model: The embeddings model.
+        threads: Batches that run at once, each on a thread.
+        max_tokens: Texts are cut to this many tokens.
+        token_weight: Share of the token score in the blend; the rest is the sentence score.
+        cache_bytes: Token vectors kept for passages seen before.
+    """
+
+    kind: Literal["late-interaction"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 256
+    token_weight: float = Field(default=0.65, ge=0.0, le=1.0)
+    cache_bytes: PositiveInt = 128 << 20
+
+
+class CrossEncoderSettings(Settings):
+    """Reranking by a cross-encoder in ONNX form; see `OnnxEmbeddingsSettings`."""
+
+    kind: Literal["cross-encoder"]
+    model: str
+    threads: PositiveInt = 2
+    max_tokens: PositiveInt = 512
+
+
+class RerankApiSettings(Settings):
+    """A reranker behind the rerank API; `model` may stay empty where the server has only one."""
+
+    kind: Literal["rerank-api"]
+    base_url: str
+    model: str = ""
+    api_key_variable: str = ""
+
+
+class RerankerSettings(Settings):
+    """The reranker application."""
+
+    engine: Annotated[LateInteractionSettings | CrossEncoderSettings | RerankApiSettings, Field(discriminator="kind")]

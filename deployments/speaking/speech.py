@@ -1,0 +1,57 @@
+"""Speech: what is to be said is made speakable, and said."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from deployments.call import Call
+from deployments.component_status import replica_status, status_or_error
+from deployments.errors import InvalidRequestError, PayloadTooLargeError
+from deployments.services import TextToSpeechService
+from deployments.text.speakable import speakable
+from deployments.values.speech import SpeechText, SpokenChunk, Voices
+from deployments.values.status import ComponentStatus
+
+
+class Speech:
+    """Says texts as they are written, for people to hear.
+
+    Args:
+        text_to_speech: Makes the sound.
+        max_characters: Longer texts are refused.
+    """
+
+    name = "Speech"
+
+    def __init__(self, text_to_speech: TextToSpeechService, max_characters: int) -> None:
+        self._text_to_speech = text_to_speech
+        self._max_characters = max_characters
+
+    async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        """Yield the speech, a sentence, or some words of one, at a time, each as soon as it is made.
+
+        Raises:
+            InvalidRequestError: There is nothing to say.
+            PayloadTooLargeError: The text is too long.
+            HearthError: As `TextToSpeech.speak`.
+        """
+        if len(text.text) > self._max_characters:
+            raise PayloadTooLargeError(
+                f"the text has {len(text.text)} characters, at most {self._max_characters} are spoken at once"
+            )
+        spoken = await asyncio.to_thread(speakable, text.text)
+        if not spoken:
+            raise InvalidRequestError("there is nothing to say: the text holds no word")
+        async with aclosing(self._text_to_speech.speak(call, replace(text, text=spoken))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def voices(self, call: Call, rescan: bool) -> Voices:
+        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
+        return await self._text_to_speech.voices(call, rescan)
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say how speech and the model below it are."""
+        below = await status_or_error("TextToSpeech", self._text_to_speech.status(call), required=False)
+        return (replica_status(self.name, "says things", required=False), below)

@@ -1,0 +1,128 @@
+"""Documents: what is put into a collection, what is stored of it, what is reported."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class TextFormat(StrEnum):
+    """How the text of a document is to be read."""
+
+    PLAIN = "plain"
+    MARKDOWN = "markdown"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPosition:
+    """A place in a document, between two parts of it.
+
+    Attributes:
+        chunk_index: Index of the next chunk, from 0.
+        headings: The headings that apply there, by their level, outermost first; empty where a level has none.
+        version: Of the document, as made with its first part.
+    """
+
+    chunk_index: int = 0
+    headings: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document, or one part of a long one, to be put into a collection.
+
+    Attributes:
+        source: Names it: ingesting the same source again replaces it.
+        text: Of the document, or of the part.
+        title: Empty for its first heading, else its file name.
+        format: How to read the text.
+        collection: Empty for the configured default.
+        position: Where in the document the part begins.
+        more_follows: Whether another part comes after this one.
+        digest: Tells one content of the document from another, to whoever wants to know whether it is there already.
+    """
+
+    source: str
+    text: str
+    title: str = ""
+    format: TextFormat = TextFormat.PLAIN
+    collection: str = ""
+    position: DocumentPosition = field(default_factory=DocumentPosition)
+    more_follows: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """One content of a document.
+
+    Attributes:
+        source: Names the document.
+        version: Of all documents' versions, names this one: 32 hexadecimal digits.
+        digest: As `Document.digest`.
+    """
+
+    source: str
+    version: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document that is whole in its collection.
+
+    Attributes:
+        source: Names it.
+        chunks: How many it has.
+        digest: That it was ingested with; empty where there was none.
+    """
+
+    source: str
+    chunks: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentListing:
+    """The documents of a collection, or a part of them.
+
+    Attributes:
+        documents: That are whole.
+        too_many: They are too many for once; none is given.
+        exists: There is such a collection.
+    """
+
+    documents: tuple[StoredDocument, ...] = ()
+    too_many: bool = False
+    exists: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of a document.
+
+    Attributes:
+        chunks: Chunks written.
+        next: Where the next part of the same document begins.
+        removed: Chunks of the version before that are gone now.
+    """
+
+    chunks: int
+    next: DocumentPosition
+    removed: int = 0
+
+
+CHUNKING = "3"
+"""Which way of cutting this is: another one, other chunks of the same text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document.
+
+    Attributes:
+        text: The piece as plain text, Markdown's marks removed.
+        headings: The headings above it, outermost first.
+    """
+
+    text: str
+    headings: tuple[str, ...]

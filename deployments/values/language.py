@@ -1,0 +1,117 @@
+"""What the deployments say to each other: frozen values, free of protobuf, NATS and model libraries."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who speaks in a message to a language model."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to a language model."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer: an example in a prompt, or an earlier turn.
+
+    `passages` are what the answer rests on, if it rests on any.
+    """
+
+    question: str
+    answer: str
+    passages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Everything that a language model is to answer from, still in parts.
+
+    The parts are put into messages, and cut to the model's context window, beside the model: see
+    `deployments.inference.prompt`.
+
+    Attributes:
+        system: The system prompt.
+        question: The user's question.
+        passages: Retrieved passages, best first.
+        examples: How answers are to look. The same in every prompt, so that the model's prefix cache holds them.
+        history: Earlier turns of the conversation, oldest first.
+    """
+
+    system: str
+    question: str
+    passages: tuple[str, ...] = ()
+    examples: tuple[Exchange, ...] = ()
+    history: tuple[Exchange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How a language model is to generate.
+
+    Attributes:
+        max_tokens: Tokens after which the answer ends.
+        temperature: 0 takes the likeliest token each time.
+        stop: Texts at which the answer ends; they are not part of it.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How a chat is to use one language model: the crutches that a small one needs and a large one does not.
+
+    Attributes:
+        system_prompt: The default system prompt.
+        passages: How many of the kept passages the model is shown.
+        examples: Worked examples put before the question when passages are shown.
+        check_sentences: Whether each sentence of an answer from passages is held against them before its tokens
+            are released, and the passage quoted where the sentence does not stand in it.
+        generation: Limits and sampling.
+        greeting_prompt: The system prompt for a greeting.
+        greetings: Worked greetings: who said their name, and how they were greeted.
+        history: Earlier turns that the model is shown where it answers alone.
+        history_with_passages: The same where it is shown passages.
+    """
+
+    system_prompt: str
+    passages: int
+    examples: tuple[Exchange, ...]
+    check_sentences: bool
+    generation: Generation
+    greeting_prompt: str = ""
+    greetings: tuple[Exchange, ...] = ()
+    history: int = 0
+    history_with_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """What a language model says of itself.
+
+    Attributes:
+        description: Engine and model.
+        answering: How it wants to be used.
+        tokens_generated: Tokens made by the replica that answered, since its start.
+    """
+
+    description: str
+    answering: Answering
+    tokens_generated: int
+
+
+def introduction(name: str) -> str:
+    """Return what somebody says who is to be greeted."""
+    return f"My name is {name}."

@@ -1,0 +1,46 @@
+"""Retrieval: queries, passages, rankings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document that was found for a question.
+
+    Attributes:
+        text: The passage itself, without its headings.
+        source: The document it comes from, as its ingestion named it.
+        headings: Where in the document it stands, such as "Install > On Debian"; empty where it is not known.
+        score: How well it fits the question, higher is better. Scores of one answer compare with each other and
+            with nothing else: their scale depends on the collection's metric and on the reranker.
+    """
+
+    text: str
+    source: str
+    headings: str = ""
+    score: float = 0.0
+
+    def embedded_text(self) -> str:
+        """Return the text that models see: the passage under its headings."""
+        return f"{self.headings}\n{self.text}" if self.headings else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalQuery:
+    """What to look for.
+
+    `collection` empty and `top_k` 0 stand for the configured defaults.
+    """
+
+    text: str
+    collection: str = ""
+    top_k: int = 0
+    rerank: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A place in a reranked list: which passage, by its index in what was given, and how well it fits."""
+
+    index: int
+    score: float

@@ -1,0 +1,577 @@
+"""Live sessions from their clients' point of view, as conversations on a virtual clock."""
+
+import asyncio
+import struct
+from collections.abc import Coroutine
+from itertools import pairwise
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.sound_reader import SoundReader
+from deployments.errors import UnavailableError
+from deployments.values.sound import wav_header
+from tests.conversation.scene import FailingActivity, ReadingTranscription, Scene, SlowSpeech, Wire, scene, square_voice
+from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
+from tests.conversation.virtual_clock import run_virtually
+
+T = TypeVar("T")
+QUESTION = "how long do you keep the monthly snapshots"
+
+
+def virtually(work: Coroutine[Any, Any, T]) -> T:
+    return run_virtually(work)
+
+
+def converse(
+    *steps: Step, transcription: ReadingTranscription | None = None, after_s: float = 5.0, **settings: Any
+) -> Scene:
+    """Play a script in session "s" and return the scene."""
+
+    async def run() -> Scene:
+        async with scene(transcription, **settings) as stage:
+            await play(Script(steps), stage.wire, "s", square_voice)
+            await asyncio.sleep(after_s)
+            return stage
+
+    return virtually(run())
+
+
+class TestTranscripts:
+    def test_what_is_said_ends_in_one_final_transcript(self) -> None:
+        stage = converse(starts(), Says(0.5, QUESTION))
+        assert stage.finals("s") == [QUESTION]
+
+    def test_partial_transcripts_grow_and_never_repeat_themselves(self) -> None:
+        partials = converse(starts(), Says(0.5, QUESTION)).partials("s")
+        assert len(partials) >= 4
+        assert all(len(later.split()) > len(earlier.split()) for earlier, later in pairwise(partials))
+
+    def test_committed_words_are_never_taken_back(self) -> None:
+        transcripts = converse(starts(), Says(0.5, QUESTION)).transcripts("s")
+        partials = [one for one in transcripts if one.is_partial]
+        for at, partial in enumerate(partials):
+            stable = partial.transcript[: partial.stable_characters]
+            assert all(later.transcript.startswith(stable) for later in partials[at:])
+        assert partials[-1].stable_characters > 0
+
+    def test_partial_transcripts_come_at_most_a_few_times_a_second(self) -> None:
+        stage = converse(starts(), Says(0.5, QUESTION), transcription=ReadingTranscription(partial_s=0.0))
+        times = [sent.at_s for sent in stage.wire.on("ai.voice.transcription.s")]
+        assert min(later - earlier for earlier, later in pairwise(times[:-1])) >= 0.4
+
+    def test_sequence_counts_up_from_zero_and_every_message_says_who_spoke(self) -> None:
+        transcripts = converse(starts(speaker_id="ada"), Says(0.5, QUESTION), Says(6.0, "thank you")).transcripts("s")
+        assert [one.sequence for one in transcripts] == list(range(len(transcripts)))
+        assert {(one.session_id, one.speaker_id, one.state) for one in transcripts} == {("s", "ada", "listening")}
+        assert all(one.has_voice_activity for one in transcripts)
+        assert all(one.is_partial != one.is_final for one in transcripts)
+
+    def test_every_utterance_has_its_own_final_transcript(self) -> None:
+        stage = converse(starts(), Says(0.5, "good morning"), Says(3.0, "what time is it"), Says(7.0, "thank you"))
+        assert stage.finals("s") == ["good morning", "what time is it", "thank you"]
+
+    def test_a_slow_transcript_does_not_let_a_later_one_overtake_it(self) -> None:
+        slow = ReadingTranscription(final_s=(4.0, 0.1))
+        stage = converse(starts(), Says(0.5, "good morning"), Says(3.0, "what time is it"), transcription=slow)
+        assert stage.finals("s") == ["good morning", "what time is it"]
+
+    def test_end_finishes_what_is_being_said(self) -> None:
+        stage = converse(starts(), Says(0.5, "one two three four"), ends(1.6))
+        assert stage.finals("s") == ["one two three"]
+
+    def test_a_click_is_no_utterance(self) -> None:
+        stage = converse(starts(), Noise(0.5, 0.06), Says(2.0, "hello there"))
+        assert stage.finals("s") == ["hello there"]
+
+    def test_noise_that_holds_no_word_is_not_transcribed(self) -> None:
+        stage = converse(starts(), Noise(0.5, 0.8), ends(4.0))
+        assert [(one.transcript, one.is_final) for one in stage.transcripts("s")] == [("", True)]
+
+    def test_silence_ends_with_one_empty_final_transcript(self) -> None:
+        stage = converse(starts(), ends(3.0))
+        (final,) = stage.transcripts("s")
+        assert (final.transcript, final.is_final, final.has_voice_activity) == ("", True, False)
+
+    def test_the_first_word_is_not_cut(self) -> None:
+        stage = converse(starts(), Says(0.5, "yes"))
+        assert stage.finals("s") == ["yes"]
+
+    def test_a_model_that_fails_leaves_the_words_so_far_and_says_so(self) -> None:
+        failing = ReadingTranscription(error=UnavailableError("the model is away"))
+        transcripts = converse(starts(), Says(0.5, QUESTION), transcription=failing).transcripts("s")
+        assert transcripts[-1].is_final
+        assert (transcripts[-1].error, transcripts[-1].error_type) == ("the model is away", "unavailable")
+        assert QUESTION.startswith(transcripts[-1].transcript)
+
+    def test_a_long_monologue_is_transcribed_in_parts(self) -> None:
+        said = ", ".join(f"sentence number w{at} of a long story" for at in range(12))
+        hearing = ReadingTranscription(completion=0.5)
+        stage = converse(starts(), Says(0.5, said), transcription=hearing, after_s=40.0)
+        assert stage.finals("s") == [said.replace(",", "")]
+        assert hearing.longest_s < 15
+
+    def test_a_monologue_without_a_pause_is_cut_and_whole(self) -> None:
+        said = " ".join(f"w{at}" for at in range(130))
+        hearing = ReadingTranscription()
+        stage = converse(starts(), Says(0.5, said), transcription=hearing, after_s=60.0)
+        (final,) = stage.finals("s")
+        assert hearing.longest_s <= 29
+        assert len(set(said.split()) - set(final.split())) <= 1
+
+
+class TestTurns:
+    def test_a_turn_that_sounds_finished_ends_sooner(self) -> None:
+        def final_at(completion: float | None) -> float:
+            quick = ReadingTranscription(completion=completion, final_s=(0.05,))
+            stage = converse(starts(), Says(0.5, "what time is it"), transcription=quick)
+            return stage.wire.on("ai.voice.transcription.s")[-1].at_s
+
+        assert final_at(0.9) < final_at(None) < final_at(0.1)
+
+    def test_a_pause_in_a_turn_that_sounds_unfinished_does_not_split_it(self) -> None:
+        unfinished = ReadingTranscription(completion=0.1)
+        stage = converse(starts(), Says(0.5, "tell me, what time it is"), transcription=unfinished)
+        assert stage.finals("s") == ["tell me what time it is"]
+
+    def test_a_transcript_begun_in_a_pause_is_thrown_away_when_speech_goes_on(self) -> None:
+        hearing = ReadingTranscription(completion=0.1)
+        stage = converse(starts(), Says(0.5, "tell me, what time it is"), transcription=hearing)
+        assert stage.finals("s") == ["tell me what time it is"]
+        assert (hearing.concluded, hearing.cancelled) == (2, 1)
+
+    def test_the_final_transcript_is_made_while_the_end_of_the_turn_is_awaited(self) -> None:
+        stage = converse(starts(), Says(0.5, "what time is it"), transcription=ReadingTranscription(final_s=(0.3,)))
+        spoken_until = 0.3 + 0.5 + 4 * 0.352
+        final_at = stage.wire.on("ai.voice.transcription.s")[-1].at_s
+        assert final_at - spoken_until < 0.704 + 0.1
+
+
+class TestSessions:
+    def test_chunks_before_start_are_kept(self) -> None:
+        stage = converse(Says(0.2, "good morning everybody"), starts(at_s=1.0, speaker_id="bob"))
+        assert stage.finals("s") == ["good morning everybody"]
+        assert stage.transcripts("s")[-1].speaker_id == "bob"
+
+    def test_a_session_without_start_is_transcribed(self) -> None:
+        assert converse(Says(0.2, "good morning"), ends(4.0)).finals("s") == ["good morning"]
+
+    def test_a_doubled_start_changes_nothing(self) -> None:
+        stage = converse(starts(), starts(at_s=0.02), Says(0.5, "good morning"))
+        assert stage.finals("s") == ["good morning"]
+        assert stage.transcripts("s")[0].sequence == 0
+
+    def test_start_resets_a_session(self) -> None:
+        stage = converse(starts(), Says(0.5, "one two three four five"), starts(at_s=1.5), Says(4.0, "six seven"))
+        assert stage.finals("s") == ["four five", "six seven"]
+        finals = [one for one in stage.transcripts("s") if one.is_final]
+        assert finals[0].sequence < 4
+
+    def test_a_doubled_end_is_answered_once(self) -> None:
+        stage = converse(starts(), Says(0.5, "good morning"), ends(1.4), ends(1.5), ends(3.0))
+        assert stage.finals("s") == ["good morning"]
+
+    def test_what_comes_after_the_end_opens_nothing(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await play(Script([starts(), Says(0.2, "good morning"), ends(2.0)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(2)
+                await stage.send("s", type="chunk", audio=square_voice("too late now"))
+                assert stage.ingress.session_count == 0
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice("once more"))
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        assert virtually(run()).finals("s") == ["good morning", "once more"]
+
+    def test_a_session_that_falls_silent_for_good_is_finished_and_dropped(self) -> None:
+        async def run() -> Scene:
+            async with scene(idle_s=30.0) as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice("good morning everybody"))
+                await asyncio.sleep(4)
+                assert stage.finals("s") == ["good morning everybody"]
+                assert stage.ingress.session_count == 1
+                await asyncio.sleep(28)
+                assert stage.ingress.session_count == 0
+                await stage.send("s", type="chunk", audio=square_voice("here again"))
+                await asyncio.sleep(4)
+                return stage
+
+        assert virtually(run()).finals("s") == ["good morning everybody", "here again"]
+
+    def test_an_idle_session_has_no_task_of_its_own(self) -> None:
+        async def run() -> tuple[int, int]:
+            async with scene() as stage:
+                before = len(asyncio.all_tasks())
+                for number in range(50):
+                    await stage.send(f"s{number}", type="start")
+                    await stage.send(f"s{number}", type="chunk", audio=bytes(6400))
+                await asyncio.sleep(1)
+                return before, len(asyncio.all_tasks())
+
+        before, with_sessions = virtually(run())
+        assert with_sessions == before
+
+    def test_many_sessions_at_once_hear_only_their_own_words(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage, asyncio.TaskGroup() as group:
+                for number in range(40):
+                    said = f"session w{number} says this"
+                    script = Script([starts(), Says(0.5 + number * 0.013, said), ends(4.0)])
+                    group.create_task(play(script, stage.wire, f"s{number}", square_voice))
+            return stage
+
+        stage = virtually(run())
+        assert all(stage.finals(f"s{number}") == [f"session w{number} says this"] for number in range(40))
+
+    def test_a_model_of_voice_activity_that_fails_costs_no_other_session(self) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                await stage.send("later", type="start")
+                await stage.send("first", type="chunk", audio=square_voice("lost for ever"))
+                await asyncio.sleep(0.1)
+                assert stage.ingress.session_count == 1
+                await stage.send("first", type="chunk", audio=square_voice("here again"))
+                await stage.send("later", type="chunk", audio=square_voice("good morning"))
+                await asyncio.sleep(4)
+                return stage
+
+        activity = FailingActivity()
+        stage = virtually(run())
+        assert activity.failed == 1
+        assert (stage.finals("first"), stage.finals("later")) == (["here again"], ["good morning"])
+
+    def test_more_sessions_than_may_be_are_refused(self) -> None:
+        async def run() -> messages_pb2.ErrorResponse:
+            async with scene(max_sessions=2) as stage:
+                for name in ("a", "b", "c"):
+                    await stage.send(name, type="start", reply=f"_INBOX.{name}")
+                (refused,) = [sent for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return refused.read(messages_pb2.ErrorResponse)
+
+        assert virtually(run()).type == "overloaded"
+
+    def test_sound_far_ahead_of_what_is_listened_to_is_bounded(self) -> None:
+        async def run() -> messages_pb2.ErrorResponse:
+            async with scene(max_backlog_s=2.0) as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=bytes(64_000))
+                await stage.send("s", type="chunk", audio=bytes(64_000), reply="_INBOX.x")
+                return stage.wire.on("_INBOX.x")[0].read(messages_pb2.ErrorResponse)
+
+        assert virtually(run()).type == "overloaded"
+
+    @pytest.mark.parametrize(
+        ("fields", "kind"),
+        [
+            ({"type": "begin"}, "invalid_request"),
+            ({"type": "state_change", "state": "dancing"}, "invalid_request"),
+            ({"type": "chunk", "audio": b"\0\0", "sample_rate": 3}, "invalid_request"),
+            ({"type": "chunk", "audio": b"\0\0", "channels": 99}, "invalid_request"),
+            ({"type": "chunk", "audio": b"\0\0", "bit_depth": 12}, "invalid_request"),
+            ({"type": "end"}, "not_found"),
+        ],
+    )
+    def test_messages_that_make_no_sense_are_refused(self, fields: dict[str, Any], kind: str) -> None:
+        async def run() -> messages_pb2.ErrorResponse:
+            async with scene() as stage:
+                await stage.send("s", reply="_INBOX.x", **fields)
+                return stage.wire.on("_INBOX.x")[0].read(messages_pb2.ErrorResponse)
+
+        assert virtually(run()).type == kind
+
+    def test_a_payload_that_is_no_message_is_refused_and_the_session_goes_on(self) -> None:
+        async def run() -> tuple[messages_pb2.ErrorResponse, Scene]:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.wire.publish("ai.voice.stream.s", b"\xff\xff\xff", "_INBOX.x")
+                await stage.send("s", type="chunk", audio=square_voice("still here"))
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage.wire.on("_INBOX.x")[0].read(messages_pb2.ErrorResponse), stage
+
+        error, stage = virtually(run())
+        assert error.type == "invalid_request"
+        assert stage.finals("s") == ["still here"]
+
+    def test_mutated_messages_harm_nobody(self) -> None:
+        random = Random(7)
+        sound = square_voice("some words")
+        seeds = [
+            messages_pb2.STTStreamMessage(type=kind, audio=sound[:700], state="responding", sample_rate=rate)
+            for kind in ("start", "chunk", "state_change", "end")
+            for rate in (0, 8_000)
+        ]
+
+        def mutated() -> bytes:
+            payload = bytearray(random.choice(seeds).SerializeToString())
+            for _ in range(random.randrange(1, 6)):
+                payload[random.randrange(len(payload))] = random.randrange(256)
+            return bytes(payload[: random.randrange(1, len(payload) + 1)])
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                for number in range(5000):
+                    await stage.wire.publish(f"ai.voice.stream.{number % 7}", mutated(), "_INBOX.x")
+                    if number % 100 == 0:
+                        await asyncio.sleep(0.1)
+                await play(Script([starts(), Says(0.5, QUESTION), ends(5.0)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(2)
+                return stage
+
+        assert virtually(run()).finals("s") == [QUESTION]
+
+
+class TestSound:
+    @pytest.mark.parametrize("size", [1, 7, 639, 641, 4096, 100_000])
+    def test_chunks_may_be_cut_anywhere(self, size: int) -> None:
+        assert self.heard(square_voice("how long is a piece"), size) == ["how long is a piece"]
+
+    @pytest.mark.parametrize("size", [1, 20, 45, 4096])
+    def test_a_wav_header_in_the_stream_is_honoured(self, size: int) -> None:
+        stereo = np.repeat(np.frombuffer(square_voice("how long is a piece"), "<i2"), 2)
+        header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 2, 16_000, 64_000, 4, 16)
+        wav = header + struct.pack("<4sI", b"data", 0xFFFFFFFF) + stereo.tobytes()
+        assert self.heard(wav, size) == ["how long is a piece"]
+
+    def test_our_own_streaming_header_is_understood(self) -> None:
+        assert self.heard(wav_header(16_000) + square_voice("how long"), 1000) == ["how long"]
+
+    @pytest.mark.parametrize("bits", [8, 24, 32])
+    def test_other_sample_sizes_are_read(self, bits: int) -> None:
+        samples = np.frombuffer(square_voice("hello"), "<i2").astype(np.int64)
+        match bits:
+            case 8:
+                data = (samples // 256 + 128).astype(np.uint8).tobytes()
+            case 24:
+                data = (samples * 256).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+            case _:
+                data = (samples * 65536).astype("<i4").tobytes()
+        heights = self.levels(data, bit_depth=bits)
+        assert heights == pytest.approx(float(np.abs(samples).max()), abs=256)
+
+    @pytest.mark.parametrize("rate", [8_000, 24_000, 44_100, 48_000])
+    def test_other_rates_last_as_long(self, rate: int) -> None:
+        seconds = 3.0
+        tone = (8000 * np.sin(2 * np.pi * 300 * np.arange(int(rate * seconds)) / rate)).astype("<i2").tobytes()
+
+        async def run() -> float:
+            hearing = ReadingTranscription()
+            async with scene(hearing) as stage:
+                await stage.send("s", type="start")
+                for at in range(0, len(tone), 3000):
+                    await stage.send("s", type="chunk", audio=tone[at : at + 3000], sample_rate=rate)
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+            return hearing.longest_s
+
+        assert virtually(run()) == pytest.approx(seconds, abs=0.1)
+
+    @staticmethod
+    def heard(data: bytes, size: int) -> list[str]:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                for at in range(0, len(data), size):
+                    await stage.send("s", type="chunk", audio=data[at : at + size])
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        return virtually(run()).finals("s")
+
+    @staticmethod
+    def levels(data: bytes, **fields: int) -> float:
+        reader = SoundReader()
+        pcm = reader.read(data, bits=fields["bit_depth"])
+        return float(np.abs(np.frombuffer(pcm, "<i2").astype(np.int32)).max())
+
+
+class TestBargeIn:
+    def test_speech_while_responding_interrupts_exactly_once(self) -> None:
+        stage = converse(starts(), changes_state(0.5, "Responding"), Says(2.0, "stop that right now please"))
+        assert len(stage.interrupts("s")) == 1
+        assert stage.finals("s") == ["stop that right now please"]
+
+    def test_the_interruption_comes_a_window_after_the_shortest_speech_that_counts(self) -> None:
+        stage = converse(starts(), changes_state(0.5, "responding"), Says(2.0, "stop that"))
+        onset = 0.3 + 2.0
+        (at,) = stage.interrupts("s")
+        assert at - onset <= 0.192 + 0.032 + 0.02
+
+    def test_the_state_is_listening_afterwards(self) -> None:
+        stage = converse(starts(), changes_state(0.5, "responding"), Says(2.0, "stop that right now"))
+        assert {one.state for one in stage.transcripts("s")} == {"listening"}
+        assert {one.epoch for one in stage.transcripts("s")} == {1}
+
+    def test_a_cough_interrupts_nothing_and_is_not_transcribed(self) -> None:
+        stage = converse(starts(), changes_state(0.5, "responding"), Noise(2.0, 0.15), ends(5.0))
+        assert stage.interrupts("s") == []
+
+    def test_every_response_can_be_interrupted(self) -> None:
+        stage = converse(
+            starts(),
+            changes_state(0.5, "responding"),
+            Says(1.0, "wait a moment"),
+            changes_state(4.0, "responding"),
+            Says(5.0, "wait once more"),
+        )
+        assert len(stage.interrupts("s")) == 2
+
+    def test_what_is_being_said_stops_and_nothing_of_it_comes_after_the_interruption(self) -> None:
+        speech = SlowSpeech(word_s=0.3)
+
+        async def run() -> tuple[Scene, str]:
+            async with scene() as stage:
+                script = Script([starts(), changes_state(0.4, "responding"), Says(2.0, "stop that"), ends(6.0)])
+                playing = asyncio.create_task(play(script, stage.wire, "s", square_voice))
+                await asyncio.sleep(0.5)
+                outcome = await stage.say("s", "one two three four five six seven eight nine ten", speech)
+                await playing
+                await asyncio.sleep(2)
+                return stage, outcome.error_kind
+
+        stage, outcome = virtually(run())
+        (interrupted_at,) = stage.interrupts("s")
+        chunks = stage.wire.on("ai.voice.tts.audio.s")
+        last = chunks[-1].read(messages_pb2.TTSAudioChunk)
+        statuses = [sent.read(messages_pb2.TTSStatus) for sent in stage.wire.on("ai.voice.tts.status.s")]
+        assert outcome == "cancelled"
+        assert len(speech.said) < 10
+        assert speech.closed_at[0] - interrupted_at < 0.001
+        assert (last.is_last, last.total_chunks) == (True, len(chunks))
+        assert (statuses[-1].status, statuses[-1].message) == ("error", "the listener interrupted it")
+        order = [sent.subject for sent in stage.wire.sent]
+        told = next(
+            at
+            for at, sent in enumerate(stage.wire.sent)
+            if sent.subject == "ai.voice.transcription.s" and sent.read(messages_pb2.STTInterrupt).type == "interrupt"
+        )
+        assert not [subject for subject in order[told:] if subject.startswith("ai.voice.tts")]
+
+    def test_the_next_answer_is_of_the_next_epoch(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                script = Script([starts(), changes_state(0.4, "responding"), Says(1.0, "stop that")], seconds=5)
+                await play(script, stage.wire, "s", square_voice)
+                await stage.say("s", "well then", SlowSpeech())
+                return stage
+
+        chunks = virtually(run()).wire.on("ai.voice.tts.audio.s")
+        assert {chunk.read(messages_pb2.TTSAudioChunk).epoch for chunk in chunks} == {1}
+
+    def test_the_echo_of_what_is_being_said_does_not_interrupt_it(self) -> None:
+        async def run(ratio: float) -> list[float]:
+            loud = SlowSpeech(word_s=0.01, level=32_000)
+            async with scene(barge_in={"echo_ratio": ratio}) as stage:
+                script = Script([starts(), changes_state(0.2, "responding"), Says(1.0, "an echo of it")], seconds=4)
+                playing = asyncio.create_task(play(script, stage.wire, "s", square_voice))
+                await asyncio.sleep(0.3)
+                await stage.say("s", "a very long answer that goes on and on", loud)
+                await playing
+                return stage.interrupts("s")
+
+        assert virtually(run(0.5)) == []
+        assert len(virtually(run(0.1))) == 1
+
+
+class TestReplicas:
+    def test_a_session_belongs_to_exactly_one(self) -> None:
+        async def run() -> tuple[list[int], list[list[str]]]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a") as one, scene(wire=wire, replica="b") as two:
+                async with asyncio.TaskGroup() as group:
+                    for number in range(20):
+                        script = Script([starts(), Says(0.3, f"session w{number}")], seconds=3)
+                        group.create_task(play(script, wire, f"s{number}", square_voice))
+                counts = [one.ingress.session_count, two.ingress.session_count]
+                return counts, [one.finals(f"s{number}") for number in range(20)]
+
+        counts, finals = virtually(run())
+        assert sum(counts) == 20
+        assert min(counts) > 3
+        assert finals == [[f"session w{number}"] for number in range(20)]
+
+    def test_a_replica_that_joins_takes_no_session_that_is_open(self) -> None:
+        async def run() -> tuple[int, int]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a") as one:
+                for number in range(20):
+                    await one.send(f"s{number}", type="start")
+                async with scene(wire=wire, replica="b") as two:
+                    for number in range(20):
+                        await one.send(f"s{number}", type="chunk", audio=bytes(6400))
+                    await asyncio.sleep(2)
+                    return one.ingress.session_count, two.ingress.session_count
+
+        assert virtually(run()) == (20, 0)
+
+    def test_a_replica_that_leaves_hands_its_sessions_over(self) -> None:
+        async def run() -> list[messages_pb2.STTTranscription]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a") as one:
+                await one.send("s", type="start", speaker_id="ada")
+                await one.send("s", type="chunk", audio=square_voice("good morning") + bytes(64_000))
+                await asyncio.sleep(2)
+                async with scene(wire=wire, replica="b") as two:
+                    one.ingress.stop()
+                    await asyncio.sleep(1)
+                    await two.send("s", type="chunk", audio=square_voice("good night") + bytes(64_000))
+                    await asyncio.sleep(2)
+                    return two.transcripts("s")
+
+        finals = [one for one in virtually(run()) if one.is_final]
+        assert [one.transcript for one in finals] == ["good morning", "good night"]
+        assert finals[1].sequence > finals[0].sequence
+        assert finals[1].speaker_id == "ada"
+
+    def test_an_interruption_stops_what_another_replica_says(self) -> None:
+        async def run() -> tuple[Scene, SlowSpeech, str]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a") as one, scene(wire=wire, replica="b") as two:
+                script = Script([starts(), changes_state(0.2, "responding"), Says(1.0, "stop that")], seconds=4)
+                playing = asyncio.create_task(play(script, wire, "s", square_voice))
+                await asyncio.sleep(0.3)
+                elsewhere = two if one.ingress.session_count else one
+                speech = SlowSpeech(word_s=0.3)
+                outcome = await elsewhere.say("s", "one two three four five six seven eight", speech)
+                await playing
+                await asyncio.sleep(2)
+                await elsewhere.say("s", "well then", SlowSpeech())
+                return one, speech, outcome.error_kind
+
+        stage, speech, outcome = virtually(run())
+        (interrupted_at,) = stage.interrupts("s")
+        assert outcome == "cancelled"
+        assert speech.closed_at[0] <= interrupted_at
+        chunks = stage.wire.on("ai.voice.tts.audio.s")
+        epochs = [(chunk.at_s > interrupted_at, chunk.read(messages_pb2.TTSAudioChunk).epoch) for chunk in chunks]
+        assert set(epochs) == {(False, 0), (True, 1)}
+
+
+def test_a_hundred_conversations_take_no_time() -> None:
+    async def run() -> int:
+        finals = 0
+        for number in range(100):
+            async with scene() as stage:
+                script = Script(
+                    [
+                        starts(),
+                        Says(0.5, f"question w{number}"),
+                        changes_state(2.5, "responding"),
+                        Says(4.0, "no stop"),
+                    ],
+                    seconds=7,
+                    chunk_s=0.1,
+                )
+                await play(script, stage.wire, "s", square_voice)
+                finals += len(stage.finals("s"))
+        return finals
+
+    assert virtually(run()) == 200

@@ -1,0 +1,354 @@
+"""Models behind HTTP: the contract's requests, and every way in which a server can fail."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import httpx
+import numpy as np
+import pytest
+
+from deployments.call import Call
+from deployments.engines.hearing.openai_transcription import OpenAITranscription
+from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.language.openai_chat import OpenAIChatEngine
+from deployments.engines.speaking.http_speech import CoquiSpeech, OpenAISpeech
+from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings
+from deployments.engines.vectors.rerank_api import RerankApiReranker
+from deployments.errors import (
+    DeadlineExceededError,
+    HearthError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+from deployments.values.language import Generation, Message, Role
+from deployments.values.retrieval import Ranking
+from deployments.values.sound import wav_file
+from deployments.values.speech import SpeechText, TranscriptQuality
+from tests.speaking import spoken_by
+
+Answer = Callable[[httpx.Request], httpx.Response]
+MESSAGES = [Message(Role.USER, "Hi")]
+
+
+def server(answer: Answer, api_key: str = "") -> HttpBackEnd:
+    return HttpBackEnd("http://model.test", api_key=api_key, transport=httpx.MockTransport(answer))
+
+
+def chat_engine(answer: Answer) -> OpenAIChatEngine:
+    return OpenAIChatEngine(server(answer), model="big", context_tokens=4096)
+
+
+def event(text: str) -> str:
+    return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n"
+
+
+class Body(httpx.AsyncByteStream):
+    """A response body that may break off, and that remembers being closed."""
+
+    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+        self._pieces = pieces
+        self._error = error
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece.encode()
+        if self._error:
+            raise self._error
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def generate(engine: OpenAIChatEngine, seconds: float = 5.0) -> list[str]:
+    generation = Generation(max_tokens=7, temperature=0.5, stop=("END",))
+    async with aclosing(engine.generate(Call.within(seconds), MESSAGES, generation)) as texts:
+        return [text async for text in texts]
+
+
+async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        role = 'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+        usage = 'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
+        return httpx.Response(
+            200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
+        )
+
+    engine = OpenAIChatEngine(server(answer, "secret"), model="big", context_tokens=4096)
+    assert await generate(engine) == ["Hel", "lo"]
+    assert engine.tokens_generated == 2
+    assert asked[0].url == "http://model.test/v1/chat/completions"
+    assert asked[0].headers["authorization"] == "Bearer secret"
+    assert json.loads(asked[0].content) == {
+        "model": "big",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "stop": ["END"],
+        "stream": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://model.test", "http://model.test/", "http://model.test/v1", "http://model.test/v1/"]
+)
+async def test_a_base_url_may_end_with_the_api_s_version(base_url: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "http://model.test/v1/embeddings"
+        return httpx.Response(200, json={"data": [{"index": 0, "embedding": [1.0]}]})
+
+    back_end = HttpBackEnd(base_url, transport=httpx.MockTransport(answer))
+    assert (await OpenAIEmbeddings(back_end, model="m").embed(Call.within(5.0), ["x"])).shape == (1, 1)
+
+
+async def test_leaving_a_stream_closes_the_connection() -> None:
+    body = Body(event("a"), event("b"), event("c"))
+    engine = chat_engine(lambda _: httpx.Response(200, stream=body))
+    async with aclosing(engine.generate(Call.within(5.0), MESSAGES, Generation())) as texts:
+        assert await anext(texts) == "a"
+        assert not body.closed
+    assert body.closed
+
+
+async def test_a_server_that_comes_back_is_tried_again_before_the_first_token() -> None:
+    attempts: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, stream=Body(event("at last"), "data: [DONE]\n\n"))
+
+    assert await generate(chat_engine(answer)) == ["at last"]
+
+
+async def test_nothing_is_tried_again_after_the_first_token() -> None:
+    attempts: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(1)
+        return httpx.Response(200, stream=Body(event("half"), error=httpx.ReadError("reset", request=request)))
+
+    async with aclosing(chat_engine(answer).generate(Call.within(5.0), MESSAGES, Generation())) as texts:
+        assert await anext(texts) == "half"
+        with pytest.raises(UnavailableError, match="closed the connection"):
+            await anext(texts)
+    assert len(attempts) == 1
+
+
+async def test_a_stream_that_ends_without_its_end_is_an_error() -> None:
+    engine = chat_engine(lambda _: httpx.Response(200, stream=Body(event("half"))))
+    with pytest.raises(UnavailableError, match="ended the answer before its end"):
+        await generate(engine)
+
+
+@pytest.mark.parametrize("line", ["data: not json\n\n", 'data: {"choices": [3]}\n\n', 'data: {"error": "boom"}\n\n'])
+async def test_a_stream_that_cannot_be_read_is_an_error(line: str) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await generate(chat_engine(lambda _: httpx.Response(200, stream=Body(line))))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequestError),
+        (404, NotFoundError),
+        (429, OverloadedError),
+        (500, UpstreamFailedError),
+        (503, UnavailableError),
+    ],
+)
+async def test_a_refusal_keeps_its_meaning_and_its_text(status: int, kind: type[HearthError]) -> None:
+    embeddings = OpenAIEmbeddings(server(lambda _: httpx.Response(status, text="because")), model="m")
+    with pytest.raises(kind, match=f"answered {status}: because"):
+        await embeddings.embed(Call.within(5.0), ["x"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.ConnectError("x"), UnavailableError),
+        (httpx.ConnectTimeout("x"), UnavailableError),
+        (httpx.ReadTimeout("x"), DeadlineExceededError),
+        (httpx.RemoteProtocolError("x"), UnavailableError),
+        (httpx.DecodingError("x"), UpstreamFailedError),
+    ],
+)
+async def test_a_broken_connection_is_told_as_what_it_is(error: Exception, kind: type[HearthError]) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    with pytest.raises(kind, match=r"http://model\.test"):
+        await OpenAIEmbeddings(server(answer), model="m").embed(Call.within(0.3), ["x"])
+
+
+async def test_no_request_is_made_when_no_time_is_left() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be sent")
+
+    with pytest.raises(DeadlineExceededError):
+        await OpenAIEmbeddings(server(answer), model="m").embed(Call.within(0.0), ["x"])
+
+
+async def test_embeddings_come_in_the_order_of_the_texts_batch_by_batch() -> None:
+    batches: list[list[str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        texts = json.loads(request.content)["input"]
+        batches.append(texts)
+        data = [{"index": index, "embedding": [float(len(text)), 0.0]} for index, text in enumerate(texts)]
+        return httpx.Response(200, json={"data": data[::-1]})
+
+    engine = OpenAIEmbeddings(server(answer), model="m", batch_size=2)
+    vectors = await engine.embed(Call.within(5.0), ["a", "bb", "ccc"])
+    assert batches == [["a", "bb"], ["ccc"]]
+    assert np.allclose(vectors, [[1.0, 0.0]] * 3), "rows have length 1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": []},
+        {"data": [{"index": 1, "embedding": [1.0]}]},
+        {"data": [{"index": 0}]},
+        {"wrong": 1},
+        ["list"],
+    ],
+)
+async def test_embeddings_that_do_not_fit_the_texts_are_refused(answer: object) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await OpenAIEmbeddings(server(lambda _: httpx.Response(200, json=answer)), model="m").embed(
+            Call.within(5.0), ["x"]
+        )
+
+
+@pytest.mark.parametrize("score", ["relevance_score", "score"])
+async def test_a_reranker_is_asked_as_the_api_says_and_its_order_is_by_score(score: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/rerank"
+        assert json.loads(request.content) == {"query": "q", "documents": ["a", "b"], "top_n": 2, "model": "m"}
+        return httpx.Response(200, json={"results": [{"index": 0, score: 0.1}, {"index": 1, score: 0.9}]})
+
+    rankings = await RerankApiReranker(server(answer), model="m").rerank(Call.within(5.0), "q", ["a", "b"])
+    assert rankings == [Ranking(1, 0.9), Ranking(0, 0.1)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"results": [{"index": 0, "score": 1.0}]},
+        {"results": [{"index": 0, "score": 1.0}, {"index": 0, "score": 1.0}]},
+        {"results": [{"index": 0}, {"index": 1}]},
+        {"results": 3},
+        [],
+    ],
+)
+async def test_a_ranking_that_does_not_fit_the_passages_is_refused(answer: object) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await RerankApiReranker(server(lambda _: httpx.Response(200, json=answer))).rerank(
+            Call.within(5.0), "q", ["a", "b"]
+        )
+
+
+async def test_no_passages_need_no_request() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be sent")
+
+    assert await RerankApiReranker(server(answer)).rerank(Call.within(5.0), "q", []) == []
+
+
+async def test_an_answer_that_is_not_json_is_refused() -> None:
+    with pytest.raises(UpstreamFailedError, match="not JSON"):
+        await OpenAIEmbeddings(server(lambda _: httpx.Response(200, text="<html>")), model="m").embed(
+            Call.within(5.0), ["x"]
+        )
+
+
+async def test_transcription_sends_a_wav_file_as_the_api_says() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"text": " Hello. "})
+
+    engine = OpenAITranscription(server(answer, "secret"), model="large", partial_model="small")
+    samples = np.zeros(1600, np.float32)
+    assert (await engine.transcribe(Call.within(5), samples, "de", TranscriptQuality.FINAL)).text == "Hello."
+    await engine.transcribe(Call.within(5), samples, "", TranscriptQuality.PARTIAL)
+    final, partial = (request.content for request in asked)
+    assert asked[0].url.path == "/v1/audio/transcriptions"
+    assert asked[0].headers["Authorization"] == "Bearer secret"
+    assert b'name="file"; filename="utterance.wav"' in final
+    assert wav_file(bytes(3200), 16_000) in final
+    assert b"large" in final
+    assert b'name="language"\r\n\r\nde' in final
+    assert b"small" in partial
+    assert b'name="language"' not in partial
+
+
+@pytest.mark.parametrize("body", [{}, [], {"words": "x"}])
+async def test_a_transcript_of_another_shape_is_the_server_s_failure(body: object) -> None:
+    engine = OpenAITranscription(server(lambda _: httpx.Response(200, json=body)), model="large")
+    with pytest.raises(UpstreamFailedError):
+        await engine.transcribe(Call.within(5), np.zeros(1600, np.float32), "", TranscriptQuality.FINAL)
+
+
+async def test_speech_asks_as_the_openai_api_says_and_reads_the_wav() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=wav_file(b"\x00\x20" * 2205, 22_050))
+
+    engine = OpenAISpeech(server(answer), model="tts", voices=("alloy", "nova"), reference_field="ref_audio")
+    spoken = await spoken_by(engine, SpeechText("Hello there.", voice="nova", reference=b"RIFF"))
+    assert (spoken.rate, spoken.seconds, spoken.text) == (22_050, 0.1, "Hello there.")
+    assert [word.word for word in spoken.words] == ["Hello", "there."]
+    body = json.loads(asked[0].content)
+    assert asked[0].url.path == "/v1/audio/speech"
+    assert body == {
+        "input": "Hello there.",
+        "voice": "nova",
+        "response_format": "wav",
+        "model": "tts",
+        "ref_audio": "UklGRg==",
+    }
+    assert [voice.name for voice in engine.voices] == ["alloy", "nova"]
+    assert engine.clones
+
+
+async def test_speech_asks_as_coqui_s_server_expects() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=wav_file(bytes(4410), 22_050))
+
+    engine = CoquiSpeech(server(answer), speakers=("p225",), language="en", reference_field="speaker_wav")
+    await spoken_by(engine, SpeechText("Hello & bye", voice="p225", language="de"))
+    await spoken_by(engine, SpeechText("Hello", voice="p225", reference=b"RIFF"))
+    assert (asked[0].method, asked[0].url.path) == ("GET", "/api/tts")
+    assert dict(asked[0].url.params) == {"text": "Hello & bye", "speaker_id": "p225", "language_id": "de"}
+    assert asked[1].method == "POST"
+    assert b"speaker_wav=UklGRg%3D%3D" in asked[1].content
+    assert not CoquiSpeech(server(answer), speakers=("",)).clones
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>busy</html>", b'{"error": "no"}'])
+async def test_an_answer_that_is_no_sound_is_the_server_s_failure(content: bytes) -> None:
+    engine = CoquiSpeech(server(lambda _: httpx.Response(200, content=content)), speakers=("",))
+    with pytest.raises(UpstreamFailedError):
+        await spoken_by(engine, SpeechText("Hello"))
+
+
+async def test_speech_that_is_refused_says_why() -> None:
+    engine = OpenAISpeech(server(lambda _: httpx.Response(400, text="no such voice")), model="", voices=("alloy",))
+    with pytest.raises(InvalidRequestError, match="no such voice"):
+        await spoken_by(engine, SpeechText("Hello", voice="alloy"))

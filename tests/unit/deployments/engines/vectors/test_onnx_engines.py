@@ -1,0 +1,126 @@
+"""Embeddings, late interaction and the cross-encoder, on models small enough to be computed by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.call import Call
+from deployments.engines.vectors.cross_encoder import CrossEncoderReranker
+from deployments.engines.vectors.late_interaction import LateInteractionReranker, TokenVectorCache
+from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
+from deployments.engines.vectors.onnx_encoder import EncodedText, OnnxEncoder
+from deployments.engines.vectors.onnx_model import length_sorted_batches
+from deployments.errors import DeadlineExceededError
+from tests.unit.tiny_onnx import HEAD, TABLE, WORDS, save_cross_encoder, save_encoder
+
+TEXTS = ["dogs are welcome", "the pool opens at seven", "cats", "the hotel"]
+
+
+def mean_vector(*words: str) -> np.ndarray:
+    return np.mean([TABLE[WORDS.index(word)] for word in ("[CLS]", *words, "[SEP]")], axis=0)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture
+def encoder_folder(tmp_path: Path) -> Path:
+    return save_encoder(tmp_path / "encoder")
+
+
+@pytest.fixture
+def cross_encoder_folder(tmp_path: Path) -> Path:
+    return save_cross_encoder(tmp_path / "cross-encoder")
+
+
+async def test_an_embedding_is_the_mean_of_the_token_vectors_of_length_one(encoder_folder: Path) -> None:
+    vectors = await OnnxEmbeddings(encoder_folder).embed(Call.within(5.0), TEXTS)
+    assert vectors.dtype == np.float32
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        assert np.allclose(vector, unit(mean_vector(*text.split())), atol=1e-6)
+
+
+async def test_a_text_is_embedded_alike_alone_and_in_any_batch(encoder_folder: Path) -> None:
+    encoder = OnnxEncoder(encoder_folder, batch_tokens=7)
+    together = await encoder.encode(Call.within(5.0), TEXTS)
+    for text, in_batch in zip(TEXTS, together, strict=True):
+        (alone,) = await encoder.encode(Call.within(5.0), [text])
+        assert np.allclose(alone.embedding, in_batch.embedding)
+        assert alone.token_ids.tolist() == in_batch.token_ids.tolist()
+        assert len(in_batch.token_vectors) == len(in_batch.token_ids), "padding is gone"
+
+
+async def test_long_texts_are_cut(encoder_folder: Path) -> None:
+    (encoded,) = await OnnxEncoder(encoder_folder, max_tokens=10).encode(Call.within(5.0), ["dogs " * 10_000])
+    assert len(encoded.token_ids) == 10
+
+
+async def test_encoding_stops_when_the_time_is_up(encoder_folder: Path) -> None:
+    with pytest.raises(DeadlineExceededError):
+        await OnnxEncoder(encoder_folder).encode(Call.within(0.0), TEXTS)
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 600))
+def test_batches_hold_every_text_once_and_little_padding(lengths: list[int], batch_tokens: int) -> None:
+    batches = list(length_sorted_batches(lengths, batch_tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = max(lengths[index] for index in batch) * len(batch)
+        assert padded <= batch_tokens or len(batch) == 1
+
+
+async def test_late_interaction_puts_the_passage_with_the_question_s_words_first(encoder_folder: Path) -> None:
+    rankings = await LateInteractionReranker(encoder_folder).rerank(Call.within(5.0), "pool opens", TEXTS)
+    assert rankings[0].index == 1
+    assert sorted(ranking.index for ranking in rankings) == [0, 1, 2, 3]
+    assert [ranking.score for ranking in rankings] == sorted((ranking.score for ranking in rankings), reverse=True)
+
+
+async def test_late_interaction_gives_the_same_order_from_its_cache(encoder_folder: Path) -> None:
+    reranker = LateInteractionReranker(encoder_folder)
+    first = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
+    again = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
+    assert [ranking.index for ranking in first] == [ranking.index for ranking in again]
+    assert np.allclose([ranking.score for ranking in first], [ranking.score for ranking in again], atol=0.05)
+
+
+@pytest.mark.parametrize("passages", [[], ["dogs"], ["dogs", "dogs"], [""]])
+async def test_few_alike_or_empty_passages_are_ranked_too(encoder_folder: Path, passages: list[str]) -> None:
+    rankings = await LateInteractionReranker(encoder_folder).rerank(Call.within(5.0), "dogs", passages)
+    assert sorted(ranking.index for ranking in rankings) == list(range(len(passages)))
+    assert all(np.isfinite(ranking.score) for ranking in rankings)
+
+
+def test_the_cache_drops_what_was_longest_unused() -> None:
+    encoded = EncodedText(np.array([1, 2]), np.eye(2, dtype=np.float32), np.ones(2, np.float32))
+    cache = TokenVectorCache(capacity_bytes=8)  # two texts of two tokens of two dimensions, one byte each
+    for text in ("a", "b"):
+        cache.put(text, encoded)
+    assert cache.get("a") is not None
+    cache.put("c", encoded)
+    assert cache.get("b") is None
+    kept = cache.get("a")
+    assert kept is not None
+    assert np.allclose(kept.token_vectors, np.eye(2))
+
+
+async def test_the_cross_encoder_s_score_is_the_logit_of_the_pair(cross_encoder_folder: Path) -> None:
+    rankings = await CrossEncoderReranker(cross_encoder_folder, batch_tokens=16).rerank(
+        Call.within(5.0), "dogs welcome", TEXTS
+    )
+    by_index = {ranking.index: ranking.score for ranking in rankings}
+    for index, text in enumerate(TEXTS):
+        expected = mean_vector("dogs", "welcome", "[SEP]", *text.split()) @ HEAD
+        assert by_index[index] == pytest.approx(float(expected[0]), abs=1e-5)
+    assert [ranking.score for ranking in rankings] == sorted(by_index.values(), reverse=True)
+
+
+async def test_the_cross_encoder_reads_pairs_of_any_length(cross_encoder_folder: Path) -> None:
+    reranker = CrossEncoderReranker(cross_encoder_folder, max_tokens=16)
+    rankings = await reranker.rerank(Call.within(5.0), "dogs " * 5000, ["cats " * 5000, ""])
+    assert len(rankings) == 2
+    assert await reranker.rerank(Call.within(5.0), "dogs", []) == []

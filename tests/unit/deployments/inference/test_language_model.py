@@ -1,0 +1,112 @@
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from deployments.call import Call
+from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.inference.language_model import LanguageModel
+from deployments.values.language import Generation, Message, Prompt
+from tests.unit.services import LARGE, SMALL
+
+
+class Engine:
+    """Counts a token for each word, and repeats the last message."""
+
+    description = "echo"
+    is_remote = False
+    context_tokens = 100
+    tokens_generated = 0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Sequence[Message], Generation]] = []
+        self.read_messages: list[Sequence[Message]] = []
+        self.stopped = 0
+        self.error: UnavailableError | None = None
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(message.content.split()) for message in messages)
+
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        del call
+        self.asked.append((messages, generation))
+        try:
+            for word in messages[-1].content.split():
+                yield word
+        finally:
+            self.stopped += 1
+
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        del call
+        self.read_messages.append(messages)
+        yield await self.count_tokens(messages)
+
+    async def check(self) -> None:
+        if self.error:
+            raise self.error
+
+    async def close(self) -> None: ...
+
+
+async def test_a_prompt_is_cut_so_that_the_answer_has_room() -> None:
+    engine = Engine()
+    model = LanguageModel(engine, SMALL)  # 48 of 100 tokens are the answer's
+    prompt = Prompt("", "word " * 40, passages=("passage " * 30,))
+    tokens = [token async for token in model.generate(Call.within(5.0), prompt)]
+    assert tokens == ["word"] * 40
+    assert engine.asked[0][1] == SMALL.generation
+
+
+async def test_a_question_that_leaves_the_answer_no_room_is_refused() -> None:
+    model = LanguageModel(Engine(), SMALL)
+    with pytest.raises(InvalidRequestError, match="the model reads 52"):
+        await anext(model.generate(Call.within(5.0), Prompt("", "word " * 60)))
+
+
+async def test_leaving_an_answer_stops_the_engine() -> None:
+    engine = Engine()
+    async with aclosing(LanguageModel(engine, SMALL).generate(Call.within(5.0), Prompt("", "a b c"))) as tokens:
+        assert await anext(tokens) == "a"
+    assert engine.stopped == 1
+
+
+async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
+    engine = Engine()
+    model = LanguageModel(engine, SMALL)
+    prompt = Prompt("Be brief.", "Why?", ("Because.",))
+    assert [tokens async for tokens in model.read(Call.within(5.0), prompt)] == [6]
+    [_ async for _ in model.generate(Call.within(5.0), prompt)]
+    assert engine.read_messages[0] == engine.asked[0][0]
+
+
+async def test_warming_reads_the_examples_once_for_each_slot() -> None:
+    engine = Engine()
+    await LanguageModel(engine, SMALL).warm(4, 5.0)
+    assert (len(engine.read_messages), engine.asked) == (4, [])
+    assert SMALL.examples[0].question in engine.read_messages[0][1].content
+
+
+async def test_the_model_can_be_used_differently_without_being_loaded_again() -> None:
+    model = LanguageModel(Engine(), SMALL)
+    model.configure(LARGE)
+    assert (await model.profile(Call.within(5.0))).answering == LARGE
+
+
+async def test_status_tells_what_is_wrong() -> None:
+    engine = Engine()
+    model = LanguageModel(engine, SMALL)
+    assert (await model.status(Call.within(5.0))).ready
+    engine.error = UnavailableError("llama.cpp does not answer")
+    status = await model.status(Call.within(5.0))
+    assert (status.ready, status.detail) == (False, "llama.cpp does not answer")
+    with pytest.raises(UnavailableError):
+        await model.check()
+
+
+async def test_a_model_elsewhere_that_is_away_is_told_but_no_reason_for_a_new_replica() -> None:
+    engine = Engine()
+    engine.is_remote = True
+    engine.error = UnavailableError("http://model.test cannot be reached")
+    model = LanguageModel(engine, SMALL)
+    await model.check()
+    assert not (await model.status(Call.within(5.0))).ready

@@ -1,0 +1,110 @@
+import pytest
+
+from deployments.speaking.playback import Playback
+from deployments.speaking.spoken_pieces import SpokenPieces
+from deployments.text.sentences import is_sure_end
+from tests.conversation.scene import spoken_chunk
+
+
+def pieces_of(*tokens: str) -> list[str]:
+    """Return what is taken behind each token, and what is left in the end."""
+    pieces = SpokenPieces()
+    taken: list[str] = []
+    for token in tokens:
+        pieces.add(token)
+        taken.append(pieces.take())
+    return [*filter(None, taken), *filter(None, [pieces.rest()])]
+
+
+class TestPieces:
+    def test_a_sentence_is_taken_with_its_full_stop(self) -> None:
+        assert pieces_of("It", " works", ".") == ["It works."]
+
+    @pytest.mark.parametrize("text", ["It takes 3.", "Ask Dr.", "It was J.", "See config_file.", "Use /etc/hosts."])
+    def test_a_full_stop_that_may_go_on_is_waited_for(self, text: str) -> None:
+        assert pieces_of(text, "5 and", " more.") == [f"{text}5 and more."]
+
+    def test_sentences_that_are_there_together_are_taken_together(self) -> None:
+        assert pieces_of("One is here. Two is there. And") == ["One is here. Two is there.", "And"]
+
+    def test_an_opening_clause_is_taken_by_itself_while_its_sentence_grows(self) -> None:
+        assert pieces_of("As far as I know", ", it", " is here.") == ["As far as I know,", "it is here."]
+
+    def test_a_clause_is_cut_off_only_at_the_beginning(self) -> None:
+        assert pieces_of("It is here.", " As far as I know,", " it stays.") == [
+            "It is here.",
+            "As far as I know, it stays.",
+        ]
+
+    def test_a_clause_that_is_too_short_stays_with_its_sentence(self) -> None:
+        assert pieces_of("Yes, ", "it is here.") == ["Yes, it is here."]
+
+    def test_a_long_first_sentence_that_is_whole_begins_with_its_clause(self) -> None:
+        long = "From heating.txt: the outdoor filter is blocked, so switch the pump off and rinse the filter at once."
+        assert pieces_of(long) == ["From heating.txt:", long.removeprefix("From heating.txt: ")]
+
+    def test_items_of_a_list_are_taken_one_by_one(self) -> None:
+        assert pieces_of("You need:\n- flour", "\n- butter", "\n- sugar") == [
+            "You need:",
+            "- flour",
+            "- butter",
+            "- sugar",
+        ]
+
+    def test_what_is_left_is_taken_in_the_end(self) -> None:
+        assert pieces_of("No end") == ["No end"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sure"),
+    [
+        ("It works.", True),
+        ("It works!", True),
+        ("“It works.”", True),
+        ("It doesn't.", True),
+        ("It takes 3.", False),
+        ("e.g.", False),
+        ("It", False),
+        ("", False),
+        ("the file config.yaml.", False),
+    ],
+)
+def test_a_sure_end(text: str, *, is_sure: bool) -> None:
+    assert is_sure_end(text) is is_sure
+
+
+class TestPlayback:
+    def playback(self) -> Playback:
+        """Return two sentences of four words, a quarter of a second each, the second sent while the first is played."""
+        played = Playback()
+        played.add(spoken_chunk("one two three four."), sent_at=10.0)
+        played.add(spoken_chunk("five six seven eight."), sent_at=10.5)
+        return played
+
+    def test_sentences_are_heard_one_after_the_other(self) -> None:
+        assert (self.playback().begins_at, self.playback().ends_at, self.playback().seconds) == (10.0, 12.0, 2.0)
+
+    def test_a_pause_for_want_of_sound_counts_as_none(self) -> None:
+        played = self.playback()
+        played.add(spoken_chunk("nine."), sent_at=20.0)
+        assert played.position_s(15.0) == 2.0
+        assert played.position_s(20.1) == pytest.approx(2.1)
+
+    @pytest.mark.parametrize(
+        ("position_s", "heard"),
+        [
+            (0.0, ""),
+            (0.1, ""),
+            (0.13, "one"),
+            (0.5, "one two"),
+            (1.0, "one two three four."),
+            (1.2, "one two three four. five"),
+            (2.0, "one two three four. five six seven eight."),
+            (99.0, "one two three four. five six seven eight."),
+        ],
+    )
+    def test_words_are_heard_from_their_middle_on(self, position_s: float, heard: str) -> None:
+        assert self.playback().heard(position_s) == heard
+
+    def test_nothing_was_heard_of_nothing(self) -> None:
+        assert (Playback().heard(5.0), Playback().position_s(5.0), Playback().ends_at) == ("", 0.0, 0.0)

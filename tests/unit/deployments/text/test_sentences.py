@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.chat.sentence_tokens import sentences_of
+from deployments.text.sentences import sentence_end, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("It costs 3.50 euros. Really.", ["It costs 3.50 euros.", "Really."]),
+        ("Ask Dr. Miller. He knows.", ["Ask Dr. Miller.", "He knows."]),
+        ("Use e.g. a spoon. Or a fork.", ["Use e.g. a spoon.", "Or a fork."]),
+        ("Open config.yaml now. Then close it.", ["Open config.yaml now.", "Then close it."]),
+        ("She said “Stop.” Then she left.", ["She said “Stop.”", "Then she left."]),
+        ("It was Lee E. McMahon. He wrote it.", ["It was Lee E. McMahon.", "He wrote it."]),
+        ("This is plan B. Nobody likes it.", ["This is plan B.", "Nobody likes it."]),
+        ("No end mark", ["No end mark"]),
+        ("First paragraph\n\nSecond paragraph", ["First paragraph", "Second paragraph"]),
+        ("Wait... what? Yes.", ["Wait...", "what?", "Yes."]),
+        ("火事です。逃げて。", ["火事です。", "逃げて。"]),
+        ("It ended in 1984. Then came more.", ["It ended in 1984.", "Then came more."]),
+        ("", []),
+        (" \n ", []),
+    ],
+)
+def test_sentences_end_where_a_reader_sees_them_end(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+def test_an_end_mark_at_the_very_end_may_yet_go_on() -> None:
+    assert sentence_end("It costs 3.") is None
+    assert sentence_end("It costs 3. Then") == 12
+
+
+@given(st.text(alphabet="ab .!?\n。\"'1", max_size=80))
+def test_nothing_but_space_is_lost(text: str) -> None:
+    assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
+
+
+@given(st.lists(st.text(alphabet="ab .!?\n", min_size=1, max_size=5), max_size=20))
+async def test_the_tokens_of_sentences_are_the_tokens_of_the_text(tokens: list[str]) -> None:
+    async def made():
+        for token in tokens:
+            yield token
+
+    joined = ["".join(sentence.tokens) async for sentence in sentences_of(made())]
+    assert "".join(joined).rstrip() == "".join(tokens).rstrip()
+
+
+async def test_a_sentence_is_released_as_soon_as_its_end_is_seen() -> None:
+    asked_for: list[str] = []
+
+    async def made():
+        for token in ["It ", "rains", ".", " It", " pours"]:
+            asked_for.append(token)
+            yield token
+
+    sentences = sentences_of(made())
+    first = await anext(sentences)
+    assert "".join(first.tokens) == "It rains. "
+    assert first.complete
+    assert asked_for[-1] == " It"
+    last = await anext(sentences)
+    assert "".join(last.tokens) == "It pours"
+    assert not last.complete
+    await sentences.aclose()
