@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
 from typing import Any, cast
 
 from nats.aio.client import Client
@@ -11,9 +10,9 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview
 
+import deployments.orchestration as services
 from bridges.handlers.chat import ChatHandler
 from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
@@ -36,37 +35,21 @@ from bridges.sessions.turn_log import TurnRecords
 from bridges.subjects import IngressName
 from deployments.call import Call
 from deployments.errors import UnavailableError
-from deployments.graph.clients import (
-    ChatClient,
-    IngestionClient,
-    PipelinesClient,
-    SpeechClient,
-    TranscriptionClient,
-    VoiceClient,
+from deployments.graph.definitions import (
+    CHAT,
+    INGESTION,
+    PIPELINES,
+    RETRIEVAL,
+    SPEECH,
+    TRANSCRIPTION,
+    VOICE,
+    Handles,
 )
-from deployments.graph.door import handle_door
+from deployments.graph.deployment import Replica
 from deployments.graph.replica import prepare_replica
-from deployments.orchestration import (
-    ChatDeployment,
-    IngestionDeployment,
-    RetrievalDeployment,
-    SpeechDeployment,
-    TranscriptionDeployment,
-    VoiceDeployment,
-    chat_door,
-    ingestion_door,
-    speech_door,
-    transcription_door,
-    voice_activity,
-    voice_door,
-)
+from deployments.services import PipelinesService, VoiceService
 from deployments.settings.orchestration import OrchestrationSettings
-from deployments.values.pipelines import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.values.status import ComponentStatus
-
-CHAT, RETRIEVAL, INGESTION = "Chat", "Retrieval", "Ingestion"
-TRANSCRIPTION, SPEECH, VOICE = "Transcription", "Speech", "Voice"
-PIPELINES = "Pipelines"
 
 logger = logging.getLogger(__name__)
 
@@ -80,42 +63,39 @@ _STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
 class NatsIngressDeployment:
     """The ingress of requests as a deployment."""
 
-    async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+    async def __init__(self, settings: OrchestrationSettings, handles: Handles) -> None:
         prepare_replica(IngressName.NATS)
-        chat_client = ChatClient(chat_door(settings, handles.get(CHAT), handles.get(RETRIEVAL)))
-        ingestion_client = IngestionClient(ingestion_door(settings, handles.get(INGESTION)))
-        reporters = [
-            Reporter(CHAT, chat_client, required=True),
-            Reporter(INGESTION, ingestion_client, required=False),
-        ]
-        voice: VoiceClient | None = None
+        chat = services.chat(settings, handles)
+        ingestion = services.ingestion(settings, handles)
+        reporters = [Reporter(CHAT.name, chat, required=True), Reporter(INGESTION.name, ingestion, required=False)]
+        voice: VoiceService | None = None
         if settings.audio.enabled:
-            voice = VoiceClient(voice_door(settings, handles.get(VOICE), handles))
-            reporters.append(Reporter(VOICE, voice, required=False))
-            transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
-            speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
-            reporters.append(Reporter(TRANSCRIPTION, transcription, required=False))
-            reporters.append(Reporter(SPEECH, speech, required=False))
-        pipelines: PipelinesClient | None = None
+            voice = services.voice(settings, handles)
+            reporters += [
+                Reporter(VOICE.name, voice, required=False),
+                Reporter(TRANSCRIPTION.name, services.transcription(settings, handles), required=False),
+                Reporter(SPEECH.name, services.speech(settings, handles), required=False),
+            ]
+        pipelines: PipelinesService | None = None
         if settings.pipelines.table:
-            pipelines = PipelinesClient(handle_door(handles[PIPELINES]))
-            reporters.append(Reporter(PIPELINES, pipelines, required=False))
+            pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
+            reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
         activity = Activity()
         status = StatusHandler(reporters, activity, deployment_states)
         memory = ConversationMemory(settings.memory)
         runs = PipelineRuns(settings.pipelines)
-        chat_handler = ChatHandler(chat_client, voice, memory)
+        chat_handler = ChatHandler(chat, voice, memory)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
             IngressName.NATS,
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
-                "login": LoginHandler(chat_client),
-                "greeting": GreetingHandler(chat_client),
-                "documents-ingest": IngestHandler(ingestion_client),
-                "documents-delete": DeleteHandler(ingestion_client),
-                "documents-list": ListDocumentsHandler(ingestion_client),
+                "login": LoginHandler(chat),
+                "greeting": GreetingHandler(chat),
+                "documents-ingest": IngestHandler(ingestion),
+                "documents-delete": DeleteHandler(ingestion),
+                "documents-list": ListDocumentsHandler(ingestion),
                 "voice-request": VoiceHandler(voice, records),
                 "pipeline-trigger": PipelineHandler(pipelines, runs),
                 "pipelines-list": PipelineListHandler(pipelines),
@@ -157,26 +137,26 @@ class NatsIngressDeployment:
 class AudioIngressDeployment:
     """The ingress of live audio and of speech as a deployment."""
 
-    async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
+    async def __init__(self, settings: OrchestrationSettings, handles: Handles) -> None:
         prepare_replica(IngressName.AUDIO)
-        transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
-        speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
-        activity = voice_activity(settings)
+        transcription = services.transcription(settings, handles)
+        speech = services.speech(settings, handles)
+        activity = services.voice_activity(settings)
         metrics = RayMetrics()
         work = SessionWork()
         memory = ConversationMemory(settings.memory)
         conversing = ConversationParts(
             settings.audio.conversation,
             settings.speech.chunk_bytes,
-            VoiceClient(voice_door(settings, handles.get(VOICE), handles)),
+            services.voice(settings, handles),
             work,
             memory,
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
         self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics, conversing)
         reporters = [
-            Reporter(TRANSCRIPTION, transcription, required=False),
-            Reporter(SPEECH, speech, required=False),
+            Reporter(TRANSCRIPTION.name, transcription, required=False),
+            Reporter(SPEECH.name, speech, required=False),
         ]
 
         async def components(call: Call) -> tuple[ComponentStatus, ...]:
@@ -217,34 +197,23 @@ class AudioIngressDeployment:
             await self._running
 
 
-@serve.deployment(name=PIPELINES)
-class PipelinesDeployment:
-    """The pipelines service as a deployment. It keeps its runs in NATS, and tells their clients itself."""
+def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
+    """Build the pipelines service. It keeps its runs in NATS, and tells their clients itself."""
+    replica = PipelineReplica(settings.pipelines, settings.nats.url, RayMetrics().pipeline_reported)
+    running = asyncio.create_task(replica.run())
 
-    async def __init__(self, settings: OrchestrationSettings) -> None:
-        prepare_replica(PIPELINES)
-        self._replica = PipelineReplica(settings.pipelines, settings.nats.url, RayMetrics().pipeline_reported)
-        self._running = asyncio.create_task(self._replica.run())
+    async def check_health() -> None:
+        """Fail when runs are looked after no more."""
+        check_running(running, PIPELINES.name)
+        replica.check()
 
-    async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
-        return await self._replica.service.trigger(call, trigger)
-
-    async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
-        return await self._replica.service.describe(call)
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        return await self._replica.service.components(call)
-
-    async def check_health(self) -> None:
-        """Fail when runs are looked after no more, so that Serve replaces the replica."""
-        check_running(self._running, PIPELINES)
-        self._replica.check()
-
-    async def __del__(self) -> None:
+    async def close() -> None:
         """Leave unfinished runs to the other replicas."""
-        self._replica.stop()
+        replica.stop()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+            await running
+
+    return Replica(replica.service, check_health=check_health, close=close)
 
 
 async def deployment_states() -> tuple[DeploymentState, ...]:
@@ -281,21 +250,21 @@ def check_running(task: asyncio.Task[None], name: str) -> None:
 def orchestration(args: OrchestrationSettings) -> Application:
     """Build the orchestration application: the ingresses, and each service that is not in process behind them."""
     handles: dict[str, Any] = {}
-    if RETRIEVAL not in args.in_process:
-        handles[RETRIEVAL] = RetrievalDeployment.bind(args)
-    if CHAT not in args.in_process:
-        handles[CHAT] = ChatDeployment.bind(args, handles.get(RETRIEVAL))
-    if INGESTION not in args.in_process:
-        handles[INGESTION] = IngestionDeployment.bind(args)
-    pipelines: dict[str, Any] = {PIPELINES: PipelinesDeployment.bind(args)} if args.pipelines.table else {}
+    if RETRIEVAL.name not in args.in_process:
+        handles[RETRIEVAL.name] = RETRIEVAL.bind(services.build_retrieval, args)
+    if CHAT.name not in args.in_process:
+        handles[CHAT.name] = CHAT.bind(services.build_chat, args, dict(handles))
+    if INGESTION.name not in args.in_process:
+        handles[INGESTION.name] = INGESTION.bind(services.build_ingestion, args)
+    pipelines: dict[str, Any] = {PIPELINES.name: PIPELINES.bind(_pipelines, args)} if args.pipelines.table else {}
     if not args.audio.enabled:
         return NatsIngressDeployment.bind(args, handles | pipelines)
-    if TRANSCRIPTION not in args.in_process:
-        handles[TRANSCRIPTION] = TranscriptionDeployment.bind(args)
-    if SPEECH not in args.in_process:
-        handles[SPEECH] = SpeechDeployment.bind(args)
-    if VOICE not in args.in_process:
-        handles[VOICE] = VoiceDeployment.bind(args, dict(handles))
-    audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION}
+    if TRANSCRIPTION.name not in args.in_process:
+        handles[TRANSCRIPTION.name] = TRANSCRIPTION.bind(services.build_transcription, args)
+    if SPEECH.name not in args.in_process:
+        handles[SPEECH.name] = SPEECH.bind(services.build_speech, args)
+    if VOICE.name not in args.in_process:
+        handles[VOICE.name] = VOICE.bind(services.build_voice, args, dict(handles))
+    audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION.name}
     audio = {IngressName.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
     return NatsIngressDeployment.bind(args, handles | pipelines | audio)

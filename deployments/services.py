@@ -1,11 +1,23 @@
-"""The services of the graph, as their callers see them.
+"""The services of the graph, as their callers see them: one protocol for each.
 
-A service takes those that it calls as arguments: clients over a door in the graph (`deployments.graph.clients`), an
-object with the same methods in a unit test.
+These protocols are the only place where a service's methods are written down, besides the class that does the work.
+The clients that call a service through a door, and the deployments that run it, are made from them: see
+`deployments.graph.definitions`. A service takes those that it calls as arguments. In the graph they are clients, in a
+unit test objects with the same methods.
+
+What holds for every method:
+
+* It takes `call: Call` first, whose deadline holds for all the work that the call causes.
+* It is `async`, or returns an `AsyncGenerator`. Closing the generator stops the work below it; so does cancelling the
+  task that awaits a call.
+* Arguments and results are values that can be pickled.
+* What goes wrong is a `HearthError`. Besides those that a method names, a door raises `DeadlineExceededError`,
+  `OverloadedError`, `PayloadTooLargeError`, `RequestEndedError`, `UnavailableError` and `InternalError`.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Annotated, Protocol
 
 from deployments.call import Call
 from deployments.values.chat import AnswerItem, ChatQuestion, Preparation
@@ -30,23 +42,48 @@ from deployments.values.vectors import Vectors
 from deployments.values.voice import SpokenAnswerItem, SpokenQuestion
 
 
+@dataclass(frozen=True, slots=True)
+class ItemsAhead:
+    """How many items of a stream a replica makes before the ones before them were taken.
+
+    It is written beside the type of a stream whose items cost much: what was made ahead is made in vain when the
+    caller stops listening. Other streams are made ahead as far as `deployments.graph.batching` allows.
+    """
+
+    limit: int
+
+
 class LanguageModelService(Protocol):
-    """Makes text from prompts."""
+    """Makes text from prompts, with one model."""
 
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
-        """Yield the answer, a token at a time."""
+        """Yield the answer to a prompt, one token at a time.
+
+        The prompt is cut to the model's context window at whole turns and passages.
+
+        Raises:
+            InvalidRequestError: The question alone does not fit into the context window.
+            HearthError: The model failed. Tokens that were yielded before stand.
+        """
         ...
 
     def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
-        """Read a prompt into the model's cache; yield how many tokens were read so far."""
+        """Read a prompt into the model's cache, so that an answer to one that begins like it comes sooner.
+
+        Yields:
+            How many tokens were read so far, not counting those that were in the cache already.
+
+        Raises:
+            HearthError: As `generate`.
+        """
         ...
 
     async def profile(self, call: Call) -> ModelProfile:
-        """Return how the model wants to be used."""
+        """Return which model this is, and how it wants to be used."""
         ...
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
         ...
 
 
@@ -54,41 +91,67 @@ class EmbeddingsService(Protocol):
     """Turns texts into vectors."""
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
-        """Return one row of length 1 for each text, in order."""
+        """Return the vectors of texts, of shape (texts, dimensions): a row of length 1 for each text, in order.
+
+        Raises:
+            InvalidRequestError: There is no text.
+            HearthError: The model failed.
+        """
         ...
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
         ...
 
 
 class RerankerService(Protocol):
-    """Orders passages."""
+    """Orders passages by how well they fit a question."""
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
-        """Return one ranking for each passage, best first."""
+        """Return one ranking for each passage, best first.
+
+        Raises:
+            HearthError: The model failed.
+        """
         ...
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
         ...
 
 
 class RetrievalService(Protocol):
-    """Finds passages."""
+    """Finds passages of documents."""
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
-        """Return the passages that fit a question, best first."""
+        """Return the passages that fit a question, best first.
+
+        If the reranker fails, the passages come in the order in which they were found.
+
+        Raises:
+            InvalidRequestError: `top_k` is out of bounds.
+            NotFoundError: The query names a collection that does not exist. If the default collection does not exist,
+                nothing was ingested yet, and nothing is found.
+            HearthError: Embedding or searching failed.
+        """
         ...
 
     async def nearest_sentences(
         self, call: Call, question: str, passages: Sequence[Passage], limit: int
     ) -> tuple[Passage, ...]:
-        """Return passages cut down to the sentences that are nearest to the question, at most `limit` sentences."""
+        """Return passages cut down to the sentences that are nearest to the question, about `limit` sentences in all.
+
+        Passages and sentences keep their order. Sentences that are much farther from the question than the nearest
+        one are left out, and so are passages without a near sentence. A sentence that begins with a pronoun comes with
+        the sentence before it.
+
+        Raises:
+            HearthError: The reranker failed.
+        """
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how retrieval and everything below it is."""
+        """Return how retrieval, its models and Milvus are, retrieval first."""
         ...
 
 
@@ -96,145 +159,272 @@ class ChatService(Protocol):
     """Answers questions."""
 
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
-        """Yield an answer's tokens and, last, its end."""
+        """Yield the tokens of an answer and, last, its `AnswerEnd`.
+
+        What goes wrong in the service is told by the end and not raised. Tokens that were yielded before stand.
+        """
         ...
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet."""
+        """Find passages for a question that is not whole yet.
+
+        The preparation is given back with the question, as its `preparation`. If the whole question is the same, its
+        answer needs no search. If it is another one, passages that are found again come in the order in which the
+        model has read them, so that it need not read them again.
+
+        Args:
+            call: Whose deadline holds.
+            question: As far as it is known; its `preparation` is the one before.
+
+        Raises:
+            InvalidRequestError: The question is empty.
+            HearthError: The passages could not be found.
+        """
         ...
 
     def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        """Have the model read a prompt as far as its question is known; yield how many tokens were read so far."""
+        """Have the model read the prompt of a question as far as it is known, with the passages of its preparation.
+
+        Without a preparation, the model reads what stands before the passages.
+
+        Yields:
+            How many tokens were read so far, not counting those that the model had read before.
+
+        Raises:
+            HearthError: The model failed.
+        """
         ...
 
     async def greet(self, call: Call, name: str) -> str:
-        """Return a short greeting that calls somebody by name."""
+        """Return a greeting of one or two sentences that calls somebody by name.
+
+        Raises:
+            HearthError: The model failed, or gave no greeting.
+        """
         ...
 
     async def warm(self, call: Call) -> None:
-        """Do once what somebody's first question would wait for."""
+        """Do now what somebody's first question would wait for. What fails is logged and not raised."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how chat and everything below it is."""
+        """Return how chat, the language model and retrieval are, chat first."""
         ...
 
 
 class IngestionService(Protocol):
-    """Puts documents into collections."""
+    """Puts documents into collections and takes them out.
+
+    An empty name of a collection stands for the configured default.
+    """
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
-        """Put a document, or a part of one, into its collection."""
+        """Put a document, or one part of it, into its collection.
+
+        No chunk of the document is found before its last part is in. From then on all chunks are found, and none of
+        the version before.
+
+        Raises:
+            InvalidRequestError: The document has no source or no text, or Hearth did not make the collection.
+            NotFoundError: The parts before this one are no longer in the collection.
+            HearthError: Embedding or writing failed.
+        """
         ...
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
-        """Take a document out of a collection; return how many chunks it had."""
+        """Take a document out of a collection; return how many chunks it had.
+
+        Raises:
+            InvalidRequestError: `source` is empty.
+            NotFoundError: There is no such collection, or no such document in it.
+            HearthError: Deleting failed.
+        """
         ...
 
     async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
-        """Return the documents whose key begins with `prefix`."""
+        """Return the documents whose key begins with `prefix`.
+
+        Args:
+            call: Whose deadline holds.
+            collection: Where to look.
+            prefix: Up to 32 hexadecimal digits; empty for all documents. Where the documents are too many for one
+                answer, each further digit gives a sixteenth of them.
+
+        Raises:
+            InvalidRequestError: Hearth did not make the collection, or `prefix` is not of that form.
+            HearthError: Listing failed.
+        """
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how ingestion is."""
+        """Return how ingestion is. The models and Milvus are asked for with retrieval."""
         ...
 
 
 class SpeechToTextService(Protocol):
-    """Turns speech into text."""
+    """Turns speech into text, with one model."""
 
     async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
-        """Return what is said in an utterance."""
+        """Return what is said in an utterance. Its text is empty where the utterance is shorter than 50 ms.
+
+        Raises:
+            InvalidRequestError: The sound is not 16-bit PCM.
+            PayloadTooLargeError: It lasts longer than 30 s.
+            HearthError: The model failed.
+        """
         ...
 
     async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
-        """Return what is said in an audio file."""
+        """Return what is said in an audio file. Its text is empty where nobody speaks.
+
+        Raises:
+            InvalidRequestError: The file cannot be read.
+            PayloadTooLargeError: It lasts longer than is transcribed in one request.
+            HearthError: The model failed.
+        """
         ...
 
     async def completion(self, call: Call, utterance: Utterance) -> float | None:
-        """Return the probability that the speaker has finished; None where nobody judges it."""
+        """Return the probability, from 0 to 1, that the speaker has finished; None where no model judges it.
+
+        Raises:
+            HearthError: As `transcribe`.
+        """
         ...
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
         ...
 
 
 class TextToSpeechService(Protocol):
-    """Turns text into speech."""
+    """Turns text into speech, with one model and the custom voices beside it."""
 
-    def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence, or some words of one, at a time."""
+    def speak(self, call: Call, text: SpeechText) -> Annotated[AsyncGenerator[SpokenChunk], ItemsAhead(2)]:
+        """Yield the speech of a text that was made speakable, a sentence or some words of one at a time.
+
+        Raises:
+            NotFoundError: There is no such voice. The message names those that there are.
+            InvalidRequestError: The voice cannot speak the language or imitate the reference, or can say nothing of
+                the text.
+            HearthError: The model failed.
+        """
         ...
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
-        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
+        """Return the voices that there are.
+
+        Args:
+            call: Whose deadline holds.
+            rescan: Whether to look through the folder of custom voices now. Otherwise that is done every 300 s.
+        """
         ...
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the deployment is."""
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
         ...
 
 
 class TranscriptionService(Protocol):
-    """Transcribes what is said while it is being said, and recordings."""
+    """Transcribes what is said while it is being said, and recordings.
+
+    It keeps nothing between calls. What is known of an utterance comes with it and goes back.
+    """
 
     async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
-        """Return what is known of the words of an utterance that goes on."""
+        """Return what is known of the words of an utterance that goes on.
+
+        Args:
+            call: Whose deadline holds.
+            utterance: All of it so far.
+            agreement: What was known of it before.
+
+        Raises:
+            HearthError: As `SpeechToTextService.transcribe`.
+        """
         ...
 
     async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
-        """Return what an utterance was, should it end here."""
+        """Return what an utterance was, should it end here.
+
+        Args:
+            call: Whose deadline holds.
+            utterance: All of it.
+            judge_turn: Whether to judge how likely it is that the speaker has finished. If judging fails, the ending
+                has no `completion`.
+
+        Raises:
+            HearthError: As `SpeechToTextService.transcribe`.
+        """
         ...
 
     async def transcribe(self, call: Call, recording: Recording) -> Transcript:
-        """Return what is said in an audio file."""
+        """Return what is said in an audio file.
+
+        Raises:
+            HearthError: As `SpeechToTextService.transcribe_recording`.
+        """
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how transcription and everything below it is."""
+        """Return how transcription and the model below it are, transcription first."""
         ...
 
 
 class SpeechService(Protocol):
-    """Says things."""
+    """Says texts as they are written, for people to hear."""
 
-    def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence, or some words of one, at a time."""
+    def say(self, call: Call, text: SpeechText) -> Annotated[AsyncGenerator[SpokenChunk], ItemsAhead(1)]:
+        """Yield the speech of a text, a sentence or some words of one at a time, each as soon as it is made.
+
+        Raises:
+            InvalidRequestError: There is nothing to say.
+            PayloadTooLargeError: The text is too long.
+            HearthError: As `TextToSpeechService.speak`.
+        """
         ...
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
-        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
+        """Return the voices that there are: see `TextToSpeechService.voices`."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how speech and everything below it is."""
+        """Return how speech and the model below it are, speech first."""
         ...
 
 
 class VoiceService(Protocol):
-    """Answers questions aloud."""
+    """Answers questions aloud: sentences are spoken while the next ones are being written."""
 
-    def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
-        """Yield an answer's tokens and its sound as both are made and, last, its end."""
+    def answer(
+        self, call: Call, question: SpokenQuestion
+    ) -> Annotated[AsyncGenerator[SpokenAnswerItem], ItemsAhead(8)]:
+        """Yield the tokens of an answer and its sound, each as soon as it is made, and, last, its `SpokenAnswerEnd`.
+
+        A token is yielded when it is written, not when it is heard. The `AnswerEnd` of the text comes as soon as the
+        text is whole. What goes wrong in the services below is told by the end and not raised.
+        """
         ...
 
     def answer_recording(
         self, call: Call, recording: Recording, question: SpokenQuestion
-    ) -> AsyncGenerator[SpokenAnswerItem]:
-        """Yield what a recording asks, then as `answer`."""
+    ) -> Annotated[AsyncGenerator[SpokenAnswerItem], ItemsAhead(8)]:
+        """Yield the `Transcript` of a recording, then the answer to what it asks, as `answer` does.
+
+        A recording that cannot be understood is told by the end and not raised.
+        """
         ...
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet."""
+        """Find passages for a question that is not whole yet: see `ChatService.prepare`."""
         ...
 
     def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        """Have the model read a prompt as far as its question is known; yield how many tokens were read so far."""
+        """Have the model read the prompt of a question as far as it is known: see `ChatService.read`."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how this service is."""
+        """Return how this service is. Those that it calls are asked themselves."""
         ...
 
 
@@ -242,13 +432,21 @@ class PipelinesService(Protocol):
     """Starts runs on workflow engines and reports them to their end."""
 
     async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
-        """Refuse a trigger, or keep it and start its run."""
+        """Refuse a trigger, or keep its run and start it.
+
+        It returns as soon as the run is kept. What happens to the run is reported to its client on its own subject. A
+        trigger that does not fit the pipeline table is refused by the receipt and not raised.
+
+        Raises:
+            UnavailableError: The runs cannot be kept now, or this replica is leaving. Nothing was started, or what was
+                kept is looked after.
+        """
         ...
 
     async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
-        """Return what may be started."""
+        """Return the pipelines that may be started."""
         ...
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how this service and the engines are."""
+        """Return how this service is, and how the engines were when they were last spoken to."""
         ...

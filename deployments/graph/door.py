@@ -51,7 +51,7 @@ class Door(Protocol):
     Every method takes the call first. Arguments and results are plain values that can be pickled.
     """
 
-    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
         """Return what `method` returns.
 
         Raises:
@@ -59,7 +59,7 @@ class Door(Protocol):
         """
         ...
 
-    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+    def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """Yield the items that `method` yields; close the generator to stop the work below it.
 
         Raises:
@@ -84,10 +84,10 @@ class HandleDoor:
         self._methods: dict[tuple[str, bool], DeploymentHandle[Any]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
         """See `Door.call`."""
         call.check(f"{self._name}.{method}")
-        response = await self._start(method, (call, *arguments), stream=False)
+        response = await self._start(method, (call, *arguments), named, stream=False)
         answered = False
         try:
             async with asyncio.timeout(call.remaining()):
@@ -101,10 +101,10 @@ class HandleDoor:
             if not answered:
                 response.cancel()
 
-    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+    async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        response = await self._start(method, (call, *arguments), stream=True)
+        response = await self._start(method, (call, *arguments), named, stream=True)
         exhausted = False
         try:
             while True:
@@ -141,12 +141,14 @@ class HandleDoor:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _start(self, method: str, arguments: tuple[object, ...], *, stream: bool) -> Any:
+    async def _start(
+        self, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
+    ) -> Any:
         try:
             if self._handle is None:
                 # It asks Serve's controller and waits for the answer.
                 self._handle = await asyncio.to_thread(self._find_handle)
-            return self._method(self._handle, method, stream=stream).remote(*arguments)
+            return self._method(self._handle, method, stream=stream).remote(*arguments, **named)
         except (RayError, RayServeException) as error:
             raise self._translate(error, method) from error
 
@@ -181,19 +183,19 @@ class InProcessDoor:
         self._service = service
         self._name = name
 
-    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
         """See `Door.call`."""
         call.check(f"{self._name}.{method}")
         try:
             async with asyncio.timeout(call.remaining()):
-                return await getattr(self._service, method)(call, *arguments)
+                return await getattr(self._service, method)(call, *arguments, **named)
         except Exception as error:
             raise self._translate(error, method) from error
 
-    async def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+    async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        async with aclosing(getattr(self._service, method)(call, *arguments)) as items:
+        async with aclosing(getattr(self._service, method)(call, *arguments, **named)) as items:
             while True:
                 try:
                     async with asyncio.timeout(call.remaining()):
@@ -223,14 +225,16 @@ class TracedDoor:
         self._door = door
         self._name = name
 
-    async def call(self, call: Call, method: str, *arguments: object) -> Any:
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
         """See `Door.call`."""
         with call_span(call, self._name, method) as traced:
-            return await self._door.call(traced, method, *arguments)
+            return await self._door.call(traced, method, *arguments, **named)
 
-    def stream(self, call: Call, method: str, *arguments: object) -> AsyncGenerator[Any]:
+    def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
-        return stream_span(call, self._name, method, lambda traced: self._door.stream(traced, method, *arguments))
+        return stream_span(
+            call, self._name, method, lambda traced: self._door.stream(traced, method, *arguments, **named)
+        )
 
 
 def in_process_door(service: object, name: str) -> Door:

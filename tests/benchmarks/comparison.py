@@ -44,7 +44,7 @@ from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import STATUS
 from deployments.call import Call
-from deployments.graph.clients import ChatClient
+from deployments.graph.definitions import CHAT
 from deployments.graph.door import Door, application_door
 from deployments.values.chat import ChatQuestion
 from tests import servers
@@ -403,7 +403,7 @@ async def cancelled_streams(stack: Stack) -> Figure:
     """Leave streams of 50 tokens a second two handles above their model, all at once; return how long it goes on."""
     ray.init(address=stack.ray_address, namespace="benchmark", log_to_driver=False, logging_level=logging.ERROR)
     model = application_door("language-model", "LanguageModel")
-    chat = ChatClient(application_door(APART, "Chat"))
+    chat = CHAT.in_application(APART)
     question = ChatQuestion(f"tokens=100000 every={TOKEN_PERIOD_MS}")
     times: list[float] = []
     for _ in range(5):

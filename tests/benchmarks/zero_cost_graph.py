@@ -21,9 +21,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 import bridges.application as ingress
 import deployments.milvus.passages
 import deployments.orchestration as services
-from deployments import applications
 from deployments.call import Call
-from deployments.graph.replica import prepare_replica
+from deployments.graph.definitions import CHAT, EMBEDDINGS, INGESTION, LANGUAGE_MODEL, RERANKER, RETRIEVAL
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
@@ -140,14 +139,14 @@ def _class_of(deployment: Any) -> Any:
     return deployment.func_or_class
 
 
-class BenchmarkLanguageModel(_class_of(applications.LanguageModelDeployment)):
-    def __init__(self) -> None:
-        prepare_replica("LanguageModel")
+def _language_model(engine: ZeroCostModel) -> LanguageModel:
+    return LanguageModel(engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation()))
+
+
+class BenchmarkLanguageModel(LANGUAGE_MODEL.replica_class(_language_model)):
+    async def __init__(self) -> None:
         self._engine = ZeroCostModel()
-        self._service = LanguageModel(
-            self._engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation())
-        )
-        self._slots = 0
+        await super().__init__(self._engine)
 
     async def ended(self, call: Call) -> list[float]:
         """Return when generators ended since the last time this was asked, on the machine's monotonic clock."""
@@ -169,39 +168,31 @@ class BenchmarkLanguageModel(_class_of(applications.LanguageModelDeployment)):
         return StreamingResponse(events(), media_type="text/event-stream")
 
 
-class BenchmarkEmbeddings(_class_of(applications.EmbeddingsDeployment)):
-    def __init__(self) -> None:
-        prepare_replica("Embeddings")
-        self._service = Embeddings(ZeroCostEmbeddings())
-
+class BenchmarkEmbeddings(EMBEDDINGS.replica_class(lambda: Embeddings(ZeroCostEmbeddings()))):
     async def __call__(self, request: Request) -> Response:
         body = await request.json()
-        vectors = await self._service.embed(Call.within(_HTTP_CALL_S), body["input"])
+        vectors = await self.service.embed(Call.within(_HTTP_CALL_S), body["input"])
         data = [{"index": index, "embedding": row.tolist()} for index, row in enumerate(vectors)]
         return JSONResponse({"object": "list", "data": data})
 
 
-class BenchmarkReranker(_class_of(applications.RerankerDeployment)):
-    def __init__(self) -> None:
-        prepare_replica("Reranker")
-        self._service = Reranker(ZeroCostReranker())
-
+class BenchmarkReranker(RERANKER.replica_class(lambda: Reranker(ZeroCostReranker()))):
     async def __call__(self, request: Request) -> Response:
         body = await request.json()
-        rankings = await self._service.rerank(Call.within(_HTTP_CALL_S), body["query"], body["documents"])
+        rankings = await self.service.rerank(Call.within(_HTTP_CALL_S), body["query"], body["documents"])
         results = [{"index": ranking.index, "relevance_score": ranking.score} for ranking in rankings[: body["top_n"]]]
         return JSONResponse({"results": results})
 
 
-class BenchmarkRetrieval(_class_of(services.RetrievalDeployment)):
+class BenchmarkRetrieval(RETRIEVAL.replica_class(services.build_retrieval)):
     """Imported from here, so that the constant store is in its replica."""
 
 
-class BenchmarkChat(_class_of(services.ChatDeployment)):
+class BenchmarkChat(CHAT.replica_class(services.build_chat)):
     """Likewise."""
 
 
-class BenchmarkIngestion(_class_of(services.IngestionDeployment)):
+class BenchmarkIngestion(INGESTION.replica_class(services.build_ingestion)):
     """Likewise."""
 
 
@@ -232,8 +223,9 @@ def reranker(args: dict[str, Any]) -> Application:
 
 
 def orchestration(args: OrchestrationSettings) -> Application:
-    apart = not args.in_process
-    retrieval = _bind(BenchmarkRetrieval, "Retrieval", args) if apart else None
-    chat = _bind(BenchmarkChat, "Chat", args, retrieval) if apart else None
-    ingestion = _bind(BenchmarkIngestion, "Ingestion", args) if apart else None
-    return _bind(BenchmarkIngress, "NatsIngress", args, chat, ingestion, None)
+    handles: dict[str, Any] = {}
+    if not args.in_process:
+        handles[RETRIEVAL.name] = _bind(BenchmarkRetrieval, RETRIEVAL.name, args)
+        handles[CHAT.name] = _bind(BenchmarkChat, CHAT.name, args, dict(handles))
+        handles[INGESTION.name] = _bind(BenchmarkIngestion, INGESTION.name, args)
+    return _bind(BenchmarkIngress, "NatsIngress", args, handles)
