@@ -51,6 +51,7 @@ class ServiceDefinition(Generic[S]):
     """
 
     def __init__(self, interface: type[S], name: str) -> None:
+        self.interface = interface
         self.name = name
         self._methods = methods_of(interface)
         self._client = client_class(name, self._methods)

@@ -1,10 +1,10 @@
-"""Deployments that the tests of the door call: a model that counts what it makes, and one that passes it on."""
+"""Services that the tests of the door call: a model that counts what it makes, and one that passes it on."""
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ray import serve
 from ray.serve import Application
@@ -12,44 +12,77 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
 from deployments.errors import FAMILY
-from deployments.graph.batching import Batch, ready_together
-from deployments.graph.door import Door, handle_door
+from deployments.graph.definitions import ServiceDefinition
+from deployments.graph.deployment import Replica
+
+S = TypeVar("S")
 
 APPLICATION = "door-tests"
 TOKEN_PERIOD_S = 0.005
+USER_CONFIG = {"answering": "briefly"}
 
 
-@serve.deployment(
-    name="Model",
-    num_replicas=1,
-    ray_actor_options={"num_cpus": 0},
-    max_ongoing_requests=100,
-    health_check_period_s=1,
-    graceful_shutdown_timeout_s=1,
-)
+class TokenService(Protocol):
+    """Makes tokens."""
+
+    def tokens(self, call: Call, count: int) -> AsyncGenerator[str]: ...
+
+
+class ModelService(TokenService, Protocol):
+    """Makes tokens, and does what else the tests ask for."""
+
+    def burst(self, call: Call, count: int) -> AsyncGenerator[int]: ...
+
+    def break_off(self, call: Call, kind: str) -> AsyncGenerator[str]: ...
+
+    async def fail(self, call: Call, kind: str) -> None: ...
+
+    async def sleep(self, call: Call, seconds: float) -> str: ...
+
+    async def remaining(self, call: Call) -> float: ...
+
+    async def echo(self, call: Call, value: object) -> object: ...
+
+    async def counts(self, call: Call) -> tuple[int, int]: ...
+
+    async def configured(self, call: Call) -> object: ...
+
+    async def process_id(self, call: Call) -> int: ...
+
+    async def die(self, call: Call) -> None: ...
+
+
+class BusyService(Protocol):
+    """Takes its time."""
+
+    async def sleep(self, call: Call, seconds: float) -> str: ...
+
+
+MODEL = ServiceDefinition(ModelService, "Model")
+MIDDLE = ServiceDefinition(TokenService, "Middle")
+BUSY = ServiceDefinition(BusyService, "Busy")
+
+
 class Model:
     """Makes a token every few milliseconds and counts them."""
 
     def __init__(self) -> None:
         self._made = 0
         self._unary_cancelled = 0
+        self._configured: object = None
 
-    async def tokens(self, call: Call, count: int) -> AsyncGenerator[Batch[str]]:
-        async with aclosing(ready_together(self._tokens(count))) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def _tokens(self, count: int) -> AsyncGenerator[str]:
+    async def tokens(self, call: Call, count: int) -> AsyncGenerator[str]:
         for index in range(count):
             self._made += 1
             yield f"token{index}"
             await asyncio.sleep(TOKEN_PERIOD_S)
 
-    async def burst(self, call: Call, count: int) -> AsyncGenerator[list[int]]:
-        yield list(range(count))
+    async def burst(self, call: Call, count: int) -> AsyncGenerator[int]:
+        for number in range(count):
+            yield number
 
-    async def break_off(self, call: Call, kind: str) -> AsyncGenerator[list[str]]:
-        yield ["before"]
+    async def break_off(self, call: Call, kind: str) -> AsyncGenerator[str]:
+        yield "before"
         await self.fail(call, kind)
 
     async def fail(self, call: Call, kind: str) -> None:
@@ -73,6 +106,12 @@ class Model:
     async def counts(self, call: Call) -> tuple[int, int]:
         return self._made, self._unary_cancelled
 
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        self._configured = user_config
+
+    async def configured(self, call: Call) -> object:
+        return self._configured
+
     async def process_id(self, call: Call) -> int:
         return os.getpid()
 
@@ -80,22 +119,18 @@ class Model:
         os._exit(1)
 
 
-@serve.deployment(name="Middle", num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=100)
 class Middle:
     """Passes on what the model makes, as orchestration does."""
 
     def __init__(self, model: DeploymentHandle[Any]) -> None:
-        self._model: Door = handle_door(model)
+        self._model = MODEL.by_handle(model)
 
-    async def tokens(self, call: Call, count: int) -> AsyncGenerator[Batch[str]]:
-        async with aclosing(ready_together(self._model.stream(call, "tokens", count))) as batches:
-            async for batch in batches:
-                yield batch
+    async def tokens(self, call: Call, count: int) -> AsyncGenerator[str]:
+        async with aclosing(self._model.tokens(call, count)) as tokens:
+            async for token in tokens:
+                yield token
 
 
-@serve.deployment(
-    name="Busy", num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1, max_queued_requests=1
-)
 class Busy:
     """Takes one call at a time and lets one wait."""
 
@@ -112,5 +147,27 @@ class Entry:
         self._others = others
 
 
+def build_model() -> Replica[ModelService]:
+    model = Model()
+    return Replica(model, reconfigure=model.reconfigure)
+
+
+def bound(
+    service: ServiceDefinition[S], build: Callable[..., S | Replica[S]], *arguments: Application, **options: Any
+) -> Application:
+    """Bind the deployment of a service with the options that the graph's configuration would give it."""
+    deployment = serve.deployment(name=service.name, num_replicas=1, ray_actor_options={"num_cpus": 0}, **options)
+    return deployment(service.replica_class(build)).bind(*arguments)
+
+
 def build() -> Application:
-    return Entry.bind(Middle.bind(Model.bind()), Busy.bind())
+    model = bound(
+        MODEL,
+        build_model,
+        max_ongoing_requests=100,
+        health_check_period_s=1,
+        graceful_shutdown_timeout_s=1,
+        user_config=USER_CONFIG,
+    )
+    busy = bound(BUSY, Busy, max_ongoing_requests=1, max_queued_requests=1)
+    return Entry.bind(bound(MIDDLE, Middle, model, max_ongoing_requests=100), busy)

@@ -16,8 +16,17 @@ from deployments.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
-from deployments.graph.door import Door, application_door
-from tests.integration.door_deployments import TOKEN_PERIOD_S
+from deployments.graph.definitions import ServiceDefinition
+from tests.integration.door_deployments import (
+    BUSY,
+    MIDDLE,
+    MODEL,
+    TOKEN_PERIOD_S,
+    USER_CONFIG,
+    BusyService,
+    ModelService,
+    TokenService,
+)
 
 STOP_WITHIN_S = 0.05
 
@@ -27,68 +36,77 @@ def within(seconds: float = 20.0) -> Call:
 
 
 @pytest.fixture
-def model(door_application: str) -> Door:
-    return application_door(door_application, "Model")
+def model(door_application: str) -> ModelService:
+    return MODEL.in_application(door_application)
 
 
 @pytest.fixture
-def middle(door_application: str) -> Door:
-    return application_door(door_application, "Middle")
+def middle(door_application: str) -> TokenService:
+    return MIDDLE.in_application(door_application)
 
 
-async def settled_counts(model: Door) -> tuple[int, int]:
+async def settled_counts(model: ModelService) -> tuple[int, int]:
     """Return the model's counts once it makes nothing any more."""
-    counts = await model.call(within(), "counts")
+    counts = await model.counts(within())
     while True:
         await asyncio.sleep(20 * TOKEN_PERIOD_S)
-        later = await model.call(within(), "counts")
+        later = await model.counts(within())
         if later == counts:
             return counts
         counts = later
 
 
-async def test_a_call_returns_what_the_method_returns(model: Door) -> None:
-    assert await model.call(within(), "echo", {"a": (1, b"\x00")}) == {"a": (1, b"\x00")}
+async def test_a_call_returns_what_the_method_returns(model: ModelService) -> None:
+    assert await model.echo(within(), {"a": (1, b"\x00")}) == {"a": (1, b"\x00")}
 
 
-async def test_the_deadline_travels_with_the_call(model: Door) -> None:
-    assert 5.0 < await model.call(within(10.0), "remaining") <= 10.0
+async def test_arguments_may_be_named(model: ModelService) -> None:
+    assert await model.echo(within(), value="by name") == "by name"
+    assert [item async for item in model.burst(within(), count=2)] == [0, 1]
+
+
+async def test_a_replica_takes_its_user_config(model: ModelService) -> None:
+    assert await model.configured(within()) == USER_CONFIG
+
+
+async def test_the_deadline_travels_with_the_call(model: ModelService) -> None:
+    assert 5.0 < await model.remaining(within(10.0)) <= 10.0
 
 
 @pytest.mark.parametrize("kind", FAMILY)
-async def test_an_error_of_the_family_arrives_as_it_was_raised(model: Door, kind: type[HearthError]) -> None:
+async def test_an_error_of_the_family_arrives_as_it_was_raised(model: ModelService, kind: type[HearthError]) -> None:
     with pytest.raises(kind, match="as asked") as raised:
-        await model.call(within(), "fail", kind.kind)
+        await model.fail(within(), kind.kind)
     assert type(raised.value) is kind
 
 
-async def test_any_other_error_is_internal_and_keeps_the_server_s_secrets(model: Door) -> None:
+async def test_any_other_error_is_internal_and_keeps_the_server_s_secrets(model: ModelService) -> None:
     with pytest.raises(InternalError) as raised:
-        await model.call(within(), "fail", "RuntimeError")
+        await model.fail(within(), "RuntimeError")
     assert raised.value.message == "Model.fail failed"
 
 
-async def test_an_error_in_mid_stream_comes_after_what_was_streamed(model: Door) -> None:
-    async with aclosing(model.stream(within(), "break_off", "upstream_failed")) as items:
+async def test_an_error_in_mid_stream_comes_after_what_was_streamed(model: ModelService) -> None:
+    async with aclosing(model.break_off(within(), "upstream_failed")) as items:
         assert await anext(items) == "before"
         with pytest.raises(HearthError, match="as asked"):
             await anext(items)
 
 
-async def test_what_travels_together_is_taken_apart_again(model: Door) -> None:
-    assert [item async for item in model.stream(within(), "burst", 1000)] == list(range(1000))
+async def test_what_travels_together_is_taken_apart_again(model: ModelService) -> None:
+    assert [item async for item in model.burst(within(), 1000)] == list(range(1000))
 
 
-async def test_a_call_past_its_deadline_ends_and_so_does_its_work(model: Door) -> None:
-    _, cancelled = await model.call(within(), "counts")
+async def test_a_call_past_its_deadline_ends_and_so_does_its_work(model: ModelService) -> None:
+    _, cancelled = await model.counts(within())
     with pytest.raises(DeadlineExceededError, match=r"Model\.sleep did not answer in the time given"):
-        await model.call(within(0.2), "sleep", 60.0)
+        await model.sleep(within(0.2), 60.0)
     assert await settled_counts(model) == (pytest.approx(0, abs=1e9), cancelled + 1)
 
 
-async def test_a_cancelled_caller_ends_the_work(model: Door) -> None:
-    _, cancelled = await model.call(within(), "counts")
-    task = asyncio.create_task(model.call(within(), "sleep", 60.0))
+async def test_a_cancelled_caller_ends_the_work(model: ModelService) -> None:
+    _, cancelled = await model.counts(within())
+    task = asyncio.create_task(model.sleep(within(), 60.0))
     await asyncio.sleep(0.2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -96,32 +114,32 @@ async def test_a_cancelled_caller_ends_the_work(model: Door) -> None:
     assert (await settled_counts(model))[1] == cancelled + 1
 
 
-async def test_no_call_is_made_when_no_time_is_left(model: Door) -> None:
+async def test_no_call_is_made_when_no_time_is_left(model: ModelService) -> None:
     with pytest.raises(DeadlineExceededError, match=r"no time left for Model\.echo"):
-        await model.call(within(0.0), "echo", 1)
+        await model.echo(within(0.0), 1)
 
 
-async def test_a_stream_past_its_deadline_ends_and_so_does_the_model(middle: Door, model: Door) -> None:
+async def test_a_stream_past_its_deadline_ends_and_so_does_the_model(middle: TokenService, model: ModelService) -> None:
     made_before, _ = await settled_counts(model)
     with pytest.raises(DeadlineExceededError):
-        async for _ in middle.stream(within(0.3), "tokens", 10_000):
+        async for _ in middle.tokens(within(0.3), 10_000):
             pass
     made, _ = await settled_counts(model)
     assert made - made_before < 0.3 / TOKEN_PERIOD_S + 20
 
 
-async def test_leaving_a_stream_stops_the_model_two_handles_down(middle: Door, model: Door) -> None:
+async def test_leaving_a_stream_stops_the_model_two_handles_down(middle: TokenService, model: ModelService) -> None:
     # A busy machine may be late once: the best of three is what the door does.
     surplus = min([await tokens_made_after_leaving(middle, model) for _ in range(3)])
     # What was on its way when the stream was left, and what is made until the model hears of it.
     assert 0 <= surplus <= 10 + STOP_WITHIN_S / TOKEN_PERIOD_S
 
 
-async def tokens_made_after_leaving(middle: Door, model: Door) -> int:
+async def tokens_made_after_leaving(middle: TokenService, model: ModelService) -> int:
     """Leave a stream after 20 tokens; return how many more the model made in all."""
     made_before, _ = await settled_counts(model)
     received = 0
-    async with aclosing(middle.stream(within(), "tokens", 10_000)) as tokens:
+    async with aclosing(middle.tokens(within(), 10_000)) as tokens:
         async for _ in tokens:
             received += 1
             if received == 20:
@@ -130,12 +148,12 @@ async def tokens_made_after_leaving(middle: Door, model: Door) -> int:
     return made - made_before - received
 
 
-async def test_cancelling_the_reader_of_a_stream_stops_the_model(middle: Door, model: Door) -> None:
+async def test_cancelling_the_reader_of_a_stream_stops_the_model(middle: TokenService, model: ModelService) -> None:
     made_before, _ = await settled_counts(model)
     first = asyncio.Event()
 
     async def read() -> None:
-        async with aclosing(middle.stream(within(), "tokens", 10_000)) as tokens:
+        async with aclosing(middle.tokens(within(), 10_000)) as tokens:
             async for _ in tokens:
                 first.set()
 
@@ -149,10 +167,10 @@ async def test_cancelling_the_reader_of_a_stream_stops_the_model(middle: Door, m
 
 
 async def test_more_calls_than_may_wait_are_refused_at_once(door_application: str) -> None:
-    busy = application_door(door_application, "Busy")
-    assert await busy.call(within(), "sleep", 0.0) == "slept"
+    busy = BUSY.in_application(door_application)
+    assert await busy.sleep(within(), 0.0) == "slept"
     started = time.monotonic()
-    calls = [asyncio.create_task(busy.call(within(), "sleep", 1.0)) for _ in range(8)]
+    calls = [asyncio.create_task(busy.sleep(within(), 1.0)) for _ in range(8)]
     done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
     refused = [call.exception() for call in done]
     assert any(isinstance(error, OverloadedError) for error in refused)
@@ -161,25 +179,25 @@ async def test_more_calls_than_may_wait_are_refused_at_once(door_application: st
     assert results.count("slept") >= 1
 
 
-async def test_a_message_over_the_transport_s_limit_is_told(model: Door) -> None:
+async def test_a_message_over_the_transport_s_limit_is_told(model: ModelService) -> None:
     with pytest.raises(PayloadTooLargeError, match=r"Model\.echo"):
-        await model.call(within(), "echo", b"x" * (5 << 20))
+        await model.echo(within(), b"x" * (5 << 20))
 
 
 async def test_an_application_that_is_not_there_is_unavailable(ray_driver: None) -> None:
     del ray_driver
     with pytest.raises(UnavailableError, match="Nothing is not there: no application 'no-such-application'"):
-        await application_door("no-such-application", "Nothing").call(within(2.0), "at_all")
+        await ServiceDefinition(BusyService, "Nothing").in_application("no-such-application").sleep(within(2.0), 0.0)
 
 
-async def test_a_replica_that_dies_fails_the_call_that_runs_and_the_next_one_is_served(model: Door) -> None:
-    before = await model.call(within(), "process_id")
+async def test_a_replica_that_dies_fails_the_call_that_runs_and_the_next_one_is_served(model: ModelService) -> None:
+    before = await model.process_id(within())
     with pytest.raises(UnavailableError):
-        await model.call(within(), "die")
+        await model.die(within())
     deadline = time.monotonic() + 30
     while True:
         try:
-            after = await model.call(within(15.0), "process_id")
+            after = await model.process_id(within(15.0))
             break
         except UnavailableError:
             assert time.monotonic() < deadline, "no replica came back"
