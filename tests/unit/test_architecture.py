@@ -329,6 +329,12 @@ def test_only_the_door_calls_handles() -> None:
     assert [path for path, lines in calls.items() if lines] == ["deployments/graph/door.py"]
 
 
+def test_only_the_graph_names_methods_as_text() -> None:
+    """A door takes a method's name as text; everything else calls services by the clients of their definitions."""
+    others = {module: names for module, names in all_imports().items() if room_of(module) != "deployments.graph"}
+    assert [module for module, names in others.items() if "deployments.graph.door" in names] == []
+
+
 def test_a_remote_call_would_be_found() -> None:
     assert remote_calls(ast.parse("x = 1\nawait self._handle.generate.remote(prompt)")) == [2]
     assert remote_calls(ast.parse("call = handle.remote\ncall(prompt)")) == [1]

@@ -101,7 +101,7 @@ def test_what_is_not_a_method_is_named(protocol: type[Any]) -> None:
 def test_a_protocol_without_methods_is_named() -> None:
     class Nothing(Protocol): ...
 
-    with pytest.raises(TypeError, match="^Nothing has no methods$"):
+    with pytest.raises(TypeError, match=r"^Nothing has no methods$"):
         methods_of(Nothing)
 
 
