@@ -19,6 +19,7 @@ from deployments.errors import HearthError, InvalidRequestError, NotFoundError, 
 from deployments.services import LanguageModelService, RetrievalService
 from deployments.text.words import says_the_same
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation, PreparationUse
+from deployments.values.headings import section_of
 from deployments.values.language import Answering, ModelProfile, Prompt, introduction
 from deployments.values.retrieval import Passage, RetrievalQuery
 from deployments.values.status import ComponentStatus
@@ -31,7 +32,6 @@ _QUOTED_SENTENCES = 3
 """Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
 hold the fact 57 times, those of the best passage alone 51 times, at the same length. `tests/benchmarks/answers.py` asks
 49 of them, those whose documents are kept here."""
-_HEADINGS_BETWEEN = " > "
 _NO_PASSAGE = Passage("", "")
 """Stands for passages that are not known yet, so that the prompt before them is laid out as with them."""
 _GREETING_SENTENCES = 2
@@ -64,6 +64,8 @@ class _Progress:
 class Chat:
     """Answers questions with a language model, from retrieved passages where the question asks for it.
 
+    `deployments.services.ChatService` says what its methods do.
+
     Args:
         language_model: Makes the text, and says how it wants to be used.
         retrieval: Finds the passages.
@@ -77,10 +79,6 @@ class Chat:
         self._profile: tuple[float, ModelProfile] | None = None
 
     async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
-        """Yield the tokens of an answer and, last, its `AnswerEnd`.
-
-        Whatever goes wrong is told by the end and not raised: text that was yielded before it stands.
-        """
         progress = _Progress()
         error: HearthError | None = None
         try:
@@ -96,19 +94,6 @@ class Chat:
         yield _end(progress, error)
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet.
-
-        Given back with the whole question, the preparation spares its answer the search where the question turns out
-        the same. Where it does not, the passages that were found again are shown to the model in the order in which it
-        has read them, which spares it the reading.
-
-        Args:
-            call: Whose deadline holds.
-            question: As far as it is known; its `preparation` is the one before.
-
-        Raises:
-            HearthError: There is nothing to prepare for, or it cannot be done now.
-        """
         if not question.text.strip():
             raise InvalidRequestError("the question is empty")
         resolved = _resolved(question)
@@ -119,16 +104,6 @@ class Chat:
         return Preparation(resolved.text, passages, prompt.passages, before.tokens_read, wasted)
 
     async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        """Have the model read the prompt of a question as far as it is known, with the passages of its preparation.
-
-        Without a preparation, that is what stands before the passages: the system prompt, examples, the turns before.
-
-        Yields:
-            Prompt tokens that were read so far, those that it had read before apart.
-
-        Raises:
-            HearthError: It cannot be done now.
-        """
         passages = question.preparation.passages if question.preparation else ()
         if question.retrieve and not passages:
             passages = (_NO_PASSAGE,)
@@ -139,11 +114,6 @@ class Chat:
                 yield tokens
 
     async def greet(self, call: Call, name: str) -> str:
-        """Return a short greeting, written by the model, that calls somebody by `name`.
-
-        Raises:
-            HearthError: What the language model raised, or that it gave no greeting.
-        """
         called = " ".join(name.split())[:_NAME_CHARACTERS] or _NAMELESS
         answering = (await self._current_profile(call)).answering
         prompt = Prompt(answering.greeting_prompt, introduction(called), history=answering.greetings)
@@ -159,17 +129,12 @@ class Chat:
         return greeting if called in greeting else f"Hello {called}! {greeting}"
 
     async def warm(self, call: Call) -> None:
-        """Do once what somebody's first question would wait for: ask for the profile, connect and load retrieval.
-
-        What fails here is only logged; the question will tell its own failure.
-        """
         query = RetrievalQuery(_WARMING_QUESTION, rerank=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(_attempt(self._current_profile(call)))
             group.create_task(_attempt(self._retrieval.retrieve(call, query)))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how chat, the language model and retrieval are."""
         async with asyncio.TaskGroup() as group:
             model = group.create_task(status_or_error("LanguageModel", self._language_model.status(call)))
             retrieval = group.create_task(self._retrieval_components(call))
@@ -286,10 +251,10 @@ class Chat:
 
 def _place(passage: Passage) -> str:
     """Return what a passage is quoted from: its document, and the section below the document's title."""
-    title, _, section = passage.headings.rpartition(_HEADINGS_BETWEEN)
     if not passage.source:
         return passage.headings or "the document"
-    return f"{passage.source} ({section})" if title else passage.source
+    section = section_of(passage.headings)
+    return f"{passage.source} ({section})" if section else passage.source
 
 
 async def _attempt(warming: Awaitable[object]) -> None:

@@ -11,7 +11,10 @@ from deployments.values.vectors import Vectors
 
 
 class Embeddings:
-    """Embeds with one engine."""
+    """Embeds with one engine.
+
+    `deployments.services.EmbeddingsService` says what its methods do.
+    """
 
     name = "Embeddings"
 
@@ -19,18 +22,11 @@ class Embeddings:
         self._engine = engine
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
-        """Return one row of length 1 for each text, in order.
-
-        Raises:
-            InvalidRequestError: There is no text.
-            HearthError: What the engine raised.
-        """
         if not texts:
             raise InvalidRequestError("no text to embed")
         return await self._engine.embed(call, texts)
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the replica and its engine are."""
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check())
 

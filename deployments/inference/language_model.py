@@ -15,6 +15,8 @@ from deployments.values.status import ComponentStatus
 class LanguageModel:
     """Generates with one engine.
 
+    `deployments.services.LanguageModelService` says what its methods do.
+
     Args:
         engine: Makes the text.
         answering: How callers are to use the model.
@@ -27,14 +29,6 @@ class LanguageModel:
         self._answering = answering
 
     async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
-        """Yield the answer to a prompt, a token at a time.
-
-        The prompt is cut to the context window at whole turns and passages.
-
-        Raises:
-            InvalidRequestError: The question alone does not fit into the context window.
-            HearthError: What the engine raised.
-        """
         generation = self._answering.generation
         room = self._engine.context_tokens - generation.max_tokens
         messages = await fit(prompt, room, self._engine.count_tokens)
@@ -43,14 +37,6 @@ class LanguageModel:
                 yield token
 
     async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
-        """Read a prompt into the model's cache, so that an answer to it, or to one that begins like it, comes sooner.
-
-        Yields:
-            Prompt tokens that were read so far, those that were in the cache already apart.
-
-        Raises:
-            HearthError: As `generate`.
-        """
         room = self._engine.context_tokens - self._answering.generation.max_tokens
         messages = await fit(prompt, room, self._engine.count_tokens)
         async with aclosing(self._engine.read(call, messages)) as counts:
@@ -78,12 +64,10 @@ class LanguageModel:
         self._answering = answering
 
     async def profile(self, call: Call) -> ModelProfile:
-        """Return how the model wants to be used."""
         del call
         return ModelProfile(self._engine.description, self._answering, self._engine.tokens_generated)
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the replica and its engine are."""
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check())
 

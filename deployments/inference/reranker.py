@@ -10,7 +10,10 @@ from deployments.values.status import ComponentStatus
 
 
 class Reranker:
-    """Reranks with one engine."""
+    """Reranks with one engine.
+
+    `deployments.services.RerankerService` says what its methods do.
+    """
 
     name = "Reranker"
 
@@ -18,15 +21,9 @@ class Reranker:
         self._engine = engine
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
-        """Return one ranking for each passage, best first.
-
-        Raises:
-            HearthError: What the engine raised.
-        """
         return await self._engine.rerank(call, query, passages)
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the replica and its engine are."""
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check())
 

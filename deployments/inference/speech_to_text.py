@@ -28,6 +28,8 @@ _MIN_UTTERANCE_SAMPLES = SPEECH_RATE // 20
 class SpeechToText:
     """Transcribes with one engine.
 
+    `deployments.services.SpeechToTextService` says what its methods do.
+
     Args:
         engine: Hears the words.
         activity: Finds speech in recordings.
@@ -53,26 +55,12 @@ class SpeechToText:
         self._max_recording_s = max_recording_s
 
     async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
-        """Return what is said in an utterance in which voice activity was found.
-
-        Raises:
-            InvalidRequestError: The sound is no 16-bit PCM.
-            PayloadTooLargeError: It lasts longer than 30 s.
-            HearthError: What the engine raised.
-        """
         samples = _checked_samples(utterance.pcm)
         if len(samples) < _MIN_UTTERANCE_SAMPLES:
             return Transcript("", utterance.language, len(samples) / SPEECH_RATE)
         return await self._engine.transcribe(call, samples, utterance.language, effort)
 
     async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
-        """Return what is said in an audio file; its text is empty where nobody speaks.
-
-        Raises:
-            InvalidRequestError: The file cannot be read.
-            PayloadTooLargeError: It lasts longer than is transcribed in one request.
-            HearthError: What the engine raised.
-        """
         samples = await asyncio.to_thread(self._decode, recording.data, self._max_recording_s)
         pieces = await asyncio.to_thread(self._speech, samples)
         texts: list[str] = []
@@ -85,13 +73,11 @@ class SpeechToText:
         return Transcript(" ".join(texts), language, len(samples) / SPEECH_RATE)
 
     async def completion(self, call: Call, utterance: Utterance) -> float | None:
-        """Return the probability that the speaker of an utterance has finished; None where nobody judges it."""
         if self._end_of_turn is None or not utterance.pcm:
             return None
         return await self._end_of_turn.completion(call, _checked_samples(utterance.pcm))
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the replica and its engine are."""
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check(), required=False)
 

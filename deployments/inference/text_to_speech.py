@@ -47,6 +47,8 @@ class CustomVoices(Protocol):
 class TextToSpeech:
     """Speaks with one engine, and with the custom voices beside it.
 
+    `deployments.services.TextToSpeechService` says what its methods do.
+
     Args:
         engine: Speaks where no custom voice is named.
         custom: Custom voices.
@@ -63,14 +65,6 @@ class TextToSpeech:
         self._scanned_at = 0
 
     async def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech of a text made speakable, a sentence or some words of it at a time, each as soon as made.
-
-        Raises:
-            NotFoundError: There is no such voice; the message names those that there are.
-            InvalidRequestError: The voice cannot speak the language or imitate the reference, or can say nothing of
-                the text.
-            HearthError: What the engine raised.
-        """
         voice, engine = await self._chosen(text)
         if text.reference and not engine.clones:
             raise InvalidRequestError(
@@ -89,7 +83,6 @@ class TextToSpeech:
             raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text")
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
-        """Return the voices; those of the voice folder looked for again where `rescan` says so, or after 300 s."""
         del call
         await self._scan(0.0 if rescan else _RESCAN_S)
         return Voices(
@@ -101,7 +94,6 @@ class TextToSpeech:
         )
 
     async def status(self, call: Call) -> ComponentStatus:
-        """Say how the replica and its engine are."""
         del call
         count = len(self._custom.voices)
         description = f"{self._engine.description}, {count} custom voices" if count else self._engine.description

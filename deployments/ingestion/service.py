@@ -61,7 +61,10 @@ class DocumentStore(Protocol):
 
 
 class Ingestion:
-    """Cuts documents into chunks, embeds them and writes them."""
+    """Cuts documents into chunks, embeds them and writes them.
+
+    `deployments.services.IngestionService` says what its methods do.
+    """
 
     name = "Ingestion"
 
@@ -71,16 +74,6 @@ class Ingestion:
         self._settings = settings
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
-        """Put a document, or a part of one, into its collection.
-
-        Nothing of it is found before its last part is in; then all of it is, and nothing of the version before. Chunks
-        have ids made from the document's source, its content and their place in it.
-
-        Raises:
-            InvalidRequestError: The document has no source or no text, or the collection is not Hearth's.
-            NotFoundError: The parts before this one are not in the collection any more.
-            HearthError: What embedding or writing raised.
-        """
         _check(document)
         start = document.position
         headings = start.headings
@@ -95,17 +88,6 @@ class Ingestion:
         return IngestReport(len(chunks), following, removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
-        """Take a document out of a collection; return how many chunks it had.
-
-        Args:
-            call: Whose deadline holds.
-            collection: Its collection; empty for the configured default.
-            source: What it was ingested under.
-
-        Raises:
-            NotFoundError: The collection, or the document in it, is not there.
-            HearthError: What the store raised.
-        """
         if not source.strip():
             raise InvalidRequestError("no source is named, which the document would be known by")
         name = collection or self._settings.collection
@@ -115,17 +97,6 @@ class Ingestion:
         return removed
 
     async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
-        """Return the documents of a collection whose key begins with `prefix`.
-
-        Args:
-            call: Whose deadline holds.
-            collection: Their collection; empty for the configured default.
-            prefix: Hexadecimal digits; empty for all documents. Where there are too many, each digit after it gives a
-                sixteenth of them.
-
-        Raises:
-            InvalidRequestError: The collection is not one of Hearth's own, or `prefix` is none.
-        """
         if not _PREFIX.fullmatch(prefix):
             raise InvalidRequestError(f"prefix is {prefix[:_SHOWN]!r}; up to 32 hexadecimal digits were expected")
         name = collection or self._settings.collection
@@ -138,7 +109,6 @@ class Ingestion:
         return DocumentListing(tuple(found))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how ingestion is."""
         del call
         return (replica_status(self.name, "puts documents in and takes them out", required=False),)
 
@@ -148,7 +118,7 @@ class Ingestion:
         first = document.position.chunk_index
         for offset in range(0, len(chunks), _EMBEDDED_TOGETHER):
             together = chunks[offset : offset + _EMBEDDED_TOGETHER]
-            vectors = await self._embeddings.embed(call, [_embedded_text(chunk) for chunk in together])
+            vectors = await self._embeddings.embed(call, [chunk.embedded_text() for chunk in together])
             await self._store.ensure_collection(call, collection, vectors.shape[1])
             batch = EmbeddedChunks(first + offset, together, vectors)
             if not document.more_follows and batch.end == first + len(chunks):
@@ -191,7 +161,3 @@ def _title(document: Document) -> tuple[str, ...]:
     if first_heading(document.text, document.format):
         return ()
     return (PurePosixPath(document.source).stem,)
-
-
-def _embedded_text(chunk: Chunk) -> str:
-    return f"{' > '.join(chunk.headings)}\n{chunk.text}" if chunk.headings else chunk.text

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 class Transcription:
     """Transcribes utterances that grow, and decides on their words.
 
-    It keeps nothing between calls: what is known of an utterance comes with it and goes back, so any replica will do.
+    `deployments.services.TranscriptionService` says what its methods do. Nothing is kept between calls, so any replica
+    will do.
 
     Args:
         speech_to_text: Hears the words.
@@ -37,24 +38,10 @@ class Transcription:
         self._speech_to_text = speech_to_text
 
     async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
-        """Return what is known of the words of an utterance that goes on.
-
-        Args:
-            call: Whose deadline holds.
-            utterance: All of it so far.
-            agreement: What was known of it before.
-        """
         transcript = await self._speech_to_text.transcribe(call, utterance, TranscriptQuality.PARTIAL)
         return PartialTranscript(agree(agreement, transcript.text), utterance.language or transcript.language)
 
     async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
-        """Return what an utterance was, should it end here.
-
-        Args:
-            call: Whose deadline holds.
-            utterance: What was said.
-            judge_turn: Whether to judge how likely it is that it ends here.
-        """
         transcript, completion = await asyncio.gather(
             self._speech_to_text.transcribe(call, utterance, TranscriptQuality.FINAL),
             self._completion(call, utterance) if judge_turn else _unjudged(),
@@ -62,11 +49,9 @@ class Transcription:
         return TurnEnding(transcript.text, utterance.language or transcript.language, completion)
 
     async def transcribe(self, call: Call, recording: Recording) -> Transcript:
-        """Return what is said in an audio file."""
         return await self._speech_to_text.transcribe_recording(call, recording)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how transcription and the model below it are."""
         below = await status_or_error("SpeechToText", self._speech_to_text.status(call), required=False)
         return (replica_status(self.name, "transcribes", required=False), below)
 

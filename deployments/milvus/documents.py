@@ -24,6 +24,7 @@ from deployments.milvus.schema import (
 )
 from deployments.values.documents import DocumentVersion, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
+from deployments.values.headings import heading_path
 
 logger = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
             "chunks": 0,
             "digest": document.digest,
             "source": _cut_bytes(document.source, MAX_NAME_BYTES),
-            "headings": _cut_bytes(" > ".join(chunk.headings), MAX_NAME_BYTES),
+            "headings": _cut_bytes(heading_path(chunk.headings), MAX_NAME_BYTES),
             "text": _cut_bytes(chunk.text, MAX_TEXT_BYTES),
             "vector": vector,
         }

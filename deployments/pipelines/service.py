@@ -55,6 +55,8 @@ _REUSED = "request_id {!r} belongs to another trigger, of pipeline {!r}"
 class Pipelines:
     """Starts runs and looks after them.
 
+    `deployments.services.PipelinesService` says what its methods do.
+
     Args:
         settings: The table, and how patient to be.
         engines: By the names that the table gives them.
@@ -85,14 +87,6 @@ class Pipelines:
         self._stopping = asyncio.Event()
 
     async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
-        """Take a trigger: refuse it, or keep it and start its run.
-
-        It returns as soon as the run is kept; what follows is reported to its client.
-
-        Raises:
-            UnavailableError: The store cannot be reached, or this replica is leaving. Nothing was started, or what was
-                kept is looked after.
-        """
         del call
         if self._stopping.is_set():
             raise UnavailableError("this replica takes no more runs")
@@ -115,12 +109,10 @@ class Pipelines:
         return _known(trigger, kept)
 
     async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
-        """Return the table."""
         del call
         return self._table.describe()
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how this service is, and how the engines were when they were last spoken to."""
         del call
         detail = f"{len(self._table.names)} pipelines, {len(self._followed)} unfinished runs"
         return (

@@ -38,7 +38,10 @@ class PassageStore(Protocol):
 
 
 class Retrieval:
-    """Embeds a question, searches for it and reranks what was found."""
+    """Embeds a question, searches for it and reranks what was found.
+
+    `deployments.services.RetrievalService` says what its methods do.
+    """
 
     name = "Retrieval"
 
@@ -51,16 +54,6 @@ class Retrieval:
         self._settings = settings
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
-        """Return the passages that fit a question, best first.
-
-        A reranker that fails costs the better order, not the answer.
-
-        Raises:
-            InvalidRequestError: `top_k` is out of bounds.
-            NotFoundError: The query names a collection that does not exist. The default one may be missing: then
-                nothing was ingested yet, and nothing is found.
-            HearthError: What embedding or searching raised.
-        """
         keep = query.top_k or self._settings.keep
         if not 0 < keep <= self._settings.max_keep:
             raise InvalidRequestError(f"top_k is {query.top_k}; between 1 and {self._settings.max_keep} is possible")
@@ -82,14 +75,6 @@ class Retrieval:
     async def nearest_sentences(
         self, call: Call, question: str, passages: Sequence[Passage], limit: int
     ) -> tuple[Passage, ...]:
-        """Return passages cut down to the sentences that are nearest to the question, at most `limit` sentences.
-
-        Passages and sentences keep their order; a passage without such a sentence is left out, and so are sentences
-        much farther from the question than the nearest one.
-
-        Raises:
-            HearthError: What the reranker raised.
-        """
         sentences = [sentence for passage in passages for sentence in _sentences(passage)]
         rankings = await self._reranker.rerank(call, question, [sentence.context for sentence in sentences])
         nearest = set(_nearest(rankings, limit))
@@ -98,7 +83,6 @@ class Retrieval:
         return tuple(_joined(sentences[index].passage for index in sorted(nearest)))
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how retrieval, its models and Milvus are."""
         async with asyncio.TaskGroup() as group:
             embeddings = group.create_task(status_or_error("Embeddings", self._embeddings.status(call), required=False))
             reranker = group.create_task(status_or_error("Reranker", self._reranker.status(call), required=False))

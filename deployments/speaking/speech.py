@@ -17,6 +17,8 @@ from deployments.values.status import ComponentStatus
 class Speech:
     """Says texts as they are written, for people to hear.
 
+    `deployments.services.SpeechService` says what its methods do.
+
     Args:
         text_to_speech: Makes the sound.
         max_characters: Longer texts are refused.
@@ -29,13 +31,6 @@ class Speech:
         self._max_characters = max_characters
 
     async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        """Yield the speech, a sentence, or some words of one, at a time, each as soon as it is made.
-
-        Raises:
-            InvalidRequestError: There is nothing to say.
-            PayloadTooLargeError: The text is too long.
-            HearthError: As `TextToSpeech.speak`.
-        """
         if len(text.text) > self._max_characters:
             raise PayloadTooLargeError(
                 f"the text has {len(text.text)} characters, at most {self._max_characters} are spoken at once"
@@ -48,10 +43,8 @@ class Speech:
                 yield chunk
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
-        """Return the voices; those of the voice folder looked for again where `rescan` says so."""
         return await self._text_to_speech.voices(call, rescan)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how speech and the model below it are."""
         below = await status_or_error("TextToSpeech", self._text_to_speech.status(call), required=False)
         return (replica_status(self.name, "says things", required=False), below)

@@ -3,9 +3,8 @@
 import re
 
 from deployments.text.sentences import is_sure_end, sentence_end
-from deployments.text.speakable import SHORTEST_OPENING
+from deployments.text.speakable import opening_clause_end
 
-_CLAUSE_END = re.compile(r"[,;:—]\s+")
 _NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
 
 _LONG = 80
@@ -35,8 +34,8 @@ class SpokenPieces:
         """
         end = self._last_end()
         if not self._began and (end is None or end > _LONG):
-            clause = _CLAUSE_END.search(self._text, SHORTEST_OPENING)
-            end = clause.end() if clause else end
+            clause_end = opening_clause_end(self._text)
+            end = end if clause_end is None else clause_end
         return self._cut(end) if end is not None else ""
 
     def rest(self) -> str:

@@ -25,8 +25,8 @@ _ITEMS_AHEAD = 32
 class Voice:
     """Answers questions aloud: sentences are spoken while the next ones are being written.
 
-    It holds nothing between calls. Each part that fails leaves the parts before it in the answer, and the answer's end
-    says what failed.
+    `deployments.services.VoiceService` says what its methods do. It holds nothing between calls. Each part
+    that fails leaves the parts before it in the answer, and the answer's end says what failed.
 
     Args:
         transcription: Understands spoken questions.
@@ -42,11 +42,6 @@ class Voice:
         self._speech = speech
 
     async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
-        """Yield the tokens of an answer and its sound, each as soon as it is made, and, last, its `SpokenAnswerEnd`.
-
-        Text and sound travel apart: a token is yielded when it is written, not when it is heard, and the text's
-        `AnswerEnd` as soon as it is whole. Closing the generator ends both.
-        """
         async with aclosing(_Answer(self._chat, self._speech, call, question).items()) as items:
             async for item in items:
                 yield item
@@ -54,10 +49,6 @@ class Voice:
     async def answer_recording(
         self, call: Call, recording: Recording, question: SpokenQuestion
     ) -> AsyncGenerator[SpokenAnswerItem]:
-        """Yield the `Transcript` of a recording, then the answer to what it asks, as `answer` does.
-
-        A recording that cannot be understood is told by the end, too.
-        """
         started = time.monotonic()
         try:
             heard = await self._transcription.transcribe(call, recording)
@@ -75,17 +66,14 @@ class Voice:
                 yield _later(item, transcribed) if isinstance(item, SpokenAnswerEnd) else item
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        """Find passages for a question that is not whole yet: see `Chat.prepare`."""
         return await self._chat.prepare(call, question)
 
     async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        """Have the model read the prompt of a question as far as it is known: see `Chat.read`."""
         async with aclosing(self._chat.read(call, question)) as counts:
             async for tokens in counts:
                 yield tokens
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how this service is; those that it calls are asked for themselves."""
         del call
         return (replica_status(self.name, "answers aloud", required=False),)
 

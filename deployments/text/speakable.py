@@ -14,7 +14,7 @@ from markdown_it.token import Token
 from deployments.text.sentences import split_sentences
 
 _LONGEST = 300
-SHORTEST_OPENING = 12
+_SHORTEST_OPENING = 12
 """Characters of an opening clause: a shorter one sounds cut off."""
 _URL = re.compile(r"https?://(?:www\.)?([^\s/?#<>()\[\]]+)[^\s<>()\[\]]*")
 _ENDS = ".!?:;,…。！？"
@@ -41,10 +41,16 @@ def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
     """
     pieces = [piece for sentence in split_sentences(text) for piece in _bounded(sentence)]
     if opening_clause and pieces:
-        clause_end = _CLAUSE_END.search(pieces[0], SHORTEST_OPENING)
-        if clause_end:
-            pieces[:1] = [pieces[0][: clause_end.end()].rstrip(), pieces[0][clause_end.end() :]]
+        end = opening_clause_end(pieces[0])
+        if end is not None:
+            pieces[:1] = [pieces[0][:end].rstrip(), pieces[0][end:]]
     return [piece for piece in pieces if _says_something(piece)]
+
+
+def opening_clause_end(text: str) -> int | None:
+    """Return where the first clause ends, behind the space that follows; None where no clause can be said alone."""
+    match = _CLAUSE_END.search(text, _SHORTEST_OPENING)
+    return match.end() if match else None
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[str]:

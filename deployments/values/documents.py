@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from deployments.values.headings import heading_path, under_headings
+
 
 class TextFormat(StrEnum):
     """How the text of a document is to be read."""
@@ -126,3 +128,7 @@ class Chunk:
 
     text: str
     headings: tuple[str, ...]
+
+    def embedded_text(self) -> str:
+        """Return the text that models see: the piece under its headings."""
+        return under_headings(heading_path(self.headings), self.text)

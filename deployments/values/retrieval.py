@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from deployments.values.headings import under_headings
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -22,7 +24,7 @@ class Passage:
 
     def embedded_text(self) -> str:
         """Return the text that models see: the passage under its headings."""
-        return f"{self.headings}\n{self.text}" if self.headings else self.text
+        return under_headings(self.headings, self.text)
 
 
 @dataclass(frozen=True, slots=True)
