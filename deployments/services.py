@@ -53,7 +53,23 @@ class ItemsAhead:
     limit: int
 
 
-class LanguageModelService(Protocol):
+class Inference(Protocol):
+    """A service that runs one model."""
+
+    async def status(self, call: Call) -> ComponentStatus:
+        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
+        ...
+
+
+class Reporting(Protocol):
+    """A service that says how it is, and how what it needs is."""
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Return how the service is, and after it how each thing is that it needs and that nobody else reports."""
+        ...
+
+
+class LanguageModelService(Inference, Protocol):
     """Makes text from prompts, with one model."""
 
     def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
@@ -82,12 +98,8 @@ class LanguageModelService(Protocol):
         """Return which model this is, and how it wants to be used."""
         ...
 
-    async def status(self, call: Call) -> ComponentStatus:
-        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
-        ...
 
-
-class EmbeddingsService(Protocol):
+class EmbeddingsService(Inference, Protocol):
     """Turns texts into vectors."""
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
@@ -99,12 +111,8 @@ class EmbeddingsService(Protocol):
         """
         ...
 
-    async def status(self, call: Call) -> ComponentStatus:
-        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
-        ...
 
-
-class RerankerService(Protocol):
+class RerankerService(Inference, Protocol):
     """Orders passages by how well they fit a question."""
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
@@ -115,12 +123,8 @@ class RerankerService(Protocol):
         """
         ...
 
-    async def status(self, call: Call) -> ComponentStatus:
-        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
-        ...
 
-
-class RetrievalService(Protocol):
+class RetrievalService(Reporting, Protocol):
     """Finds passages of documents."""
 
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
@@ -150,12 +154,8 @@ class RetrievalService(Protocol):
         """
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how retrieval, its models and Milvus are, retrieval first."""
-        ...
 
-
-class ChatService(Protocol):
+class ChatService(Reporting, Protocol):
     """Answers questions."""
 
     def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
@@ -207,12 +207,8 @@ class ChatService(Protocol):
         """Do now what somebody's first question would wait for. What fails is logged and not raised."""
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how chat, the language model and retrieval are, chat first."""
-        ...
 
-
-class IngestionService(Protocol):
+class IngestionService(Reporting, Protocol):
     """Puts documents into collections and takes them out.
 
     An empty name of a collection stands for the configured default.
@@ -256,12 +252,8 @@ class IngestionService(Protocol):
         """
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how ingestion is. The models and Milvus are asked for with retrieval."""
-        ...
 
-
-class SpeechToTextService(Protocol):
+class SpeechToTextService(Inference, Protocol):
     """Turns speech into text, with one model."""
 
     async def transcribe(self, call: Call, utterance: Utterance, effort: TranscriptQuality) -> Transcript:
@@ -292,12 +284,8 @@ class SpeechToTextService(Protocol):
         """
         ...
 
-    async def status(self, call: Call) -> ComponentStatus:
-        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
-        ...
 
-
-class TextToSpeechService(Protocol):
+class TextToSpeechService(Inference, Protocol):
     """Turns text into speech, with one model and the custom voices beside it."""
 
     def speak(self, call: Call, text: SpeechText) -> Annotated[AsyncGenerator[SpokenChunk], ItemsAhead(2)]:
@@ -320,12 +308,8 @@ class TextToSpeechService(Protocol):
         """
         ...
 
-    async def status(self, call: Call) -> ComponentStatus:
-        """Return how the replica and its model are. A model that fails is told in the status and not raised."""
-        ...
 
-
-class TranscriptionService(Protocol):
+class TranscriptionService(Reporting, Protocol):
     """Transcribes what is said while it is being said, and recordings.
 
     It keeps nothing between calls. What is known of an utterance comes with it and goes back.
@@ -366,12 +350,8 @@ class TranscriptionService(Protocol):
         """
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how transcription and the model below it are, transcription first."""
-        ...
 
-
-class SpeechService(Protocol):
+class SpeechService(Reporting, Protocol):
     """Says texts as they are written, for people to hear."""
 
     def say(self, call: Call, text: SpeechText) -> Annotated[AsyncGenerator[SpokenChunk], ItemsAhead(1)]:
@@ -388,12 +368,8 @@ class SpeechService(Protocol):
         """Return the voices that there are: see `TextToSpeechService.voices`."""
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how speech and the model below it are, speech first."""
-        ...
 
-
-class VoiceService(Protocol):
+class VoiceService(Reporting, Protocol):
     """Answers questions aloud: sentences are spoken while the next ones are being written."""
 
     def answer(
@@ -423,12 +399,8 @@ class VoiceService(Protocol):
         """Have the model read the prompt of a question as far as it is known: see `ChatService.read`."""
         ...
 
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how this service is. Those that it calls are asked themselves."""
-        ...
 
-
-class PipelinesService(Protocol):
+class PipelinesService(Reporting, Protocol):
     """Starts runs on workflow engines and reports them to their end."""
 
     async def trigger(self, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
@@ -445,8 +417,4 @@ class PipelinesService(Protocol):
 
     async def describe(self, call: Call) -> tuple[PipelineDescription, ...]:
         """Return the pipelines that may be started."""
-        ...
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Return how this service is, and how the engines were when they were last spoken to."""
         ...

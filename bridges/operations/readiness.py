@@ -3,19 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from deployments.call import Call
 from deployments.errors import HearthError
+from deployments.services import Reporting
 from deployments.values.status import ComponentStatus
-
-
-class Reporting(Protocol):
-    """A service that says how it and everything below it is."""
-
-    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
-        """Say how it is."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What a protocol has to look like so that clients and deployments can be made from it."""
 
-import inspect
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -13,11 +12,7 @@ from deployments.graph.batching import READY_LIMIT
 from deployments.graph.interface import Method, methods_of
 from deployments.services import ItemsAhead, SpeechService, TextToSpeechService, VoiceService
 
-PROTOCOLS = [
-    value
-    for value in vars(deployments.services).values()
-    if inspect.isclass(value) and value.__module__ == deployments.services.__name__ and issubclass(value, Protocol)
-]
+PROTOCOLS = [value for name, value in vars(deployments.services).items() if name.endswith("Service")]
 
 
 class Base(Protocol):
