@@ -6,11 +6,12 @@ stands in `serve_config.yaml`.
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from ray.serve import Application
 
+from deployments.engines.protocols import Engine
 from deployments.engines.speech_engines import (
     audio_decoder,
     end_of_turn_engine,
@@ -35,6 +36,8 @@ from deployments.settings.text_models import (
     LlamaCppSettings,
     RerankerSettings,
 )
+
+S = TypeVar("S")
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +69,19 @@ def text_to_speech(args: TextToSpeechSettings) -> Application:
     return TEXT_TO_SPEECH.bind(_text_to_speech, args)
 
 
+def replica_with(
+    service: S, engine: Engine, reconfigure: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+) -> Replica[S]:
+    """Return a replica that Serve replaces when its engine fails.
+
+    A model that runs elsewhere is no reason for that: a new replica would not mend it. The service's status tells it.
+    """
+    return Replica(service, None if engine.is_remote else engine.check, reconfigure)
+
+
 def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
-    service = LanguageModel(language_model_engine(settings), LanguageModelUserConfig().answering.to_value())
+    engine = language_model_engine(settings)
+    service = LanguageModel(engine, LanguageModelUserConfig().answering.to_value())
     slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
 
     async def reconfigure(user_config: Mapping[str, Any]) -> None:
@@ -78,30 +92,31 @@ def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
             seconds = await service.warm(slots, _WARM_UP_LIMIT_S)
             logger.info("prompt prefix read into %d slots in %.1f s", slots, seconds)
 
-    return Replica(service, check_health=service.check, reconfigure=reconfigure)
+    return replica_with(service, engine, reconfigure)
 
 
 def _embeddings(settings: EmbeddingsSettings) -> Replica[Embeddings]:
-    service = Embeddings(embeddings_engine(settings))
-    return Replica(service, check_health=service.check)
+    engine = embeddings_engine(settings)
+    return replica_with(Embeddings(engine), engine)
 
 
 def _reranker(settings: RerankerSettings) -> Replica[Reranker]:
-    service = Reranker(reranker_engine(settings))
-    return Replica(service, check_health=service.check)
+    engine = reranker_engine(settings)
+    return replica_with(Reranker(engine), engine)
 
 
 def _speech_to_text(settings: SpeechToTextSettings) -> Replica[SpeechToText]:
+    engine = speech_to_text_engine(settings)
     service = SpeechToText(
-        speech_to_text_engine(settings),
+        engine,
         voice_activity_engine(settings.voice_activity),
         end_of_turn_engine(settings.end_of_turn),
         audio_decoder(),
         settings.max_recording_s,
     )
-    return Replica(service, check_health=service.check)
+    return replica_with(service, engine)
 
 
 def _text_to_speech(settings: TextToSpeechSettings) -> Replica[TextToSpeech]:
-    service = TextToSpeech(text_to_speech_engine(settings), voice_folder(settings), settings.voice)
-    return Replica(service, check_health=service.check)
+    engine = text_to_speech_engine(settings)
+    return replica_with(TextToSpeech(engine, voice_folder(settings), settings.voice), engine)

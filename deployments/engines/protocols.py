@@ -17,8 +17,8 @@ from deployments.values.speech import (
 from deployments.values.vectors import Vectors
 
 
-class LanguageModelEngine(Protocol):
-    """Makes text."""
+class Engine(Protocol):
+    """Runs one model."""
 
     @property
     def description(self) -> str:
@@ -29,6 +29,18 @@ class LanguageModelEngine(Protocol):
     def is_remote(self) -> bool:
         """Whether the model runs elsewhere, so that a new replica would not mend it."""
         ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the engine cannot answer now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+class LanguageModelEngine(Engine, Protocol):
+    """Makes text."""
 
     @property
     def context_tokens(self) -> int:
@@ -63,79 +75,25 @@ class LanguageModelEngine(Protocol):
         """
         ...
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        ...
 
-    async def close(self) -> None:
-        """Give back what the engine holds."""
-        ...
-
-
-class EmbeddingsEngine(Protocol):
+class EmbeddingsEngine(Engine, Protocol):
     """Turns texts into vectors."""
-
-    @property
-    def description(self) -> str:
-        """Engine and model, for status and logs."""
-        ...
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the model runs elsewhere, so that a new replica would not mend it."""
-        ...
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
         ...
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        ...
 
-    async def close(self) -> None:
-        """Give back what the engine holds."""
-        ...
-
-
-class RerankerEngine(Protocol):
+class RerankerEngine(Engine, Protocol):
     """Orders passages by how well they answer a question."""
-
-    @property
-    def description(self) -> str:
-        """Engine and model, for status and logs."""
-        ...
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the model runs elsewhere, so that a new replica would not mend it."""
-        ...
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         """Return one ranking for each passage, best first."""
         ...
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        ...
 
-    async def close(self) -> None:
-        """Give back what the engine holds."""
-        ...
-
-
-class SpeechToTextEngine(Protocol):
+class SpeechToTextEngine(Engine, Protocol):
     """Turns speech into text."""
-
-    @property
-    def description(self) -> str:
-        """Engine and model, for status and logs."""
-        ...
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the model runs elsewhere, so that a new replica would not mend it."""
-        ...
 
     async def transcribe(
         self, call: Call, samples: Samples, language: str, effort: TranscriptQuality, *, urgent: bool = True
@@ -149,14 +107,6 @@ class SpeechToTextEngine(Protocol):
             effort: How good the transcript is to be.
             urgent: Goes before those that are not.
         """
-        ...
-
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        ...
-
-    async def close(self) -> None:
-        """Give back what the engine holds."""
         ...
 
 
@@ -177,18 +127,8 @@ class EndOfTurnEngine(Protocol):
         ...
 
 
-class TextToSpeechEngine(Protocol):
+class TextToSpeechEngine(Engine, Protocol):
     """Turns text into speech."""
-
-    @property
-    def description(self) -> str:
-        """Engine and model, for status and logs."""
-        ...
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the model runs elsewhere, so that a new replica would not mend it."""
-        ...
 
     @property
     def voices(self) -> tuple[VoiceInfo, ...]:
@@ -211,14 +151,6 @@ class TextToSpeechEngine(Protocol):
         One chunk, or more from an engine whose sentences are heard before all of their sound is made: each holds whole
         words. `sentence.voice` is one of `voices`.
         """
-        ...
-
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the engine cannot answer now."""
-        ...
-
-    async def close(self) -> None:
-        """Give back what the engine holds."""
         ...
 
 

@@ -29,8 +29,3 @@ class Embeddings:
     async def status(self, call: Call) -> ComponentStatus:
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check())
-
-    async def check(self) -> None:
-        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
-        if not self._engine.is_remote:
-            await self._engine.check()

@@ -81,11 +81,6 @@ class SpeechToText:
         del call
         return await engine_status(self.name, self._engine.description, self._engine.check(), required=False)
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
-        if not self._engine.is_remote:
-            await self._engine.check()
-
     def _speech(self, samples: Samples) -> list[Samples]:
         """Return the pieces of a recording in which somebody speaks."""
         stream = self._activity.new_stream()

@@ -99,11 +99,6 @@ class TextToSpeech:
         description = f"{self._engine.description}, {count} custom voices" if count else self._engine.description
         return await engine_status(self.name, description, self._engine.check(), required=False)
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when a new replica might mend what is wrong; `status` tells the rest."""
-        if not self._engine.is_remote:
-            await self._engine.check()
-
     async def _chosen(self, text: SpeechText) -> tuple[VoiceInfo, TextToSpeechEngine]:
         await self._scan(_RESCAN_S)
         voice = self._find(text)

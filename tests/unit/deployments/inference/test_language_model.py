@@ -99,14 +99,3 @@ async def test_status_tells_what_is_wrong() -> None:
     engine.error = UnavailableError("llama.cpp does not answer")
     status = await model.status(Call.within(5.0))
     assert (status.ready, status.detail) == (False, "llama.cpp does not answer")
-    with pytest.raises(UnavailableError):
-        await model.check()
-
-
-async def test_a_model_elsewhere_that_is_away_is_told_but_no_reason_for_a_new_replica() -> None:
-    engine = Engine()
-    engine.is_remote = True
-    engine.error = UnavailableError("http://model.test cannot be reached")
-    model = LanguageModel(engine, SMALL)
-    await model.check()
-    assert not (await model.status(Call.within(5.0))).ready
