@@ -36,11 +36,12 @@ _TRACER = trace.get_tracer("hearth", _VERSION)
 _W3C = TraceContextTextMapPropagator()
 _EXPORTERS = "opentelemetry_traces_exporter"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
-_GENERATIVE_OPERATIONS = {
+GENERATIVE_OPERATIONS = {
     "LanguageModel/generate": "chat",
     "Embeddings/embed": "embeddings",
     "Retrieval/retrieve": "retrieval",
 }
+"""What the conventions for generative AI call a method, by deployment and method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,6 @@ async def _traced_stream(
 def _rpc(deployment: str, method: str) -> tuple[str, dict[str, AttributeValue]]:
     name = f"{deployment}/{method}"
     attributes: dict[str, AttributeValue] = {"rpc.system.name": "ray_serve", "rpc.method": name}
-    if operation := _GENERATIVE_OPERATIONS.get(name):
+    if operation := GENERATIVE_OPERATIONS.get(name):
         attributes["gen_ai.operation.name"] = operation
     return name, attributes

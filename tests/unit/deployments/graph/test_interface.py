@@ -10,6 +10,7 @@ from deployments.call import Call
 from deployments.graph import definitions
 from deployments.graph.batching import READY_LIMIT
 from deployments.graph.interface import Method, methods_of
+from deployments.graph.tracing import GENERATIVE_OPERATIONS
 from deployments.services import ItemsAhead, SpeechService, TextToSpeechService, VoiceService
 
 PROTOCOLS = [value for name, value in vars(deployments.services).items() if name.endswith("Service")]
@@ -111,6 +112,12 @@ def test_every_protocol_of_a_service_is_in_the_graph_under_a_name_of_its_own() -
     assert len(PROTOCOLS) > 10
     assert {service.interface for service in defined} == set(PROTOCOLS)
     assert len({service.name for service in defined}) == len(PROTOCOLS)
+
+
+def test_spans_name_methods_that_there_are() -> None:
+    defined = [value for value in vars(definitions).values() if isinstance(value, definitions.ServiceDefinition)]
+    methods = {f"{service.name}/{method.name}" for service in defined for method in methods_of(service.interface)}
+    assert GENERATIVE_OPERATIONS.keys() <= methods
 
 
 def test_no_more_speech_is_made_ahead_than_is_cheap_to_lose() -> None:
