@@ -14,9 +14,9 @@ Trace = tuple[tuple[str, str], ...]
 class Call:
     """One request on its way through the graph.
 
-    The deadline is held on this process's monotonic clock. Pickled, a call carries the seconds that are left
-    and starts counting again where it arrives, so that the clocks of two machines need not agree. The time in
-    transit is not counted there; the caller counts it, and cancels.
+    The deadline is a time of this process's monotonic clock. A pickled call carries the seconds that are left, and the
+    counting starts again where it arrives, so that the clocks of two machines need not agree. The receiver does not
+    count the time on the way. The caller does, and cancels.
 
     Attributes:
         request_id: Hearth's own id of the request, for logs: that of its trace, where it has one.

@@ -26,7 +26,7 @@ def is_follow_up(question: str) -> bool:
 
 
 def resolve(question: str, history: Sequence[Exchange]) -> str:
-    """Return a question that can be searched for: a follow-up behind the last question that stood by itself."""
+    """Return a question that can be searched for: a follow-up comes with the last question that stood by itself."""
     if not history or not is_follow_up(question):
         return question
     base = next((turn.question for turn in reversed(history) if not is_follow_up(turn.question)), "")

@@ -1,8 +1,8 @@
 """Whether a sentence of an answer stands in the passages it was made from.
 
-A small language model adds what it was not told, and joins what does not belong together. The check is lexical and
-errs towards refusing: of the passages' sentences it takes the one nearest to question and answer together, and what
-the answer says must stand in that one:
+A small language model adds things that it was not told, and joins things that do not belong together. The check
+compares words and would rather refuse too much. It takes the sentence of the passages that is nearest to question and
+answer together. What the answer says must stand in that sentence:
 
 * each number, path and command-like word, and most of the other words that the question did not bring;
 * what the question asks about, as far as that sentence names it ("in the barn" does not tell where the key is), and
@@ -12,7 +12,7 @@ the answer says must stand in that one:
 * nothing denied that is affirmed there, nothing affirmed that is denied;
 * no number of something cut short ("every second" of "every second Saturday").
 
-What does not pass is answered with a quotation instead.
+A sentence that does not pass is replaced by a quotation.
 """
 
 import re
@@ -86,7 +86,7 @@ class _Unit:
 
 
 def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
-    """Say whether `sentence` says nothing that the nearest sentence of `passages` does not."""
+    """Say whether everything that `sentence` says stands in the nearest sentence of `passages`."""
     said, asked = _Content.of(sentence), _Content.of(question)
     brings_nothing = not (said.stems - asked.stems or said.exact - asked.exact)
     if brings_nothing or len(_words(sentence)) < _SHORTEST_WORDS:
@@ -161,7 +161,7 @@ def _is_cut_short(sentence: str, evidence: str) -> bool:
 
 
 def _same_polarity(sentence: str, said: frozenset[str], unit: str, there: frozenset[str]) -> bool:
-    """Say whether `sentence` denies what `unit` denies, and affirms nothing of it."""
+    """Say whether `sentence` denies what `unit` denies, and does not affirm any of it."""
     denied_here, denied_there = _denied(sentence), _denied(unit)
     if denied_here:
         return bool(denied_here & denied_there)

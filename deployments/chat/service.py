@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 _PROFILE_LIFETIME_S = 10.0
 _QUOTED_PASSAGES = 5
 _QUOTED_SENTENCES = 3
-"""Of 60 questions over six documents, the three sentences of the best five passages that are nearest to the question
-hold the fact 57 times, those of the best passage alone 51 times, at the same length. `tests/benchmarks/answers.py` asks
-49 of them, those whose documents are kept here."""
+"""Of 60 questions over six documents, the three nearest sentences of the best five passages hold the fact 57 times.
+Three sentences of the best passage alone hold it 51 times. `tests/benchmarks/answers.py` asks 49 of these questions,
+those whose documents are kept in this repository."""
 _NO_PASSAGE = Passage("", "")
-"""Stands for passages that are not known yet, so that the prompt before them is laid out as with them."""
+"""Stands for passages that are not known yet. The prompt before them is then the same as with passages."""
 _GREETING_SENTENCES = 2
 _NAME_CHARACTERS = 64
 _NAMELESS = "there"
@@ -272,7 +272,7 @@ def _resolved(question: ChatQuestion) -> ChatQuestion:
 def _prompt(
     question: ChatQuestion, resolved: ChatQuestion, passages: tuple[Passage, ...], answering: Answering
 ) -> Prompt:
-    """Put together what the model is asked: the question as it was where it sees the turns before it, else resolved."""
+    """Put together what the model is asked. If it sees the turns before, the question stays as it was asked."""
     shown = tuple(passage.embedded_text() for passage in passages[: answering.passages])
     if question.preparation:
         shown = in_read_order(shown, question.preparation.read)

@@ -27,8 +27,8 @@ from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.status import ComponentStatus
 
 _EMBEDDED_TOGETHER = 128
-"""Chunks: the more, the less of a batch of the model is padding. Of 768 real ones, 128 at once took 12 % less time than
-32 at once, and all at once 14 % less."""
+"""Chunks that are embedded at once. The more there are, the less of the model's batch is padding: 768 real chunks took
+12 % less time in batches of 128 than in batches of 32, and 14 % less all at once."""
 _SHOWN = 200
 _LISTED_TOGETHER = 2000
 _DIGEST_BYTES = 128
@@ -44,11 +44,11 @@ class DocumentStore(Protocol):
         ...
 
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
-        """Put chunks of a version into the collection, not to be found yet."""
+        """Put chunks of a version into the collection. They are not found yet."""
         ...
 
     async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
-        """Put the last chunks in; all are found from here on. Return how many of other versions are gone."""
+        """Put the last chunks in. From then on all are found. Return how many chunks of other versions are gone."""
         ...
 
     async def delete(self, call: Call, collection: str, source: str) -> int:

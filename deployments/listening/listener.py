@@ -17,7 +17,7 @@ _LEAD_WINDOWS = 3
 _LOUDER = 3.0
 _AUDIBLE = 0.005
 _FLOOR_RISES = 0.02
-"""How fast the level that counts as silence follows one that rises; one that falls it follows at once."""
+"""How fast the level that counts as silence rises with the sound's level. It falls with it at once."""
 
 
 class Event(Enum):
@@ -81,14 +81,14 @@ class Listener:
         self.completion: float | None = None
         """How finished it sounds, from 0 to 1; None where that is not known."""
         self.usual_pause_ms = 0.0
-        """How long the speaker uses to pause in the middle of a turn."""
+        """How long the speaker usually pauses in the middle of a turn."""
 
     @property
     def speech_ms(self) -> float:
-        """How long the speech is from its onset, where it is surely speech; else 0.
+        """How long the speech is, from its onset; 0 while it is not surely speech.
 
-        The model needs a window or two of a voice to be sure of it. What was louder than the silence right before is
-        taken for the voice's beginning, so that speech is not counted from later than it began.
+        The model needs a window or two before it is sure that somebody speaks. Windows right before those that were
+        louder than the silence count as the voice's beginning, so that the speech is not taken for shorter than it is.
         """
         activity = self._activity
         if activity.voiced < _SURE_WINDOWS:
@@ -106,7 +106,7 @@ class Listener:
         return max(self._levels[-self._limits.level_windows :], default=0.0)
 
     def hear(self, pcm: bytes, probability: float, level: float) -> Iterator[Event]:
-        """Take the next window and yield what it brought about.
+        """Take the next window and yield what happened in it.
 
         Args:
             pcm: 512 samples at 16 kHz.
@@ -146,7 +146,7 @@ class Listener:
         return cut
 
     def quietest(self) -> int:
-        """Return where a part that is too long is best cut, in bytes."""
+        """Return the best place to cut a part that is too long, in bytes."""
         among = int(_QUIETEST_AMONG_MS / _WINDOW_MS)
         last = self._levels[-among:]
         behind = len(last) - min(range(len(last)), key=lambda at: last[at])
@@ -159,7 +159,7 @@ class Listener:
 
     @property
     def lasts_long(self) -> bool:
-        """Whether the part was so long at its last pause that what was said before it is to be a part of its own."""
+        """Whether the part was so long at its last pause that the words before the pause become a part of their own."""
         return self._paused_at >= self._limits.part
 
     @property

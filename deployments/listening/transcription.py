@@ -59,7 +59,7 @@ class Transcription:
         try:
             return await self._speech_to_text.completion(call, utterance)
         except HearthError as error:
-            # The turn then ends after its usual silence.
+            # Without a judgement, the turn ends after the usual silence.
             logger.info("the end of a turn was not judged: %s", error.message)
             return None
 

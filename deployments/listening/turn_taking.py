@@ -9,7 +9,7 @@ _UNFINISHED_WORDS = frozenset(
     "a an and are as at because but by for from if in into is like my of on or our so than that the their then this "
     "to uh um was were when where which while who will with would your".split()
 )
-"""Words that no English sentence ends with, or hardly any. Of other languages nothing is assumed."""
+"""Words that hardly any English sentence ends with. Nothing is assumed about other languages."""
 _HABIT_MARGIN = 1.3
 _HABIT_FORGETS = 0.9
 
@@ -22,7 +22,7 @@ class TurnEvidence:
         silence_ms: How long.
         transcript: What they said so far; empty where it is not known yet.
         completion: Probability from 0 to 1 that they have finished, as it sounds; None where it is not known yet.
-        usual_pause_ms: How long they use to pause in the middle of a turn; 0 where nothing was learned yet.
+        usual_pause_ms: How long they usually pause in the middle of a turn; 0 where nothing was learned yet.
     """
 
     silence_ms: float
@@ -46,9 +46,9 @@ def turn_has_ended(evidence: TurnEvidence, settings: TurnSettings) -> bool:
 
 
 def learned_pause_ms(usual_ms: float, pause_ms: float) -> float:
-    """Return how long somebody uses to pause in a turn, after one more pause that did not end it.
+    """Return how long somebody usually pauses in a turn, given one more pause that did not end it.
 
-    A longer pause counts at once; shorter ones let it be forgotten slowly.
+    A longer pause counts at once. Shorter pauses lower the value slowly.
     """
     return max(pause_ms, usual_ms * _HABIT_FORGETS)
 

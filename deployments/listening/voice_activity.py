@@ -1,4 +1,4 @@
-"""Where somebody speaks: the model that hears it, and what the probabilities of its successive windows amount to."""
+"""Where somebody speaks: the model that hears it, and what its probabilities for successive windows mean."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class VoiceActivity:
-    """What the windows so far amount to.
+    """What the windows so far say.
 
     Attributes:
         speaking: Whether speech has begun.
@@ -70,7 +70,7 @@ QUIET = VoiceActivity()
 
 
 def follow(activity: VoiceActivity, probability: float, thresholds: Thresholds) -> VoiceActivity:
-    """Return the activity after one more window. When speech has ended is for the caller to say."""
+    """Return the activity after one more window. The caller decides when speech has ended."""
     if probability >= thresholds.start:
         return VoiceActivity(speaking=True, voiced=activity.voiced + 1, windows=activity.windows + 1, silence=0)
     if not activity.speaking:
@@ -131,9 +131,9 @@ def _apart(regions: Sequence[Region]) -> list[Region]:
 
 
 def group_regions(regions: Sequence[Region], probabilities: Sequence[float], longest: int) -> list[Region]:
-    """Return regions joined across their pauses to such of at most `longest` windows.
+    """Return regions joined across their pauses, each at most `longest` windows long.
 
-    A longer one is cut where, in the second half of what fits, somebody speaks least.
+    A region that is longer is cut in the second half of what fits, at the window where speech is least likely.
     """
     groups: list[Region] = []
     for region in regions:

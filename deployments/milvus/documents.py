@@ -1,8 +1,9 @@
-"""Documents kept in Milvus, chunk by chunk: nothing of one is found before all of it is there.
+"""Documents kept in Milvus, chunk by chunk: no chunk of a document is found before the whole document is there.
 
-Each time a document is ingested it makes a version. The chunks of a version are written one batch after the other; its
-first chunk then says how many there are, in one request with the first chunk of the version before, which from then on
-says that it is not whole. What becomes of a run that is broken off anywhere is therefore the version before, whole.
+Each ingestion of a document makes a version. Its chunks are written one batch after the other. One last request then
+writes two chunks: the first chunk of the new version, which now says how many chunks there are, and the first chunk of
+the version before, which now says that it is not whole. If an ingestion breaks off anywhere, the version before stays
+whole and is still found.
 """
 
 import asyncio
@@ -31,9 +32,9 @@ logger = logging.getLogger(__name__)
 _UPSERT_ROWS = 256
 _SHOWN = 200
 _FLUSHED_ROWS = 2048
-"""Rows that are written to Milvus Lite before they are flushed. It searches those that are not one by one: 1,000 of
-them take 40 ms by meaning and 200 ms by words, ten times longer than others. But each flush makes an index of its
-own."""
+"""Rows that are written to Milvus Lite before they are flushed. Milvus Lite searches rows that are not flushed one by
+one: 1,000 of them take 40 ms by meaning and 200 ms by words, ten times longer than flushed ones. But each flush makes
+an index of its own."""
 _QUIET_S = 1.0
 """After the last write; then what is left is flushed."""
 _FLUSH_S = 60.0
@@ -93,7 +94,7 @@ class MilvusDocuments:
             )
 
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
-        """Put chunks of a version into a collection that `ensure_collection` saw, not to be found yet.
+        """Put chunks of a version into a collection that `ensure_collection` saw. They are not found yet.
 
         Args:
             call: Whose deadline holds.
@@ -103,13 +104,13 @@ class MilvusDocuments:
         """
         rows = _rows(document, batch)
         if batch.first_index == 0 and rows:
-            # The same version may be there, whole: it stays so while it is written again.
+            # The same version may be there already. It stays whole while it is written again.
             rows[0]["chunks"] = await self._whole_chunks(call, collection, document.version)
         async with self._connection.errors(collection):
             await self._upsert(call, collection, rows)
 
     async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
-        """Put the last chunks of a version into a collection; from here on it is found, and no other of its document.
+        """Put the last chunks of a version into a collection. From then on this version is found, and no other one.
 
         Args:
             call: Whose deadline holds.
@@ -213,9 +214,9 @@ class MilvusDocuments:
             await self._connection.client().upsert(collection, batch, timeout=call.remaining())
 
     async def _flush_in_time(self, call: Call, collection: str, rows: int) -> None:
-        """Flush a collection of Milvus Lite where enough was written, else when it has been quiet for a while.
+        """Flush a collection of Milvus Lite: now if enough was written, else when nothing was written for a while.
 
-        A Milvus server flushes by itself, and refuses to be asked for it often.
+        A Milvus server flushes by itself, and refuses frequent requests to do so.
         """
         if not await self._connection.is_lite(call):
             return

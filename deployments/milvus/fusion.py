@@ -1,4 +1,4 @@
-"""Two rankings of the same things made one: what is near in meaning, and what shares words."""
+"""One ranking out of two: by meaning, and by shared words."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
@@ -11,8 +11,9 @@ def fuse(
 ) -> list[tuple[str, float]]:
     """Return the keys of both rankings with a score for each, best first.
 
-    The score is the weighted mean of the two, each standardised over all keys, which makes them comparable whatever
-    they are. What only the other ranking names is as near in meaning as the last that is named, and shares no words.
+    The score is the weighted mean of both scores. Each is first standardised over all keys, so that scores of any scale
+    can be compared. A key that only `words` names counts as near as the last one of `meaning`. A key that only
+    `meaning` names shares no words.
 
     Args:
         meaning: Keys with their scores, higher is better.

@@ -81,7 +81,8 @@ class MilvusPassages:
         search = _Search(call, collection, fields, words, vector, limit)
         hits: list[_Hit] = []
         unfinished: set[str] = set()
-        # What is being ingested, or was broken off, is found like all else: it is left out, and searched past.
+        # Milvus also finds chunks of documents that are being ingested, or whose ingestion broke off. They are left
+        # out, and the search goes on behind them.
         for _ in range(_ATTEMPTS):
             hits = await self._ranked(search, unfinished)
             found = await self._unfinished(search, hits)
@@ -124,7 +125,7 @@ class MilvusPassages:
             return []
 
     async def _found(self, search: _Search, field: str, metric: str, data: object, condition: str) -> list[_Hit]:
-        """Return what one field finds, best first, each with its `key` and `score`."""
+        """Return what a search of one field finds, best first, each with its `key` and `score`."""
 
         async def work() -> Any:
             return await self._connection.client().search(
@@ -152,7 +153,7 @@ class MilvusPassages:
         ]
 
     async def _unfinished(self, search: _Search, hits: Sequence[_Hit]) -> set[str]:
-        """Return those versions of documents, of what was found, that are not whole."""
+        """Return the versions of documents among what was found that are not whole."""
         if not search.fields.own:
             return set()
         now = time.monotonic()

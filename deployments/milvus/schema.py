@@ -34,7 +34,7 @@ _HEADINGS_NAMES = ("headings", "heading", "section")
 _METADATA_NAMES = ("metadata", "meta")
 _VECTOR_TYPES = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
-# What occurs in nearly every passage tells none from another, and takes most of the time of a search.
+# Words that occur in nearly every passage do not tell passages apart, and take most of the time of a search.
 _STOP_WORDS = (
     "a an and are as at be been but by can could did do does for from had has have how i if in into is it its me my no "
     "not of on or our shall should so some than that the their them then there these they this to was we were what "
@@ -91,7 +91,7 @@ def document_key(source: str) -> str:
 
 
 def chunk_id(version: str, index: int) -> str:
-    """Return the key of a chunk: of a version's chunks, no other document has any."""
+    """Return the key of a chunk. No other document has a chunk with this key."""
     return f"{version}-{index:06d}"
 
 
@@ -106,7 +106,7 @@ def in_list(values: Iterable[str]) -> str:
 
 
 def check_name(collection: str) -> None:
-    """Raise `InvalidRequestError` where a collection cannot be called this."""
+    """Raise `InvalidRequestError` where Milvus would not take this name of a collection."""
     if not _NAME.match(collection):
         raise InvalidRequestError(
             f"{collection[:64]!r} cannot name a collection: letters, digits and underscores, not a digit first"
@@ -116,7 +116,7 @@ def check_name(collection: str) -> None:
 def read_fields(
     collection: str, description: Mapping[str, Any], indexes: Sequence[Mapping[str, Any]]
 ) -> CollectionFields:
-    """Read what a collection is made of out of Milvus's own description.
+    """Read from Milvus's own description what a collection is made of.
 
     The vector field is the first dense one that has an index; the text field is the one with a usual name, else
     the longest string field that is not the key.

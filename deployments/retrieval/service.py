@@ -21,8 +21,8 @@ from deployments.values.vectors import Vectors
 logger = logging.getLogger(__name__)
 
 _QUOTED_REACH = 2.0
-"""Standard deviations below the best score at which a sentence is no longer quoted. On 80 questions over eight
-documents this costs none of the facts that three sentences hold; 1.5 costs one."""
+"""A sentence that scores so many standard deviations below the best one is not quoted. On 80 questions over eight
+documents this loses none of the facts that three sentences hold; 1.5 loses one."""
 
 
 class PassageStore(Protocol):
@@ -33,7 +33,7 @@ class PassageStore(Protocol):
         ...
 
     async def check(self, call: Call) -> str:
-        """Return what is there, in one line; raise `UnavailableError` when it cannot be reached."""
+        """Return which collections there are, in one line; raise `UnavailableError` when they cannot be reached."""
         ...
 
 
@@ -137,7 +137,7 @@ def _sentences(passage: Passage) -> Iterator[_Sentence]:
 
 
 def _without_copies(passages: Iterable[Passage]) -> list[Passage]:
-    """Drop passages that stood before under another source: one document ingested under two names."""
+    """Drop passages whose text came before under another source, as when one document is ingested under two names."""
     kept: dict[tuple[str, str], Passage] = {}
     for passage in passages:
         kept.setdefault((passage.headings, passage.text), passage)

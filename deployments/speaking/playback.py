@@ -1,4 +1,4 @@
-"""What of a spoken answer was heard: from what was sent, when, and the times of its words."""
+"""How much of a spoken answer was heard, by what was sent, when it was sent, and the times of its words."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ class _Piece:
         chunk: Without its sound.
         seconds: How long it lasts.
         offset_s: Where in the answer's sound it begins.
-        begins_at: When it is heard first, if it is played as soon as it, and all before it, can be.
+        begins_at: When its first sound is heard, if it is played as soon as possible and behind all sound before it.
     """
 
     chunk: SpokenChunk
@@ -37,12 +37,12 @@ class Playback:
 
     @property
     def begins_at(self) -> float:
-        """When the first of it is played, 0 where nothing was sent."""
+        """When the first sound is played, 0 where nothing was sent."""
         return self._pieces[0].begins_at if self._pieces else 0.0
 
     @property
     def ends_at(self) -> float:
-        """When the last of it will have been played, 0 where nothing was sent."""
+        """When the last sound will have been played, 0 where nothing was sent."""
         return self._pieces[-1].begins_at + self._pieces[-1].seconds if self._pieces else 0.0
 
     def add(self, chunk: SpokenChunk, sent_at: float) -> None:

@@ -8,14 +8,15 @@ from deployments.text.speakable import opening_clause_end
 _NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
 
 _LONG = 80
-"""Characters: the first of as many is heard after 30 ms by hibari and 120 by Piper, that of twice as many after 200."""
+"""Characters of a first piece. With so many, its first sound is heard after 30 ms by hibari and 120 ms by Piper; with
+twice as many, after 200 ms by Piper."""
 
 
 class SpokenPieces:
     """Cuts a growing text at the ends of its sentences and list items, and, at its beginning, of its first clause.
 
-    A full stop at the very end of what is written ends a sentence at once where it surely does; the token after it is
-    not waited for.
+    A full stop at the very end of the text so far ends a sentence at once where that is sure. Otherwise the next token
+    decides.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from deployments.values.voice import SpokenAnswerEnd, SpokenAnswerItem, SpokenQu
 
 NOBODY_SPOKE = "nobody speaks in the recording"
 _ITEMS_AHEAD = 32
-"""Tokens, and sounds, that may wait for their listener before making more of them waits too."""
+"""How many tokens, and how many pieces of sound, may wait for their listener before no more are made."""
 
 
 class Voice:
@@ -146,7 +146,7 @@ class _Answer:
     async def _speak(self) -> None:
         speech_error = ""
         while piece := await self._next_piece():
-            # One without a word, such as a rule between two paragraphs, is not said.
+            # A piece without a word, such as a rule between two paragraphs, is not said.
             if speech_error or not speakable(piece):
                 continue
             try:

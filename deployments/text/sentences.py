@@ -58,8 +58,8 @@ def leans_on_previous(sentence: str) -> bool:
 def sentence_end(text: str, start: int = 0) -> int | None:
     """Return where the first sentence from `start` ends, behind its end mark and the space that follows.
 
-    None where no sentence is seen to end: an end mark at the very end of the text may yet go on ("3." as in
-    "3.5"), so it does not count.
+    None where no sentence surely ends. An end mark at the very end of the text does not count: the text may go on
+    ("3." may become "3.5").
     """
     for match in _END.finditer(text, start):
         is_break = match["break"] is not None
@@ -69,9 +69,9 @@ def sentence_end(text: str, start: int = 0) -> int | None:
 
 
 def is_sure_end(text: str) -> bool:
-    """Say whether a text that may go on ends with the end of a sentence, whatever comes next.
+    """Say whether a text ends with the end of a sentence, whatever comes next.
 
-    A full stop behind an abbreviation, a number, an initial or a part of a name with a dot in it may not be one.
+    A full stop behind an abbreviation, a number, an initial or a part of a name with a dot in it may not end one.
 
     >>> is_sure_end("It is closed."), is_sure_end("It takes 3."), is_sure_end("Ask Dr.")
     (True, False, False)

@@ -48,7 +48,7 @@ def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
 
 
 def opening_clause_end(text: str) -> int | None:
-    """Return where the first clause ends, behind the space that follows; None where no clause can be said alone."""
+    """Return where the first clause ends, behind the space after it; None where no clause can be said alone."""
     match = _CLAUSE_END.search(text, _SHORTEST_OPENING)
     return match.end() if match else None
 

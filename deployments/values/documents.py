@@ -20,7 +20,7 @@ class DocumentPosition:
     Attributes:
         chunk_index: Index of the next chunk, from 0.
         headings: The headings that apply there, by their level, outermost first; empty where a level has none.
-        version: Of the document, as made with its first part.
+        version: The document's version, as made with its first part.
     """
 
     chunk_index: int = 0
@@ -34,13 +34,13 @@ class Document:
 
     Attributes:
         source: Names it: ingesting the same source again replaces it.
-        text: Of the document, or of the part.
-        title: Empty for its first heading, else its file name.
+        text: The text of the document, or of the part.
+        title: Its title; empty to take its first heading, else its file name.
         format: How to read the text.
         collection: Empty for the configured default.
         position: Where in the document the part begins.
         more_follows: Whether another part comes after this one.
-        digest: Tells one content of the document from another, to whoever wants to know whether it is there already.
+        digest: Differs between two contents of the document, so that one can ask whether this one is there already.
     """
 
     source: str
@@ -59,7 +59,7 @@ class DocumentVersion:
 
     Attributes:
         source: Names the document.
-        version: Of all documents' versions, names this one: 32 hexadecimal digits.
+        version: Its name, unique among all versions of all documents: 32 hexadecimal digits.
         digest: As `Document.digest`.
     """
 
@@ -75,7 +75,7 @@ class StoredDocument:
     Attributes:
         source: Names it.
         chunks: How many it has.
-        digest: That it was ingested with; empty where there was none.
+        digest: What it was ingested with; empty where there was none.
     """
 
     source: str
@@ -88,9 +88,9 @@ class DocumentListing:
     """The documents of a collection, or a part of them.
 
     Attributes:
-        documents: That are whole.
-        too_many: They are too many for once; none is given.
-        exists: There is such a collection.
+        documents: Those that are whole.
+        too_many: Whether there are too many for one answer; then none is given.
+        exists: Whether there is such a collection.
     """
 
     documents: tuple[StoredDocument, ...] = ()
@@ -114,7 +114,7 @@ class IngestReport:
 
 
 CHUNKING = "3"
-"""Which way of cutting this is: another one, other chunks of the same text."""
+"""The version of the way in which documents are cut. Another version cuts other chunks from the same text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is written of a document at once."""
+"""The chunks of a document that are written at once, with their vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the deployments say to each other: frozen values, free of protobuf, NATS and model libraries."""
+"""Language models: prompts, messages, how to generate, how to answer."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,7 +71,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """How a chat is to use one language model: the crutches that a small one needs and a large one does not.
+    """How chat uses one language model. Small models need more help than large ones.
 
     Attributes:
         system_prompt: The default system prompt.
@@ -113,5 +113,5 @@ class ModelProfile:
 
 
 def introduction(name: str) -> str:
-    """Return what somebody says who is to be greeted."""
+    """Return the message of somebody who wants to be greeted by name."""
     return f"My name is {name}."
