@@ -20,7 +20,13 @@ from bridges.command_line.commands.asking import Asked, ask, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.commands.model_commands import fetch_defaults, models_command
-from bridges.command_line.commands.options import collection_option, json_option, nats_option, timeout_option
+from bridges.command_line.commands.options import (
+    TIMEOUT_HELP,
+    collection_option,
+    json_option,
+    nats_option,
+    timeout_option,
+)
 from bridges.command_line.commands.pipeline_commands import pipeline_command
 from bridges.command_line.commands.speech_commands import listen_command, say_command, voices_command
 from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
@@ -54,19 +60,20 @@ _READY_POLL_S = 0.2
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hearth")
 def cli() -> None:
-    """Hearth answers, listens and speaks over NATS with a Ray Serve graph that sits beside its models.
+    """Hearth answers questions from your documents, in writing and aloud.
 
-    Start with `hearth demo`: it fetches small models, brings everything up on this machine and asks a question.
+    Start with `hearth demo`. It fetches small models, starts everything on this machine and asks a question.
     """
 
 
 @cli.command()
-@click.option("--question", default=DEMO_QUESTION, show_default=True, help="What to ask.")
-@click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (the default).")
+@click.option("--question", default=DEMO_QUESTION, show_default=True, help="The question to ask.")
+@click.option("--stop/--keep", default=False, help="Stop everything at the end, or keep it running (default).")
 def demo(question: str, *, stop: bool) -> None:
-    """From nothing to an answer, in writing and aloud.
+    """Start everything and ask a question about sample documents.
 
-    Models are fetched, servers started, the graph deployed, sample documents ingested, and a question is asked twice.
+    This command fetches the models, starts the servers, deploys the graph and ingests the sample documents. Then it
+    asks the question twice: in writing, and aloud.
     """
     steps = Steps()
     started = time.monotonic()
@@ -113,7 +120,8 @@ def demo(question: str, *, stop: bool) -> None:
 def up() -> None:
     """Start NATS, Milvus Lite, Ray and the graph on this machine.
 
-    The graph is that of serve_config.yaml. What runs already is kept; a changed configuration is deployed.
+    It deploys the graph of serve_config.yaml. Processes that already run are kept. Run it again to deploy a changed
+    configuration.
     """
     steps = Steps()
     fetch_defaults(steps)
@@ -126,7 +134,7 @@ def up() -> None:
 
 @cli.command()
 def down() -> None:
-    """Stop what `hearth up` started. Documents that were ingested stay."""
+    """Stop everything that `hearth up` started. Your documents stay."""
     with console.status("Stopping …") as status:
         stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
     console.print("Stopped." if stopped else "Nothing was running.")
@@ -136,9 +144,9 @@ def down() -> None:
 @nats_option
 @json_option
 def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
-    """Look for what is missing here, and say what mends it.
+    """Check this machine, and say how to fix what is wrong.
 
-    The exit status is 1 where something is broken.
+    The exit status is 1 if something is broken.
     """
     findings = _run(examine(nats_url))
     if as_json:
@@ -151,12 +159,19 @@ def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
 
 @cli.command("logs")
 @click.argument("name", required=False)
-@click.option("-n", "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="From the end.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="How many lines, counted from the end.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
-    """Print the log of a server or of a deployment.
+    """Print the log of a server or a deployment.
 
-    Without NAME, list what has one. It is for what `hearth up` started on this machine.
+    Without NAME, it lists the names that have a log. It works for what `hearth up` started on this machine.
     """
     local = state.load_state()
     if local is None:
@@ -172,11 +187,13 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
 @cli.command("status")
 @nats_option
 @json_option
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help=TIMEOUT_HELP
+)
 def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
-    """Show what the graph says of itself.
+    """Show whether the graph is ready, part by part.
 
-    The exit status is 1 when it is not ready.
+    The exit status is 1 if it is not ready.
     """
     status = _run(_status(nats_url, timeout_s))
     if as_json:
@@ -193,10 +210,12 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 @nats_option
 @timeout_option
 @json_option
-@click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
-@click.option("--no-rerank", is_flag=True, help="Keep the order of the vector search.")
-@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Passages kept; 0 for the configured default.")
-@click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
+@click.option("--no-rag", is_flag=True, help="Let the model answer alone, without documents.")
+@click.option("--no-rerank", is_flag=True, help="Keep the order of the search; do not rerank.")
+@click.option(
+    "--top-k", type=click.IntRange(min=0), default=0, help="How many passages to keep; 0 means the configured number."
+)
+@click.option("--system-prompt", default="", help="Use this instead of the configured system prompt.")
 def chat(
     question: str | None,
     collection: str,
@@ -209,10 +228,10 @@ def chat(
     no_rag: bool,
     no_rerank: bool,
 ) -> None:
-    """Ask questions; answers come as they are made, with sources.
+    """Ask a question, and print the answer with its sources.
 
-    Without QUESTION it is a conversation: one question after the other, each leaning on those before it. Ctrl-C stops
-    an answer where it is made, and /help says what else there is.
+    Without QUESTION, you get a prompt and hold a conversation: a question may refer to the ones before it. Ctrl-C stops
+    an answer. /help lists the other commands of the prompt.
     """
     request = messages_pb2.ChatRequest(
         message=question or "",
@@ -251,9 +270,10 @@ def chat(
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print what completes `hearth` in a shell.
+    """Print a script that completes `hearth` commands in your shell.
 
-    For bash, and for fish; zsh reads it as the file _hearth of a folder of its $fpath:
+    Save the output where your shell looks for it. For zsh, that is the file _hearth in a folder of your $fpath. For
+    bash and fish:
 
     \b
     hearth completion bash > ~/.local/share/bash-completion/completions/hearth

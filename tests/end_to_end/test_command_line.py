@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -18,8 +19,9 @@ from deployments.engines.audio_file import decode
 from deployments.engines.hearing.whisper import WhisperEngine
 from deployments.models.store import ModelStore
 from deployments.values.speech import TranscriptQuality
+from tests.pages import README, blocks
 from tests.pdf_file import pdf
-from tests.servers import program, wait_until
+from tests.servers import ROOT, program, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,38 @@ def hearth(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     return subprocess.run(
         [program("hearth"), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=280
     )
+
+
+@pytest.fixture(scope="module")
+def newcomer(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of somebody who types what the README shows.
+
+    Its uv comes from the README's own command. The packages are those that the tests run with: what is tested is what
+    is typed, not the resolver.
+    """
+    uv = tmp_path_factory.mktemp("uv")
+    paths = [str(uv / "bin"), str(Path(sys.executable).parent), environment["PATH"]]
+    return environment | {
+        "PATH": os.pathsep.join(paths),
+        "PIP_TARGET": str(uv),
+        "UV_PROJECT": str(ROOT),
+        "UV_PROJECT_ENVIRONMENT": sys.prefix,
+        "UV_NO_SYNC": "1",
+    }
+
+
+def typed(environment: dict[str, str], block: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block of the README in a folder, to its first failure."""
+    command = ["bash", "-euo", "pipefail", "-c", block]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+
+
+def readme_blocks() -> tuple[str, str]:
+    """Return the shell blocks of the README that are run here: the demo, and what can be done after it."""
+    demo, rest = (block.code for block in blocks(README.read_text(encoding="utf-8"), "sh") if not block.not_run)
+    return demo, rest
 
 
 def started(environment: dict[str, str]) -> list[psutil.Process]:
@@ -63,8 +97,8 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(environment: dict[str
     assert started(environment) == []
 
 
-def test_the_demo_answers_from_its_documents(environment: dict[str, str]) -> None:
-    demo = hearth(environment, "demo")
+def test_the_demo_of_the_readme_answers_from_its_documents(newcomer: dict[str, str], tmp_path: Path) -> None:
+    demo = typed(newcomer, readme_blocks()[0], tmp_path)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     lines = [line.strip() for line in demo.stdout.splitlines()]
     answer = next(line for line in lines if line.startswith("Hearth ") and "over NATS" not in line)
@@ -72,6 +106,10 @@ def test_the_demo_answers_from_its_documents(environment: dict[str, str]) -> Non
     assert "source  backups.md" in lines
     assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
     assert "hearth down" in demo.stdout
+    (shown,) = blocks(README.read_text(encoding="utf-8"), "text")
+    spoken = [line for line in shown.code.splitlines() if line.startswith(("  You", "  Hearth", "  source"))]
+    assert spoken
+    assert set(spoken) <= set(demo.stdout.splitlines()), "the README shows what is seen"
 
 
 async def test_an_independent_ear_hears_the_fact_in_what_the_demo_says(
@@ -112,6 +150,17 @@ def test_a_conversation_of_recordings_can_be_interrupted(environment: dict[str, 
     assert [event["outcome"] for event in events if event["event"] == "turn"] == ["interrupted", "played"]
     assert sum(event["event"] == "interrupted" for event in events) == 1
     assert out.stat().st_size > 0
+
+
+def test_what_the_readme_shows_after_the_demo_works(newcomer: dict[str, str], tmp_path: Path) -> None:
+    done = typed(newcomer, readme_blocks()[1], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Aaltje did it" in done.stdout
+    assert "notes/roof.md: 1 chunk removed" in done.stdout
+    assert done.stdout.count("keeps monthly snapshots for five years") >= 2, "asked, and talked about"
+    assert "interrupted after" in done.stdout
+    assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+    assert "ready  Hearth" in done.stdout
 
 
 def test_starting_again_keeps_what_runs(environment: dict[str, str]) -> None:

@@ -19,10 +19,10 @@ from deployments.errors import HearthError
 
 PROMPT = "› "
 HELP = """\
-  /sources   where the last answer comes from
-  /new       begin a new conversation: what was said so far is not leaned on any more
-  /help      this
-  /quit      or Ctrl-D: end it. Ctrl-C stops an answer."""
+  /sources   list the sources of the last answer
+  /new       begin a new conversation; earlier questions no longer count
+  /help      print this list
+  /quit      leave; Ctrl-D does the same. Ctrl-C stops an answer."""
 
 Ask = Callable[[str, str, Callable[[str], None]], Asked]
 """Asks a question for a user id, handing on the answer's text as it is made; raises `KeyboardInterrupt` on Ctrl-C."""

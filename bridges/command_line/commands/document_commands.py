@@ -34,9 +34,13 @@ from deployments.errors import NotFoundError, UpstreamFailedError
 @collection_option
 @nats_option
 @json_option
-@click.option("--again", is_flag=True, help="Send files, too, that are in already as they are.")
+@click.option("--again", is_flag=True, help="Send every file, even one that has not changed.")
 @click.option(
-    "--max-size", type=click.IntRange(min=1), default=100, show_default=True, help="Larger files are refused, in MB."
+    "--max-size",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Refuse files larger than this many MB.",
 )
 @click.option(
     "--patience",
@@ -44,7 +48,7 @@ from deployments.errors import NotFoundError, UpstreamFailedError
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Seconds to wait for a service that is away before the rest is given up.",
+    help="How many seconds to wait for a service that is away before giving up.",
 )
 @click.option(
     "--timeout",
@@ -52,7 +56,7 @@ from deployments.errors import NotFoundError, UpstreamFailedError
     type=click.FloatRange(min=1),
     default=300.0,
     show_default=True,
-    help="Seconds that each part of a file may take.",
+    help="How many seconds each part of a file may take.",
 )
 def ingest_command(
     paths: tuple[Path, ...],
@@ -67,12 +71,12 @@ def ingest_command(
 ) -> None:
     """Put files and folders into a collection.
 
-    HTML, PDF, Markdown and text files are read, and of folders all that is below them. A file that has changed
-    replaces what it was before; one that has not is not sent again. So the same command finishes what was broken
-    off, and until then nothing of a file answers that is not in as a whole. A bad file is reported and skipped, and
-    the exit status is 1.
+    It reads HTML, PDF, Markdown and text files, and everything below a folder. A changed file replaces its old
+    version. An unchanged file is skipped. If the command is interrupted, run it again and it continues. A document is
+    found by questions only once all of it is stored. If a file cannot be read, it is reported and skipped, and the exit
+    status is 1.
 
-    A document is known by the path of its file below the folder that the command runs in.
+    The name of a document is the path of its file, relative to the folder in which you run the command.
     """
     files = find_files(paths)
     if not files:
@@ -126,9 +130,9 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
 def delete_command(
     sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
 ) -> None:
-    """Take documents out of a collection.
+    """Delete documents from a collection.
 
-    They are named as `hearth documents` lists them. One that is not there is reported, and the exit status is 1.
+    Use the names that `hearth documents` lists. If a document does not exist, it is reported and the exit status is 1.
     """
     removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
     if as_json:

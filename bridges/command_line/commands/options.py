@@ -2,11 +2,13 @@
 
 import click
 
+TIMEOUT_HELP = "How many seconds to wait."
+
 nats_option = click.option(
     "--nats",
     "nats_url",
     metavar="URL",
-    help="NATS server; else NATS_URL, else the one that `hearth up` started.",
+    help="NATS server. Default: NATS_URL, or else the server that `hearth up` started.",
 )
 timeout_option = click.option(
     "--timeout",
@@ -14,9 +16,13 @@ timeout_option = click.option(
     type=click.FloatRange(min=0.1),
     default=60.0,
     show_default=True,
-    help="Seconds to wait.",
+    help=TIMEOUT_HELP,
 )
-collection_option = click.option("--collection", default="", help="Milvus collection; else the configured default.")
+collection_option = click.option("--collection", default="", help="Milvus collection. Default: the configured one.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-voice_option = click.option("--voice", default="", help="Name of the voice, see `hearth voices`; else the default one.")
-language_option = click.option("--language", default="", help="ISO 639-1 code of what is spoken; else it is detected.")
+voice_option = click.option(
+    "--voice", default="", help="Name of a voice; `hearth voices` lists them. Default: the configured one."
+)
+language_option = click.option(
+    "--language", default="", help="Language that is spoken, as an ISO 639-1 code such as en. Default: it is detected."
+)

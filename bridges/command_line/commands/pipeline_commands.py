@@ -25,7 +25,7 @@ _COLOURS = {_SUCCEEDED: "green", "failed": "red", "error": "red"}
 
 @click.group("pipeline")
 def pipeline_command() -> None:
-    """Start and list runs on Argo Workflows and Kubeflow Pipelines."""
+    """Start runs on Argo Workflows and Kubeflow Pipelines."""
 
 
 @pipeline_command.command("list")
@@ -33,7 +33,7 @@ def pipeline_command() -> None:
 @timeout_option
 @json_option
 def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
-    """List what may be started, and its parameters."""
+    """List the pipelines and their parameters."""
     listed = asyncio.run(_list(nats_url, timeout_s))
     if as_json:
         click.echo(json.dumps([_row_as_json(row) for row in listed], indent=2))
@@ -49,11 +49,20 @@ def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> No
 
 @pipeline_command.command("run")
 @click.argument("name")
-@click.option("-p", "--parameter", "parameters", metavar="KEY=VALUE", multiple=True, help="May be given several times.")
 @click.option(
-    "--request-id", default="", help="Of your own. One id never starts two runs: given again, it follows the first one."
+    "-p",
+    "--parameter",
+    "parameters",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A parameter of the run; repeat the option for more.",
 )
-@click.option("--detach", is_flag=True, help="Return once the engine has taken the run.")
+@click.option(
+    "--request-id",
+    default="",
+    help="Your own id for the run. The same id never starts a second run, it follows the first one.",
+)
+@click.option("--detach", is_flag=True, help="Return as soon as the engine has accepted the run.")
 @nats_option
 @timeout_option
 @json_option
@@ -69,8 +78,8 @@ def run_command(
 ) -> None:
     """Start a run and follow it to its end.
 
-    The exit status is 0 when it has succeeded, else 1. Ctrl-C ends the following and leaves the run running. --timeout
-    is for the first word of it alone.
+    The exit status is 0 if the run succeeds, otherwise 1. Ctrl-C stops following; the run goes on. --timeout limits
+    only the wait for the first status.
     """
     request = messages_pb2.PipelineTrigger(
         request_id=request_id or uuid4().hex, pipeline=name, parameters=_parameters(parameters)

@@ -27,15 +27,23 @@ from bridges.command_line.sound.transcribe_client import SoundSource, listen, op
 from bridges.command_line.sound.transcripts import TranscriptPrinter
 from bridges.generated.messages.v1 import messages_pb2
 
-_PACE_HELP = "How many times faster than it sounds a file is sent."
+_PACE_HELP = "Speed at which a file is sent; 1 is real time, 2 is twice as fast."
 
 
 @click.command("say")
 @click.argument("text")
 @voice_option
-@click.option("--language", default="", help="ISO 639-1 code, such as en; else the voice's own.")
-@click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV of a voice to imitate.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV file and play nothing.")
+@click.option(
+    "--language", default="", help="Language of the text, as an ISO 639-1 code such as en. Default: that of the voice."
+)
+@click.option(
+    "--like", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="WAV file of a voice to imitate."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the speech to a WAV file instead of playing it.",
+)
 @nats_option
 @timeout_option
 @json_option
@@ -50,9 +58,9 @@ def say_command(
     *,
     as_json: bool,
 ) -> None:
-    """Say a text: play it as it is made, or write it to a WAV file.
+    """Speak a text, or write the speech to a WAV file.
 
-    TEXT may be "-" for standard input.
+    If TEXT is "-", it is read from standard input.
     """
     if out is None and not has_loudspeaker():
         raise click.ClickException("there is no sound device here: name a file with --out FILE")
@@ -77,9 +85,19 @@ def say_command(
 @click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
 @language_option
 @click.option(
-    "--rate", type=click.IntRange(4000, 192_000), default=16_000, show_default=True, help="Samples a second of a pipe."
+    "--rate",
+    type=click.IntRange(4000, 192_000),
+    default=16_000,
+    show_default=True,
+    help="Samples per second, if SOURCE is a pipe.",
 )
-@click.option("--channels", type=click.IntRange(1, 8), default=1, show_default=True, help="Channels of a pipe.")
+@click.option(
+    "--channels",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Number of channels, if SOURCE is a pipe.",
+)
 @nats_option
 @timeout_option
 @json_option
@@ -94,11 +112,12 @@ def listen_command(
     *,
     as_json: bool,
 ) -> None:
-    """Transcribe a recording as if it were said now, or a pipe.
+    """Transcribe a recording or a live pipe.
 
-    SOURCE is a WAV, FLAC, Ogg or MP3 file, or "-" for raw 16-bit PCM on standard input, such as
-    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`; Ctrl-C ends it with the last transcript. What is still
-    being heard is shown and redrawn in place, final transcripts stay.
+    SOURCE is a WAV, FLAC, Ogg or MP3 file. If it is "-", raw 16-bit PCM is read from standard input, for example from
+    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`. Ctrl-C ends a pipe and prints its last transcript.
+
+    A partial transcript is redrawn in place while somebody speaks. A final transcript stays.
     """
     with open_source(source, rate, channels) as opened:
         heard = asyncio.run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
@@ -107,14 +126,14 @@ def listen_command(
 
 
 @click.command("voices")
-@click.option("--refresh", is_flag=True, help="Look for custom voices again first.")
+@click.option("--refresh", is_flag=True, help="Search for custom voices first.")
 @nats_option
 @timeout_option
 @json_option
 def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
-    """List the voices that can speak.
+    """List the voices.
 
-    Folders that look like a voice and cannot be used are listed too, each with what is wrong.
+    If a folder looks like a voice but cannot be used, it is listed with the reason.
     """
     listed = asyncio.run(_voices(nats_url, timeout_s, refresh=refresh))
     rows = [*listed.built_in_voices, *listed.custom_voices]

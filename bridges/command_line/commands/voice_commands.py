@@ -63,9 +63,9 @@ def ask_command(
     *,
     as_json: bool,
 ) -> None:
-    """Ask a question that was recorded, and hear the answer.
+    """Ask a recorded question, and hear the answer.
 
-    FILE is a WAV, FLAC, Ogg or MP3 file. The answer is played where there is a loudspeaker and --out names no file.
+    FILE is a WAV, FLAC, Ogg or MP3 file. Without --out, the answer is played if this machine has a loudspeaker.
     """
     request = messages_pb2.VoiceRequest(
         request_id=uuid4().hex, audio=file.read_bytes(), language=language, collection=collection
@@ -88,12 +88,14 @@ def ask_command(
     "barge_in_s",
     type=click.FloatRange(min=0.0),
     metavar="SECONDS",
-    help="Speak each file but the first into the answer to the one before, so long after it began; else after it.",
+    help="Start each following file this long after the previous answer began. Default: when that answer has ended.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was heard of the answers.")
-@click.option("--user", default="", help="Whose conversation it is: what was said before is remembered.")
-@click.option("--no-rag", is_flag=True, help="Answer from the model alone, without documents.")
-@click.option("--system-prompt", default="", help="Replaces the configured system prompt.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was heard of the answers to a WAV file."
+)
+@click.option("--user", default="", help="Your user id: earlier turns under this id are remembered.")
+@click.option("--no-rag", is_flag=True, help="Let the model answer alone, without documents.")
+@click.option("--system-prompt", default="", help="Use this instead of the configured system prompt.")
 @voice_option
 @language_option
 @collection_option
@@ -117,8 +119,10 @@ def talk_command(
 ) -> None:
     """Have a conversation: speak, hear the answer, interrupt it.
 
-    With microphone and headphones, until Ctrl-C; what a loudspeaker plays would be taken for you. With FILES, these are
-    spoken one after the other, at the pace at which they sound, and the answers are played by the clock alone.
+    Without FILES, it uses your microphone until Ctrl-C. Wear headphones: a loudspeaker would be heard as your voice.
+
+    With FILES, the recordings are spoken one after the other in real time. The answers are not played, but each takes
+    as long as playing it would.
     """
     start = messages_pb2.STTStreamMessage(
         language=language,
@@ -145,18 +149,20 @@ def talk_command(
 
 
 @click.command("turn")
-@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Another file of records.")
-@click.option("--last", "count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
-@click.option("--follow", is_flag=True, help="Print each turn of every session as it ends, until Ctrl-C.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Read the records from this file.")
+@click.option(
+    "--last", "count", type=click.IntRange(min=1), default=1, show_default=True, help="How many turns to print."
+)
+@click.option("--follow", is_flag=True, help="Print every turn of all sessions as it ends, until Ctrl-C.")
 @nats_option
 @json_option
 def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow: bool, as_json: bool) -> None:
-    """Print the last spoken turn as a waterfall.
+    """Show the timing of the last spoken turn, as a chart.
 
-    It tells what happened when, from the end of the question on.
+    All times count from the end of the question.
 
-    The records that `hearth up` keeps hold no word of what was said unless `nats.log_text` is set; with --follow they
-    come over NATS, and do.
+    The records that `hearth up` keeps do not contain what was said, unless the setting `nats.log_text` is true. With
+    --follow, the records come over NATS and do contain it.
     """
     if follow:
         asyncio.run(_follow(nats_url, as_json=as_json))
