@@ -20,7 +20,7 @@ from bridges.command_line.local.model_download import ModelFetcher, models_to_fe
 from bridges.command_line.sound.sound_device import has_loudspeaker
 from deployments.errors import HearthError
 from deployments.models.manifest import Manifest
-from deployments.models.store import ModelStore
+from deployments.models.store import ModelStore, not_the_model
 
 _PYTHON = ((3, 11), (3, 13))
 _DISK_BYTES = 2_000_000_000
@@ -123,7 +123,13 @@ def _models() -> Iterator[Finding]:
     fetcher = ModelFetcher(manifest, ModelStore.from_environment())
     wanted = models_to_fetch(manifest, (), everything=False)
     missing = [model.name for model in wanted if fetcher.missing(model)]
-    yield _all_there("Models", missing, f"{len(wanted)} in {fetcher.store.folder}", "hearth models fetch")
+    found = {model.name: fetcher.store.find(model, model.files[0]) for model in wanted}
+    in_packages = [f"{name} in {file.package}" for name, file in found.items() if file.package]
+    in_store = f"{len(wanted) - len(in_packages)} in {fetcher.store.folder}"
+    yield _all_there("Models", missing, ", ".join((in_store, *in_packages)), "hearth models fetch")
+    for model in wanted:
+        if passed_over := found[model.name].passed_over:
+            yield Finding("Models", Verdict.MISSED, not_the_model(passed_over, model))
 
 
 def _started() -> Iterator[Finding]:

