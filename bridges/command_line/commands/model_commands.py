@@ -54,12 +54,12 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
     table = plain_table("Model", "Role", "Size", "Licence", "State")
     for model, found in rows:
         name = f"{model.name} *" if model.default else model.name
-        state = f"{found.state}, in {found.package}" if found.package else found.state.value
-        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, state)
+        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.state.value)
     console.print(table)
-    print_line(Text("* used by serve_config.yaml", style="dim"))
-    print_line(Text(f"Models lie in {store.folder}, or in the installed package that is named", style="dim"))
+    print_line(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
     for model, found in rows:
+        if found.package:
+            print_line(Text(f"  but {model.name}, which lies in the installed package {found.package}", style="dim"))
         if found.passed_over:
             print_line(Text(not_the_model(found.passed_over, model), style="yellow"), to=errors)
 

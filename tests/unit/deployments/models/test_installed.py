@@ -147,6 +147,8 @@ def test_people_are_told_of_the_package_and_of_what_is_passed_over(
 ) -> None:
     file = install(site, "2.0", CONTENT)
     arguments = ["--manifest", str(manifest_path), "whole"]
+    listed = CliRunner().invoke(cli, ["models", "list", *arguments[:2]])
+    assert "but whole, which lies in the installed package carrier-of-one 2.0\n" in listed.stdout
     verified = CliRunner().invoke(cli, ["models", "verify", *arguments])
     assert verified.stdout == "  ✓ whole/model.onnx  in carrier-of-one 2.0\n"
     file.write_bytes(OTHER)
