@@ -1,5 +1,6 @@
 """Models out of installed packages: which are used where they lie, and which are passed over."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bridges.command_line.local.doctor import Verdict, examine
 from bridges.command_line.local.model_download import ModelFetcher
 from bridges.command_line.main import cli
 from deployments.errors import UnavailableError
@@ -59,14 +61,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def install(site: Path, version: str, content: bytes) -> Path:
-    """Install the carrier, whose import would fail as one that needs torch does; return its model file."""
-    information = site / f"carrier_of_one-{version}.dist-info"
+def install(
+    site: Path, version: str, content: bytes, package: str = "carrier_of_one", file_name: str = "model.onnx"
+) -> Path:
+    """Install a carrier, whose import would fail as one that needs torch does; return its model file."""
+    information = site / f"{package}-{version}.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: carrier-of-one\nVersion: {version}\n")
-    file = site / "carrier_of_one" / "data" / "model.onnx"
+    name = package.replace("_", "-")
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    file = site / package / "data" / file_name
     file.parent.mkdir(parents=True)
-    (site / "carrier_of_one" / "__init__.py").write_text("raise ImportError('it was imported')\n")
+    (site / package / "__init__.py").write_text("raise ImportError('it was imported')\n")
     file.write_bytes(content)
     return file
 
@@ -157,6 +162,16 @@ def test_people_are_told_of_the_package_and_of_what_is_passed_over(
     assert "carrier-of-one 2.0 is installed but does not hold the whole of the manifest" in verified.stderr
     listed = CliRunner().invoke(cli, ["models", "list", *arguments[:2]])
     assert "carrier-of-one 2.0 is installed but does not hold the whole of the manifest" in listed.stderr
+
+
+def test_the_doctor_says_that_another_version_of_the_voice_activity_model_is_passed_over(
+    store: ModelStore, site: Path
+) -> None:
+    install(site, "99.0", OTHER, "silero_vad", "silero_vad_16k_op15.onnx")
+    told = "silero-vad 99.0 is installed but does not hold the silero-vad of the manifest, so it is not used"
+    models = [finding for finding in asyncio.run(examine("nats://127.0.0.1:9")) if finding.name == "Models"]
+    assert [(finding.verdict, finding.detail) for finding in models[1:]] == [(Verdict.MISSED, told)]
+    assert "silero-vad" in models[0].detail.removeprefix("missing: ").split(", ")
 
 
 def test_this_environment_carries_the_voice_activity_model_of_the_manifest(tmp_path: Path) -> None:
