@@ -41,6 +41,7 @@ from bridges.command_line.console import (
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
 from bridges.command_line.local import state
 from bridges.command_line.local.doctor import Verdict, examine, findings_table
+from bridges.command_line.local.installation import require_local, shipped
 from bridges.command_line.local.local_stack import SERVE_CONFIG, LocalStack
 from bridges.command_line.local.logs import StackLogs
 from bridges.command_line.local.status_report import show_status, status_as_json
@@ -50,7 +51,7 @@ from deployments.errors import DeadlineExceededError, HearthError, UnavailableEr
 
 T = TypeVar("T")
 
-SAMPLES = Path(__file__).with_name("sample_documents")
+SAMPLES = shipped("bridges.command_line", "sample_documents")
 DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
 _READY_WAIT_S = 120.0
@@ -75,11 +76,12 @@ def demo(question: str, *, stop: bool) -> None:
     This command fetches the models, starts the servers, deploys the graph and ingests the sample documents. Then it
     asks the question twice: in writing, and aloud.
     """
+    require_local()
     steps = Steps()
     started = time.monotonic()
     console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
     fetch_defaults(steps)
-    _up(steps)
+    _up(steps, SERVE_CONFIG)
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
@@ -117,19 +119,32 @@ def demo(question: str, *, stop: bool) -> None:
 
 
 @cli.command()
-def up() -> None:
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Deploy this configuration instead of the shipped serve_config.yaml. Its models are not fetched.",
+)
+def up(config: Path | None) -> None:
     """Start NATS, Milvus Lite, Ray and the graph on this machine.
 
     It deploys the graph of serve_config.yaml. Processes that already run are kept. Run it again to deploy a changed
-    configuration.
+    configuration. To write a configuration of your own, start with the one that `hearth config` prints.
     """
     steps = Steps()
-    fetch_defaults(steps)
-    local = _up(steps)
+    if config is None:
+        require_local()
+        fetch_defaults(steps)
+    local = _up(steps, config or SERVE_CONFIG)
     console.print()
     console.print(f"  NATS       {local.nats_url}")
     console.print(f"  Milvus     {local.milvus_uri}")
     print_line(f"  Dashboard  {local.dashboard_url}  (token: {state.state_folder() / 'ray-token'})")
+
+
+@cli.command("config")
+def config_command() -> None:
+    """Print the shipped serve_config.yaml."""
+    click.echo(SERVE_CONFIG.read_text(encoding="utf-8"), nl=False)
 
 
 @cli.command()
@@ -308,15 +323,15 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _up(steps: Steps) -> state.LocalState:
+def _up(steps: Steps, config: Path) -> state.LocalState:
     stack = LocalStack()
     with steps.step("NATS, Milvus, Ray") as step:
         local = stack.start(step.report)
         step.detail = f"{local.nats_url}  {local.milvus_uri}"
     with steps.step("Graph") as step:
-        stack.deploy(local, step.report)
+        stack.deploy(local, step.report, config)
         status = _run(_await_ready(local.nats_url))
-        step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {SERVE_CONFIG.name}"
+        step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {config.name}"
     return local
 
 

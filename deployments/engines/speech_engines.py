@@ -146,5 +146,4 @@ def _vits_voice(files: VoiceFiles) -> TextToSpeechEngine:
 
 
 def _onnx_file(model: str, role: str) -> Path:
-    located = ModelStore.from_environment().locate(model, role)
-    return located / _ONNX if located.is_dir() else located
+    return ModelStore.from_environment().locate_file(model, role, _ONNX)

@@ -35,9 +35,8 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
             library_required("xllamacpp", "llama-cpp")
             from deployments.engines.language.llama_cpp import LlamaCppEngine  # noqa: PLC0415
 
-            located = ModelStore.from_environment().locate(engine.model, "language-model")
             return LlamaCppEngine(
-                located / _GGUF if located.is_dir() else located,
+                ModelStore.from_environment().locate_file(engine.model, "language-model", _GGUF),
                 context_tokens=engine.context_tokens,
                 parallel=engine.parallel,
                 threads=engine.threads,

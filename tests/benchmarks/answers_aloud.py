@@ -70,7 +70,7 @@ def stack(folder: Path) -> Generator[str]:
 @contextmanager
 def peer(python: str, store: ModelStore) -> Generator[subprocess.Popen[str]]:
     """Run pipecat in front of a llama.cpp server of this process."""
-    model = LlamaCppEngine(store.locate("smollm2-135m-instruct", "language-model") / "model.gguf")
+    model = LlamaCppEngine(store.locate_file("smollm2-135m-instruct", "language-model", "model.gguf"))
     options = {
         "base_url": f"{model.address}/v1",
         "api_key": model.api_key,

@@ -124,7 +124,7 @@ class StampedActivity:
 
 async def serve(url: str) -> None:
     """Be Hearth's side: listen until told to stop, and report when asked on standard input."""
-    activity = StampedActivity(ModelStore.from_environment().locate("silero-vad", "voice-activity") / "model.onnx")
+    activity = StampedActivity(ModelStore.from_environment().locate_file("silero-vad", "voice-activity", "model.onnx"))
     settings = AudioSettings(idle_s=3600)
     ingress = AudioIngress(settings, FreeTranscription(), activity, SessionWork(), Uncounted())
     client = NatsClient()

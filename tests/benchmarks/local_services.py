@@ -80,7 +80,7 @@ class LocalServices:
         answering = shipped_answering()
         if check_sentences is not None:
             answering = replace(answering, check_sentences=check_sentences)
-        file = self.models.locate("smollm2-135m-instruct", "language-model") / "model.gguf"
+        file = self.models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
         return Chat(LanguageModel(LlamaCppEngine(file), answering), retrieval)
 
     async def ingest(self, files: Iterable[Path], collection: str, base: Path) -> int:

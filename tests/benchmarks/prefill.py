@@ -81,7 +81,7 @@ async def chats(services: LocalServices) -> tuple[Chat, Chat, LlamaCppEngine]:
     """Return a chat for each side, each with a model of its own, and one of the models."""
     await services.ingest(sorted(DOCUMENTS.iterdir()), COLLECTION, DOCUMENTS)
     await services.ingest(sorted(SAMPLES.iterdir()), COLLECTION, SAMPLES)
-    file = services.models.locate("smollm2-135m-instruct", "language-model") / "model.gguf"
+    file = services.models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
     engines = [LlamaCppEngine(file, context_tokens=4096, parallel=1) for _ in range(2)]
     first, second = (Chat(LanguageModel(engine, ANSWERING), services.retrieval()) for engine in engines)
     return first, second, engines[0]

@@ -113,8 +113,8 @@ class Bench:
         self.engine = WhisperEngine(
             store.locate("whisper-base", "speech-to-text"), store.locate("whisper-tiny.en", "speech-to-text-partial")
         )
-        self.activity = SileroVoiceActivity(store.locate("silero-vad", "voice-activity") / "model.onnx")
-        turn = SmartTurn(store.locate("smart-turn-v3.2", "end-of-turn") / "model.onnx")
+        self.activity = SileroVoiceActivity(store.locate_file("silero-vad", "voice-activity", "model.onnx"))
+        turn = SmartTurn(store.locate_file("smart-turn-v3.2", "end-of-turn", "model.onnx"))
         self.service = SpeechToText(self.engine, self.activity, turn, decode, _CALL_S * 2)
         self.transcription = KeepingTranscription(self.service)
         self.finals = Finals()

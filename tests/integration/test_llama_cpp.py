@@ -24,7 +24,7 @@ def within(seconds: float = 60.0) -> Call:
 
 @pytest.fixture(scope="module")
 def engine(models: ModelStore) -> Generator[LlamaCppEngine]:
-    file = models.locate("smollm2-135m-instruct", "language-model") / "model.gguf"
+    file = models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
     made = LlamaCppEngine(file, context_tokens=CONTEXT_TOKENS, parallel=2, threads=1, threads_batch=2)
     yield made
     asyncio.run(made.close())

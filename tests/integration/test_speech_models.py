@@ -42,12 +42,12 @@ def whisper(models: ModelStore) -> Generator[WhisperEngine]:
 
 @pytest.fixture(scope="module")
 def silero(models: ModelStore) -> SileroVoiceActivity:
-    return SileroVoiceActivity(models.locate("silero-vad", "voice-activity") / "model.onnx")
+    return SileroVoiceActivity(models.locate_file("silero-vad", "voice-activity", "model.onnx"))
 
 
 @pytest.fixture(scope="module")
 def service(models: ModelStore, whisper: WhisperEngine, silero: SileroVoiceActivity) -> SpeechToText:
-    turn = SmartTurn(models.locate("smart-turn-v3.2", "end-of-turn") / "model.onnx")
+    turn = SmartTurn(models.locate_file("smart-turn-v3.2", "end-of-turn", "model.onnx"))
     return SpeechToText(whisper, silero, turn, decode, 120.0)
 
 

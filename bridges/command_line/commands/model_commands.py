@@ -10,7 +10,7 @@ from bridges.command_line.commands.options import json_option
 from bridges.command_line.console import Steps, console, download_progress, errors, plain_table, print_line
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import SHIPPED, Manifest, Model
-from deployments.models.store import FileState, ModelStore
+from deployments.models.store import FileState, FoundFile, ModelStore, not_the_model
 
 _manifest_option = click.option(
     "--manifest",
@@ -32,7 +32,7 @@ def models_command() -> None:
 def models_list(manifest_path: Path, *, as_json: bool) -> None:
     """List the known models, and say which are on this machine."""
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
-    rows = [(model, _model_state(store, model)) for model in manifest.models.values()]
+    rows = [(model, _found(store, model)) for model in manifest.models.values()]
     if as_json:
         click.echo(
             json.dumps(
@@ -43,7 +43,8 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
                         "licence": model.licence,
                         "bytes": model.size,
                         "default": model.default,
-                        "state": found.value,
+                        "state": found.state.value,
+                        "package": found.package,
                     }
                     for model, found in rows
                 ]
@@ -53,9 +54,14 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
     table = plain_table("Model", "Role", "Size", "Licence", "State")
     for model, found in rows:
         name = f"{model.name} *" if model.default else model.name
-        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.value)
+        table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.state.value)
     console.print(table)
     print_line(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
+    for model, found in rows:
+        if found.package:
+            print_line(Text(f"  but {model.name}, which lies in the installed package {found.package}", style="dim"))
+        if found.passed_over:
+            print_line(Text(not_the_model(found.passed_over, model), style="yellow"), to=errors)
 
 
 @models_command.command("fetch")
@@ -90,21 +96,24 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
     The exit status is 1 if a file is missing or altered.
     """
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
-    found: list[tuple[Model, Path, FileState]] = []
+    found: list[tuple[Model, FoundFile]] = []
     for model in models_to_fetch(manifest, names, everything=everything):
         for file in model.files:
-            path, file_state = store.path(model, file), store.state(model, file, verify=True)
-            found.append((model, path, file_state))
-            if file_state is FileState.PRESENT and not as_json:
-                print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}")
+            seen = store.find(model, file, verify=True)
+            found.append((model, seen))
+            if seen.state is FileState.PRESENT and not as_json:
+                origin = f"  in {seen.package}" if seen.package else ""
+                print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", Text(origin, style="dim"))
+            if seen.passed_over:
+                print_line(Text(f"  – {not_the_model(seen.passed_over, model)}", style="yellow"), to=errors)
     if as_json:
-        rows = [{"model": model.name, "path": str(path), "state": seen.value} for model, path, seen in found]
+        rows = [{"model": model.name, "path": str(seen.path), "state": seen.state.value} for model, seen in found]
         click.echo(json.dumps(rows))
-    faults = [(model, path, seen) for model, path, seen in found if seen is not FileState.PRESENT]
-    for model, path, file_state in faults:
-        print_line(Text(f"  ✗ {model.role}: {path} is {file_state}", style="red"), to=errors)
+    faults = [(model, seen) for model, seen in found if seen.state is not FileState.PRESENT]
+    for model, seen in faults:
+        print_line(Text(f"  ✗ {model.role}: {seen.path} is {seen.state}", style="red"), to=errors)
     if faults:
-        names_at_fault = " ".join(dict.fromkeys(model.name for model, _, _ in faults))
+        names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")
 
 
@@ -130,6 +139,7 @@ def fetch_models(fetcher: ModelFetcher, wanted: list[Model]) -> int:
     return len(missing)
 
 
-def _model_state(store: ModelStore, model: Model) -> FileState:
-    states = {store.state(model, file) for file in model.files}
-    return next((found for found in (FileState.ALTERED, FileState.MISSING) if found in states), FileState.PRESENT)
+def _found(store: ModelStore, model: Model) -> FoundFile:
+    """Return the file of a model that is most amiss, else its first."""
+    worst_first = (FileState.ALTERED, FileState.MISSING, FileState.PRESENT)
+    return min((store.find(model, file) for file in model.files), key=lambda file: worst_first.index(file.state))

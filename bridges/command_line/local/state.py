@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-PROJECT = Path(__file__).resolve().parents[3]
+from bridges.command_line.local.installation import THIS
+
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
 
@@ -50,9 +51,8 @@ class LocalState:
 
 
 def state_folder() -> Path:
-    """Return where the local stack keeps its data and logs: `HEARTH_STATE`, else `.hearth` in the checkout."""
-    configured = os.environ.get("HEARTH_STATE")
-    return Path(configured) if configured else PROJECT / ".hearth"
+    """Return where the local stack keeps its data and logs: see `Installation.state_folder`."""
+    return THIS.state_folder
 
 
 def turns_file() -> Path:

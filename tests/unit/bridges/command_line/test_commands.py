@@ -108,6 +108,7 @@ def test_the_models_are_listed_with_their_state(tmp_path: Path, monkeypatch: pyt
         "bytes": 98362432,
         "default": True,
         "state": "missing",
+        "package": "",
     }
     assert "all-minilm-l6-v2 *" in run("models", "list").output
 
