@@ -33,7 +33,7 @@ from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
-from bridges.subjects import IngressName
+from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import UnavailableError
 from deployments.graph.clients import (
@@ -76,12 +76,12 @@ _STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
 """States of replicas, as Serve names them."""
 
 
-@serve.deployment(name=IngressName.NATS)
+@serve.deployment(name=Role.NATS_INGRESS)
 class NatsIngressDeployment:
     """The ingress of requests as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
-        prepare_replica(IngressName.NATS)
+        prepare_replica(Role.NATS_INGRESS)
         chat_client = ChatClient(chat_door(settings, handles.get(CHAT), handles.get(RETRIEVAL)))
         ingestion_client = IngestionClient(ingestion_door(settings, handles.get(INGESTION)))
         reporters = [
@@ -107,7 +107,7 @@ class NatsIngressDeployment:
         chat_handler = ChatHandler(chat_client, voice, memory)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
-            IngressName.NATS,
+            Role.NATS_INGRESS,
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
@@ -142,7 +142,7 @@ class NatsIngressDeployment:
         self._check()
 
     def _check(self) -> None:
-        check_running(self._running, IngressName.NATS)
+        check_running(self._running, Role.NATS_INGRESS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -153,12 +153,12 @@ class NatsIngressDeployment:
         await self._health.stop()
 
 
-@serve.deployment(name=IngressName.AUDIO)
+@serve.deployment(name=Role.AUDIO_INGRESS)
 class AudioIngressDeployment:
     """The ingress of live audio and of speech as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
-        prepare_replica(IngressName.AUDIO)
+        prepare_replica(Role.AUDIO_INGRESS)
         transcription = TranscriptionClient(transcription_door(settings, handles.get(TRANSCRIPTION)))
         speech = SpeechClient(speech_door(settings, handles.get(SPEECH)))
         activity = voice_activity(settings)
@@ -183,7 +183,7 @@ class AudioIngressDeployment:
             return await reported(reporters, call)
 
         rows = endpoints(
-            IngressName.AUDIO,
+            Role.AUDIO_INGRESS,
             {
                 "speech-request": SpeechHandler(speech, work, settings.speech),
                 "voices-list": VoicesHandler(speech, rescan=False),
@@ -203,8 +203,8 @@ class AudioIngressDeployment:
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
-        check_running(self._running, IngressName.AUDIO)
-        check_running(self._listening, IngressName.AUDIO)
+        check_running(self._running, Role.AUDIO_INGRESS)
+        check_running(self._listening, Role.AUDIO_INGRESS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -297,5 +297,5 @@ def orchestration(args: OrchestrationSettings) -> Application:
     if VOICE not in args.in_process:
         handles[VOICE] = VoiceDeployment.bind(args, dict(handles))
     audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION}
-    audio = {IngressName.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
+    audio = {Role.AUDIO_INGRESS: AudioIngressDeployment.bind(args, audio_handles)}
     return NatsIngressDeployment.bind(args, handles | pipelines | audio)

@@ -20,10 +20,9 @@ from bridges.handlers.chat import ChatHandler
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.sender import Sender
 from bridges.operations.outcome import Outcome
-from bridges.subjects import REQUESTS
+from bridges.requests import REQUESTS
 from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.errors import UnavailableError
@@ -249,8 +248,8 @@ async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> Non
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b,c=d"}
     for over, accepted in ((0, True), (1, False)):
         connection = await nats.connect(nats_url, allow_reconnect=False)
-        outbox = Outbox(connection, "x", "", {}, Listeners(), headers)
-        await connection.publish("too.large", b"x" * (outbox.room + over), headers=headers)
+        sender = Sender(connection, headers=headers)
+        await connection.publish("too.large", b"x" * (sender.room + over), headers=headers)
         if accepted:
             await connection.flush(5)
         else:
