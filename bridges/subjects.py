@@ -412,15 +412,14 @@ _RUNS_API = (
         "Reads a value of a bucket that allows direct reads.",
         open_ended=True,
     ),
+    _server("$JS.API.CONSUMER.CREATE.KV_{runs_bucket}", _PIPELINES_ONLY, "Begins to list unfinished runs."),
+    _server("$JS.API.CONSUMER.INFO.KV_{runs_bucket}.{consumer}", _PIPELINES_ONLY, "Asks how many there are."),
     _server(
-        "$JS.API.CONSUMER.CREATE.KV_{runs_bucket}.{consumer}",
+        "$JS.FC.KV_{runs_bucket}.{consumer}",
         _PIPELINES_ONLY,
-        "Begins to list unfinished runs.",
+        "Keeps the list at a pace that it can be read at.",
         open_ended=True,
     ),
-    _server("$JS.API.CONSUMER.INFO.KV_{runs_bucket}.{consumer}", _PIPELINES_ONLY, "Asks how many there are."),
-    _server("$JS.API.CONSUMER.DELETE.KV_{runs_bucket}.{consumer}", _PIPELINES_ONLY, "Ends the list."),
-    _server("$JS.FC.KV_{runs_bucket}.{consumer}", _PIPELINES_ONLY, "Keeps its pace.", open_ended=True),
 )
 _TRIGGERS_API = (
     _server("$JS.API.STREAM.CREATE.{triggers_stream}", _PIPELINES_ONLY, "Makes the stream that keeps triggers."),
@@ -537,5 +536,7 @@ def check_response_subject(subject: str) -> str:
     if not is_publishable(subject) or subject.startswith("$"):
         raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
     if not may_be_answered(subject):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is a subject that requests arrive on")
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is a subject of Hearth's own, not one for answers"
+        )
     return subject

@@ -227,7 +227,9 @@ async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_
     assert not connection.response(INBOX).success
 
 
-@pytest.mark.parametrize("subject", ["ai.chat.request", "ai.chat.user.x.message", "$SYS.x", "a.*", "hearth.status"])
+@pytest.mark.parametrize(
+    "subject", ["ai.chat.request", "ai.chat.user.x.message", "$SYS.x", "a.*", "hearth.audio.replicas"]
+)
 async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id="r1", message="?", response_subject=subject)
