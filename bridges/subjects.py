@@ -121,7 +121,7 @@ class Subject:
 
     def parameters(self, subject: str) -> dict[str, str] | None:
         """Return the varying tokens of a concrete subject, None where it is not of this pattern."""
-        match = re.fullmatch(_expression(self), subject)
+        match = _expression(self.pattern, open_ended=self.open_ended).fullmatch(subject)
         return match.groupdict() if match else None
 
 
@@ -129,11 +129,12 @@ _TOKEN = re.compile(r"\{(\w+)\}")
 
 
 @cache
-def _expression(subject: Subject) -> str:
-    """Return the regular expression of a row's concrete subjects."""
-    literal = re.escape(subject.pattern).replace(r"\{", "{").replace(r"\}", "}")
-    expression = _TOKEN.sub(r"(?P<\1>[^.]+)", literal)
-    return re.sub(r"\[\^\.\]\+\)$", ".+)", expression) if subject.open_ended else expression
+def _expression(pattern: str, *, open_ended: bool) -> re.Pattern[str]:
+    """Return what the concrete subjects of a row match, with a named group for each token."""
+    literal = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
+    if open_ended:
+        literal = re.sub(r"\{(\w+)\}$", r"(?P<\1>.+)", literal)
+    return re.compile(_TOKEN.sub(r"(?P<\1>[^.]+)", literal))
 
 
 _BOTH_INGRESSES = frozenset({Role.NATS_INGRESS, Role.AUDIO_INGRESS})
@@ -518,13 +519,15 @@ def may_be_answered(subject: str) -> bool:
     It does not where the server keeps the subject for itself, where requests arrive, so that the answer would be read
     as one, and where replicas speak among themselves. Hearth may publish there, its clients may not.
     """
-    return is_publishable(subject) and not subject.startswith("$") and not re.fullmatch(_closed_to_answers(), subject)
+    return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
 
 
 @cache
-def _closed_to_answers() -> str:
-    closed = [_expression(row) for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
-    return "|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in closed)
+def _closed_to_answers() -> re.Pattern[str]:
+    closed = [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
+    # The names of groups stand more than once.
+    return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))
 
 
 def check_response_subject(subject: str) -> str:

@@ -351,7 +351,9 @@ class Ingress:
         sender = Sender(self._client, self._listeners, dict(request.call.trace))
         if message.reply and not may_be_answered(message.reply):
             logger.warning(
-                "a request on %s is not answered on %s, which is no client's", message.subject, message.reply
+                "a request on %s is not answered on its reply subject %s: no client may speak there",
+                message.subject,
+                message.reply,
             )
             return Reply(sender, message.subject, parameters)
         return Reply(sender, message.subject, parameters, message.reply)
