@@ -32,7 +32,7 @@ from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
-from bridges.subjects import IngressName
+from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import UnavailableError
 from deployments.graph.definitions import (
@@ -59,12 +59,12 @@ _STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
 """States of replicas, as Serve names them."""
 
 
-@serve.deployment(name=IngressName.NATS)
+@serve.deployment(name=Role.NATS_INGRESS)
 class NatsIngressDeployment:
     """The ingress of requests as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Handles) -> None:
-        prepare_replica(IngressName.NATS)
+        prepare_replica(Role.NATS_INGRESS)
         chat = services.chat(settings, handles)
         ingestion = services.ingestion(settings, handles)
         reporters = [Reporter(CHAT.name, chat, required=True), Reporter(INGESTION.name, ingestion, required=False)]
@@ -87,7 +87,7 @@ class NatsIngressDeployment:
         chat_handler = ChatHandler(chat, voice, memory)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
-            IngressName.NATS,
+            Role.NATS_INGRESS,
             {
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
@@ -122,7 +122,7 @@ class NatsIngressDeployment:
         self._check()
 
     def _check(self) -> None:
-        check_running(self._running, IngressName.NATS)
+        check_running(self._running, Role.NATS_INGRESS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -133,12 +133,12 @@ class NatsIngressDeployment:
         await self._health.stop()
 
 
-@serve.deployment(name=IngressName.AUDIO)
+@serve.deployment(name=Role.AUDIO_INGRESS)
 class AudioIngressDeployment:
     """The ingress of live audio and of speech as a deployment."""
 
     async def __init__(self, settings: OrchestrationSettings, handles: Handles) -> None:
-        prepare_replica(IngressName.AUDIO)
+        prepare_replica(Role.AUDIO_INGRESS)
         transcription = services.transcription(settings, handles)
         speech = services.speech(settings, handles)
         activity = services.voice_activity(settings)
@@ -163,7 +163,7 @@ class AudioIngressDeployment:
             return await reported(reporters, call)
 
         rows = endpoints(
-            IngressName.AUDIO,
+            Role.AUDIO_INGRESS,
             {
                 "speech-request": SpeechHandler(speech, work, settings.speech),
                 "voices-list": VoicesHandler(speech, rescan=False),
@@ -183,8 +183,8 @@ class AudioIngressDeployment:
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
-        check_running(self._running, IngressName.AUDIO)
-        check_running(self._listening, IngressName.AUDIO)
+        check_running(self._running, Role.AUDIO_INGRESS)
+        check_running(self._listening, Role.AUDIO_INGRESS)
         self._ingress.check()
 
     async def __del__(self) -> None:
@@ -266,5 +266,5 @@ def orchestration(args: OrchestrationSettings) -> Application:
     if VOICE.name not in args.in_process:
         handles[VOICE.name] = VOICE.bind(services.build_voice, args, dict(handles))
     audio_handles = {name: handle for name, handle in handles.items() if name != INGESTION.name}
-    audio = {IngressName.AUDIO: AudioIngressDeployment.bind(args, audio_handles)}
+    audio = {Role.AUDIO_INGRESS: AudioIngressDeployment.bind(args, audio_handles)}
     return NatsIngressDeployment.bind(args, handles | pipelines | audio)

@@ -1,7 +1,9 @@
-"""Generate the protobuf modules under `bridges/generated` from `proto/`.
+"""Generate what is made from something else: the protobuf modules, and the tables of subjects on a page.
 
-Run `uv run python -m bridges.generate`; with `--check` nothing is written, and the exit status
-is 1 if what is committed differs from what `proto/` would give.
+The modules under `bridges/generated` come from `proto/`, the tables from `bridges.subjects`.
+
+Run `uv run python -m bridges.generate`. With `--check` nothing is written, and the exit status is 1 if what is
+committed differs from what would be written.
 """
 
 import argparse
@@ -16,6 +18,8 @@ from typing import Any, cast
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "proto"
 TARGET = ROOT / "bridges" / "generated"
+SUBJECTS_PAGE = ROOT / "bridges" / "README.md"
+"""The page with the tables of subjects, between the markers of `bridges.subject_pages`."""
 _OWN_IMPORT = re.compile(r"^from ((?:hearth|messages)\.v1 import)", re.MULTILINE)
 
 
@@ -54,21 +58,44 @@ def differences(fresh: Path, committed: Path) -> list[str]:
     ]
 
 
+def page_with_subjects(page: Path) -> str:
+    """Return a page's text with the present tables of subjects in it.
+
+    Raises:
+        ValueError: It has no place for them.
+    """
+    # It imports the generated modules, which have to be there first.
+    from bridges.subject_pages import with_tables  # noqa: PLC0415
+
+    return with_tables(page.read_text(encoding="utf-8"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is stale")
     arguments = parser.parse_args()
+    stale = _refreshed_modules(write=not arguments.check)
+    page = page_with_subjects(SUBJECTS_PAGE)
+    if page != SUBJECTS_PAGE.read_text(encoding="utf-8"):
+        stale.append(SUBJECTS_PAGE.name)
+    if arguments.check:
+        if stale:
+            sys.exit(f"stale, run `uv run python -m bridges.generate`: {', '.join(stale)}")
+        return
+    SUBJECTS_PAGE.write_text(page, encoding="utf-8")
+    print(f"{len(stale)} files changed" if stale else "nothing changed")  # noqa: T201
+
+
+def _refreshed_modules(*, write: bool) -> list[str]:
+    """Return the names of the stale modules, which are written anew where `write` says so."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)
         stale = differences(fresh, TARGET)
-        if arguments.check:
-            if stale:
-                sys.exit(f"stale, run `uv run python -m bridges.generate`: {', '.join(stale)}")
-            return
-        shutil.rmtree(TARGET, ignore_errors=True)
-        shutil.copytree(fresh, TARGET)
-    print(f"{len(stale)} files changed" if stale else "nothing changed")  # noqa: T201
+        if write and stale:
+            shutil.rmtree(TARGET, ignore_errors=True)
+            shutil.copytree(fresh, TARGET)
+    return stale
 
 
 if __name__ == "__main__":

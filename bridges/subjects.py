@@ -1,211 +1,497 @@
-"""The one table of subjects: what arrives where, what it is answered with, and which graph method does the work.
+"""The one table of subjects: every subject that Hearth speaks on, once, with what travels there and between whom.
 
-Adding a subject is adding a row here and a handler in `bridges.application`.
+What Hearth does with a request is in `bridges.requests`. Permissions (`bridges.permissions`) and the tables on the
+pages (`bridges.subject_pages`) are made from this table. To add a subject, add a row here and to `SUBJECTS`.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
 from google.protobuf.message import Message
 
-from bridges.generated.hearth.v1 import documents_pb2, pipelines_pb2, status_pb2
+from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2, documents_pb2, pipelines_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import InvalidRequestError
 
 
+class Direction(StrEnum):
+    """From whom to whom the messages of a subject go."""
+
+    REQUEST = "client → Hearth"
+    ANSWER = "Hearth → client"
+    INTERNAL = "between replicas"
+    SERVER = "Hearth → NATS server"
+
+
+class Role(StrEnum):
+    """Who publishes and subscribes. Each is a NATS user of its own where an installation has permissions."""
+
+    CLIENT = "client"
+    """A program that asks."""
+    OPERATOR = "operator"
+    """Whoever looks after an installation, with the NATS tools for instance."""
+    NATS_INGRESS = "NatsIngress"
+    """The deployment that takes requests."""
+    AUDIO_INGRESS = "AudioIngress"
+    """The deployment that takes live audio and texts to speak."""
+    PIPELINES = "Pipelines"
+    """The deployment that looks after pipeline runs."""
+    SERVER = "NATS server"
+    """The server itself, which needs no permission."""
+
+
 class Delivery(StrEnum):
-    """How requests on a subject reach the graph."""
+    """How messages of a subject reach who reads them."""
 
     CORE = "core"
-    """A queue group on core NATS: each request goes to one ingress, or to none when none is there."""
-    SESSION = "session"
-    """Core NATS without a queue group: every replica of the ingress hears every message and keeps those of its own
-    sessions, so that a session stays with one replica."""
-
-
-class IngressName(StrEnum):
-    """The ingress that takes a subject's messages."""
-
-    NATS = "NatsIngress"
-    AUDIO = "AudioIngress"
+    """Core NATS: every subscriber gets every message."""
+    QUEUE_GROUP = "queue group"
+    """Core NATS: one subscriber of the group gets a message, and nobody where the group is empty."""
+    STREAM = "stream"
+    """A JetStream stream keeps a copy of each message."""
+    KEY_VALUE = "key-value republish"
+    """The server publishes what is stored in a key-value bucket, in the moment in which it is stored."""
+    SERVICE = "server request"
+    """The NATS server takes the message itself: a JetStream request, an acknowledgement, a value to store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A subject on which requests arrive.
+    """A row of the table: a subject, or all that differ in their `{…}` tokens only.
 
     Attributes:
-        name: Of the endpoint in the NATS micro service; letters, digits and dashes.
         pattern: The subject, with `{…}` for each token that varies.
-        request: The message that arrives; none where any body will do.
-        response: The message that answers it last; none where nobody waits for an answer.
-        method: The graph method that does the work.
-        delivery: How requests are taken.
-        taken_by: The ingress that takes them.
+        direction: From whom to whom its messages go.
+        messages: What travels on it; none where it is no protobuf message, or any body will do.
+        publishers: Who may publish.
+        subscribers: Who may subscribe.
+        about: A sentence for readers.
+        delivery: How messages arrive.
+        open_ended: Whether the last token may hold dots, as a request id that a client chose may.
     """
 
-    name: str
     pattern: str
-    request: type[Message] | None
-    response: type[Message] | None
-    method: str
-    delivery: Delivery = Delivery.CORE
-    taken_by: IngressName = IngressName.NATS
+    direction: Direction
+    messages: tuple[type[Message], ...]
+    publishers: frozenset[Role]
+    subscribers: frozenset[Role]
+    about: str
+    delivery: tuple[Delivery, ...] = (Delivery.CORE,)
+    open_ended: bool = False
 
     @property
-    def request_type(self) -> str:
-        """The full name of the message that arrives, empty where any body will do."""
-        return self.request.DESCRIPTOR.full_name if self.request else ""
+    def message_type(self) -> str:
+        """The full name of the first message, empty where there is none."""
+        return self.messages[0].DESCRIPTOR.full_name if self.messages else ""
 
     @property
     def wildcard(self) -> str:
-        """The subject to subscribe to: `*` for each token that varies."""
-        return re.sub(r"\{\w+\}", "*", self.pattern)
+        """The subject to subscribe to: `*` for each token that varies, `>` for a last one that may hold dots."""
+        return self.narrowed()
+
+    def narrowed(self, **names: str) -> str:
+        """Return the wildcard for tokens that are known in part.
+
+        Args:
+            names: The known tokens by name. Others may be given, too.
+
+        Raises:
+            ValueError: A token that is not known stands inside a larger one, where NATS takes no wildcard.
+        """
+        filled = _TOKEN.sub(lambda found: names.get(found[1], found[0]), self.pattern)
+        parts = filled.split(".")
+        wild = ["*" if _TOKEN.fullmatch(part) else part for part in parts]
+        if self.open_ended and _TOKEN.fullmatch(parts[-1]):
+            wild[-1] = ">"
+        if inside := _TOKEN.search(".".join(wild)):
+            raise ValueError(f"{self.pattern}: {inside[1]} is not known, and NATS takes no wildcard inside of a token")
+        return ".".join(wild)
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        """The names of the tokens that vary."""
+        return frozenset(_TOKEN.findall(self.pattern))
+
+    @property
+    def key(self) -> str:
+        """Of a subject inside a key-value bucket: the pattern of the key."""
+        return self.pattern.split(".", 2)[2]
 
     def parameters(self, subject: str) -> dict[str, str] | None:
         """Return the varying tokens of a concrete subject, None where it is not of this pattern."""
-        match = _pattern(self.pattern).fullmatch(subject)
+        match = _expression(self.pattern, open_ended=self.open_ended).fullmatch(subject)
         return match.groupdict() if match else None
 
 
+_TOKEN = re.compile(r"\{(\w+)\}")
+
+
 @cache
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _expression(pattern: str, *, open_ended: bool) -> re.Pattern[str]:
+    """Return what the concrete subjects of a row match, with a named group for each token."""
     literal = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^.]+)", literal))
+    if open_ended:
+        literal = re.sub(r"\{(\w+)\}$", r"(?P<\1>.+)", literal)
+    return re.compile(_TOKEN.sub(r"(?P<\1>[^.]+)", literal))
 
 
-REQUESTS: tuple[Subject, ...] = (
-    Subject(
-        "chat-message",
-        "ai.chat.user.{user_id}.message",
-        messages_pb2.ChatRequest,
-        messages_pb2.ChatResponse,
-        "Chat.answer",
-    ),
-    # The subject that older clients still use.
-    Subject("chat-request", "ai.chat.request", messages_pb2.ChatRequest, messages_pb2.ChatResponse, "Chat.answer"),
-    Subject("login", "ai.chat.user.{user_id}.login", messages_pb2.LoginEvent, None, "Chat.warm"),
-    Subject(
-        "greeting",
-        "ai.chat.user.{user_id}.greeting.request",
-        messages_pb2.GreetingRequest,
-        messages_pb2.GreetingResponse,
-        "Chat.greet",
-    ),
-    Subject(
-        "documents-ingest",
-        "hearth.documents.ingest",
-        documents_pb2.IngestRequest,
-        documents_pb2.IngestResponse,
-        "Ingestion.ingest",
-    ),
-    Subject(
-        "documents-delete",
-        "hearth.documents.delete",
-        documents_pb2.DeleteRequest,
-        documents_pb2.DeleteResponse,
-        "Ingestion.delete",
-    ),
-    Subject(
-        "documents-list",
-        "hearth.documents.list",
-        documents_pb2.ListDocumentsRequest,
-        documents_pb2.ListDocumentsResponse,
-        "Ingestion.documents",
-    ),
-    Subject(
-        "voice-request",
-        "ai.voice.request",
-        messages_pb2.VoiceRequest,
-        messages_pb2.VoiceResponse,
-        "Voice.answer_recording",
-    ),
-    Subject(
-        "audio-stream",
-        "ai.voice.stream.{session_id}",
-        messages_pb2.STTStreamMessage,
-        messages_pb2.STTTranscription,
-        "Transcription.hear",
-        Delivery.SESSION,
-        IngressName.AUDIO,
-    ),
-    Subject(
-        "speech-request",
-        "ai.voice.tts.request.{session_id}",
-        messages_pb2.TTSRequest,
-        messages_pb2.TTSFullResponse,
-        "Speech.say",
-        taken_by=IngressName.AUDIO,
-    ),
-    Subject(
-        "voices-list",
-        "ai.voice.tts.voices.list",
-        None,
-        messages_pb2.TTSVoiceListResponse,
-        "Speech.voices",
-        taken_by=IngressName.AUDIO,
-    ),
-    Subject(
-        "voices-refresh",
-        "ai.voice.tts.voices.refresh",
-        None,
-        messages_pb2.TTSVoiceRefreshResponse,
-        "Speech.voices",
-        taken_by=IngressName.AUDIO,
-    ),
-    Subject(
-        "pipeline-trigger",
-        "ai.pipeline.trigger",
-        messages_pb2.PipelineTrigger,
-        messages_pb2.PipelineStatus,
-        "Pipelines.trigger",
-    ),
-    Subject(
-        "pipelines-list",
-        "hearth.pipelines.list",
-        pipelines_pb2.PipelineListRequest,
-        pipelines_pb2.PipelineListResponse,
-        "Pipelines.describe",
-    ),
-    Subject("status", "hearth.status", status_pb2.StatusRequest, status_pb2.StatusResponse, "Chat.components"),
+_BOTH_INGRESSES = frozenset({Role.NATS_INGRESS, Role.AUDIO_INGRESS})
+_ALL_REPLICAS = _BOTH_INGRESSES | {Role.PIPELINES}
+_READERS = frozenset({Role.CLIENT, Role.OPERATOR})
+
+
+def _request(
+    pattern: str,
+    message: type[Message] | None,
+    taken_by: Role,
+    about: str,
+    delivery: tuple[Delivery, ...] = (Delivery.QUEUE_GROUP,),
+    publishers: frozenset[Role] = frozenset({Role.CLIENT}),
+) -> Subject:
+    messages = (message,) if message else ()
+    return Subject(pattern, Direction.REQUEST, messages, publishers, frozenset({taken_by}), about, delivery)
+
+
+# Requests.
+
+CHAT_MESSAGE = _request(
+    "ai.chat.user.{user_id}.message", messages_pb2.ChatRequest, Role.NATS_INGRESS, "A question of a user."
+)
+CHAT_REQUEST = _request(
+    "ai.chat.request", messages_pb2.ChatRequest, Role.NATS_INGRESS, "The same on the subject that older clients use."
+)
+LOGIN = _request(
+    "ai.chat.user.{user_id}.login",
+    messages_pb2.LoginEvent,
+    Role.NATS_INGRESS,
+    "A user has come: what their first question needs is warmed up.",
+)
+GREETING_REQUEST = _request(
+    "ai.chat.user.{user_id}.greeting.request",
+    messages_pb2.GreetingRequest,
+    Role.NATS_INGRESS,
+    "Asks for a short greeting, which is empty if the model failed.",
+)
+VOICE_REQUEST = _request(
+    "ai.voice.request",
+    messages_pb2.VoiceRequest,
+    Role.NATS_INGRESS,
+    "A recorded question. The response has its transcript, the answer, the sources and the spoken answer.",
+)
+AUDIO_STREAM = _request(
+    "ai.voice.stream.{session_id}",
+    messages_pb2.STTStreamMessage,
+    Role.AUDIO_INGRESS,
+    'Live audio. Every replica hears every message and keeps those of its own sessions. A "start" with `conversation` '
+    "is answered in text and sound, too.",
+    (Delivery.CORE,),
+)
+SPEECH_REQUEST = _request(
+    "ai.voice.tts.request.{session_id}",
+    messages_pb2.TTSRequest,
+    Role.AUDIO_INGRESS,
+    "A text to speak: in chunks if `stream`, else in one message.",
+)
+VOICES_LIST = _request("ai.voice.tts.voices.list", None, Role.AUDIO_INGRESS, "Asks for the voices. Any body will do.")
+VOICES_REFRESH = _request(
+    "ai.voice.tts.voices.refresh", None, Role.AUDIO_INGRESS, "Has custom voices looked for again. Any body will do."
+)
+PIPELINE_TRIGGER = _request(
+    "ai.pipeline.trigger",
+    messages_pb2.PipelineTrigger,
+    Role.NATS_INGRESS,
+    "Starts a run. Every change of it is told, until a final one. The stream keeps a trigger that its ingress loses.",
+    (Delivery.QUEUE_GROUP, Delivery.STREAM),
+)
+PIPELINES_LIST = _request(
+    "hearth.pipelines.list", pipelines_pb2.PipelineListRequest, Role.NATS_INGRESS, "Asks what may be started."
+)
+DOCUMENTS_INGEST = _request(
+    "hearth.documents.ingest",
+    documents_pb2.IngestRequest,
+    Role.NATS_INGRESS,
+    "Puts a document, or a part of one, into a collection.",
+)
+DOCUMENTS_LIST = _request(
+    "hearth.documents.list",
+    documents_pb2.ListDocumentsRequest,
+    Role.NATS_INGRESS,
+    "Asks for the documents of a collection.",
+)
+DOCUMENTS_DELETE = _request(
+    "hearth.documents.delete",
+    documents_pb2.DeleteRequest,
+    Role.NATS_INGRESS,
+    "Takes a document out of a collection.",
+)
+STATUS = _request(
+    "hearth.status",
+    status_pb2.StatusRequest,
+    Role.NATS_INGRESS,
+    "Asks how the graph is.",
+    publishers=_READERS,
 )
 
-CHAT_MESSAGE = "ai.chat.user.{user_id}.message"
-CHAT_RESPONSE = "ai.chat.response.{request_id}"
-GREETING_RESPONSE = "ai.chat.user.{user_id}.greeting.response"
-CHAT_STREAM = "ai.chat.response.stream.{request_id}"
-VOICE_REQUEST = "ai.voice.request"
-VOICE_RESPONSE = "ai.voice.response.{request_id}"
-AUDIO_STREAM = "ai.voice.stream.{session_id}"
-TRANSCRIPTION = "ai.voice.transcription.{session_id}"
-SPEECH_REQUEST = "ai.voice.tts.request.{session_id}"
-SPEECH_AUDIO = "ai.voice.tts.audio.{session_id}"
-SPEECH_STATUS = "ai.voice.tts.status.{session_id}"
-VOICES_LIST = "ai.voice.tts.voices.list"
-VOICES_REFRESH = "ai.voice.tts.voices.refresh"
-CONVERSATION_TEXT = "hearth.conversation.text.{session_id}"
-CONVERSATION_TURN = "hearth.conversation.turn.{session_id}"
-AUDIO_REPLICAS = "hearth.audio.replicas"
-AUDIO_INTERRUPT = "hearth.audio.interrupt"
-DOCUMENTS_INGEST = "hearth.documents.ingest"
-DOCUMENTS_DELETE = "hearth.documents.delete"
-DOCUMENTS_LIST = "hearth.documents.list"
-PIPELINE_TRIGGER = "ai.pipeline.trigger"
-PIPELINE_STATUS = "ai.pipeline.status.{request_id}"
-PIPELINES_LIST = "hearth.pipelines.list"
-PIPELINE_REPLICAS = "hearth.pipelines.replicas"
-STATUS = "hearth.status"
+
+def _discovery(pattern: str, about: str) -> Subject:
+    return Subject(pattern, Direction.REQUEST, (), frozenset({Role.OPERATOR}), _BOTH_INGRESSES, about)
+
+
+DISCOVERY = _discovery("$SRV.{verb}", "Asks all NATS micro services: `PING`, `INFO` or `STATS`.")
+DISCOVERY_BY_NAME = _discovery("$SRV.{verb}.hearth", "Asks every ingress of Hearth.")
+DISCOVERY_BY_ID = _discovery("$SRV.{verb}.hearth.{instance}", "Asks one ingress.")
+
+
+def _answer(
+    pattern: str,
+    messages: tuple[type[Message], ...],
+    publishers: frozenset[Role],
+    about: str,
+    *,
+    subscribers: frozenset[Role] = frozenset({Role.CLIENT}),
+    delivery: tuple[Delivery, ...] = (Delivery.CORE,),
+    open_ended: bool = False,
+) -> Subject:
+    return Subject(pattern, Direction.ANSWER, messages, publishers, subscribers, about, delivery, open_ended)
+
+
+# Answers.
+
+CHAT_STREAM = _answer(
+    "ai.chat.response.stream.{request_id}",
+    (messages_pb2.ChatStreamChunk,),
+    frozenset({Role.NATS_INGRESS}),
+    "The answer as it is written, if `enable_streaming`.",
+    open_ended=True,
+)
+CHAT_RESPONSE = _answer(
+    "ai.chat.response.{request_id}",
+    (messages_pb2.ChatResponse,),
+    frozenset({Role.NATS_INGRESS}),
+    "The whole answer. It goes to `response_subject` instead where the request names one.",
+    open_ended=True,
+)
+GREETING_RESPONSE = _answer(
+    "ai.chat.user.{user_id}.greeting.response",
+    (messages_pb2.GreetingResponse,),
+    frozenset({Role.NATS_INGRESS}),
+    "The greeting.",
+)
+VOICE_RESPONSE = _answer(
+    "ai.voice.response.{request_id}",
+    (messages_pb2.VoiceResponse,),
+    frozenset({Role.NATS_INGRESS}),
+    "The answer to a recorded question.",
+    open_ended=True,
+)
+TRANSCRIPTION = _answer(
+    "ai.voice.transcription.{session_id}",
+    (messages_pb2.STTTranscription, messages_pb2.STTInterrupt),
+    frozenset({Role.AUDIO_INGRESS}),
+    "Transcripts, partial and final, and interruptions.",
+)
+SPEECH_AUDIO = _answer(
+    "ai.voice.tts.audio.{session_id}",
+    (messages_pb2.TTSAudioChunk, messages_pb2.TTSFullResponse),
+    frozenset({Role.AUDIO_INGRESS}),
+    "Speech: chunks as they are made, or all of it in one message.",
+)
+SPEECH_STATUS = _answer(
+    "ai.voice.tts.status.{session_id}",
+    (messages_pb2.TTSStatus,),
+    frozenset({Role.AUDIO_INGRESS}),
+    "How speech to a session fares.",
+)
+CONVERSATION_TEXT = _answer(
+    "hearth.conversation.text.{session_id}",
+    (messages_pb2.ChatStreamChunk,),
+    frozenset({Role.AUDIO_INGRESS}),
+    "The text of a spoken answer as it is written.",
+)
+CONVERSATION_TURN = _answer(
+    "hearth.conversation.turn.{session_id}",
+    (conversation_pb2.TurnRecord,),
+    _BOTH_INGRESSES,
+    "What happened in a turn of a conversation, or in a recorded question (by its request id), and when.",
+    subscribers=_READERS,
+    open_ended=True,
+)
+PIPELINE_STATUS = _answer(
+    "ai.pipeline.status.{request_id}",
+    (messages_pb2.PipelineStatus,),
+    frozenset({Role.SERVER, Role.NATS_INGRESS}),
+    "Each change of a run, told by the server when it is stored. The ingress tells a refusal that cannot be stored.",
+    delivery=(Delivery.KEY_VALUE, Delivery.CORE),
+    open_ended=True,
+)
+INBOX = _answer(
+    "_INBOX.{inbox}",
+    (),
+    _ALL_REPLICAS | {Role.SERVER},
+    "Reply subjects: the final message of a request goes here, too. Replicas have inboxes for their own requests.",
+    subscribers=_READERS | _ALL_REPLICAS,
+    open_ended=True,
+)
+
+
+def _internal(pattern: str, message: type[Message], role: Role, about: str) -> Subject:
+    return Subject(pattern, Direction.INTERNAL, (message,), frozenset({role}), frozenset({role}), about)
+
+
+# Between replicas.
+
+AUDIO_REPLICAS = _internal(
+    "hearth.audio.replicas",
+    audio_pb2.AudioReplica,
+    Role.AUDIO_INGRESS,
+    "Which live sessions a replica listens to, every second, and that it leaves.",
+)
+AUDIO_INTERRUPT = _internal(
+    "hearth.audio.interrupt",
+    audio_pb2.AudioInterruption,
+    Role.AUDIO_INGRESS,
+    "A session was interrupted: whoever does something for it stops, and says so on the reply subject.",
+)
+PIPELINE_REPLICAS = _internal(
+    "hearth.pipelines.replicas",
+    pipelines_pb2.PipelineReplica,
+    Role.PIPELINES,
+    "That a replica looks after runs, every second, and that it leaves.",
+)
+
+
+def _server(pattern: str, publishers: frozenset[Role], about: str, *, open_ended: bool = False) -> Subject:
+    return Subject(
+        pattern,
+        Direction.SERVER,
+        (),
+        publishers,
+        frozenset({Role.SERVER}),
+        about,
+        (Delivery.SERVICE,),
+        open_ended,
+    )
+
+
+# To the NATS server, for what is kept in JetStream.
+
+TRIGGERS_CONSUMER = "hearth"
+"""The durable consumer of the stream that keeps triggers."""
+
+_RUN_KEEPERS = frozenset({Role.NATS_INGRESS, Role.PIPELINES})
+_PIPELINES_ONLY = frozenset({Role.PIPELINES})
+
+CONVERSATION_VALUE = _server("$KV.{conversations_bucket}.{user}", _BOTH_INGRESSES, "Keeps the last turns of a user.")
+RUN_VALUE = _server("$KV.{runs_bucket}.run.{run}", _PIPELINES_ONLY, "Keeps an unfinished run.")
+STATUS_VALUE = _server(
+    "$KV.{runs_bucket}.status.{request_id}",
+    _RUN_KEEPERS,
+    "Keeps the last status of a run, which the server then publishes to its client.",
+    open_ended=True,
+)
+_CONVERSATIONS_API = (
+    _server("$JS.API.STREAM.INFO.KV_{conversations_bucket}", _BOTH_INGRESSES, "Looks for the bucket of conversations."),
+    _server("$JS.API.STREAM.CREATE.KV_{conversations_bucket}", _BOTH_INGRESSES, "Makes it where it is not there."),
+    _server("$JS.API.STREAM.MSG.GET.KV_{conversations_bucket}", _BOTH_INGRESSES, "Reads a value."),
+    _server(
+        "$JS.API.DIRECT.GET.KV_{conversations_bucket}.{key}",
+        _BOTH_INGRESSES,
+        "Reads a value of a bucket that allows direct reads.",
+        open_ended=True,
+    ),
+)
+_RUNS_API = (
+    _server("$JS.API.STREAM.INFO.KV_{runs_bucket}", _RUN_KEEPERS, "Looks for the bucket of runs."),
+    _server("$JS.API.STREAM.CREATE.KV_{runs_bucket}", _RUN_KEEPERS, "Makes it where it is not there."),
+    _server("$JS.API.STREAM.UPDATE.KV_{runs_bucket}", _RUN_KEEPERS, "Has it republish statuses where it does not."),
+    _server("$JS.API.STREAM.MSG.GET.KV_{runs_bucket}", _RUN_KEEPERS, "Reads a value."),
+    _server(
+        "$JS.API.DIRECT.GET.KV_{runs_bucket}.{key}",
+        _RUN_KEEPERS,
+        "Reads a value of a bucket that allows direct reads.",
+        open_ended=True,
+    ),
+    _server("$JS.API.CONSUMER.CREATE.KV_{runs_bucket}", _PIPELINES_ONLY, "Begins to list unfinished runs."),
+    _server("$JS.API.CONSUMER.INFO.KV_{runs_bucket}.{consumer}", _PIPELINES_ONLY, "Asks how many there are."),
+    _server(
+        "$JS.FC.KV_{runs_bucket}.{consumer}",
+        _PIPELINES_ONLY,
+        "Keeps the list at a pace that it can be read at.",
+        open_ended=True,
+    ),
+)
+_TRIGGERS_API = (
+    _server("$JS.API.STREAM.CREATE.{triggers_stream}", _PIPELINES_ONLY, "Makes the stream that keeps triggers."),
+    _server("$JS.API.STREAM.UPDATE.{triggers_stream}", _PIPELINES_ONLY, "Gives it the present settings."),
+    _server(
+        f"$JS.API.CONSUMER.INFO.{{triggers_stream}}.{TRIGGERS_CONSUMER}", _PIPELINES_ONLY, "Looks for its consumer."
+    ),
+    _server(
+        f"$JS.API.CONSUMER.CREATE.{{triggers_stream}}.{TRIGGERS_CONSUMER}.{PIPELINE_TRIGGER.pattern}",
+        _PIPELINES_ONLY,
+        "Makes the consumer where it is not there.",
+    ),
+    _server(
+        f"$JS.API.CONSUMER.MSG.NEXT.{{triggers_stream}}.{TRIGGERS_CONSUMER}", _PIPELINES_ONLY, "Takes kept triggers."
+    ),
+    _server(
+        f"$JS.ACK.{{triggers_stream}}.{TRIGGERS_CONSUMER}.{{message}}",
+        _PIPELINES_ONLY,
+        "Says that something became of a trigger, or that it is to come again.",
+        open_ended=True,
+    ),
+)
+
+SUBJECTS: tuple[Subject, ...] = (
+    CHAT_MESSAGE,
+    CHAT_REQUEST,
+    GREETING_REQUEST,
+    LOGIN,
+    VOICE_REQUEST,
+    AUDIO_STREAM,
+    SPEECH_REQUEST,
+    VOICES_LIST,
+    VOICES_REFRESH,
+    PIPELINE_TRIGGER,
+    PIPELINES_LIST,
+    DOCUMENTS_INGEST,
+    DOCUMENTS_LIST,
+    DOCUMENTS_DELETE,
+    STATUS,
+    DISCOVERY,
+    DISCOVERY_BY_NAME,
+    DISCOVERY_BY_ID,
+    CHAT_STREAM,
+    CHAT_RESPONSE,
+    GREETING_RESPONSE,
+    VOICE_RESPONSE,
+    TRANSCRIPTION,
+    SPEECH_AUDIO,
+    SPEECH_STATUS,
+    CONVERSATION_TEXT,
+    CONVERSATION_TURN,
+    PIPELINE_STATUS,
+    INBOX,
+    AUDIO_REPLICAS,
+    AUDIO_INTERRUPT,
+    PIPELINE_REPLICAS,
+    CONVERSATION_VALUE,
+    RUN_VALUE,
+    STATUS_VALUE,
+    *_CONVERSATIONS_API,
+    *_RUNS_API,
+    *_TRIGGERS_API,
+)
 
 _PUBLISHABLE = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_SUBJECT_BYTES = 1024
 
 
-def subject_for(pattern: str, **tokens: str) -> str:
-    """Return a pattern's concrete subject.
+def subject_for(subject: Subject, **tokens: str) -> str:
+    """Return a row's concrete subject.
 
     Raises:
         InvalidRequestError: A token is empty or cannot stand in a subject; the message names it.
@@ -215,7 +501,7 @@ def subject_for(pattern: str, **tokens: str) -> str:
             raise InvalidRequestError(
                 f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part"
             )
-    return pattern.format(**tokens)
+    return subject.pattern.format(**tokens)
 
 
 def is_publishable(subject: str) -> bool:
@@ -227,15 +513,33 @@ def is_publishable(subject: str) -> bool:
     )
 
 
-def check_response_subject(subject: str, requests: Iterable[Subject] = REQUESTS) -> str:
+def may_be_answered(subject: str) -> bool:
+    """Say whether Hearth publishes an answer on a subject that a client chose.
+
+    It does not where the server keeps the subject for itself, where requests arrive, so that the answer would be read
+    as one, and where replicas speak among themselves. Hearth may publish there, its clients may not.
+    """
+    return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
+
+
+@cache
+def _closed_to_answers() -> re.Pattern[str]:
+    closed = [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
+    # The names of groups stand more than once.
+    return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))
+
+
+def check_response_subject(subject: str) -> str:
     """Return a subject that a client chose for its answer.
 
     Raises:
-        InvalidRequestError: Nothing can be published there, the server keeps it for itself, or requests arrive
-            there, so that the answer would be read as a request.
+        InvalidRequestError: Nothing can be published there, or it may not be; see `may_be_answered`.
     """
     if not is_publishable(subject) or subject.startswith("$"):
         raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
-    if any(row.parameters(subject) is not None for row in requests):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is a subject that requests arrive on")
+    if not may_be_answered(subject):
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is a subject of Hearth's own, not one for answers"
+        )
     return subject

@@ -32,6 +32,7 @@ from bridges.subjects import (
     VOICE_RESPONSE,
     VOICES_LIST,
     VOICES_REFRESH,
+    Subject,
     subject_for,
 )
 from deployments.errors import (
@@ -116,7 +117,7 @@ class HearthClient:
         inbox, nobody = self.connection.new_inbox(), asyncio.Event()
         subject = subject_for(VOICE_RESPONSE, request_id=request.request_id)
         async with subscribed(self.connection, {subject: response, inbox: _sets_where_nobody_listens(nobody)}):
-            await self.connection.publish(VOICE_REQUEST, payload, reply=inbox)
+            await self.connection.publish(subject_for(VOICE_REQUEST), payload, reply=inbox)
             return await _next(arrived, nobody, timeout_s, self.url)
 
     async def trigger(
@@ -151,7 +152,7 @@ class HearthClient:
         async with subscribed(
             self.connection, {subject_for(PIPELINE_STATUS, request_id=request.request_id): status, inbox: reply}
         ):
-            await self.connection.publish(PIPELINE_TRIGGER, request.SerializeToString(), reply=inbox)
+            await self.connection.publish(subject_for(PIPELINE_TRIGGER), request.SerializeToString(), reply=inbox)
             while not told or told[-1].status not in FINAL_STATUSES:
                 is_reply, item = await _next(arrived, nobody, timeout_s if not told else None, self.url)
                 # The first and the last come on both subjects, in either order.
@@ -253,13 +254,14 @@ class HearthClient:
         """Bytes that the server takes in one message."""
         return self.connection.max_payload
 
-    async def _request(self, subject: str, request: Message, response: type[M], timeout_s: float) -> M:
+    async def _request(self, subject: Subject, request: Message, response: type[M], timeout_s: float) -> M:
         return decoded(response, await self._reply(subject, request.SerializeToString(), timeout_s))
 
-    async def _request_any(self, subject: str, response: type[M], timeout_s: float) -> M:
+    async def _request_any(self, subject: Subject, response: type[M], timeout_s: float) -> M:
         return decoded(response, await self._reply(subject, b"", timeout_s))
 
-    async def _reply(self, subject: str, payload: bytes, timeout_s: float) -> Msg:
+    async def _reply(self, row: Subject, payload: bytes, timeout_s: float) -> Msg:
+        subject = subject_for(row)
         try:
             return await self.connection.request(subject, payload, timeout=timeout_s)
         except nats.errors.NoRespondersError as error:

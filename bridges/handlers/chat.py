@@ -9,7 +9,8 @@ from dataclasses import replace
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.outbox import Outbox, cut_to_fit
+from bridges.nats.reply import Reply
+from bridges.nats.sender import cut_to_fit
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
@@ -40,28 +41,28 @@ class ChatHandler:
         self._voice = voice
         self._memory = memory
 
-    async def handle(self, call: Call, request: messages_pb2.ChatRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         final_subject = _final_subject(request)
         stream_subject = _stream_subject(request)
-        question = _question(request, outbox)
+        question = _question(request, reply)
         question = replace(question, history=await self._memory.recall(question.user_id))
         answer = CollectedAnswer()
         try:
             items = self._answer(call, question, spoken=request.enable_tts)
-            await self._collect(items, answer, request, stream_subject, outbox)
+            await self._collect(items, answer, request, stream_subject, reply)
         except HearthError as error:
             answer.broke_off(error)
         if stream_subject and not answer.is_text_told:
-            await outbox.send(stream_subject, _done(request))
+            await reply.sender.send(stream_subject, _done(request))
         if not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
             await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
-        response = _response(request, outbox, answer.text, answer.end, answer.error)
+        response = _response(request, reply, answer.text, answer.end, answer.error)
         if request.enable_tts and answer.text and self._voice is None:
             response.error = joined(response.error, NO_SPEECH)
-        response = _with_sound(_fitting(response, outbox.room), answer, outbox.room)
-        await outbox.finish(response, final_subject)
+        response = _with_sound(_fitting(response, reply.sender.room), answer, reply.sender.room)
+        await reply.finish(response, final_subject)
         said = {"question": question.text, "answer": answer.text}
         return answer.outcome(request.request_id, response.ByteSize(), said)
 
@@ -71,19 +72,19 @@ class ChatHandler:
         answer: CollectedAnswer,
         request: messages_pb2.ChatRequest,
         stream_subject: str,
-        outbox: Outbox,
+        reply: Reply,
     ) -> None:
         """Take an answer as it comes, and pass its text on to the stream, if there is one, and its listener is."""
         async with aclosing(items):
-            with outbox.listeners.watch() as watch:
+            with reply.sender.listeners.watch() as watch:
                 async for item in items:
                     answer.take(item)
                     if stream_subject and isinstance(item, AnswerToken):
-                        await outbox.send(stream_subject, _chunk(request, item.text), watch.next_reply())
+                        await reply.sender.send(stream_subject, _chunk(request, item.text), watch.next_reply())
                     if stream_subject and isinstance(item, AnswerEnd):
                         # What is still being spoken is not waited for.
                         answer.is_text_told = True
-                        await outbox.send(stream_subject, _done(request))
+                        await reply.sender.send(stream_subject, _done(request))
                     if watch.left:
                         raise RequestEndedError(LEFT)
 
@@ -94,21 +95,21 @@ class ChatHandler:
             return self._voice.answer(call, SpokenQuestion(question))
         return self._chat.answer(call, question)
 
-    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that could not be begun, or whose answer broke off on the way."""
         # What is wrong with the request may be a subject that it names: then its other one has to do.
         stream_subject = _usable(_stream_subject, request)
         final_subject = _usable(_final_subject, request) or _usable(_default_subject, request)
         if stream_subject:
-            await outbox.send(stream_subject, _done(request))
+            await reply.sender.send(stream_subject, _done(request))
         end = AnswerEnd(error=error.message, error_kind=error.kind)
-        await outbox.finish(_response(request, outbox, "", end, error.message), final_subject)
+        await reply.finish(_response(request, reply, "", end, error.message), final_subject)
 
 
-def _question(request: messages_pb2.ChatRequest, outbox: Outbox) -> ChatQuestion:
+def _question(request: messages_pb2.ChatRequest, reply: Reply) -> ChatQuestion:
     return ChatQuestion(
         text=request.message if request.message.strip() else request.query,
-        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        user_id=request.user_id or reply.parameters.get("user_id", ""),
         retrieve=request.enable_rag,
         rerank=request.enable_reranker,
         top_k=request.top_k,
@@ -154,10 +155,10 @@ def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
 
 
 def _response(
-    request: messages_pb2.ChatRequest, outbox: Outbox, text: str, end: AnswerEnd, error: str
+    request: messages_pb2.ChatRequest, reply: Reply, text: str, end: AnswerEnd, error: str
 ) -> messages_pb2.ChatResponse:
     return messages_pb2.ChatResponse(
-        user_id=request.user_id or outbox.parameters.get("user_id", ""),
+        user_id=request.user_id or reply.parameters.get("user_id", ""),
         response=text,
         response_text=text,
         used_rag=end.used_retrieval,

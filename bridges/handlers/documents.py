@@ -1,7 +1,7 @@
 """Ingestion on the wire: IngestRequest to a document, a report to IngestResponse; and documents out again."""
 
 from bridges.generated.hearth.v1 import documents_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from deployments.call import Call
 from deployments.errors import HearthError
@@ -21,7 +21,7 @@ class IngestHandler:
     def __init__(self, ingestion: IngestionService) -> None:
         self._ingestion = ingestion
 
-    async def handle(self, call: Call, request: documents_pb2.IngestRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: documents_pb2.IngestRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         report = await self._ingestion.ingest(
             call,
@@ -42,13 +42,13 @@ class IngestHandler:
             chunk_index=report.next.chunk_index, headings=report.next.headings, version=report.next.version
         )
         response = documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: documents_pb2.IngestRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: documents_pb2.IngestRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed."""
         del request
-        await outbox.finish(documents_pb2.IngestResponse(error=error.message, error_type=error.kind))
+        await reply.finish(documents_pb2.IngestResponse(error=error.message, error_type=error.kind))
 
 
 class DeleteHandler:
@@ -57,17 +57,17 @@ class DeleteHandler:
     def __init__(self, ingestion: IngestionService) -> None:
         self._ingestion = ingestion
 
-    async def handle(self, call: Call, request: documents_pb2.DeleteRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: documents_pb2.DeleteRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         removed = await self._ingestion.delete(call, request.collection, request.source)
         response = documents_pb2.DeleteResponse(removed=removed)
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: documents_pb2.DeleteRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: documents_pb2.DeleteRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed."""
         del request
-        await outbox.finish(documents_pb2.DeleteResponse(error=error.message, error_type=error.kind))
+        await reply.finish(documents_pb2.DeleteResponse(error=error.message, error_type=error.kind))
 
 
 class ListDocumentsHandler:
@@ -76,16 +76,16 @@ class ListDocumentsHandler:
     def __init__(self, ingestion: IngestionService) -> None:
         self._ingestion = ingestion
 
-    async def handle(self, call: Call, request: documents_pb2.ListDocumentsRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: documents_pb2.ListDocumentsRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         listing = await self._ingestion.documents(call, request.collection, request.prefix)
         response = documents_pb2.ListDocumentsResponse(too_many=listing.too_many, exists=listing.exists)
         for document in listing.documents:
             response.documents.add(source=document.source, chunks=document.chunks, digest=document.digest)
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: documents_pb2.ListDocumentsRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: documents_pb2.ListDocumentsRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed."""
         del request
-        await outbox.finish(documents_pb2.ListDocumentsResponse(error=error.message, error_type=error.kind))
+        await reply.finish(documents_pb2.ListDocumentsResponse(error=error.message, error_type=error.kind))

@@ -3,7 +3,7 @@
 import logging
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.subjects import GREETING_RESPONSE, subject_for
 from deployments.call import Call
@@ -19,16 +19,16 @@ class LoginHandler:
     def __init__(self, chat: ChatService) -> None:
         self._chat = chat
 
-    async def handle(self, call: Call, request: messages_pb2.LoginEvent, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.LoginEvent, reply: Reply) -> Outcome:
         """Warm what the first question will need."""
-        del request, outbox
+        del request, reply
         await self._chat.warm(call)
         return Outcome()
 
-    async def fail(self, request: messages_pb2.LoginEvent, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.LoginEvent, error: HearthError, reply: Reply) -> None:
         """Tell an error to who wants an answer."""
         del request
-        await outbox.refuse(error)
+        await reply.refuse(error)
 
 
 class GreetingHandler:
@@ -37,24 +37,24 @@ class GreetingHandler:
     def __init__(self, chat: ChatService) -> None:
         self._chat = chat
 
-    async def handle(self, call: Call, request: messages_pb2.GreetingRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.GreetingRequest, reply: Reply) -> Outcome:
         """Answer one request, on its user's subject and its reply subject."""
         greeting = await self._chat.greet(call, request.nickname.strip() or request.username)
-        response = _response(request, outbox, greeting)
-        await outbox.finish(response, _subject(outbox))
+        response = _response(request, reply, greeting)
+        await reply.finish(response, _subject(reply))
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: messages_pb2.GreetingRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.GreetingRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed: with no greeting, since the response cannot tell an error."""
         logger.warning("no greeting: %s", error.message)
-        await outbox.send(_subject(outbox), _response(request, outbox, ""))
-        if outbox.reply:
-            await outbox.refuse(error)
+        await reply.sender.send(_subject(reply), _response(request, reply, ""))
+        if reply.reply_subject:
+            await reply.refuse(error)
 
 
-def _subject(outbox: Outbox) -> str:
-    return subject_for(GREETING_RESPONSE, user_id=outbox.parameters["user_id"])
+def _subject(reply: Reply) -> str:
+    return subject_for(GREETING_RESPONSE, user_id=reply.parameters["user_id"])
 
 
-def _response(request: messages_pb2.GreetingRequest, outbox: Outbox, greeting: str) -> messages_pb2.GreetingResponse:
-    return messages_pb2.GreetingResponse(user_id=request.user_id or outbox.parameters["user_id"], greeting=greeting)
+def _response(request: messages_pb2.GreetingRequest, reply: Reply, greeting: str) -> messages_pb2.GreetingResponse:
+    return messages_pb2.GreetingResponse(user_id=request.user_id or reply.parameters["user_id"], greeting=greeting)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.pipelines.reports import bounded, status_message
 from bridges.subjects import PIPELINE_STATUS, is_publishable, subject_for
@@ -48,20 +48,20 @@ class PipelineHandler:
         self._pipelines = pipelines
         self._refusals = refusals
 
-    async def handle(self, call: Call, request: messages_pb2.PipelineTrigger, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.PipelineTrigger, reply: Reply) -> Outcome:
         """Take one trigger; one without an id of its own is given one."""
         if self._pipelines is None:
             raise UnavailableError(NO_PIPELINES)
         request_id = request.request_id or uuid4().hex
         subject_for(PIPELINE_STATUS, request_id=request_id)
-        trigger = PipelineTrigger(request_id, request.pipeline, dict(request.parameters), outbox.reply)
+        trigger = PipelineTrigger(request_id, request.pipeline, dict(request.parameters), reply.reply_subject)
         receipt = await self._taken(self._pipelines, call, trigger)
         if receipt.report is None:
             return Outcome(request_id=request_id)
         if receipt.is_news:
-            await self._refuse(receipt.report, outbox)
-        elif outbox.reply:
-            await outbox.finish(status_message(bounded(receipt.report)))
+            await self._refuse(receipt.report, reply)
+        elif reply.reply_subject:
+            await reply.finish(status_message(bounded(receipt.report)))
         return Outcome(receipt.error_kind, request_id, error=receipt.report.error if receipt.error_kind else "")
 
     async def _taken(self, pipelines: PipelinesService, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
@@ -75,31 +75,31 @@ class PipelineHandler:
                 logger.info("trigger %s waits: %s", trigger.request_id, error.message)
             await asyncio.sleep(_TRY_AGAIN_S)
 
-    async def fail(self, request: messages_pb2.PipelineTrigger, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.PipelineTrigger, error: HearthError, reply: Reply) -> None:
         """Answer a trigger that could not be taken."""
         report = PipelineReport(request.request_id, RunStatus.ERROR, request.pipeline, error=error.message)
-        await self._refuse(report, outbox)
+        await self._refuse(report, reply)
 
-    async def _refuse(self, report: PipelineReport, outbox: Outbox) -> None:
+    async def _refuse(self, report: PipelineReport, reply: Reply) -> None:
         """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
-        subject = PIPELINE_STATUS.format(request_id=report.request_id)
+        subject = PIPELINE_STATUS.pattern.format(request_id=report.request_id)
         is_subject = bool(report.request_id) and is_publishable(subject)
         report = bounded(report)
         message = status_message(report)
         if not is_subject:
-            await outbox.finish(message)
+            await reply.finish(message)
             return
         try:
             is_told = await self._refusals.refuse(report)
         except UnavailableError as error:
             logger.warning("what trigger %s was refused with is not kept: %s", report.request_id, error.message)
-            await outbox.finish(message, subject)
+            await reply.finish(message, subject)
             return
         if not is_told:
             # Taken by a service that died before it could say so, or an id that is used for a second time.
             logger.warning("request id %s has a run: its followers do not hear %s", report.request_id, report.error)
-        if outbox.reply:
-            await outbox.finish(message)
+        if reply.reply_subject:
+            await reply.finish(message)
 
 
 class PipelineListHandler:
@@ -112,20 +112,20 @@ class PipelineListHandler:
     def __init__(self, pipelines: PipelinesService | None) -> None:
         self._pipelines = pipelines
 
-    async def handle(self, call: Call, request: pipelines_pb2.PipelineListRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: pipelines_pb2.PipelineListRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         del request
         if self._pipelines is None:
             raise UnavailableError(NO_PIPELINES)
         rows = [_row(row) for row in await self._pipelines.describe(call)]
         response = pipelines_pb2.PipelineListResponse(pipelines=rows)
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: pipelines_pb2.PipelineListRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: pipelines_pb2.PipelineListRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed."""
         del request
-        await outbox.finish(pipelines_pb2.PipelineListResponse(error=error.message))
+        await reply.finish(pipelines_pb2.PipelineListResponse(error=error.message))
 
 
 def _row(row: PipelineDescription) -> pipelines_pb2.Pipeline:

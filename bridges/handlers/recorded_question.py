@@ -6,7 +6,8 @@ from contextlib import aclosing
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
-from bridges.nats.outbox import Outbox, cut_to_fit
+from bridges.nats.reply import Reply
+from bridges.nats.sender import cut_to_fit
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
 from bridges.sessions.turn_log import AnswerTimes, TurnRecords, TurnStages, unix_ms
@@ -33,7 +34,7 @@ class VoiceHandler:
         self._voice = voice
         self._records = records
 
-    async def handle(self, call: Call, request: messages_pb2.VoiceRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.VoiceRequest, reply: Reply) -> Outcome:
         """Answer one request; see `Handler`."""
         subject = _subject(request)
         if self._voice is None:
@@ -52,17 +53,17 @@ class VoiceHandler:
                     answer.take(item)
         except HearthError as error:
             answer.broke_off(error)
-        response = _response(request, answer, outbox.room)
-        await outbox.finish(response, subject)
-        await self._records.write(outbox.connection, _record(call, request, answer, began_at))
+        response = _response(request, answer, reply.sender.room)
+        await reply.finish(response, subject)
+        await self._records.write(reply.sender, _record(call, request, answer, began_at))
         said = {"question": answer.heard, "answer": answer.text}
         return answer.outcome(request.request_id, response.ByteSize(), said)
 
-    async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that could not be begun, or that ran out of time."""
         usable = is_publishable(request.request_id)
         response = messages_pb2.VoiceResponse(request_id=request.request_id, error=error.message)
-        await outbox.finish(response, _subject(request) if usable else "")
+        await reply.finish(response, _subject(request) if usable else "")
 
 
 def _subject(request: messages_pb2.VoiceRequest) -> str:

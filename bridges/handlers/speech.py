@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import fitting_sound
-from bridges.nats.outbox import Outbox
+from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork, Work
 from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, status_message, tell_status
@@ -38,12 +38,12 @@ class SpeechHandler:
         self._work = work
         self._settings = settings
 
-    async def handle(self, call: Call, request: messages_pb2.TTSRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: messages_pb2.TTSRequest, reply: Reply) -> Outcome:
         """Say a text; see `Handler`."""
-        session_id = outbox.parameters["session_id"]
+        session_id = reply.parameters["session_id"]
         text = SpeechText(request.text, request.speaker, request.language, _reference(request))
-        await tell_status(outbox, session_id, PROCESSING)
-        saying = _Saying(call, text, outbox, session_id, self._settings.chunk_bytes, self._work)
+        await tell_status(reply.sender, session_id, PROCESSING)
+        saying = _Saying(call, text, reply, session_id, self._settings.chunk_bytes, self._work)
         say = saying.stream if request.stream else saying.whole
         task: asyncio.Task[Outcome] = asyncio.create_task(say(self._speech))
         with self._work.under(session_id, saying.stop, task) as work:
@@ -55,25 +55,25 @@ class SpeechHandler:
                     raise
                 return saying.outcome(RequestEndedError.kind)
 
-    async def fail(self, request: messages_pb2.TTSRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: messages_pb2.TTSRequest, error: HearthError, reply: Reply) -> None:
         """Tell that a text was not said, or not to its end."""
         del request
-        await tell_status(outbox, outbox.parameters["session_id"], ERROR, error.message)
-        if outbox.reply:
-            await outbox.refuse(error)
+        await tell_status(reply.sender, reply.parameters["session_id"], ERROR, error.message)
+        if reply.reply_subject:
+            await reply.refuse(error)
 
 
 class _Saying:
     """One text on its way to its listener."""
 
     def __init__(
-        self, call: Call, text: SpeechText, outbox: Outbox, session_id: str, chunk_bytes: int, work: SessionWork
+        self, call: Call, text: SpeechText, reply: Reply, session_id: str, chunk_bytes: int, work: SessionWork
     ) -> None:
         self._call = call
         self._text = text
-        self._outbox = outbox
+        self._reply = reply
         self._session_id = session_id
-        self._stream = SpokenStream(outbox, session_id, chunk_bytes, work)
+        self._stream = SpokenStream(reply.sender, session_id, chunk_bytes, work)
         self._started = time.monotonic()
         self._first_s = 0.0
         self._whole_bytes = 0
@@ -94,7 +94,7 @@ class _Saying:
                 await self._stream.end()
             raise
         await self._stream.end()
-        await self._outbox.finish(
+        await self._reply.finish(
             status_message(self._session_id, COMPLETED), subject_for(SPEECH_STATUS, session_id=self._session_id)
         )
         return self.outcome()
@@ -108,7 +108,7 @@ class _Saying:
                 self._first_s = self._first_s or time.monotonic() - self._started
                 pcm += chunk.pcm
                 rate = chunk.rate
-        room = self._outbox.room - ENVELOPE_BYTES - len(self._session_id.encode())
+        room = self._reply.sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
         sound = fitting_sound(bytes(pcm), room)
         response = messages_pb2.TTSFullResponse(
             session_id=self._session_id,
@@ -117,21 +117,21 @@ class _Saying:
             sample_rate=rate,
         )
         self._stream.note(sound, rate)
-        await self._outbox.finish(response, subject_for(SPEECH_AUDIO, session_id=self._session_id))
+        await self._reply.finish(response, subject_for(SPEECH_AUDIO, session_id=self._session_id))
         self._whole_bytes = response.ByteSize()
         if len(pcm) > len(sound):
-            await tell_status(self._outbox, self._session_id, ERROR, CUT)
+            await tell_status(self._reply.sender, self._session_id, ERROR, CUT)
             return self.outcome(PayloadTooLargeError.kind)
-        await tell_status(self._outbox, self._session_id, COMPLETED)
+        await tell_status(self._reply.sender, self._session_id, COMPLETED)
         return self.outcome()
 
     async def stop(self) -> None:
         """End the stream where it is, because its listener interrupted it."""
         if self._stream.chunks:
             await self._stream.end(interrupted=True)
-        await tell_status(self._outbox, self._session_id, ERROR, INTERRUPTED)
-        if self._outbox.reply:
-            await self._outbox.refuse(RequestEndedError(INTERRUPTED))
+        await tell_status(self._reply.sender, self._session_id, ERROR, INTERRUPTED)
+        if self._reply.reply_subject:
+            await self._reply.refuse(RequestEndedError(INTERRUPTED))
 
     def outcome(self, error_kind: str = "") -> Outcome:
         """Return what became of it."""
@@ -153,7 +153,7 @@ class VoicesHandler:
         self._speech = speech
         self._rescan = rescan
 
-    async def handle(self, call: Call, request: None, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: None, reply: Reply) -> Outcome:
         """List the voices; see `Handler`."""
         del request
         voices = await self._speech.voices(call, self._rescan)
@@ -173,13 +173,13 @@ class VoicesHandler:
                 built_in_voices=[_voice_info(voice) for voice in voices.built_in],
                 faults=voices.faults,
             )
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
-    async def fail(self, request: None, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: None, error: HearthError, reply: Reply) -> None:
         """Answer that the voices are not known."""
         del request
-        await outbox.refuse(error)
+        await reply.refuse(error)
 
 
 def _reference(request: messages_pb2.TTSRequest) -> bytes:

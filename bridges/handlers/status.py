@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bridges.generated.hearth.v1 import status_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.reply import Reply
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import Reporter, is_ready, reported
@@ -57,7 +57,7 @@ class StatusHandler:
         self._activity = activity
         self._deployments = deployments
 
-    async def handle(self, call: Call, request: status_pb2.StatusRequest, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: status_pb2.StatusRequest, reply: Reply) -> Outcome:
         """Answer one request."""
         del request
         async with asyncio.TaskGroup() as group:
@@ -76,17 +76,17 @@ class StatusHandler:
             )
         for error in self._activity.last_errors():
             response.last_errors.add(at=error.at, subject=error.subject, error_type=error.kind, error=error.message)
-        await outbox.finish(response)
+        await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Ask the graph how it is; what cannot be asked is not ready."""
         return await reported(self._reporters, call)
 
-    async def fail(self, request: status_pb2.StatusRequest, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: status_pb2.StatusRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed."""
         del request
-        await outbox.finish(_to_message((replica_status("NatsIngress", "", error),)))
+        await reply.finish(_to_message((replica_status("NatsIngress", "", error),)))
 
 
 def _to_message(components: tuple[ComponentStatus, ...]) -> status_pb2.StatusResponse:

@@ -19,7 +19,7 @@ from bridges.live.speculation import Speculation
 from bridges.live.speculative_answer import Spawn
 from bridges.live.turn import Turn
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.outbox import Outbox
+from bridges.nats.sender import Sender
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, tell_status
 from bridges.sessions.spoken_stream import SpokenStream
@@ -66,7 +66,7 @@ class Conversation:
         request: How it is to be answered.
         parts: What it shares with others.
         spawn: Starts a task that the ingress owns.
-        outbox: Sends.
+        sender: Sends.
         turns: Turns before it, where another replica began it.
     """
 
@@ -76,14 +76,14 @@ class Conversation:
         request: conversation_pb2.ConversationRequest,
         parts: ConversationParts,
         spawn: Spawn,
-        outbox: Outbox,
+        sender: Sender,
         turns: int = 0,
     ) -> None:
         self._session = session
         self.request = request
         self._parts = parts
         self._spawn = spawn
-        self._outbox = outbox
+        self._sender = sender
         self._memory_key = session.user_id or f"session:{session.id}"
         self._history: tuple[Exchange, ...] | None = None
         self._preparing = self._new_preparing()
@@ -184,7 +184,7 @@ class Conversation:
         if before is not None and not before.done():
             # Its client says that it listens, so what is still being said to it is over.
             await self._parts.work.interrupt(self._session.id)
-        stream = SpokenStream(self._outbox, self._session.id, self._parts.chunk_bytes, self._parts.work, turn.number)
+        stream = SpokenStream(self._sender, self._session.id, self._parts.chunk_bytes, self._parts.work, turn.number)
 
         async def stop() -> None:
             await self._stop(turn, stream)
@@ -212,7 +212,7 @@ class Conversation:
         prepared = await preparing.taken(turn.question)
         turn.asked_at = self._now()
         turn.begun_ahead(preparing.answers, is_kept=prepared.answer is not None)
-        await tell_status(self._outbox, self._session.id, PROCESSING)
+        await tell_status(self._sender, self._session.id, PROCESSING)
         if prepared.answer:
             answer = prepared.answer.items()
         else:
@@ -247,7 +247,7 @@ class Conversation:
             epoch=turn.epoch,
         )
         if not turn.stopped_at or is_done:
-            await self._outbox.send(subject_for(CONVERSATION_TEXT, session_id=self._session.id), chunk)
+            await self._sender.send(subject_for(CONVERSATION_TEXT, session_id=self._session.id), chunk)
 
     async def _send_sound(self, turn: Turn, stream: SpokenStream, chunk: SpokenChunk) -> None:
         turn.playback.add(chunk, self._now())
@@ -260,7 +260,7 @@ class Conversation:
             await stream.end()
         if turn.text_end is None:
             await self._send_text(turn, "", is_done=True)
-        await tell_status(self._outbox, self._session.id, ERROR if error else COMPLETED, error)
+        await tell_status(self._sender, self._session.id, ERROR if error else COMPLETED, error)
         turn.sent.set()
 
     async def _stop(self, turn: Turn, stream: SpokenStream) -> None:
@@ -272,7 +272,7 @@ class Conversation:
             await stream.end(interrupted=True)
         if turn.text_end is None:
             await self._send_text(turn, "", is_done=True)
-        await tell_status(self._outbox, self._session.id, ERROR, INTERRUPTED)
+        await tell_status(self._sender, self._session.id, ERROR, INTERRUPTED)
 
     async def _until_played(self, turn: Turn) -> None:
         """Wait until the answer's sound was heard, by the client's word or by the pace of time."""
@@ -296,7 +296,7 @@ class Conversation:
             self._history = (*(await self._recalled()), exchange)[-self._parts.memory.turns :]
             await self._parts.memory.remember(self._memory_key, exchange)
         record = turn.record(self._session.id, self._session.user_id)
-        await self._parts.records.write(self._outbox.connection, record)
+        await self._parts.records.write(self._sender, record)
 
     async def _last_report(self, turn: Turn) -> None:
         """Give the client the time to say what it had played when it was interrupted."""

@@ -26,10 +26,9 @@ from bridges.live.conversation import Conversation, ConversationParts
 from bridges.live.replicas import AudioReplicas, Connection
 from bridges.live.session import AudioSession, SessionState, StreamStep
 from bridges.live.transcripts import LiveTranscripts, TranscriptMetrics
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.sender import Sender
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_STREAM, REQUESTS, TRANSCRIPTION, subject_for
+from bridges.subjects import AUDIO_STREAM, TRANSCRIPTION, subject_for
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.listening.listener import WINDOW_BYTES, Listener, ListeningLimits
 from deployments.listening.turn_taking import interrupts
@@ -42,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_STREAM = next(row for row in REQUESTS if row.pattern == AUDIO_STREAM)
 _TOGETHER = 8
 """Sessions whose next windows the model looks at in one call, for less than half of the time of so many calls."""
 _SWEEP_S = 0.25
@@ -127,7 +125,7 @@ class AudioIngress:
         """Take sessions from now on; `run` listens to them."""
         self._connection = connection
         self._subscriptions += await self._replicas.connect(connection)
-        self._subscriptions.append(await connection.subscribe(_STREAM.wildcard, cb=self._received))
+        self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
         self._connected.set()
 
     async def run(self) -> None:
@@ -159,7 +157,9 @@ class AudioIngress:
                 self._conversations[session_id].played(step.played)
             self._take(session, session_id, step, message.reply)
         except DecodeError:
-            await self._refuse(message, session, InvalidRequestError(f"the payload is not a {_STREAM.request_type}"))
+            await self._refuse(
+                message, session, InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
+            )
         except HearthError as error:
             await self._refuse(message, session, error)
 
@@ -238,8 +238,8 @@ class AudioIngress:
         """
         if self._conversing is None:
             raise InvalidRequestError("conversation: nothing is answered aloud here")
-        outbox = Outbox(self._connection, _STREAM.pattern, "", {}, Listeners())
-        self._conversations[session.id] = Conversation(session, request, self._conversing, self._spawn, outbox, turns)
+        sender = Sender(self._connection)
+        self._conversations[session.id] = Conversation(session, request, self._conversing, self._spawn, sender, turns)
 
     def _opened_late(self, session_id: str) -> AudioSession | None:
         """Return a session that was not started: one of another replica that is gone, or a new one.
@@ -484,7 +484,7 @@ class AudioIngress:
         counts = session.counts
         line = {
             "event": "session",
-            "subject": _STREAM.pattern,
+            "subject": AUDIO_STREAM.pattern,
             "session_id": session.id,
             "outcome": why,
             "seconds": round(self._now() - session.opened_at, 3),

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.nats.ownership import SessionOwners
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS
+from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, subject_for
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ class AudioReplicas:
         """Get to know the others, and return the subscriptions over which they are heard."""
         self._connection = connection
         subscriptions = [
-            await connection.subscribe(AUDIO_REPLICAS, cb=self._heard_replica),
-            await connection.subscribe(AUDIO_INTERRUPT, cb=self._heard_interruption),
+            await connection.subscribe(AUDIO_REPLICAS.wildcard, cb=self._heard_replica),
+            await connection.subscribe(AUDIO_INTERRUPT.wildcard, cb=self._heard_interruption),
         ]
         await self.announce()
         await asyncio.sleep(_ACQUAINTANCE_S)
@@ -112,7 +112,7 @@ class AudioReplicas:
         """Tell the others which sessions are listened to here, or that they may take them over."""
         sessions = self._listening.announcements()
         beat = audio_pb2.AudioReplica(replica=self._owners.replica, sessions=sessions, leaving=leaving)
-        await self._connection.publish(AUDIO_REPLICAS, beat.SerializeToString())
+        await self._connection.publish(subject_for(AUDIO_REPLICAS), beat.SerializeToString())
 
     async def stop_work(self, session_id: str, epoch: int) -> None:
         """Have the others stop what they do for a session.
@@ -132,7 +132,7 @@ class AudioReplicas:
 
         subscription = await self._connection.subscribe(inbox, cb=heard)
         interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica, epoch=epoch)
-        await self._connection.publish(AUDIO_INTERRUPT, interruption.SerializeToString(), inbox)
+        await self._connection.publish(subject_for(AUDIO_INTERRUPT), interruption.SerializeToString(), inbox)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
                 for _ in others:

@@ -1,4 +1,4 @@
 """NATS for every request: the connection, the queue group, answers, who listens, whose session is whose.
 
-Imports `operations` and `subjects`.
+Imports `operations`, `requests` and `subjects`.
 """

@@ -22,12 +22,14 @@ from opentelemetry.trace import SpanKind
 
 from bridges.nats.connection import LastingConnection
 from bridges.nats.micro_service import MicroService
-from bridges.nats.outbox import Outbox
 from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
-from bridges.subjects import REQUESTS, Delivery, IngressName, Subject
+from bridges.requests import REQUESTS, Request
+from bridges.subjects import Delivery, Role, may_be_answered
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -53,26 +55,26 @@ _OVERTIME_S = 1.0
 class Handler(Protocol):
     """Translates the requests of one subject into graph calls, and their results into messages."""
 
-    async def handle(self, call: Call, request: Any, outbox: Outbox) -> Outcome:
+    async def handle(self, call: Call, request: Any, reply: Reply) -> Outcome:
         """Answer a request; return what became of it."""
         ...
 
-    async def fail(self, request: Any, error: HearthError, outbox: Outbox) -> None:
+    async def fail(self, request: Any, error: HearthError, reply: Reply) -> None:
         """Answer a request that `handle` raised for, or that was refused."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A row of the subject table with what answers it.
+    """A row of the requests with what answers it.
 
     Attributes:
-        subject: The row.
+        row: The row.
         handler: Answers its requests.
         timeout_s: Time that a request has from its arrival.
     """
 
-    subject: Subject
+    row: Request
     handler: Handler
     timeout_s: float
 
@@ -90,7 +92,7 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _Arrived:
     endpoint: Endpoint
     message: Msg
     call: Call
@@ -128,9 +130,9 @@ class Ingress:
         self._client = self._connection.client
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
         self._capacity = settings.max_in_flight + settings.max_waiting
-        self._waiting: asyncio.Queue[_Request] = asyncio.Queue(self._capacity)
+        self._waiting: asyncio.Queue[_Arrived] = asyncio.Queue(self._capacity)
         self._taken = 0
-        self._service = MicroService([endpoint.subject for endpoint in endpoints], settings.queue_group)
+        self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group)
         self._listeners = Listeners()
         self._subscriptions: list[Subscription] = []
         self._stopping = asyncio.Event()
@@ -192,7 +194,7 @@ class Ingress:
         for endpoint in self._endpoints:
             self._subscriptions.append(
                 await self._client.subscribe(
-                    endpoint.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
+                    endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
                 )
             )
         self._subscriptions.extend(await self._service.subscribe(self._client))
@@ -201,7 +203,7 @@ class Ingress:
     def _callback(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
         async def enqueue(message: Msg) -> None:
             identity = uuid4().hex
-            request = _Request(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
+            request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
             if self._taken >= self._capacity:
                 full = f"{self._capacity} requests are being answered or waiting already"
                 await self._answer(request, OverloadedError(full))
@@ -247,9 +249,9 @@ class Ingress:
                     self._taken -= 1
                     self._waiting.task_done()
 
-    def _take_the_old(self) -> list[tuple[_Request, OverloadedError]]:
+    def _take_the_old(self) -> list[tuple[_Arrived, OverloadedError]]:
         """Take those out of the queue that have waited too long; the others keep their order."""
-        old: list[tuple[_Request, OverloadedError]] = []
+        old: list[tuple[_Arrived, OverloadedError]] = []
         for _ in range(self._waiting.qsize()):
             request = self._waiting.get_nowait()
             if error := self._too_old(request):
@@ -259,7 +261,7 @@ class Ingress:
             self._waiting.task_done()
         return old
 
-    def _too_old(self, request: _Request) -> OverloadedError | None:
+    def _too_old(self, request: _Arrived) -> OverloadedError | None:
         if time.monotonic() - request.arrived <= self._settings.max_wait_s:
             return None
         return OverloadedError(f"it was not its turn within {self._settings.max_wait_s:g} s")
@@ -269,21 +271,21 @@ class Ingress:
         self._metrics.open(self._taken - waiting, waiting)
         self._activity.open(self._taken - waiting, waiting)
 
-    async def _answer(self, request: _Request, refusal: HearthError | None = None) -> None:
+    async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""
-        subject = request.endpoint.subject
+        pattern = request.endpoint.row.subject.pattern
         attributes = {
             "messaging.system": "nats",
             "messaging.operation.name": "process",
             "messaging.operation.type": "process",
-            "messaging.destination.template": subject.pattern,
+            "messaging.destination.template": pattern,
             "messaging.consumer.group.name": self._settings.queue_group,
             "messaging.message.body.size": len(request.message.data),
         }
         waited_ns = int((time.monotonic() - request.arrived) * 1e9)
         parent = trace_of(request.message.headers)
         begun = time.time_ns() - waited_ns
-        with span(f"process {subject.pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
+        with span(f"process {pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
             identity = traced.trace_id or request.call.request_id
             call = replace(request.call, request_id=identity, trace=traced.trace)
             outcome = await self._outcome(replace(request, call=call), refusal)
@@ -293,15 +295,16 @@ class Ingress:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
         self._record(request, outcome, identity)
 
-    def _record(self, request: _Request, outcome: Outcome, identity: str) -> None:
-        subject = request.endpoint.subject
+    def _record(self, request: _Arrived, outcome: Outcome, identity: str) -> None:
+        row = request.endpoint.row
+        pattern = row.subject.pattern
         seconds = time.monotonic() - request.arrived
-        self._service.statistics[subject.name].record(seconds, outcome.error_kind)
-        self._metrics.ended(subject.pattern, outcome, seconds)
+        self._service.statistics[row.name].record(seconds, outcome.error_kind)
+        self._metrics.ended(pattern, outcome, seconds)
         if outcome.error_kind:
-            self._activity.failed(subject.pattern, outcome.error_kind, outcome.error)
+            self._activity.failed(pattern, outcome.error_kind, outcome.error)
         line = outcome.log_line(
-            subject=subject.pattern,
+            subject=pattern,
             trace_id=identity,
             request_bytes=len(request.message.data),
             seconds=seconds,
@@ -309,19 +312,19 @@ class Ingress:
         )
         logger.info("%s", line)
 
-    async def _outcome(self, request: _Request, refusal: HearthError | None) -> Outcome:
-        outbox = self._outbox(request)
+    async def _outcome(self, request: _Arrived, refusal: HearthError | None) -> Outcome:
+        reply = self._reply(request)
         try:
-            message = _decode(request.endpoint.subject, request.message.data)
+            message = _decode(request.endpoint.row, request.message.data)
         except InvalidRequestError as error:
-            await self._deliver(outbox.refuse(error))
+            await self._deliver(reply.refuse(error))
             return Outcome(error.kind, error=error.message)
         if refusal:
-            await self._deliver(request.endpoint.handler.fail(message, refusal, outbox))
+            await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
             async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
-                return await request.endpoint.handler.handle(request.call, message, outbox)
+                return await request.endpoint.handler.handle(request.call, message, reply)
         except HearthError as raised:
             error = raised
         except TimeoutError:
@@ -329,7 +332,10 @@ class Ingress:
         except Exception:
             logger.exception("request on %s failed", request.message.subject)
             error = InternalError("the request failed inside the ingress")
-        await self._deliver(request.endpoint.handler.fail(message, error, outbox))
+        if reply.is_final:
+            logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
+        else:
+            await self._deliver(request.endpoint.handler.fail(message, error, reply))
         return Outcome(error.kind, error=error.message)
 
     async def _deliver(self, sending: Awaitable[None]) -> None:
@@ -339,17 +345,24 @@ class Ingress:
         except (HearthError, nats.errors.Error):
             logger.exception("an error could not be told to its client")
 
-    def _outbox(self, request: _Request) -> Outbox:
+    def _reply(self, request: _Arrived) -> Reply:
         message = request.message
-        parameters = request.endpoint.subject.parameters(message.subject) or {}
-        headers = dict(request.call.trace)
-        return Outbox(self._client, message.subject, message.reply, parameters, self._listeners, headers)
+        parameters = request.endpoint.row.subject.parameters(message.subject) or {}
+        sender = Sender(self._client, self._listeners, dict(request.call.trace))
+        if message.reply and not may_be_answered(message.reply):
+            logger.warning(
+                "a request on %s is not answered on its reply subject %s: no client may speak there",
+                message.subject,
+                message.reply,
+            )
+            return Reply(sender, message.subject, parameters)
+        return Reply(sender, message.subject, parameters, message.reply)
 
 
 def endpoints(
-    taken_by: IngressName, handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
+    taken_by: Role, handlers: Mapping[str, Handler], timeouts_s: Mapping[str, float], default_s: float
 ) -> list[Endpoint]:
-    """Join the rows of the subject table whose requests one ingress takes with their handlers.
+    """Join the requests that one ingress takes in a queue group with their handlers.
 
     Args:
         taken_by: The ingress.
@@ -357,16 +370,16 @@ def endpoints(
         timeouts_s: By the row's name, where it differs from
         default_s: the usual one.
     """
-    rows = [row for row in REQUESTS if row.taken_by is taken_by and row.delivery is Delivery.CORE]
+    rows = [row for row in REQUESTS if row.taken_by is taken_by and Delivery.QUEUE_GROUP in row.subject.delivery]
     return [Endpoint(row, handlers[row.name], timeouts_s.get(row.name, default_s)) for row in rows]
 
 
-def _decode(subject: Subject, payload: bytes) -> Message | None:
-    if subject.request is None:
+def _decode(row: Request, payload: bytes) -> Message | None:
+    if row.message is None:
         return None
-    message = subject.request()
+    message = row.message()
     try:
         message.ParseFromString(payload)
     except DecodeError as error:
-        raise InvalidRequestError(f"the payload is not a {subject.request_type}") from error
+        raise InvalidRequestError(f"the payload is not a {row.subject.message_type}") from error
     return message

@@ -21,10 +21,10 @@ from nats.micro.service import (
     ServicePing,
     ServiceStats,
     ServiceVerb,
-    control_subject,
 )
 
-from bridges.subjects import Subject
+from bridges.requests import Request
+from bridges.subjects import DISCOVERY, DISCOVERY_BY_ID, DISCOVERY_BY_NAME, subject_for
 
 NAME = "hearth"
 
@@ -52,19 +52,19 @@ class MicroService:
     """The service's answers to the discovery requests.
 
     Attributes:
-        subjects: The endpoints.
+        requests: The endpoints.
         queue_group: Of the endpoints.
     """
 
-    subjects: Sequence[Subject]
+    requests: Sequence[Request]
     queue_group: str
     id: str = field(default_factory=lambda: secrets.token_hex(11))
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     statistics: dict[str, EndpointStatistics] = field(default_factory=dict[str, EndpointStatistics])
 
     def __post_init__(self) -> None:
-        for subject in self.subjects:
-            self.statistics[subject.name] = EndpointStatistics()
+        for request in self.requests:
+            self.statistics[request.name] = EndpointStatistics()
 
     async def subscribe(self, client: Client) -> list[Subscription]:
         """Answer discovery requests from now on: to all services, to those of this name, to this one."""
@@ -76,9 +76,12 @@ class MicroService:
                 if message.reply and callable(body):
                     await message.respond(json.dumps(body()).encode())
 
-            for name, identity in ((None, None), (NAME, None), (NAME, self.id)):
-                subject = control_subject(verb, name=name, id=identity, prefix="$SRV")
-                subscriptions.append(await client.subscribe(subject, cb=answer))
+            subjects = (
+                subject_for(DISCOVERY, verb=verb.value),
+                subject_for(DISCOVERY_BY_NAME, verb=verb.value),
+                subject_for(DISCOVERY_BY_ID, verb=verb.value, instance=self.id),
+            )
+            subscriptions.extend([await client.subscribe(subject, cb=answer) for subject in subjects])
         return subscriptions
 
     def _ping(self) -> dict[str, object]:
@@ -87,16 +90,16 @@ class MicroService:
     def _info(self) -> dict[str, object]:
         endpoints = [
             EndpointInfo(
-                name=subject.name,
-                subject=subject.wildcard,
+                name=request.name,
+                subject=request.subject.wildcard,
                 queue_group=self.queue_group,
                 metadata={
-                    "request": subject.request_type,
-                    "response": subject.response.DESCRIPTOR.full_name if subject.response else "",
-                    "method": subject.method,
+                    "request": request.subject.message_type,
+                    "response": request.response.DESCRIPTOR.full_name if request.response else "",
+                    "method": request.method_name,
                 },
             )
-            for subject in self.subjects
+            for request in self.requests
         ]
         return ServiceInfo(
             id=self.id,
@@ -107,16 +110,16 @@ class MicroService:
         ).to_dict()
 
     def _stats(self) -> dict[str, object]:
-        endpoints = [self._endpoint_stats(subject) for subject in self.subjects]
+        endpoints = [self._endpoint_stats(request) for request in self.requests]
         return ServiceStats(
             id=self.id, name=NAME, version=version("hearth"), started=self.started, endpoints=endpoints
         ).to_dict()
 
-    def _endpoint_stats(self, subject: Subject) -> EndpointStats:
-        statistics = self.statistics[subject.name]
+    def _endpoint_stats(self, request: Request) -> EndpointStats:
+        statistics = self.statistics[request.name]
         return EndpointStats(
-            name=subject.name,
-            subject=subject.wildcard,
+            name=request.name,
+            subject=request.subject.wildcard,
             queue_group=self.queue_group,
             num_requests=statistics.requests,
             num_errors=statistics.errors,

@@ -20,7 +20,7 @@ from nats.js.errors import APIError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines.reports import bounded
-from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, is_publishable
+from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, is_publishable
 from deployments.backoff import Pauses
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -29,7 +29,6 @@ from deployments.values.pipelines import PipelineReport, PipelineTrigger, Trigge
 
 logger = logging.getLogger(__name__)
 
-_CONSUMER = "hearth"
 _GRACE_S = 5.0
 """What an ingress has for a trigger before it is taken for lost. One that takes longer does no harm: the same request
 never starts two runs."""
@@ -105,7 +104,7 @@ class PipelineIntake:
         config = StreamConfig(
             name=self._settings.stream,
             description="Triggers of Hearth's pipelines, until something became of them",
-            subjects=[PIPELINE_TRIGGER],
+            subjects=[PIPELINE_TRIGGER.wildcard],
             retention=RetentionPolicy.WORK_QUEUE,
             max_age=self._settings.stream_max_age_s,
             # Else the server would answer a requester before Hearth does.
@@ -123,7 +122,7 @@ class PipelineIntake:
             logger.warning(
                 "a trigger that is lost by its ingress stays lost: another stream than %r has the subject %s",
                 self._settings.stream,
-                PIPELINE_TRIGGER,
+                PIPELINE_TRIGGER.pattern,
             )
             return None
         return await self._subscribed(stream)
@@ -131,7 +130,7 @@ class PipelineIntake:
     async def _subscribed(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription:
         consumer = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S)
         return await stream.pull_subscribe(
-            PIPELINE_TRIGGER, durable=_CONSUMER, stream=self._settings.stream, config=consumer
+            PIPELINE_TRIGGER.wildcard, durable=TRIGGERS_CONSUMER, stream=self._settings.stream, config=consumer
         )
 
     async def _take(self, subscription: JetStreamContext.PullSubscription) -> None:
@@ -174,6 +173,6 @@ def _decoded(message: Msg) -> PipelineTrigger | None:
         request.ParseFromString(message.data)
     except DecodeError:
         return None
-    if not request.request_id or not is_publishable(PIPELINE_STATUS.format(request_id=request.request_id)):
+    if not request.request_id or not is_publishable(PIPELINE_STATUS.pattern.format(request_id=request.request_id)):
         return None
     return PipelineTrigger(request.request_id, request.pipeline, dict(request.parameters))

@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.nats.ownership import SessionOwners
-from bridges.subjects import PIPELINE_REPLICAS
+from bridges.subjects import PIPELINE_REPLICAS, subject_for
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class PipelineReplicas:
     async def connect(self, connection: Connection) -> None:
         """Hear the others over a connection from now on."""
         self._connection = connection
-        await connection.subscribe(PIPELINE_REPLICAS, cb=self._heard)
+        await connection.subscribe(PIPELINE_REPLICAS.wildcard, cb=self._heard)
 
     def is_alive(self, name: str) -> bool:
         """See `ReplicaGroup.is_alive`."""
@@ -86,7 +86,7 @@ class PipelineReplicas:
         if self._connection is None:
             return
         beat = pipelines_pb2.PipelineReplica(replica=self.name, leaving=leaving)
-        await self._connection.publish(PIPELINE_REPLICAS, beat.SerializeToString())
+        await self._connection.publish(subject_for(PIPELINE_REPLICAS), beat.SerializeToString())
 
     async def _heard(self, message: Msg) -> None:
         beat = pipelines_pb2.PipelineReplica.FromString(message.data)

@@ -1,9 +1,9 @@
 """What is kept of pipeline runs: a NATS key-value bucket that outlives every replica, and tells the clients.
 
-Under `run.…` stands what is needed to go on with an unfinished run; under `status.{request_id}` its last
-PipelineStatus, as it goes out to clients. The server itself republishes each of those on
-`ai.pipeline.status.{request_id}` in the moment in which it is stored, and stores it only over the one before, so that
-a status is told once or not at all, whichever replica dies when.
+Under `run.…` stands what is needed to go on with an unfinished run. Under `status.{request_id}` stands its last
+PipelineStatus, as it goes out to clients. The server itself republishes each status on the client's subject in the
+moment in which it is stored, and stores it only over the one before. So a status is told once or not at all, whichever
+replica dies when.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from nats.js.kv import KeyValue
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines.reports import status_message
-from bridges.subjects import PIPELINE_STATUS
+from bridges.subjects import PIPELINE_STATUS, RUN_VALUE, STATUS_VALUE
 from deployments.errors import UnavailableError
 from deployments.pipelines.ports import KeptRun, StaleRunError
 from deployments.settings.pipelines import PipelinesSettings
@@ -36,8 +36,6 @@ T = TypeVar("T")
 
 _PATIENCE_S = 5.0
 _LIST_PATIENCE_S = 30.0
-_STATUSES = "status."
-_RUNS = "run."
 _WRONG_LAST_SEQUENCE = {10071, 10164}
 """The server's error codes for a write over something else than what was read."""
 
@@ -176,7 +174,9 @@ class PipelineRuns:
 
     async def _unfinished(self) -> Sequence[Run]:
         bucket = await self._bucket()
-        watcher = await bucket.watch(f"{_RUNS}>", ignore_deletes=True, inactive_threshold=_LIST_PATIENCE_S)
+        watcher = await bucket.watch(
+            RUN_VALUE.key.format(run="*"), ignore_deletes=True, inactive_threshold=_LIST_PATIENCE_S
+        )
         entries: list[KeyValue.Entry] = []
         try:
             # None ends what is there at the beginning of a watch.
@@ -244,9 +244,7 @@ async def open_bucket(stream: JetStreamContext, settings: PipelinesSettings) -> 
         UnavailableError: It is there and does not let itself be set.
         nats.errors.Error: It cannot be reached.
     """
-    republish = RePublish(
-        src=f"$KV.{settings.bucket}.{_STATUSES}>", dest=f"{PIPELINE_STATUS.removesuffix('{request_id}')}>"
-    )
+    republish = RePublish(src=STATUS_VALUE.narrowed(runs_bucket=settings.bucket), dest=PIPELINE_STATUS.wildcard)
     try:
         bucket = await stream.key_value(settings.bucket)
     except NotFoundError:
@@ -314,12 +312,12 @@ def _started_nothing(report: PipelineReport) -> bool:
 
 def _run_key(request_id: str) -> str:
     """Return a key that the bucket takes, whatever the request id is made of."""
-    return f"{_RUNS}{hashlib.sha256(request_id.encode()).hexdigest()}"
+    return RUN_VALUE.key.format(run=hashlib.sha256(request_id.encode()).hexdigest())
 
 
 def _status_key(request_id: str) -> str:
     """Return the key whose end is the end of the subject that its statuses go out on."""
-    return f"{_STATUSES}{request_id}"
+    return STATUS_VALUE.key.format(request_id=request_id)
 
 
 def _text(error: Exception) -> str:

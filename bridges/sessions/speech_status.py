@@ -3,7 +3,7 @@
 import time
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.sender import Sender
 from bridges.subjects import SPEECH_STATUS, subject_for
 
 PROCESSING, COMPLETED, ERROR = "processing", "completed", "error"
@@ -15,6 +15,6 @@ def status_message(session_id: str, status: str, message: str = "") -> messages_
     return messages_pb2.TTSStatus(session_id=session_id, status=status, message=message, timestamp=int(time.time()))
 
 
-async def tell_status(outbox: Outbox, session_id: str, status: str, message: str = "") -> None:
+async def tell_status(sender: Sender, session_id: str, status: str, message: str = "") -> None:
     """Publish how speech to a session fares."""
-    await outbox.send(subject_for(SPEECH_STATUS, session_id=session_id), status_message(session_id, status, message))
+    await sender.send(subject_for(SPEECH_STATUS, session_id=session_id), status_message(session_id, status, message))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.outbox import Outbox
+from bridges.nats.sender import Sender
 from bridges.sessions.epochs import SessionWork, Work
 from bridges.subjects import SPEECH_AUDIO, subject_for
 from deployments.values.sound import level_of, samples_of, seconds_of, wav_header
@@ -20,15 +20,15 @@ class SpokenStream:
     """Sends one text's speech as it is made.
 
     Args:
-        outbox: Sends.
+        sender: Sends.
         session_id: Whom to.
         chunk_bytes: Sound in one message at most.
         work: Told what is being played.
         turn: Of a conversation, where the text is an answer in one: its chunks then carry their words, too.
     """
 
-    def __init__(self, outbox: Outbox, session_id: str, chunk_bytes: int, work: SessionWork, turn: int = 0) -> None:
-        self._outbox = outbox
+    def __init__(self, sender: Sender, session_id: str, chunk_bytes: int, work: SessionWork, turn: int = 0) -> None:
+        self._sender = sender
         self._session_id = session_id
         self._chunk_bytes = chunk_bytes
         self._all_work = work
@@ -47,7 +47,7 @@ class SpokenStream:
     async def send(self, chunk: SpokenChunk) -> None:
         """Send a chunk, in as many messages as it takes."""
         words = _words_of(chunk) if self._turn else []
-        room = self._outbox.room - ENVELOPE_BYTES - len(self._session_id.encode())
+        room = self._sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
         if self._turn:
             room -= len(chunk.text.encode()) + sum(word.ByteSize() + 4 for word in words)
         for at, piece in enumerate(_pieces(chunk.pcm, min(self._chunk_bytes, room))):
@@ -99,7 +99,7 @@ class SpokenStream:
         self.chunks += 1
         self.sound_bytes += len(message.audio)
         # Nothing may come between the look at the epoch and this: see `bridges.sessions.epochs`.
-        await self._outbox.send(self._subject, message)
+        await self._sender.send(self._subject, message)
 
 
 def _pieces(pcm: bytes, size: int) -> Iterator[bytes]:

@@ -13,8 +13,9 @@ import nats.errors
 from google.protobuf.json_format import MessageToDict
 
 from bridges.generated.hearth.v1 import conversation_pb2
-from bridges.nats.outbox import Connection
+from bridges.nats.sender import Sender
 from bridges.subjects import CONVERSATION_TURN, is_publishable, subject_for
+from deployments.errors import PayloadTooLargeError
 from deployments.settings.orchestration import TurnRecordSettings
 
 logger = logging.getLogger(__name__)
@@ -110,13 +111,13 @@ class TurnRecords:
         self._settings = settings
         self._with_text = with_text
 
-    async def write(self, connection: Connection, record: conversation_pb2.TurnRecord) -> None:
+    async def write(self, sender: Sender, record: conversation_pb2.TurnRecord) -> None:
         """Publish a record and append it to the file."""
         if is_publishable(record.session_id):
             subject = subject_for(CONVERSATION_TURN, session_id=record.session_id)
             try:
-                await connection.publish(subject, record.SerializeToString())
-            except nats.errors.Error as error:
+                await sender.send(subject, record)
+            except (PayloadTooLargeError, nats.errors.Error) as error:
                 logger.warning("a turn's record was not published: %s", error)
         if self._settings.file:
             line = json.dumps(self._as_dict(record), ensure_ascii=False)

@@ -175,7 +175,7 @@ async def until_ready(client: Client) -> None:
     deadline = time.monotonic() + _MODELS_READY_S
     while True:
         try:
-            await client.request(VOICES_LIST, b"", timeout=2)
+            await client.request(VOICES_LIST.pattern, b"", timeout=2)
         except (nats.errors.NoRespondersError, TimeoutError):
             if time.monotonic() > deadline:
                 raise

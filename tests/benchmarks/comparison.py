@@ -247,7 +247,7 @@ class Asker:
 
     async def process_ids(self) -> dict[str, int]:
         """Return the process of each of Hearth's deployments."""
-        components = status_pb2.StatusResponse.FromString(await self.ask(b"", STATUS)).components
+        components = status_pb2.StatusResponse.FromString(await self.ask(b"", STATUS.pattern)).components
         return {part.name: part.process_id for part in components if part.process_id}
 
 

@@ -1,4 +1,4 @@
-"""The wire contract as data, apart from the .proto file: every message's fields, in order, by number and type."""
+"""The wire contract as data, apart from the code: messages with their fields by number and type, and subjects."""
 
 FIELDS: dict[str, str] = {
     "ErrorResponse": "error 1 bool, message 2 string, type 3 string",
@@ -59,6 +59,32 @@ TAKEN_BY_LATER_VERSIONS: dict[str, range | tuple[int, ...]] = {
 """Numbers that have a meaning in a later public version of the contract, and are not used here."""
 
 FIRST_NUMBER_OF_OUR_OWN = 100
+
+REQUEST_SUBJECTS: dict[str, str] = {
+    "ai.chat.user.{user_id}.login": "LoginEvent",
+    "ai.chat.user.{user_id}.greeting.request": "GreetingRequest",
+    "ai.chat.user.{user_id}.message": "ChatRequest",
+    "ai.chat.request": "ChatRequest",
+    "ai.voice.request": "VoiceRequest",
+    "ai.voice.stream.{session_id}": "STTStreamMessage",
+    "ai.voice.tts.request.{session_id}": "TTSRequest",
+    "ai.voice.tts.voices.list": "",
+    "ai.voice.tts.voices.refresh": "",
+    "ai.pipeline.trigger": "PipelineTrigger",
+}
+"""By subject, what clients send there; empty where any body will do."""
+
+ANSWER_SUBJECTS: dict[str, set[str]] = {
+    "ai.chat.user.{user_id}.greeting.response": {"GreetingResponse"},
+    "ai.chat.response.{request_id}": {"ChatResponse"},
+    "ai.chat.response.stream.{request_id}": {"ChatStreamChunk"},
+    "ai.voice.response.{request_id}": {"VoiceResponse"},
+    "ai.voice.transcription.{session_id}": {"STTTranscription", "STTInterrupt"},
+    "ai.voice.tts.audio.{session_id}": {"TTSAudioChunk", "TTSFullResponse"},
+    "ai.voice.tts.status.{session_id}": {"TTSStatus"},
+    "ai.pipeline.status.{request_id}": {"PipelineStatus"},
+}
+"""By subject, what clients hear there."""
 
 
 def fields_of(message: str) -> list[tuple[str, int, str]]:

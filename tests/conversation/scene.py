@@ -16,8 +16,8 @@ from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
@@ -413,9 +413,9 @@ class Scene:
         """Have something said to a session, as a stream."""
         handler = SpeechHandler(speech, self.work, SpeechOutputSettings(chunk_bytes=chunk_bytes))
         subject = f"ai.voice.tts.request.{session_id}"
-        outbox = Outbox(self.wire, subject, "", {"session_id": session_id}, Listeners())
+        reply = Reply(Sender(self.wire), subject, {"session_id": session_id})
         request = messages_pb2.TTSRequest(text=text, stream=True)
-        return await handler.handle(Call.within(1000.0), request, outbox)
+        return await handler.handle(Call.within(1000.0), request, reply)
 
 
 @asynccontextmanager

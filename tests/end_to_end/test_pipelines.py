@@ -32,7 +32,7 @@ async def trigger(
     request_id = uuid4().hex
     followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id=request_id))
     request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline=pipeline, parameters=parameters)
-    await connection.publish(PIPELINE_TRIGGER, request.SerializeToString(), reply)
+    await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString(), reply)
     return request_id, followed
 
 
@@ -121,14 +121,14 @@ async def test_what_cannot_be_started_is_told_and_nothing_is_submitted(
 
 async def test_a_requester_is_answered_when_its_run_was_submitted(connection: Client, graph: Graph) -> None:
     request = messages_pb2.PipelineTrigger(request_id=uuid4().hex, pipeline="document-ingestion")
-    answer = await connection.request(PIPELINE_TRIGGER, request.SerializeToString(), timeout=10)
+    answer = await connection.request(PIPELINE_TRIGGER.pattern, request.SerializeToString(), timeout=10)
     status = messages_pb2.PipelineStatus.FromString(answer.data)
     assert (status.status, status.request_id) == ("submitted", request.request_id)
 
 
 async def test_a_trigger_without_an_id_is_given_one(connection: Client, graph: Graph) -> None:
     request = messages_pb2.PipelineTrigger(pipeline="document-ingestion")
-    answer = await connection.request(PIPELINE_TRIGGER, request.SerializeToString(), timeout=10)
+    answer = await connection.request(PIPELINE_TRIGGER.pattern, request.SerializeToString(), timeout=10)
     status = messages_pb2.PipelineStatus.FromString(answer.data)
     assert status.status == "submitted"
     assert len(status.request_id) == 32
@@ -139,14 +139,14 @@ async def test_an_id_that_no_subject_can_hold_is_told_on_the_reply_subject(
     connection: Client, graph: Graph, request_id: str
 ) -> None:
     request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline="document-ingestion")
-    answer = await connection.request(PIPELINE_TRIGGER, request.SerializeToString(), timeout=10)
+    answer = await connection.request(PIPELINE_TRIGGER.pattern, request.SerializeToString(), timeout=10)
     status = messages_pb2.PipelineStatus.FromString(answer.data)
     assert status.status == "error"
     assert "cannot stand in a subject" in status.error
 
 
 async def test_what_cannot_be_read_is_answered_and_the_next_is_taken(connection: Client, graph: Graph) -> None:
-    answer = await connection.request(PIPELINE_TRIGGER, b"\xff\xff\xff", timeout=10)
+    answer = await connection.request(PIPELINE_TRIGGER.pattern, b"\xff\xff\xff", timeout=10)
     error = messages_pb2.ErrorResponse.FromString(answer.data)
     assert (error.error, error.type) == (True, "invalid_request")
     _, followed = await trigger(connection)
@@ -157,11 +157,11 @@ async def test_the_same_request_sent_twice_starts_one_run(connection: Client, ar
     request_id, followed = await trigger(connection)
     request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline="document-ingestion")
     for _ in range(3):
-        await connection.publish(PIPELINE_TRIGGER, request.SerializeToString())
+        await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString())
     submitted = await followed.until_word("submitted")
     argo_server.set_phase(submitted.run_id, "Succeeded")
     await followed.until_word("succeeded")
-    answer = await connection.request(PIPELINE_TRIGGER, request.SerializeToString(), timeout=10)
+    answer = await connection.request(PIPELINE_TRIGGER.pattern, request.SerializeToString(), timeout=10)
     assert messages_pb2.PipelineStatus.FromString(answer.data) == followed.statuses[-1]
     assert len(followed.finals) == 1
     submissions = [asked for asked in argo_server.asked("POST") if submitted.run_id in json.dumps(asked.body)]

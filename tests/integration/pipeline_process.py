@@ -15,7 +15,7 @@ from bridges.nats.ingress import Endpoint, Ingress
 from bridges.operations.outcome import Outcome
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
-from bridges.subjects import REQUESTS
+from bridges.requests import REQUESTS
 from deployments.call import Call
 from deployments.settings.orchestration import NatsSettings
 from deployments.settings.pipelines import PipelinesSettings

@@ -20,13 +20,13 @@ from bridges.handlers.chat import ChatHandler
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from bridges.operations.outcome import Outcome
-from bridges.subjects import REQUESTS
+from bridges.requests import REQUESTS
 from deployments.call import Call
 from deployments.chat.service import Chat
-from deployments.errors import UnavailableError
+from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.retrieval import Passage
@@ -249,8 +249,8 @@ async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> Non
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b,c=d"}
     for over, accepted in ((0, True), (1, False)):
         connection = await nats.connect(nats_url, allow_reconnect=False)
-        outbox = Outbox(connection, "x", "", {}, Listeners(), headers)
-        await connection.publish("too.large", b"x" * (outbox.room + over), headers=headers)
+        sender = Sender(connection, headers=headers)
+        await connection.publish("too.large", b"x" * (sender.room + over), headers=headers)
         if accepted:
             await connection.flush(5)
         else:
@@ -258,6 +258,74 @@ async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> Non
                 while not connection.is_closed:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.01)
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["hearth.audio.interrupt", "ai.chat.user.u1.login", "ai.chat.request", "$JS.API.STREAM.PURGE.KV_hearth_pipelines"],
+)
+async def test_no_request_makes_hearth_speak_where_its_clients_may_not(
+    nats_url: str, client: Client, reply: str
+) -> None:
+    """It would be Hearth's word, with Hearth's permissions."""
+    graph, spoken = Graph(), list[str]()
+    graph.may_answer.set()
+
+    async def heard(message: Any) -> None:
+        spoken.append(message.subject)
+
+    await client.subscribe(reply, cb=heard)
+    asked = messages_pb2.ChatRequest(request_id="r1", message="Hi").SerializeToString()
+    async with serving(nats_url, graph):
+        answers = await client.subscribe("ai.chat.response.r1")
+        await client.publish("ai.chat.user.u1.message", asked, reply=reply)
+        assert messages_pb2.ChatResponse.FromString((await answers.next_msg(timeout=5)).data).success
+    # The ingress has left, so that all it had to say is said.
+    await client.flush()
+    assert spoken == []
+
+
+class SlowBehindItsAnswer:
+    """A handler that is not done when it has answered."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, reply: Reply) -> Outcome:
+        await reply.finish(messages_pb2.ChatResponse(response="the answer", success=True))
+        if self._error:
+            raise self._error
+        return await asyncio.get_running_loop().create_future()
+
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, reply: Reply) -> None:
+        await reply.finish(messages_pb2.ChatResponse(error=error.message))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UnavailableError("the record cannot be kept"), "unavailable"),
+        (RuntimeError("a fault"), "internal"),
+        (None, "deadline_exceeded"),
+    ],
+)
+async def test_what_fails_behind_an_answer_is_no_second_one(
+    nats_url: str, client: Client, error: Exception | None, kind: str
+) -> None:
+    metrics, memory = Counted(), ConversationMemory(MemorySettings(enabled=False))
+    rows = [Endpoint(row, SlowBehindItsAnswer(error), 0.1) for row in CHAT]
+    ingress = Ingress(NatsSettings(url=nats_url), rows, Graph().components, memory.connect, metrics)
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    await client.publish("ai.chat.request", request("Hi"), reply=inbox)
+    assert messages_pb2.ChatResponse.FromString((await answers.next_msg(timeout=5)).data).response == "the answer"
+    ingress.stop()
+    await asyncio.wait_for(running, 10)
+    await client.flush()
+    assert answers.pending_msgs == 0
+    assert metrics.requests == [("ai.chat.request", kind)]
 
 
 STRANGE_HEADERS = [

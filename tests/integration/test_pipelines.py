@@ -285,7 +285,7 @@ class Torture:
         request_id = request_id or uuid4().hex
         followed = await follow(self.connection, subject_for(PIPELINE_STATUS, request_id=request_id))
         request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline=pipeline, parameters=parameters)
-        await self.connection.publish(PIPELINE_TRIGGER, request.SerializeToString())
+        await self.connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString())
         await self.connection.flush()
         return request_id, followed
 
@@ -382,9 +382,9 @@ async def test_what_was_taken_leaves_the_stream_and_nothing_is_told_twice(tortur
     triggers = [await torture.trigger(name) for name in ("document-ingestion", "documents") for _ in range(5)]
     for _, followed in triggers:
         await followed.until(lambda followed: followed.words)
-    await torture.connection.publish(PIPELINE_TRIGGER, b"\xff")
+    await torture.connection.publish(PIPELINE_TRIGGER.pattern, b"\xff")
     await torture.connection.publish(
-        PIPELINE_TRIGGER, messages_pb2.PipelineTrigger(request_id="a b").SerializeToString()
+        PIPELINE_TRIGGER.pattern, messages_pb2.PipelineTrigger(request_id="a b").SerializeToString()
     )
 
     async def is_empty() -> bool:
@@ -408,7 +408,7 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
             # Of an earlier start, under other settings.
             earlier = StreamConfig(
                 name="HEARTH_PIPELINES",
-                subjects=[PIPELINE_TRIGGER],
+                subjects=[PIPELINE_TRIGGER.pattern],
                 retention=RetentionPolicy.WORK_QUEUE,
                 max_age=60,
                 no_ack=True,
@@ -428,7 +428,7 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
             await eventually("many looks", was_looked_into_often)
             followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id="late"))
             request = messages_pb2.PipelineTrigger(request_id="late", pipeline="document-ingestion")
-            await connection.publish(PIPELINE_TRIGGER, request.SerializeToString())
+            await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString())
             await followed.until_word("submitted")
 
 

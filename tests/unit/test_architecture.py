@@ -45,6 +45,7 @@ ANY_ENGINE = frozenset(
 ANY_BRIDGE = frozenset(
     {
         "bridges.subjects",
+        "bridges.requests",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -109,7 +110,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "deployments.orchestration": frozenset({"deployments"}),
     # application, then live and handlers, then sessions and pipelines, then nats, then operations.
     "bridges.subjects": frozenset({"bridges.generated", "deployments.errors"}),
-    "bridges.generate": frozenset(),
+    "bridges.requests": frozenset({"bridges.subjects", "bridges.generated", "deployments.services"}),
+    "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
+    "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
+    "bridges.generate": frozenset({"bridges.subject_pages"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,
@@ -289,13 +293,16 @@ def test_every_module_imports_what_its_room_may() -> None:
         ("deployments.call", "bridges.subjects"),
         ("bridges.handlers.chat", "bridges.live.turn"),
         ("bridges.live.turn", "bridges.handlers.chat"),
-        ("bridges.nats.outbox", "bridges.sessions.epochs"),
-        ("bridges.operations.health", "bridges.nats.outbox"),
+        ("bridges.nats.reply", "bridges.sessions.epochs"),
+        ("bridges.operations.health", "bridges.nats.sender"),
         ("bridges.workflows.kubeflow", "bridges.nats.connection"),
         ("bridges.handlers.chat", "deployments.chat.service"),
         ("bridges.pipelines.intake", "deployments.pipelines.service"),
         ("bridges.handlers.speech", "deployments.graph.door"),
         ("bridges.command_line.client", "bridges.nats.connection"),
+        ("bridges.command_line.client", "bridges.requests"),
+        ("bridges.subjects", "deployments.services"),
+        ("bridges.permissions", "bridges.nats.sender"),
         ("bridges.command_line.client", "deployments.settings.orchestration"),
         ("bridges.command_line.files.ingesting", "bridges.command_line.commands.options"),
     ],

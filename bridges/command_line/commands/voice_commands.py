@@ -298,7 +298,7 @@ async def _follow(url: str | None, *, as_json: bool) -> None:
         async def arrived(message: Msg) -> None:
             _print_record(decoded(conversation_pb2.TurnRecord, message), as_json=as_json)
 
-        await client.connection.subscribe(CONVERSATION_TURN.format(session_id="*"), cb=arrived)
+        await client.connection.subscribe(CONVERSATION_TURN.wildcard, cb=arrived)
         await asyncio.Event().wait()
 
 

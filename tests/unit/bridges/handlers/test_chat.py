@@ -11,8 +11,8 @@ from bridges.handlers.chat import NO_SPEECH, ChatHandler
 from bridges.handlers.collected_answer import TEXT_CUT
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, UnavailableError
 from deployments.settings.orchestration import MemorySettings
@@ -94,14 +94,14 @@ class ScriptedChat:
         return ()
 
 
-def outbox(connection: Connection, reply: str = "", user_id: str = "u1") -> Outbox:
-    return Outbox(connection, f"ai.chat.user.{user_id}.message", reply, {"user_id": user_id}, Listeners())
+def reply_to(connection: Connection, reply: str = "", user_id: str = "u1") -> Reply:
+    return Reply(Sender(connection), f"ai.chat.user.{user_id}.message", {"user_id": user_id}, reply)
 
 
 async def handle(chat: ScriptedChat, reply: str = "", max_payload: int = 1 << 20, **fields: Any) -> Connection:
     connection = Connection(max_payload)
     request = messages_pb2.ChatRequest(**fields)
-    await ChatHandler(chat, None, FORGETFUL).handle(Call.within(5.0), request, outbox(connection, reply))
+    await ChatHandler(chat, None, FORGETFUL).handle(Call.within(5.0), request, reply_to(connection, reply))
     return connection
 
 
@@ -221,35 +221,37 @@ async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_
     request = messages_pb2.ChatRequest(request_id=request_id, message="?", enable_streaming=True)
     handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
     with pytest.raises(InvalidRequestError, match="request_id") as raised:
-        await handler.handle(Call.within(5.0), request, outbox(connection, INBOX))
-    await handler.fail(request, raised.value, outbox(connection, INBOX))
+        await handler.handle(Call.within(5.0), request, reply_to(connection, INBOX))
+    await handler.fail(request, raised.value, reply_to(connection, INBOX))
     assert connection.subjects() == [INBOX]
     assert not connection.response(INBOX).success
 
 
-@pytest.mark.parametrize("subject", ["ai.chat.request", "ai.chat.user.x.message", "$SYS.x", "a.*", "hearth.status"])
+@pytest.mark.parametrize(
+    "subject", ["ai.chat.request", "ai.chat.user.x.message", "$SYS.x", "a.*", "hearth.audio.replicas"]
+)
 async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id="r1", message="?", response_subject=subject)
     handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
     with pytest.raises(InvalidRequestError, match="response_subject") as raised:
-        await handler.handle(Call.within(5.0), request, outbox(connection))
+        await handler.handle(Call.within(5.0), request, reply_to(connection))
     assert connection.published == []
-    await handler.fail(request, raised.value, outbox(connection))
+    await handler.fail(request, raised.value, reply_to(connection))
     assert not connection.response("ai.chat.response.r1").success, "the usual subject has to do"
 
 
 async def test_nothing_over_the_limit_is_ever_published() -> None:
     connection = Connection(max_payload=10)
     with pytest.raises(PayloadTooLargeError, match="takes 14 bytes, the NATS server takes 10"):
-        await outbox(connection).send("x", messages_pb2.ChatResponse(response="x" * 12))
+        await reply_to(connection).sender.send("x", messages_pb2.ChatResponse(response="x" * 12))
     assert connection.published == []
 
 
 async def greet(chat: ScriptedChat, reply: str = "", user_id: str = "u1", **fields: Any) -> Connection:
     connection = Connection()
     request, handler = messages_pb2.GreetingRequest(**fields), GreetingHandler(chat)
-    box = outbox(connection, reply, user_id)
+    box = reply_to(connection, reply, user_id)
     try:
         await handler.handle(Call.within(5.0), request, box)
     except HearthError as error:
@@ -281,5 +283,5 @@ async def test_a_greeting_that_fails_keeps_nobody_waiting() -> None:
 
 async def test_a_login_is_answered_by_nothing() -> None:
     connection = Connection()
-    await LoginHandler(ScriptedChat()).handle(Call.within(5.0), messages_pb2.LoginEvent(), outbox(connection, INBOX))
+    await LoginHandler(ScriptedChat()).handle(Call.within(5.0), messages_pb2.LoginEvent(), reply_to(connection, INBOX))
     assert connection.published == []

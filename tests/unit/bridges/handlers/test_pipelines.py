@@ -7,8 +7,8 @@ import pytest
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.pipelines import PipelineHandler, PipelineListHandler
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, UnavailableError
 from deployments.values.pipelines import (
@@ -88,16 +88,16 @@ class Scene:
     refusals: Refusals = field(default_factory=Refusals)
     connection: Connection = field(default_factory=Connection)
 
-    def outbox(self, reply: str) -> Outbox:
-        return Outbox(self.connection, "ai.pipeline.trigger", reply, {}, Listeners())
+    def reply_to(self, reply: str) -> Reply:
+        return Reply(Sender(self.connection), "ai.pipeline.trigger", {}, reply)
 
     async def send(self, request: messages_pb2.PipelineTrigger, reply: str = INBOX, seconds: float = 5) -> str:
         """Handle a request as the ingress does; return the kind of error in its log."""
         handler = PipelineHandler(self.pipelines, self.refusals)
         try:
-            return (await handler.handle(Call.within(seconds), request, self.outbox(reply))).error_kind
+            return (await handler.handle(Call.within(seconds), request, self.reply_to(reply))).error_kind
         except HearthError as error:
-            await handler.fail(request, error, self.outbox(reply))
+            await handler.fail(request, error, self.reply_to(reply))
             return error.kind
 
     @property
@@ -208,13 +208,15 @@ async def test_the_table_is_listed() -> None:
         ) -> None:
             sent.append(payload)
 
-    outbox = Outbox(Answers(), "hearth.pipelines.list", INBOX, {}, Listeners())
-    await PipelineListHandler(Pipelines()).handle(Call.within(1), pipelines_pb2.PipelineListRequest(), outbox)
+    def reply() -> Reply:
+        return Reply(Sender(Answers()), "hearth.pipelines.list", {}, INBOX)
+
+    await PipelineListHandler(Pipelines()).handle(Call.within(1), pipelines_pb2.PipelineListRequest(), reply())
     (row,) = pipelines_pb2.PipelineListResponse.FromString(sent[0]).pipelines
     assert (row.name, row.engine, row.target, row.deadline_s) == ("documents", "argo", "ingest", 60.0)
     assert [(one.name, one.required, one.has_default) for one in row.parameters] == [
         ("a", True, False),
         ("b", False, True),
     ]
-    await PipelineListHandler(None).fail(pipelines_pb2.PipelineListRequest(), InvalidRequestError("off"), outbox)
+    await PipelineListHandler(None).fail(pipelines_pb2.PipelineListRequest(), InvalidRequestError("off"), reply())
     assert pipelines_pb2.PipelineListResponse.FromString(sent[1]).error == "off"

@@ -15,8 +15,8 @@ from bridges.handlers.chat import NO_SPEECH, ChatHandler
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT
 from bridges.handlers.recorded_question import SOURCES_CUT, VoiceHandler
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.outbox import Outbox
-from bridges.nats.presence import Listeners
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from bridges.operations.outcome import Outcome
 from bridges.sessions.turn_log import TurnRecords
 from deployments.call import Call
@@ -75,8 +75,8 @@ class ItemVoice:
         return ()
 
 
-def outbox(wire: Wire, subject: str, reply: str = "") -> Outbox:
-    return Outbox(wire, subject, reply, {"user_id": "ada"}, Listeners())
+def reply_to(wire: Wire, subject: str, reply: str = "") -> Reply:
+    return Reply(Sender(wire), subject, {"user_id": "ada"}, reply)
 
 
 async def ask(
@@ -85,7 +85,7 @@ async def ask(
     records = TurnRecords(TurnRecordSettings(file=turns_file), with_text=True)
     given: dict[str, object] = {"request_id": "r1", "audio": b"RIFF", **fields}
     request = messages_pb2.VoiceRequest(**given)  # pyright: ignore[reportArgumentType]
-    outcome = await VoiceHandler(voice, records).handle(Call.within(5), request, outbox(wire, "ai.voice.request"))
+    outcome = await VoiceHandler(voice, records).handle(Call.within(5), request, reply_to(wire, "ai.voice.request"))
     return wire.on("ai.voice.response.r1")[-1].read(messages_pb2.VoiceResponse), outcome
 
 
@@ -116,7 +116,7 @@ class TestVoiceRequests:
         records = TurnRecords(TurnRecordSettings(), with_text=False)
         request = messages_pb2.VoiceRequest(audio=b"RIFF")
         await VoiceHandler(ItemVoice(), records).handle(
-            Call.within(5), request, outbox(wire, "ai.voice.request", "inbox")
+            Call.within(5), request, reply_to(wire, "ai.voice.request", "inbox")
         )
         assert wire.on("inbox")[0].read(messages_pb2.VoiceResponse).response == "The first."
 
@@ -145,8 +145,8 @@ class TestVoiceRequests:
         handler = VoiceHandler(None, TurnRecords(TurnRecordSettings(), with_text=False))
         request = messages_pb2.VoiceRequest(request_id="r1", audio=b"RIFF")
         with pytest.raises(UnavailableError, match=r"audio\.enabled"):
-            await handler.handle(Call.within(5), request, outbox(wire, "ai.voice.request"))
-        await handler.fail(request, DeadlineExceededError("too late"), outbox(wire, "ai.voice.request"))
+            await handler.handle(Call.within(5), request, reply_to(wire, "ai.voice.request"))
+        await handler.fail(request, DeadlineExceededError("too late"), reply_to(wire, "ai.voice.request"))
         assert wire.on("ai.voice.response.r1")[0].read(messages_pb2.VoiceResponse).error == "too late"
 
     async def test_an_id_that_is_no_subject_is_answered_on_the_reply_subject(self) -> None:
@@ -154,8 +154,8 @@ class TestVoiceRequests:
         handler = VoiceHandler(ItemVoice(), TurnRecords(TurnRecordSettings(), with_text=False))
         request = messages_pb2.VoiceRequest(request_id="a b", audio=b"RIFF")
         with pytest.raises(InvalidRequestError):
-            await handler.handle(Call.within(5), request, outbox(wire, "ai.voice.request", "inbox"))
-        await handler.fail(request, InvalidRequestError("no subject"), outbox(wire, "ai.voice.request", "inbox"))
+            await handler.handle(Call.within(5), request, reply_to(wire, "ai.voice.request", "inbox"))
+        await handler.fail(request, InvalidRequestError("no subject"), reply_to(wire, "ai.voice.request", "inbox"))
         assert wire.on("inbox")[0].read(messages_pb2.VoiceResponse).error == "no subject"
 
     async def test_speech_over_the_limit_is_cut_and_the_response_says_so(self) -> None:
@@ -192,7 +192,7 @@ class TestChatAloud:
         request = messages_pb2.ChatRequest(
             request_id="r1", message="Which one?", enable_tts=True, enable_streaming=streaming
         )
-        await handler.handle(Call.within(5), request, outbox(wire, "ai.chat.user.ada.message"))
+        await handler.handle(Call.within(5), request, reply_to(wire, "ai.chat.user.ada.message"))
         return wire.on("ai.chat.response.r1")[0].read(messages_pb2.ChatResponse), wire
 
     async def test_the_answer_is_in_the_response_as_a_wav_file(self) -> None:

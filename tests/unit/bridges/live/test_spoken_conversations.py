@@ -10,6 +10,7 @@ import pytest
 
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.sender import Sender
 from bridges.sessions.turn_log import TurnRecords
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import TurnRecordSettings
@@ -388,7 +389,9 @@ class TestRecords:
     ) -> None:
         file = tmp_path / "logs" / "turns.jsonl"
         records = TurnRecords(TurnRecordSettings(file=str(file)), with_text=with_text)
-        await records.write(Wire(), conversation_pb2.TurnRecord(session_id="s", question=QUESTION, outcome="played"))
+        await records.write(
+            Sender(Wire()), conversation_pb2.TurnRecord(session_id="s", question=QUESTION, outcome="played")
+        )
         (line,) = file.read_text().splitlines()
         record = json.loads(line)
         assert (record["session_id"], record["outcome"], record["turn"]) == ("s", "played", 0)
@@ -398,7 +401,7 @@ class TestRecords:
         file = tmp_path / "turns.jsonl"
         records = TurnRecords(TurnRecordSettings(file=str(file), max_bytes=1000), with_text=True)
         for number in range(10):
-            await records.write(Wire(), conversation_pb2.TurnRecord(session_id="s", turn=number))
+            await records.write(Sender(Wire()), conversation_pb2.TurnRecord(session_id="s", turn=number))
         kept = file.with_name("turns.jsonl.1").read_text().splitlines() + file.read_text().splitlines()
         assert json.loads(kept[-1])["turn"] == 9
         assert file.stat().st_size <= 1000
@@ -407,7 +410,7 @@ class TestRecords:
         (tmp_path / "taken").write_text("no folder")
         wire = Wire()
         records = TurnRecords(TurnRecordSettings(file=str(tmp_path / "taken" / "turns.jsonl")), with_text=True)
-        await records.write(wire, conversation_pb2.TurnRecord(session_id="s"))
+        await records.write(Sender(wire), conversation_pb2.TurnRecord(session_id="s"))
         assert len(wire.on("hearth.conversation.turn.s")) == 1
 
 

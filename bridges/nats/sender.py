@@ -1,23 +1,19 @@
-"""Where the answers to one request go, and what a NATS server takes."""
+"""Sends messages over a NATS connection, and never one that its server would not take."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.presence import Listeners
-from deployments.errors import HearthError, PayloadTooLargeError
-
-logger = logging.getLogger(__name__)
+from deployments.errors import PayloadTooLargeError
 
 M = TypeVar("M", bound=Message)
 
 
 class Connection(Protocol):
-    """The part of a NATS connection that answers need."""
+    """The part of a NATS connection that sending needs."""
 
     @property
     def max_payload(self) -> int:
@@ -32,56 +28,40 @@ class Connection(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
-    """The answers to one request.
+class Sender:
+    """Sends messages.
 
     Attributes:
-        connection: Sends them.
-        subject: The subject that the request arrived on.
-        reply: Its reply subject; empty where it has none.
-        parameters: The varying tokens of its subject.
-        listeners: Tells whether a stream of answers still has any.
-        headers: What every answer carries: the W3C trace context of the request, where it has one.
+        connection: The connection they go over.
+        listeners: Tells whether a stream of messages still has any; one of its own tells nothing.
+        headers: What every message carries: the W3C trace context of a request, for instance.
     """
 
     connection: Connection
-    subject: str
-    reply: str
-    parameters: dict[str, str]
-    listeners: Listeners
+    listeners: Listeners = field(default_factory=Listeners)
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def room(self) -> int:
-        """The bytes that an answer may take: what the server takes now, less the headers."""
+        """The bytes that a message may take: what the server takes now, less the headers."""
         return self.connection.max_payload - _header_bytes(self.headers)
 
     async def send(self, subject: str, message: Message, reply: str = "") -> None:
-        """Publish a message, with a reply subject where the server is to say if nobody listens.
+        """Publish a message.
+
+        Args:
+            subject: A concrete subject.
+            message: The message.
+            reply: A reply subject, on which the server says if nobody listens.
 
         Raises:
-            PayloadTooLargeError: The server would not take it. It is checked here because the server closes the
+            PayloadTooLargeError: The server would not take it. This is checked here because the server closes the
                 whole connection over it, for good.
         """
         payload = message.SerializeToString()
         if len(payload) > self.room:
             raise PayloadTooLargeError(f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}")
         await self.connection.publish(subject, payload, reply, self.headers or None)
-
-    async def finish(self, message: Message, subject: str = "") -> None:
-        """Publish the final message of a request: on `subject`, and on the reply subject where it has one."""
-        targets = dict.fromkeys(target for target in (subject, self.reply) if target)
-        if not targets:
-            logger.warning("nobody asked for the answer on %s: no request id and no reply subject", self.subject)
-        for target in targets:
-            await self.send(target, message)
-
-    async def refuse(self, error: HearthError) -> None:
-        """Answer a request that has no typed response of its own, or that cannot be read."""
-        if not self.reply:
-            logger.warning("%s on %s has no reply subject: %s", error.kind, self.subject, error.message)
-            return
-        await self.send(self.reply, messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind))
 
 
 def _header_bytes(headers: Mapping[str, str]) -> int:

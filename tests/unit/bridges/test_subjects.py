@@ -1,0 +1,114 @@
+"""The table of subjects: what a row stands for, where answers may go, and that no subject is written elsewhere."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridges.subjects import (
+    CHAT_MESSAGE,
+    CHAT_RESPONSE,
+    PIPELINE_STATUS,
+    STATUS_VALUE,
+    SUBJECTS,
+    Direction,
+    Subject,
+    check_response_subject,
+    may_be_answered,
+    subject_for,
+)
+from deployments.errors import InvalidRequestError
+
+ROOT = Path(__file__).resolve().parents[3]
+TABLE = ROOT / "bridges" / "subjects.py"
+SUBJECT = re.compile(r"(ai|hearth)\.[a-z{*>]|\$(JS|KV|SRV|SYS)\b|_INBOX\b")
+NO_SUBJECTS = {"hearth.deployment"}
+"""Texts that look like subjects: the name of an attribute of spans."""
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts of a module, also those inside of f-strings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def subjects_in(tree: ast.AST) -> list[str]:
+    return [text for text in texts(tree) if SUBJECT.match(text) and text not in NO_SUBJECTS]
+
+
+def test_no_subject_is_written_outside_of_the_table() -> None:
+    files = [path for folder in ("bridges", "deployments") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = {
+        str(path.relative_to(ROOT)): subjects_in(ast.parse(path.read_text(encoding="utf-8")))
+        for path in files
+        if path != TABLE and "generated" not in path.parts
+    }
+    assert len(found) > 100
+    assert {path: subjects for path, subjects in found.items() if subjects} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'client.publish("ai.chat.request")',
+        'f"ai.voice.stream.{session_id}"',
+        "SUBJECT = 'hearth.audio.replicas'",
+        'f"$KV.{bucket}.status.>"',
+        'subscribe("$SRV.PING")',
+        'subscribe("_INBOX.>")',
+    ],
+)
+def test_a_subject_that_is_written_elsewhere_would_be_found(code: str) -> None:
+    assert subjects_in(ast.parse(code))
+
+
+def test_a_subject_is_taken_apart_into_its_tokens() -> None:
+    assert CHAT_MESSAGE.parameters("ai.chat.user.u1.message") == {"user_id": "u1"}
+    assert CHAT_MESSAGE.parameters("ai.chat.user.u1.x.message") is None
+    assert CHAT_MESSAGE.parameters("aixchat.user.u1.message") is None
+    assert PIPELINE_STATUS.parameters("ai.pipeline.status.a.b") == {"request_id": "a.b"}
+
+
+def test_an_id_of_a_client_s_own_may_hold_dots_and_the_wildcard_hears_it() -> None:
+    assert subject_for(CHAT_RESPONSE, request_id="a.b") == "ai.chat.response.a.b"
+    assert CHAT_RESPONSE.wildcard == "ai.chat.response.>"
+    assert CHAT_MESSAGE.wildcard == "ai.chat.user.*.message"
+
+
+def test_known_tokens_narrow_a_wildcard() -> None:
+    assert CHAT_MESSAGE.narrowed(user_id="u1", other="x") == "ai.chat.user.u1.message"
+    assert STATUS_VALUE.narrowed(runs_bucket="runs") == "$KV.runs.status.>"
+
+
+def test_a_wildcard_inside_of_a_token_is_none() -> None:
+    inside = next(row for row in SUBJECTS if "KV_{" in row.pattern)
+    with pytest.raises(ValueError, match="NATS takes no wildcard inside of a token"):
+        inside.narrowed()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in SUBJECTS if row.direction is Direction.ANSWER], ids=lambda row: row.pattern
+)
+def test_an_answer_may_go_where_clients_listen(row: Subject) -> None:
+    subject = row.wildcard.replace("*", "x").replace(">", "x.y")
+    assert may_be_answered(subject)
+    assert check_response_subject(subject) == subject
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in SUBJECTS if row.direction is not Direction.ANSWER], ids=lambda row: row.pattern
+)
+def test_no_answer_goes_where_only_hearth_may_speak(row: Subject) -> None:
+    """Hearth may publish there and its clients may not, so that a client could have it speak for them."""
+    subject = re.sub(r"\{\w+\}", "x", row.pattern)
+    assert not may_be_answered(subject)
+    with pytest.raises(InvalidRequestError, match="response_subject"):
+        check_response_subject(subject)
+
+
+@pytest.mark.parametrize("subject", ["my.inbox", "_INBOX.a.b", "_R_.x", "answers"])
+def test_an_answer_may_go_to_any_subject_of_a_client_s_own(subject: str) -> None:
+    assert may_be_answered(subject)
