@@ -3,32 +3,18 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.connection import Publisher
 from bridges.nats.presence import Listeners
 from deployments.errors import HearthError, PayloadTooLargeError
 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
-
-
-class Connection(Protocol):
-    """The part of a NATS connection that answers need."""
-
-    @property
-    def max_payload(self) -> int:
-        """The server's limit in bytes; it may change when the connection moves to another server."""
-        ...
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """Send a message."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +30,7 @@ class Outbox:
         headers: What every answer carries: the W3C trace context of the request, where it has one.
     """
 
-    connection: Connection
+    connection: Publisher
     subject: str
     reply: str
     parameters: dict[str, str]

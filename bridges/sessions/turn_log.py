@@ -13,7 +13,7 @@ import nats.errors
 from google.protobuf.json_format import MessageToDict
 
 from bridges.generated.hearth.v1 import conversation_pb2
-from bridges.nats.outbox import Connection
+from bridges.nats.connection import Publisher
 from bridges.subjects import CONVERSATION_TURN, is_publishable, subject_for
 from deployments.settings.orchestration import TurnRecordSettings
 
@@ -110,7 +110,7 @@ class TurnRecords:
         self._settings = settings
         self._with_text = with_text
 
-    async def write(self, connection: Connection, record: conversation_pb2.TurnRecord) -> None:
+    async def write(self, connection: Publisher, record: conversation_pb2.TurnRecord) -> None:
         """Publish a record and append it to the file."""
         if is_publishable(record.session_id):
             subject = subject_for(CONVERSATION_TURN, session_id=record.session_id)

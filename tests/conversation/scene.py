@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import nats.errors
 import numpy as np
 from google.protobuf.message import Message
 
@@ -309,10 +310,23 @@ class Wire:
     sent: list[Sent] = field(default_factory=list[Sent])
     subscriptions: list[Subscription] = field(default_factory=list[Subscription])
     inboxes: int = 0
+    failing: dict[str, int] = field(default_factory=dict[str, int])
+    is_lost: Callable[[str, bytes], bool] = lambda subject, payload: False
+
+    def fails(self, subject: str, times: int) -> None:
+        """Have the next messages on a subject raise where they are published."""
+        self.failing[subject] = times
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
+        if self.failing.get(subject, 0):
+            self.failing[subject] -= 1
+            raise nats.errors.OutboundBufferLimitError
+        if len(payload) > self.max_payload:
+            raise nats.errors.MaxPayloadError
+        if self.is_lost(subject, payload):
+            return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
         for subscription in list(self.subscriptions):
             if subscription.takes(subject):
