@@ -6,6 +6,15 @@ from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.live.client_messages import SessionState, state_of
 
 
+def copy_of(request: conversation_pb2.ConversationRequest | None) -> conversation_pb2.ConversationRequest | None:
+    """Return a copy that does not keep the memory of the message that it came in."""
+    if request is None:
+        return None
+    copied = conversation_pb2.ConversationRequest()
+    copied.CopyFrom(request)
+    return copied
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTerms:
     """What the "start" of a session asked for.
@@ -28,7 +37,7 @@ class SessionTerms:
     def from_message(cls, message: audio_pb2.SessionTerms) -> "SessionTerms":
         """Read them."""
         conversation = message.conversation if message.HasField("conversation") else None
-        return cls(message.language, message.user_id, conversation)
+        return cls(message.language, message.user_id, copy_of(conversation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,9 @@ class SessionHandover:
         )
 
     @classmethod
-    def from_message(cls, message: audio_pb2.AudioSession, before: "SessionHandover | None") -> "SessionHandover | None":
+    def from_message(
+        cls, message: audio_pb2.AudioSession, before: "SessionHandover | None"
+    ) -> "SessionHandover | None":
         """Read it; None where it relies on terms that were told before, and nothing was.
 
         Args:

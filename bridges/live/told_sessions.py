@@ -4,6 +4,7 @@ Nothing here sends anything. `ToldSessions` makes the messages of one replica, `
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from bridges.generated.hearth.v1 import audio_pb2
@@ -84,14 +85,25 @@ class ToldSessions:
             for number, piece in enumerate(pieces)
         ]
 
-    def _next(
-        self, changed: Sequence[audio_pb2.AudioSession] = (), gone: Sequence[str] = ()
-    ) -> audio_pb2.AudioReplica:
+    def _next(self, changed: Sequence[audio_pb2.AudioSession] = (), gone: Sequence[str] = ()) -> audio_pb2.AudioReplica:
         self._version += 1
         return audio_pb2.AudioReplica(replica=self._replica, version=self._version, changed=changed, gone=gone)
 
     def _room(self, max_bytes: int) -> int:
         return min(max_bytes, _MOST_BYTES) - len(self._replica.encode()) - _ENVELOPE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class SessionNews:
+    """What a message told of a replica's sessions, by their ids.
+
+    Attributes:
+        changed: Those that are new or changed.
+        gone: Those that it listens to no more.
+    """
+
+    changed: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 class PeerSessions:
@@ -109,46 +121,49 @@ class PeerSessions:
         self._collected: dict[str, SessionHandover] = {}
         self._next_piece = 0
 
-    def take(self, message: audio_pb2.AudioReplica) -> set[str]:
-        """Take what the replica tells; return the ids of sessions that it no longer has.
+    def take(self, message: audio_pb2.AudioReplica) -> SessionNews:
+        """Take what the replica tells.
 
         Raises:
             InvalidRequestError: A session in it cannot be read.
         """
         if message.HasField("all"):
             return self._take_piece(message.version, message.all)
-        told_something = bool(message.changed or message.gone)
-        if message.version != self._version + told_something:
+        if message.version != self._version + bool(message.changed or message.gone):
             self.is_whole = False
         self._version = message.version
-        for session in message.changed:
-            self._keep(session, self.sessions)
-        return {name for name in message.gone if self.sessions.pop(name, None)}
+        changed = [session.session_id for session in message.changed if self._keep(session, self.sessions)]
+        gone = [session_id for session_id in message.gone if self.sessions.pop(session_id, None)]
+        return SessionNews(frozenset(changed), frozenset(gone))
 
-    def _take_piece(self, version: int, piece: audio_pb2.AllSessions) -> set[str]:
+    def _take_piece(self, version: int, piece: audio_pb2.AllSessions) -> SessionNews:
         if piece.piece == 0:
             self._collected, self._next_piece = {}, 0
-        if piece.piece != self._next_piece or (piece.piece and version != self._version):
+        elif piece.piece != self._next_piece or version != self._version:
             # One before it was lost.
-            self.is_whole, self._version, self._next_piece = False, version, -1
-            return set()
-        self._version, self._next_piece = version, self._next_piece + 1
-        self.is_whole = False
+            self._next_piece = -1
+        # Until the last one is there.
+        self.is_whole, self._version = False, version
+        if self._next_piece < 0:
+            return SessionNews()
+        self._next_piece += 1
         for session in piece.sessions:
             self._keep(session, self._collected)
-        if self._next_piece < piece.pieces:
-            return set()
-        gone = self.sessions.keys() - self._collected.keys()
-        self.sessions, self._collected = self._collected, {}
-        self.is_whole = True
-        return gone
+        return self._replaced() if self._next_piece == piece.pieces else SessionNews()
 
-    def _keep(self, message: audio_pb2.AudioSession, among: dict[str, SessionHandover]) -> None:
+    def _replaced(self) -> SessionNews:
+        before, self.sessions, self._collected = self.sessions, self._collected, {}
+        self.is_whole = True
+        return SessionNews(frozenset(self.sessions), frozenset(before.keys() - self.sessions.keys()))
+
+    def _keep(self, message: audio_pb2.AudioSession, among: dict[str, SessionHandover]) -> bool:
+        """Keep a session; return False for one whose terms were missed."""
         session = SessionHandover.from_message(message, among.get(message.session_id))
         if session is None:
             self.is_whole = False
-        else:
-            among[session.session_id] = session
+            return False
+        among[session.session_id] = session
+        return True
 
 
 def _packed(items: Sequence[T], sizes: Sequence[int], room: int) -> Iterator[list[T]]:

@@ -208,6 +208,7 @@ class TestSessions:
     def test_an_idle_session_has_no_task_of_its_own(self) -> None:
         async def run() -> tuple[int, int]:
             async with scene() as stage:
+                await asyncio.sleep(1)
                 before = len(asyncio.all_tasks())
                 for number in range(50):
                     await stage.send(f"s{number}", type="start")
