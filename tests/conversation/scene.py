@@ -23,7 +23,6 @@ from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from deployments.call import Call
-from deployments.errors import HearthError
 from deployments.listening.agreement import agree
 from deployments.listening.voice_activity import VoiceActivityEngine, VoiceStream
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
@@ -118,6 +117,32 @@ class FailingActivity:
 
 
 @dataclass
+class TimedActivity:
+    """Takes loud sound for speech, and remembers when it heard each window, by stream.
+
+    Attributes:
+        fails: Raises at the next window.
+    """
+
+    activity: LoudnessActivity = field(default_factory=LoudnessActivity)
+    heard_at: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
+    streams: list[VoiceStream] = field(default_factory=list[VoiceStream])
+    fails: bool = False
+
+    def new_stream(self) -> VoiceStream:
+        self.streams.append(self.activity.new_stream())
+        return self.streams[-1]
+
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        if self.fails:
+            self.fails = False
+            raise RuntimeError("out of memory")
+        for stream in streams:
+            self.heard_at.setdefault(id(stream), []).append(asyncio.get_running_loop().time())
+        return self.activity.probabilities(streams, windows)
+
+
+@dataclass
 class ReadingTranscription:
     """Reads words off the sound, in the time that it is told to take.
 
@@ -131,7 +156,7 @@ class ReadingTranscription:
     partial_s: float = 0.1
     final_s: tuple[float, ...] = (0.3,)
     completion: float | None = None
-    error: HearthError | None = None
+    error: Exception | None = None
     heard: int = 0
     concluded: int = 0
     cancelled: int = 0
