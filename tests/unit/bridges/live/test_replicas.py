@@ -126,7 +126,7 @@ class TestWhatIsTold:
                 wire.is_lost = lambda subject, payload: True
                 await asyncio.sleep(10)
                 wire.is_lost = lambda subject, payload: False
-                await speak_silence(wire, 6)
+                await speak_silence(wire, 0.5)
                 return one.ingress.session_count + two.ingress.session_count, two.ingress.session_count
 
         both, second = run_virtually(run())

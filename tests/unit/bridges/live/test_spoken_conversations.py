@@ -124,8 +124,8 @@ class TestAnswers:
         steps = (
             asks_for_answers(),
             Says(0.5, QUESTION),
-            ends(4.4),
-            asks_for_answers(4.41),
+            ends(3.6),
+            asks_for_answers(3.61),
             Says(6.0, "what time is it"),
         )
         stage = converse(*steps, voice=voice)
