@@ -1,7 +1,7 @@
 """The live sessions of one replica: opens, resets, drops and sweeps them."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,11 +175,13 @@ class SessionRegistry:
 
     def leave(self) -> None:
         """End all sessions, because this replica leaves: what is being said in them is transcribed."""
-        for session in list(self._sessions.values()):
-            with self.isolated(session):
-                if not session.is_ending:
-                    self._hearing.finish(session)
-                    self._parts.spawn(self._farewell(session, "left"))
+
+        def leave(session: LiveSession) -> None:
+            if not session.is_ending:
+                self._hearing.finish(session)
+                self._parts.spawn(self._farewell(session, "left"))
+
+        self._with_each(leave)
 
     def drop(self, session: LiveSession, why: str) -> None:
         """Forget a session, and stop everything for it."""
@@ -203,6 +205,16 @@ class SessionRegistry:
             logger.exception("session %s is dropped", session.id)
             self.drop(session, "internal")
 
+    def _with_each(self, handle: Callable[[LiveSession], None]) -> None:
+        """Handle each session, isolated from the others."""
+        for session in list(self._sessions.values()):
+            try:
+                handle(session)
+            except Exception:
+                # As `isolated` does, for a tenth of the time: thousands are handled, again and again.
+                logger.exception("session %s is dropped", session.id)
+                self.drop(session, "internal")
+
     async def _farewell(self, session: LiveSession, why: str) -> None:
         """Wait for the last of a session, tell its client, then forget it, whatever became of that."""
         try:
@@ -223,18 +235,17 @@ class SessionRegistry:
 
     def sweep(self) -> None:
         """End utterances whose sound has stopped coming, drop idle sessions, forget those that ended long ago."""
-        for session in list(self._sessions.values()):
-            with self.isolated(session):
-                self._look_after(session)
-        oldest = now() - self._parts.settings.idle_s
-        for session_id in [name for name, at in self._ended.items() if at <= oldest]:
+        at = now()
+        self._with_each(lambda session: self._look_after(session, at))
+        oldest = at - self._parts.settings.idle_s
+        for session_id in [name for name, ended_at in self._ended.items() if ended_at <= oldest]:
             del self._ended[session_id]
             self._parts.work.forget(session_id)
 
-    def _look_after(self, session: LiveSession) -> None:
+    def _look_after(self, session: LiveSession, at: float) -> None:
         if session.queue.has_waiting or session.is_ending:
             return
-        silent_s = now() - session.heard_at
+        silent_s = at - session.heard_at
         if silent_s > self._parts.settings.stall_s and session.utterance is not None:
             self._hearing.finish(session)
         if silent_s > self._parts.settings.idle_s and session.is_idle:
@@ -250,10 +261,12 @@ class SessionRegistry:
     def handovers(self) -> list[SessionHandover]:
         """Return the sessions as another replica would go on with them."""
         found: list[SessionHandover] = []
-        for session in list(self._sessions.values()):
-            with self.isolated(session):
-                if not session.is_ending:
-                    found.append(session.handover(self._parts.work.epoch(session.id)))
+
+        def find(session: LiveSession) -> None:
+            if not session.is_ending:
+                found.append(session.handover(self._parts.work.epoch(session.id)))
+
+        self._with_each(find)
         return found
 
     def moved(self, session_id: str) -> None:

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _ACQUAINTANCE_S = 0.3
 """What a new replica waits for the others to tell their sessions."""
-_TELL_EVERY_S = 0.25
+_TELL_EVERY_S = 0.5
 _ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
 
@@ -134,6 +134,9 @@ class AudioReplicas:
         if self._is_greeted or now() - self._beat_at >= HEARTBEAT_S:
             self._is_greeted, self._beat_at = False, now()
             await self._publish(self._told.heartbeat())
+        if not self._owners.others:
+            # One that comes asks for all.
+            return
         is_asked, self._is_asked = self._is_asked, False
         make = self._told.all if is_asked else self._told.changes
         for message in make(self._listening.handovers(), self._connection.max_payload):
