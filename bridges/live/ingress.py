@@ -186,6 +186,8 @@ class AudioIngress:
 
     def _start(self, session_id: str, step: messages_pb2.STTStreamMessage) -> None:
         session = self._registry.start(session_id, step)
+        # It begins anew, whatever another replica knew of it.
+        self._replicas.handed_over(session_id)
         if step.audio or step.sample_rate or step.channels or step.bit_depth:
             self._take_sound(session, step)
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Protocol
@@ -186,8 +187,7 @@ class AudioReplicas:
 
     def _note(self, peer: PeerSessions, news: SessionNews) -> None:
         """Know the epochs of another replica's sessions: something may be said to them from here."""
-        for session_id in news.gone - set(self._listening.session_ids):
-            self._work.forget(session_id)
+        self._forget(news.gone)
         for session_id in news.changed:
             self._listening.began_elsewhere(session_id)
             self._handed_over.pop(session_id, None)
@@ -205,9 +205,17 @@ class AudioReplicas:
             logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
             self._inherit(replica)
         oldest = now() - self._keep_s
-        for session_id in [name for name, (at, _) in self._handed_over.items() if at <= oldest]:
+        old = [session_id for session_id, (at, _) in self._handed_over.items() if at <= oldest]
+        for session_id in old:
             del self._handed_over[session_id]
-            self._work.forget(session_id)
+        self._forget(old)
+
+    def _forget(self, session_ids: Iterable[str]) -> None:
+        """Forget the epochs of sessions that no replica listens to any more."""
+        for session_id in session_ids:
+            is_elsewhere = any(session_id in peer.sessions for peer in self._peers.values())
+            if not is_elsewhere and session_id not in self._listening.session_ids:
+                self._work.forget(session_id)
 
     # Interruptions.
 

@@ -297,6 +297,21 @@ class TestInterruptions:
         assert len(stage.interrupts(names[0])) == 1
         assert stage.finals(names[0]) == ["stop that right now please"]
 
+    def test_an_interruption_that_a_replica_told_of_right_before_it_died_is_not_forgotten(self) -> None:
+        async def run() -> Scene:
+            async with scene(replica="b") as two:
+                session = audio_pb2.AudioSession(session_id="s", state="listening", terms={})
+                told = audio_pb2.AudioReplica(replica="a", version=1, changed=[session])
+                await two.wire.publish(AUDIO_REPLICAS, told.SerializeToString())
+                interruption = audio_pb2.AudioInterruption(session_id="s", replica="a", epoch=3)
+                await two.wire.publish(AUDIO_INTERRUPT, interruption.SerializeToString(), "_INBOX.x")
+                await asyncio.sleep(5)
+                await two.send("s", type="chunk", audio=square_voice("good night") + bytes(64_000))
+                await asyncio.sleep(3)
+                return two
+
+        assert {one.epoch for one in run_virtually(run()).transcripts("s")} == {3}
+
     def test_an_epoch_goes_on_at_the_replica_that_takes_a_session_over(self) -> None:
         async def run() -> list[int]:
             wire = Wire()
