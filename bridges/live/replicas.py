@@ -30,7 +30,9 @@ from deployments.errors import InvalidRequestError
 logger = logging.getLogger(__name__)
 
 _ACQUAINTANCE_S = 0.3
-"""What a new replica waits for the others to tell their sessions."""
+"""What a new replica waits for the others to begin to tell their sessions."""
+_LONGEST_ACQUAINTANCE_S = 3.0
+"""What it waits for them to end."""
 _TELL_EVERY_S = 0.5
 _ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
@@ -80,6 +82,7 @@ class AudioReplicas:
         self._is_asked = False
         self._is_greeted = False
         self._has_news = asyncio.Event()
+        self._was_told = asyncio.Event()
         self._beat_at = -math.inf
         self._listening: ListeningReplica
         self._connection: Connection
@@ -95,7 +98,15 @@ class AudioReplicas:
         self._joined_at = now()
         await self._publish(self._told.heartbeat(asks_everybody=True))
         await asyncio.sleep(_ACQUAINTANCE_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_ACQUAINTANCE_S):
+                await self._until_all_are_known()
         return subscriptions
+
+    async def _until_all_are_known(self) -> None:
+        while not all(peer.is_whole for peer in self._peers.values()):
+            self._was_told.clear()
+            await self._was_told.wait()
 
     def is_mine(self, session_id: str) -> bool:
         """Say whether a session that is not open here yet is to be opened here."""
@@ -165,6 +176,7 @@ class AudioReplicas:
         is_new = self._owners.heard(name, now())
         peer = self._peers.setdefault(name, PeerSessions())
         news = peer.take(told)
+        self._was_told.set()
         self._give_way(name, peer)
         self._note(peer, news)
         if told.leaving:

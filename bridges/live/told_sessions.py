@@ -111,12 +111,12 @@ class PeerSessions:
 
     Attributes:
         sessions: By their ids.
-        is_whole: Whether nothing of what it told was missed; else it is to be asked for all.
+        is_whole: Whether it has told all, and nothing of what it told since was missed; else it is to be asked for all.
     """
 
     def __init__(self) -> None:
         self.sessions: dict[str, SessionHandover] = {}
-        self.is_whole = True
+        self.is_whole = False
         self._version = 0
         self._collected: dict[str, SessionHandover] = {}
         self._next_piece = 0

@@ -27,6 +27,8 @@ def by_name(sessions: Iterable[SessionHandover]) -> dict[str, SessionHandover]:
 
 def test_all_that_is_told_arrives() -> None:
     told, peer = ToldSessions("a"), PeerSessions()
+    for message in told.all([], MAX_BYTES):
+        peer.take(message)
     for sessions in ([session("s"), session("t", epoch=2, turns=3)], [session("t", 5, epoch=3)], []):
         for message in told.changes(sessions, MAX_BYTES):
             peer.take(audio_pb2.AudioReplica.FromString(message.SerializeToString()))
@@ -60,10 +62,18 @@ def test_every_message_fits(count: int) -> None:
     assert max(message.ByteSize() for message in messages) <= MAX_BYTES
 
 
+def test_a_peer_that_was_not_told_all_yet_knows_that_it_is_not() -> None:
+    told, peer = ToldSessions("a"), PeerSessions()
+    peer.take(told.heartbeat())
+    assert not peer.is_whole
+
+
 def test_a_peer_that_missed_something_knows_it_by_the_next_heartbeat() -> None:
     told, peer = ToldSessions("a"), PeerSessions()
-    told.changes([session("s")], MAX_BYTES)
+    for message in told.all([], MAX_BYTES):
+        peer.take(message)
     assert peer.is_whole
+    told.changes([session("s")], MAX_BYTES)
     peer.take(told.heartbeat())
     assert not peer.is_whole
 
