@@ -59,6 +59,7 @@ class Request:
         response: The message that answers them last; none where nobody waits for an answer.
         method: The method of a graph service that does the work.
         answers: The subjects that answers go out on, besides the reply subject.
+        service: The protocol whose service is asked, where the method is one that several protocols inherit.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Request:
     response: type[Message] | None
     method: Callable[..., object]
     answers: tuple[Subject, ...] = ()
+    service: type[object] | None = None
 
     @property
     def message(self) -> type[Message] | None:
@@ -81,7 +83,8 @@ class Request:
     @property
     def method_name(self) -> str:
         """The method's name as the graph's spans have it: that of the service, a dot, and its own."""
-        service, name = self.method.__qualname__.split(".")
+        defined_in, name = self.method.__qualname__.split(".")
+        service = self.service.__name__ if self.service else defined_in
         return f"{service.removesuffix('Service')}.{name}"
 
 
@@ -124,5 +127,5 @@ REQUESTS: tuple[Request, ...] = (
         (PIPELINE_STATUS,),
     ),
     Request("pipelines-list", PIPELINES_LIST, pipelines_pb2.PipelineListResponse, PipelinesService.describe),
-    Request("status", STATUS, status_pb2.StatusResponse, ChatService.components),
+    Request("status", STATUS, status_pb2.StatusResponse, ChatService.components, service=ChatService),
 )

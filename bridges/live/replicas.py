@@ -1,66 +1,61 @@
 """The replicas that listen to live audio, as each sees the others: whose session is whose, and what is handed over.
 
-Every replica hears every message (see `bridges.nats.ownership`). Each tells the others its sessions every second, so
-that one that leaves, or is not heard any more, is succeeded by another that knows how to go on.
+Every replica hears every message of a client (see `bridges.nats.ownership`). Each tells the others what changes in its
+sessions (see `bridges.live.told_sessions`). So one that leaves, or is not heard any more, is succeeded by another that
+knows how to go on.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import audio_pb2
-from bridges.nats.ownership import SessionOwners
+from bridges.live.handover import SessionHandover
+from bridges.live.told_sessions import PeerSessions, SessionNews, ToldSessions
+from bridges.nats.connection import Connection
+from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
+from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, subject_for
+from deployments.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
 
 _ACQUAINTANCE_S = 0.3
-"""What a new replica waits for the others to tell their sessions."""
+"""What a new replica waits for the others to begin to tell their sessions."""
+_LONGEST_ACQUAINTANCE_S = 3.0
+"""What it waits for them to end."""
+_TELL_EVERY_S = 0.5
+_ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
-
-
-class Connection(Protocol):
-    """The part of a NATS connection that live audio needs."""
-
-    @property
-    def max_payload(self) -> int:
-        """The server's limit in bytes."""
-        ...
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """Send a message."""
-        ...
-
-    async def subscribe(self, subject: str, *, cb: Any) -> Any:
-        """Have `cb` called with each message."""
-        ...
-
-    def new_inbox(self) -> str:
-        """Return a subject of one's own."""
-        ...
 
 
 class ListeningReplica(Protocol):
     """The replica that the others are the others of."""
 
     @property
-    def session_ids(self) -> Iterable[str]:
+    def session_ids(self) -> AbstractSet[str]:
         """The sessions that are listened to here."""
         ...
 
-    def announcements(self) -> list[audio_pb2.AudioSession]:
+    def handovers(self) -> list[SessionHandover]:
         """Return the sessions as another replica would go on with them."""
         ...
 
     def moved(self, session_id: str) -> None:
         """Leave a session to another replica, which has more right to it."""
+        ...
+
+    def began_elsewhere(self, session_id: str) -> None:
+        """Learn that another replica listens to a session, which may have ended here."""
         ...
 
 
@@ -69,112 +64,219 @@ class AudioReplicas:
 
     Args:
         replica: This one's name.
-        listening: This one.
         work: What is done here for sessions, of this replica and of others.
+        keep_s: Seconds for which what is known of the sessions of a replica that is gone is kept.
     """
 
-    def __init__(self, replica: str, listening: ListeningReplica, work: SessionWork) -> None:
-        self._owners = SessionOwners(replica)
-        self._listening = listening
+    def __init__(self, replica: str, work: SessionWork, keep_s: float) -> None:
+        self._replica = replica
         self._work = work
-        self._announced: dict[str, list[audio_pb2.AudioSession]] = {}
-        self._handed_over: dict[str, tuple[float, audio_pb2.AudioSession]] = {}
+        self._keep_s = keep_s
+        self._owners = SessionOwners(replica)
+        self._told = ToldSessions(replica)
+        self._peers: dict[str, PeerSessions] = {}
+        self._handed_over: dict[str, tuple[float, SessionHandover]] = {}
+        self._asked_at: dict[str, float] = {}
+        self._joined_at = 0.0
+        self._asking: set[str] = set()
+        self._is_asked = False
+        self._is_greeted = False
+        self._has_news = asyncio.Event()
+        self._was_told = asyncio.Event()
+        self._beat_at = -math.inf
+        self._listening: ListeningReplica
         self._connection: Connection
 
-    async def connect(self, connection: Connection) -> list[Any]:
+    async def connect(self, connection: Connection, listening: ListeningReplica) -> list[Any]:
         """Get to know the others, and return the subscriptions over which they are heard."""
         self._connection = connection
+        self._listening = listening
         subscriptions = [
             await connection.subscribe(AUDIO_REPLICAS.wildcard, cb=self._heard_replica),
             await connection.subscribe(AUDIO_INTERRUPT.wildcard, cb=self._heard_interruption),
         ]
-        await self.announce()
+        self._joined_at = now()
+        await self._publish(self._told.heartbeat(asks_everybody=True))
         await asyncio.sleep(_ACQUAINTANCE_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_ACQUAINTANCE_S):
+                await self._until_all_are_known()
         return subscriptions
+
+    async def _until_all_are_known(self) -> None:
+        while not all(peer.is_whole for peer in self._peers.values()):
+            self._was_told.clear()
+            await self._was_told.wait()
 
     def is_mine(self, session_id: str) -> bool:
         """Say whether a session that is not open here yet is to be opened here."""
+        if any(session_id in peer.sessions for peer in self._peers.values()):
+            return False
         return self._owners.is_mine(session_id)
 
-    def handed_over(self, session_id: str) -> audio_pb2.AudioSession | None:
+    def handed_over(self, session_id: str) -> SessionHandover | None:
         """Return what another replica that is gone knew of a session, once; None where none did."""
         handed = self._handed_over.pop(session_id, None)
         return handed[1] if handed else None
 
-    def forget_old(self, now: float, oldest: float) -> None:
-        """Take over from those that are not heard any more, and forget what nobody has come for since `oldest`."""
-        self._handed_over = {name: kept for name, kept in self._handed_over.items() if kept[0] > oldest}
-        for replica in self._owners.forget_lost(now):
+    # What the others are told.
+
+    async def run(self) -> None:
+        """Tell the others what they need to know, until cancelled. A failure is logged: what it kept is told later."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TELL_EVERY_S):
+                    await self._has_news.wait()
+            self._has_news.clear()
+            try:
+                self._forget_old()
+                await self._tell()
+            except Exception:
+                # Of whatever kind: from a replica that falls silent others take sessions that it still listens to.
+                logger.exception("the other replicas could not be told of the sessions here")
+
+    async def leave(self) -> None:
+        """Tell the others that they may take over, and all that it takes to go on."""
+        messages = self._told.all(self._listening.handovers(), self._connection.max_payload)
+        for message in (*messages, self._told.heartbeat(leaving=True)):
+            await self._publish(message)
+
+    async def _tell(self) -> None:
+        # The heartbeat first, for nothing of what follows may keep it.
+        if self._is_greeted or now() - self._beat_at >= HEARTBEAT_S:
+            self._is_greeted, self._beat_at = False, now()
+            await self._publish(self._told.heartbeat())
+        if not self._owners.others:
+            # One that comes asks for all.
+            return
+        is_asked, self._is_asked = self._is_asked, False
+        make = self._told.all if is_asked else self._told.changes
+        for message in make(self._listening.handovers(), self._connection.max_payload):
+            await self._publish(message)
+        while self._asking:
+            await self._publish(self._told.heartbeat(asks=self._asking.pop()))
+
+    async def _publish(self, message: audio_pb2.AudioReplica) -> None:
+        await self._connection.publish(subject_for(AUDIO_REPLICAS), message.SerializeToString())
+
+    # What the others tell.
+
+    async def _heard_replica(self, message: Msg) -> None:
+        try:
+            told = audio_pb2.AudioReplica.FromString(message.data)
+            if told.replica == self._replica:
+                self._owners.heard(told.replica, now())
+            else:
+                self._take(told)
+        except (DecodeError, InvalidRequestError) as error:
+            logger.warning("a message on %s is none of a replica: %s", AUDIO_REPLICAS.pattern, error)
+
+    def _take(self, told: audio_pb2.AudioReplica) -> None:
+        name = told.replica
+        is_new = self._owners.heard(name, now())
+        peer = self._peers.setdefault(name, PeerSessions())
+        news = peer.take(told)
+        self._was_told.set()
+        self._give_way(name, peer)
+        self._note(peer, news)
+        if told.leaving:
+            self._owners.left(name)
+            self._inherit(name)
+            return
+        self._is_greeted = self._is_greeted or is_new
+        self._is_asked = self._is_asked or told.asks_everybody or told.asks == self._replica
+        if not peer.is_whole and now() - self._asked_at.get(name, self._joined_at) >= _ASK_AGAIN_S:
+            self._asked_at[name] = now()
+            self._asking.add(name)
+        if self._is_greeted or self._is_asked or self._asking:
+            self._has_news.set()
+
+    def _give_way(self, name: str, peer: PeerSessions) -> None:
+        """Leave sessions that both have opened to the one that has more right to them."""
+        for session_id in peer.sessions.keys() & self._listening.session_ids:
+            if not self._owners.outweighs(session_id, name):
+                self._listening.moved(session_id)
+
+    def _note(self, peer: PeerSessions, news: SessionNews) -> None:
+        """Know the epochs of another replica's sessions: something may be said to them from here."""
+        self._forget(news.gone)
+        for session_id in news.changed:
+            self._listening.began_elsewhere(session_id)
+            self._handed_over.pop(session_id, None)
+            if epoch := peer.sessions[session_id].epoch:
+                self._work.adopt(session_id, epoch)
+
+    def _inherit(self, replica: str) -> None:
+        self._asked_at.pop(replica, None)
+        for session_id, session in self._peers.pop(replica, PeerSessions()).sessions.items():
+            self._handed_over[session_id] = (now(), session)
+
+    def _forget_old(self) -> None:
+        """Take over from those that are not heard any more, and forget what nobody has come for."""
+        for replica in self._owners.forget_lost(now()):
             logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
             self._inherit(replica)
+        oldest = now() - self._keep_s
+        old = [session_id for session_id, (at, _) in self._handed_over.items() if at <= oldest]
+        for session_id in old:
+            del self._handed_over[session_id]
+        self._forget(old)
 
-    async def announce(self, *, leaving: bool = False) -> None:
-        """Tell the others which sessions are listened to here, or that they may take them over."""
-        sessions = self._listening.announcements()
-        beat = audio_pb2.AudioReplica(replica=self._owners.replica, sessions=sessions, leaving=leaving)
-        await self._connection.publish(subject_for(AUDIO_REPLICAS), beat.SerializeToString())
+    def _forget(self, session_ids: Iterable[str]) -> None:
+        """Forget the epochs of sessions that no replica listens to any more."""
+        for session_id in session_ids:
+            is_elsewhere = any(session_id in peer.sessions for peer in self._peers.values())
+            if not is_elsewhere and session_id not in self._listening.session_ids:
+                self._work.forget(session_id)
+
+    # Interruptions.
 
     async def stop_work(self, session_id: str, epoch: int) -> None:
-        """Have the others stop what they do for a session.
+        """Have the others stop what they do for a session; return when they have, or after 50 ms.
 
         Each answers on its own connection, behind the last that it published, so that nothing comes after the
         interruption.
+
+        Raises:
+            nats.errors.Error: They could not be told.
         """
-        others = self._owners.others
-        if not others:
+        waiting = len(self._owners.others)
+        if not waiting:
             return
-        inbox = self._connection.new_inbox()
-        stopped: asyncio.Queue[None] = asyncio.Queue()
+        stopped = asyncio.Event()
 
         async def heard(message: Msg) -> None:
+            nonlocal waiting
             del message
-            stopped.put_nowait(None)
+            waiting -= 1
+            if waiting <= 0:
+                stopped.set()
 
+        inbox = self._connection.new_inbox()
         subscription = await self._connection.subscribe(inbox, cb=heard)
-        interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._owners.replica, epoch=epoch)
-        await self._connection.publish(subject_for(AUDIO_INTERRUPT), interruption.SerializeToString(), inbox)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
-                for _ in others:
-                    await stopped.get()
-        await subscription.unsubscribe()
+        try:
+            interruption = audio_pb2.AudioInterruption(session_id=session_id, replica=self._replica, epoch=epoch)
+            await self._connection.publish(subject_for(AUDIO_INTERRUPT), interruption.SerializeToString(), inbox)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOPPED_ELSEWHERE_S):
+                    await stopped.wait()
+        finally:
+            await subscription.unsubscribe()
 
     async def _heard_interruption(self, message: Msg) -> None:
-        interruption = audio_pb2.AudioInterruption.FromString(message.data)
-        if interruption.replica == self._owners.replica:
+        try:
+            interruption = audio_pb2.AudioInterruption.FromString(message.data)
+        except DecodeError:
+            logger.warning("a message on %s is none of a replica", AUDIO_INTERRUPT.pattern)
             return
-        await self._work.interrupt(interruption.session_id, interruption.epoch)
-        await self._connection.publish(message.reply, b"")
-
-    async def _heard_replica(self, message: Msg) -> None:
-        beat = audio_pb2.AudioReplica.FromString(message.data)
-        if beat.replica == self._owners.replica:
+        if interruption.replica == self._replica:
             return
-        self._note_epochs(self._announced.get(beat.replica, []), beat.sessions)
-        self._announced[beat.replica] = list(beat.sessions)
-        if beat.leaving:
-            self._owners.left(beat.replica)
-            self._inherit(beat.replica)
-            return
-        names = [session.session_id for session in beat.sessions]
-        if self._owners.heard(beat.replica, names, self._now()):
-            await self.announce()
-        for name in self._owners.lost_to(beat.replica, self._listening.session_ids, names):
-            self._listening.moved(name)
-
-    def _note_epochs(self, before: Iterable[audio_pb2.AudioSession], now: Iterable[audio_pb2.AudioSession]) -> None:
-        """Know the epochs of another replica's sessions: something may be said to them from here."""
-        interrupted = {session.session_id: session.epoch for session in now if session.epoch}
-        mine = set(self._listening.session_ids)
-        for session_id in {session.session_id for session in before} - interrupted.keys() - mine:
-            self._work.forget(session_id)
-        for session_id, epoch in interrupted.items():
+        session_id, epoch = interruption.session_id, interruption.epoch
+        await self._work.interrupt(session_id, epoch)
+        peer = self._peers.get(interruption.replica)
+        if peer is not None and (known := peer.sessions.get(session_id)):
+            # Should that replica be gone before it tells of the change.
+            peer.sessions[session_id] = replace(known, epoch=max(known.epoch, epoch))
             self._work.adopt(session_id, epoch)
-
-    def _inherit(self, replica: str) -> None:
-        now = self._now()
-        for session in self._announced.pop(replica, []):
-            self._handed_over[session.session_id] = (now, session)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        if message.reply:
+            await self._connection.publish(message.reply, b"")

@@ -1,90 +1,25 @@
-"""One live audio session: what is known of it, and of the utterance that is being said in it."""
+"""One live session: its sound, its state, its conversation and its end."""
 
 import asyncio
-from collections import deque
+import json
+import logging
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.client_messages import SessionState
+from bridges.live.conversation import Conversation
+from bridges.live.handover import SessionHandover, SessionTerms
+from bridges.live.sound_queue import SoundQueue
 from bridges.live.sound_reader import SoundReader
 from bridges.live.turn import Turn
-from deployments.errors import HearthError
+from bridges.live.utterance import LiveUtterance
+from bridges.operations.clock import now
+from bridges.subjects import AUDIO_STREAM
+from deployments.errors import HearthError, InvalidRequestError, OverloadedError
 from deployments.listening.listener import Listener
 from deployments.listening.voice_activity import VoiceStream
-from deployments.values.speech import Agreement, TurnEnding
 
-Concluding = asyncio.Task[TurnEnding | HearthError]
-
-
-class SessionState(StrEnum):
-    """What the assistant does, as its client says."""
-
-    LISTENING = "listening"
-    RESPONDING = "responding"
-
-
-class StreamStep(StrEnum):
-    """The types of STTStreamMessage."""
-
-    START = "start"
-    CHUNK = "chunk"
-    STATE_CHANGE = "state_change"
-    END = "end"
-
-
-@dataclass(slots=True, eq=False)
-class LiveUtterance:
-    """An utterance while it is being said.
-
-    Attributes:
-        parts: The transcripts, on their way, of what was said before its current part.
-        said_before: The words of those parts, as the last partial transcript had them.
-        agreement: What is known of the words of the current part.
-        hearing: The partial transcript on its way.
-        conclusion: The final transcript of the current part, on its way in case it ends here.
-        part: Which part it is at.
-        shown: The last partial transcript that was published.
-        language: What was detected.
-        reopened: The turn of the conversation that it goes on with.
-        began_at: When it began, on the loop's clock.
-        shown_at: When the first partial transcript was there, 0 before that.
-        concluding: When the last final transcript of the current part was begun, and when it was there.
-    """
-
-    parts: list[Concluding] = field(default_factory=list[Concluding])
-    said_before: str = ""
-    agreement: Agreement = field(default_factory=Agreement)
-    hearing: asyncio.Task[None] | None = None
-    conclusion: Concluding | None = None
-    part: int = 0
-    shown: str = ""
-    language: str = ""
-    reopened: Turn | None = None
-    began_at: float = 0.0
-    shown_at: float = 0.0
-    concluding: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def text(self) -> str:
-        """All words that are known."""
-        return " ".join(filter(None, (self.said_before, self.agreement.text)))
-
-    @property
-    def stable_text(self) -> str:
-        """Those that later partial transcripts will not change."""
-        return " ".join(filter(None, (self.said_before, self.agreement.stable_text)))
-
-    @property
-    def likely_text(self) -> str:
-        """All words but the last, which is often cut in the middle, unless it will not change."""
-        words, stable = self.text.split(), len(self.stable_text.split())
-        return " ".join(words[: max(stable, len(words) - 1)])
-
-    def cancel(self) -> None:
-        """Stop all that is on its way."""
-        for task in (*self.parts, self.hearing, self.conclusion):
-            if task is not None:
-                task.cancel()
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -102,49 +37,54 @@ class SessionCounts:
 
 
 @dataclass(slots=True, eq=False)
-class AudioSession:
-    """A session.
+class LiveSession:
+    """A session. Whoever has it has all of it: nothing of it is kept elsewhere, but its epoch, which work needs, too.
+
+    Times are on the loop's clock.
 
     Attributes:
         id: The last token of its subjects.
         voice: Its voice activity.
         listener: Its ear.
+        queue: What has arrived and was not heard yet.
         reader: Reads its sound.
-        opened_at: When, on the loop's clock.
+        opened_at: When.
         heard_at: When its last message came.
-        inbox: What was not looked at yet: sound as PCM, or a message that says something else.
-        waiting_bytes: Of sound in it.
-        rest: Sound that does not make up a window yet.
-        is_ready: Whether it stands in the line of those that are to be listened to.
+        is_in_line: Whether it stands in the line of those that are to be listened to.
+        is_held: Whether it is not listened to now, because an interruption is being told.
         was_started: Whether a "start" opened it; else a chunk did.
         is_ending: Whether its "end" was seen.
         is_closed: Whether nothing may be published for it any more.
+        state: What the assistant does.
+        speaker_id: Who speaks, as the client says.
+        terms: What its "start" asked for.
+        conversation: Answers what is said; None where nobody asked for that.
+        heard_language: What was detected last.
+        sequence: The number of its next transcript.
+        utterance: What is being said.
         final: The last final transcript on its way; the next waits for it.
         last_final: The last final transcript that was published.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
-        user_id: Whose conversation it is; empty where nobody said.
         reopened: The turn that what is said next goes on with.
     """
 
     id: str
     voice: VoiceStream
     listener: Listener
-    opened_at: float
-    heard_at: float
+    queue: SoundQueue
     reader: SoundReader = field(default_factory=SoundReader)
-    inbox: deque[bytes | messages_pb2.STTStreamMessage] = field(
-        default_factory=deque[bytes | messages_pb2.STTStreamMessage]
-    )
-    waiting_bytes: int = 0
-    rest: bytearray = field(default_factory=bytearray)
-    is_ready: bool = False
+    opened_at: float = field(default_factory=now)
+    heard_at: float = field(default_factory=now)
+    is_in_line: bool = False
+    is_held: bool = False
     was_started: bool = False
     is_ending: bool = False
     is_closed: bool = False
     state: SessionState = SessionState.LISTENING
     speaker_id: str = ""
-    language: str = ""
+    terms: SessionTerms = field(default_factory=SessionTerms)
+    conversation: Conversation | None = None
     heard_language: str = ""
     sequence: int = 0
     utterance: LiveUtterance | None = None
@@ -152,16 +92,117 @@ class AudioSession:
     last_final: messages_pb2.STTTranscription | None = None
     end_reply: str = ""
     fault: HearthError | None = None
-    user_id: str = ""
     reopened: Turn | None = None
     counts: SessionCounts = field(default_factory=SessionCounts)
 
     @property
+    def language(self) -> str:
+        """What is spoken, as the client says; empty: detected."""
+        return self.terms.language
+
+    @property
+    def is_addressed(self) -> bool:
+        """Whether what is said is for the assistant; what does not interrupt it while it responds is not."""
+        return self.state is SessionState.LISTENING
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is to be done for it."""
-        return not self.inbox and self.utterance is None and (self.final is None or self.final.done())
+        is_heard = not self.queue.has_waiting and self.utterance is None and (self.final is None or self.final.done())
+        return is_heard and not (self.conversation and self.conversation.is_answering)
 
     def next_sequence(self) -> int:
         """Return the number of its next transcript."""
         self.sequence += 1
         return self.sequence - 1
+
+    # Its sound.
+
+    def take_sound(self, step: messages_pb2.STTStreamMessage) -> None:
+        """Take the sound of a message, to be heard behind what came before it.
+
+        Raises:
+            InvalidRequestError: Its format is none that can be read.
+            OverloadedError: Too much waits already.
+        """
+        self.heard_at = now()
+        self.counts.messages += 1
+        self.counts.audio_bytes += len(step.audio)
+        if step.speaker_id:
+            self.speaker_id = step.speaker_id
+        if self.is_ending:
+            return
+        try:
+            pcm = self.reader.read(step.audio, rate=step.sample_rate, channels=step.channels, bits=step.bit_depth)
+        except InvalidRequestError as error:
+            self.fault = error
+            raise
+        try:
+            self.queue.put_sound(pcm)
+        except OverloadedError as error:
+            if not self.counts.lost_bytes:
+                logger.warning("session %s: %s: sound is lost", self.id, error.message)
+            self.counts.lost_bytes += len(pcm)
+            raise
+
+    def take_step(self, step: messages_pb2.STTStreamMessage) -> None:
+        """Take a message that is to be followed behind the sound that came before it."""
+        self.heard_at = now()
+        self.queue.put_step(step)
+
+    # Its end.
+
+    async def finish(self, *, with_answer: bool) -> None:
+        """Return when what was said in it is transcribed.
+
+        Args:
+            with_answer: Wait for the answer on its way, too, until all of it was sent.
+        """
+        if self.final is not None:
+            await asyncio.wait([self.final])
+        if self.conversation is not None and with_answer:
+            await self.conversation.finish()
+
+    def close(self, why: str) -> None:
+        """Stop everything for it, once, and write its line of the log."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.queue.clear()
+        if self.utterance is not None:
+            self.utterance.cancel()
+            self.utterance = None
+        if self.conversation is not None:
+            self.conversation.close()
+        logger.info("%s", json.dumps(self._log_line(why)))
+
+    def _log_line(self, why: str) -> dict[str, str | int | float]:
+        counts = self.counts
+        return {
+            "event": "session",
+            "subject": AUDIO_STREAM.pattern,
+            "session_id": self.id,
+            "outcome": why,
+            "seconds": round(now() - self.opened_at, 3),
+            "messages": counts.messages,
+            "audio_bytes": counts.audio_bytes,
+            "lost_bytes": counts.lost_bytes,
+            "refused": counts.refused,
+            "utterances": counts.utterances,
+            "partials": counts.partials,
+            "interrupts": counts.interrupts,
+            "last_final_s": round(counts.seconds_to_final, 4),
+        }
+
+    # Its life at another replica.
+
+    def handover(self, epoch: int) -> SessionHandover:
+        """Return it as another replica would go on with it.
+
+        Args:
+            epoch: How often it was interrupted.
+        """
+        turns = self.conversation.turns if self.conversation else 0
+        # The final transcript on its way takes a number, too.
+        sequence = self.sequence + (self.final is not None and not self.final.done())
+        return SessionHandover(self.id, sequence, self.state, self.speaker_id, epoch, turns, self.terms)

@@ -10,7 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from bridges.live.speculative_answer import AnswerAhead, Spawn
+from bridges.live.speculative_answer import AnswerAhead
+from bridges.live.tasks import Spawn
+from bridges.operations.clock import now
 from bridges.sessions.turn_log import TurnStages
 from deployments.errors import HearthError
 from deployments.settings.audio import PreparationSettings
@@ -151,7 +153,7 @@ class Speculation:
         self._finding = self._spawn(self._find(text))
 
     async def _find(self, text: str) -> None:
-        began = asyncio.get_running_loop().time()
+        began = now()
         outcome = "cancelled"
         try:
             found = await self._preparer.find(text, self._latest)
@@ -173,7 +175,7 @@ class Speculation:
         if not self._may_answer or self._answer or self.answers >= self._settings.max_answers:
             return False
         self.answers += 1
-        self._answer_began = asyncio.get_running_loop().time()
+        self._answer_began = now()
         self._answer = AnswerAhead(self._answered(text, found), self._spawn)
         return True
 
@@ -193,7 +195,7 @@ class Speculation:
             self._note("answer ahead", self._answer_began, "in vain")
 
     async def _read(self, text: str, found: Preparation) -> None:
-        began = asyncio.get_running_loop().time()
+        began = now()
         read, outcome = 0, ", broken off"
         try:
             async with aclosing(self._preparer.read(text, found)) as counts:
@@ -208,7 +210,7 @@ class Speculation:
             self._note("read ahead", began, f"{read} tokens{outcome}")
 
     def _note(self, name: str, began: float, detail: str) -> None:
-        self.stages.add(name, began, asyncio.get_running_loop().time(), detail)
+        self.stages.add(name, began, now(), detail)
 
 
 async def _end_of(task: asyncio.Task[None] | None) -> None:

@@ -7,42 +7,24 @@ transcript is there. Where they go on, it is thrown away, or, of a long utteranc
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeVar
-
-from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.live.conversation import Conversation
-from bridges.live.session import AudioSession, Concluding, LiveUtterance, SessionState
+from bridges.live.clients import SessionClients
+from bridges.live.metrics import AudioMetrics
+from bridges.live.session import LiveSession
+from bridges.live.tasks import Spawn
 from bridges.live.turn import Turn
+from bridges.live.utterance import Concluding, LiveUtterance
+from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
-from deployments.errors import HearthError
+from deployments.errors import HearthError, InternalError
 from deployments.listening.listener import Event
 from deployments.services import TranscriptionService
 from deployments.settings.audio import AudioSettings
 from deployments.values.speech import Agreement, TurnEnding, Utterance
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-class Spawn(Protocol):
-    """Starts a task that the ingress owns."""
-
-    def __call__(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Return the task."""
-        ...
-
-
-class TranscriptMetrics(Protocol):
-    """Counts what was said."""
-
-    def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
-        """Count an utterance, and the time from the end of its turn to its final transcript."""
-        ...
 
 
 class LiveTranscripts:
@@ -54,9 +36,8 @@ class LiveTranscripts:
         transcription: Finds the words.
         work: Knows the sessions' epochs.
         metrics: Counts.
-        conversations: Of the sessions that hold one, by their ids.
         spawn: Starts a task that the ingress owns.
-        send: Sends a message to the clients of a session, which is named by its id.
+        clients: Hear of the transcripts.
     """
 
     def __init__(
@@ -65,21 +46,19 @@ class LiveTranscripts:
         longest_part: int,
         transcription: TranscriptionService,
         work: SessionWork,
-        metrics: TranscriptMetrics,
-        conversations: Mapping[str, Conversation],
+        metrics: AudioMetrics,
         spawn: Spawn,
-        send: Callable[[str, Message], Awaitable[None]],
+        clients: SessionClients,
     ) -> None:
         self._settings = settings
         self._longest_part = longest_part
         self._transcription = transcription
         self._work = work
         self._metrics = metrics
-        self._conversations = conversations
         self._spawn = spawn
-        self._send = send
+        self._clients = clients
 
-    def react(self, session: AudioSession, event: Event) -> None:
+    def react(self, session: LiveSession, event: Event) -> None:
         """Do what follows from what a session's listener has heard."""
         utterance = session.utterance
         if event is Event.BEGAN:
@@ -89,13 +68,13 @@ class LiveTranscripts:
             return
         listener = session.listener
         match event:
-            case Event.GREW if utterance.hearing is None and _is_addressed(session):
+            case Event.GREW if utterance.hearing is None and session.is_addressed:
                 utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
-            case Event.PAUSED if _is_addressed(session):
+            case Event.PAUSED if session.is_addressed:
                 utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
             case Event.RESUMED:
                 self._resume(session, utterance)
-            case Event.FULL if _is_addressed(session):
+            case Event.FULL if session.is_addressed:
                 part = listener.cut_part(listener.quietest())
                 self._part_ends(session, utterance, self._conclude(session, utterance, part, judge_turn=False))
             case Event.FULL:
@@ -105,15 +84,15 @@ class LiveTranscripts:
             case _:
                 pass
 
-    def finish(self, session: AudioSession, utterance: LiveUtterance) -> None:
+    def finish(self, session: LiveSession, utterance: LiveUtterance) -> None:
         """Take an utterance as said, and have its final transcript published behind the one before it."""
-        speech_ended_at = _now() - session.listener.silence_s
+        speech_ended_at = now() - session.listener.silence_s
         completion = session.listener.completion
         part = session.listener.finish()
         session.utterance = None
         if utterance.hearing is not None:
             utterance.hearing.cancel()
-        if not _is_addressed(session):
+        if not session.is_addressed:
             utterance.cancel()
             return
         last = utterance.conclusion or self._conclude(session, utterance, part, judge_turn=False)
@@ -121,17 +100,19 @@ class LiveTranscripts:
         utterance.parts.append(last)
         session.counts.utterances += 1
         turn = None
-        if conversation := self._conversations.get(session.id):
+        if (conversation := session.conversation) is not None:
             turn = conversation.next_turn(speech_ended_at, utterance.reopened)
             turn.pcm, turn.is_one_part = part, len(utterance.parts) == 1
             if completion is not None:
                 turn.decisions["completion"] = f"{completion:.2f}"
         session.final = self._spawn(self._final(session, utterance, session.final, turn))
 
-    def reopen(self, session: AudioSession, utterance: LiveUtterance, turn: Turn) -> None:
+    def reopen(self, session: LiveSession, utterance: LiveUtterance, turn: Turn) -> None:
         """Let an utterance go on with the question of a turn that was taken as ended too soon."""
         session.reopened = None
         utterance.reopened = turn
+        if session.conversation is not None:
+            session.conversation.goes_on_with(turn)
         if turn.is_one_part and len(turn.pcm) + len(session.listener.part) <= self._longest_part:
             session.listener.prepend(turn.pcm)
             return
@@ -139,7 +120,7 @@ class LiveTranscripts:
         utterance.parts.insert(0, self._spawn(_known(turn.question)))
         utterance.said_before = turn.question
 
-    async def publish(self, session: AudioSession, transcript: messages_pb2.STTTranscription) -> None:
+    async def publish(self, session: LiveSession, transcript: messages_pb2.STTTranscription) -> None:
         """Send a transcript to a session's clients; all but its words is filled in here."""
         transcript.session_id = session.id
         transcript.sequence = session.next_sequence()
@@ -149,19 +130,18 @@ class LiveTranscripts:
         transcript.epoch = self._work.epoch(session.id)
         if transcript.is_final:
             session.last_final = transcript
-        await self._send(session.id, transcript)
+        await self._clients.tell(session.id, transcript)
 
-    def _begin(self, session: AudioSession) -> None:
-        session.utterance = LiveUtterance(began_at=_now() - session.listener.speech_ms / 1000)
+    def _begin(self, session: LiveSession) -> None:
+        session.utterance = LiveUtterance(began_at=now() - session.listener.speech_ms / 1000)
+        if session.conversation is not None and session.is_addressed:
+            session.conversation.begins()
         if session.reopened is not None:
             self.reopen(session, session.utterance, session.reopened)
-        conversation = self._conversations.get(session.id)
-        if conversation is not None and _is_addressed(session):
-            conversation.begins()
 
-    def _resume(self, session: AudioSession, utterance: LiveUtterance) -> None:
+    def _resume(self, session: LiveSession, utterance: LiveUtterance) -> None:
         """Take what was concluded in a pause, and what was made of it, as in vain, or as that of a part."""
-        if conversation := self._conversations.get(session.id):
+        if (conversation := session.conversation) is not None:
             conversation.goes_on()
         if utterance.conclusion is None:
             return
@@ -172,7 +152,7 @@ class LiveTranscripts:
             utterance.conclusion.cancel()
             utterance.conclusion = None
 
-    def _part_ends(self, session: AudioSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
+    def _part_ends(self, session: LiveSession, utterance: LiveUtterance, conclusion: Concluding) -> None:
         utterance.parts.append(conclusion)
         utterance.conclusion = None
         utterance.said_before = utterance.text
@@ -180,7 +160,7 @@ class LiveTranscripts:
         utterance.part += 1
         session.listener.transcript = utterance.said_before
 
-    async def _partial(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes) -> None:
+    async def _partial(self, session: LiveSession, utterance: LiveUtterance, pcm: bytes) -> None:
         part = utterance.part
         call = Call.within(self._settings.transcript_timeout_s, session.id)
         language = session.language or utterance.language or session.heard_language
@@ -192,7 +172,7 @@ class LiveTranscripts:
             return
         finally:
             utterance.hearing = None
-        if session.utterance is not utterance or utterance.part != part or not _is_addressed(session):
+        if session.utterance is not utterance or utterance.part != part or not session.is_addressed:
             return
         session.heard_language = hearing.language
         utterance.agreement = hearing.agreement
@@ -200,7 +180,7 @@ class LiveTranscripts:
         if session.is_closed or not utterance.text or utterance.text == utterance.shown:
             return
         utterance.shown = utterance.text
-        utterance.shown_at = utterance.shown_at or _now()
+        utterance.shown_at = utterance.shown_at or now()
         session.counts.partials += 1
         await self.publish(
             session,
@@ -211,19 +191,22 @@ class LiveTranscripts:
                 stable_characters=len(utterance.stable_text),
             ),
         )
-        if conversation := self._conversations.get(session.id):
+        if (conversation := session.conversation) is not None:
             conversation.hears(utterance.likely_text)
 
-    def _conclude(self, session: AudioSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
+    def _conclude(self, session: LiveSession, utterance: LiveUtterance, pcm: bytes, *, judge_turn: bool) -> Concluding:
         async def conclude() -> TurnEnding | HearthError:
             call = Call.within(self._settings.transcript_timeout_s, session.id)
-            began_at = _now()
+            began_at = now()
             try:
                 return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
             except HearthError as error:
                 return error
+            except Exception:
+                logger.exception("session %s: no final transcript", session.id)
+                return InternalError("the transcription failed inside the ingress")
             finally:
-                utterance.concluding = (began_at, _now())
+                utterance.concluding = (began_at, now())
 
         def judged(task: Concluding) -> None:
             if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
@@ -238,18 +221,18 @@ class LiveTranscripts:
         task.add_done_callback(judged)
         return task
 
-    def _pauses(self, session: AudioSession, text: str) -> None:
-        if conversation := self._conversations.get(session.id):
+    def _pauses(self, session: LiveSession, text: str) -> None:
+        if (conversation := session.conversation) is not None:
             conversation.pauses(text)
 
     async def _final(
         self,
-        session: AudioSession,
+        session: LiveSession,
         utterance: LiveUtterance,
         before: asyncio.Task[None] | None,
         turn: Turn | None,
     ) -> None:
-        ended_at = _now()
+        ended_at = now()
         texts: list[str] = []
         error: HearthError | None = None
         for part in utterance.parts:
@@ -261,8 +244,8 @@ class LiveTranscripts:
         if before is not None:
             await asyncio.wait([before])
         text = utterance.text if error else " ".join(filter(None, texts)) or utterance.agreement.stable_text
-        self._metrics.utterance_ended(error.kind if error else "ok", _now() - ended_at)
-        session.counts.seconds_to_final = _now() - ended_at
+        self._metrics.utterance_ended(error.kind if error else "ok", now() - ended_at)
+        session.counts.seconds_to_final = now() - ended_at
         if session.is_closed or not (text or utterance.shown or error):
             return
         await self.publish(
@@ -277,15 +260,11 @@ class LiveTranscripts:
                 revision=turn.revision if turn else 0,
             ),
         )
-        conversation = self._conversations.get(session.id)
-        if turn is not None and conversation is not None and text and error is None:
+        if turn is None or session.conversation is None or session.is_closed:
+            return
+        if text and error is None:
             _note_question(turn, utterance)
-            conversation.ask(turn, text)
-
-
-def _is_addressed(session: AudioSession) -> bool:
-    """Say whether what is said is for the assistant; what does not interrupt it while it responds is not."""
-    return session.state is SessionState.LISTENING
+            session.conversation.ask(turn, text)
 
 
 def _note_question(turn: Turn, utterance: LiveUtterance) -> None:
@@ -299,7 +278,3 @@ def _note_question(turn: Turn, utterance: LiveUtterance) -> None:
 
 async def _known(text: str) -> TurnEnding | HearthError:
     return TurnEnding(text)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

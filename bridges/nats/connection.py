@@ -1,8 +1,9 @@
-"""The NATS connection of a replica."""
+"""The NATS connection of a replica, and what its users need of it."""
 
 import asyncio
 import contextlib
 import logging
+from typing import Any, Protocol
 
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.aio.msg import Msg
@@ -12,6 +13,37 @@ from deployments.errors import UnavailableError
 logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 0.5
+
+
+class Publisher(Protocol):
+    """The part of a NATS connection that sends messages."""
+
+    @property
+    def max_payload(self) -> int:
+        """The server's limit in bytes; it may change when the connection moves to another server."""
+        ...
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message.
+
+        Raises:
+            nats.errors.Error: It was not sent, because it is too large, the connection is closed, or too much waits.
+        """
+        ...
+
+
+class Connection(Publisher, Protocol):
+    """The part of a NATS connection that also hears messages."""
+
+    async def subscribe(self, subject: str, *, cb: Any) -> Any:
+        """Have `cb` called with each message, and return the subscription."""
+        ...
+
+    def new_inbox(self) -> str:
+        """Return a subject of one's own."""
+        ...
 
 
 class NatsClient(Client):

@@ -342,7 +342,8 @@ class Ingress:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
             await sending
-        except (HearthError, nats.errors.Error):
+        except Exception:
+            # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
 
     def _reply(self, request: _Arrived) -> Reply:

@@ -1,72 +1,73 @@
-"""Which replica a session belongs to, where several listen to the same subjects.
+"""Which replicas there are, and which of them a session belongs to, where several listen to the same subjects.
 
-Every replica hears every message and keeps those of its own sessions. A session stays with the replica that announced
-it; a new one goes to the replica with the highest hash of the two names (rendezvous hashing), so that all agree without
-asking, and a replica that comes or goes moves no more sessions than it must.
+Every replica hears every message and keeps those of its own sessions. A new session goes to the replica with the
+highest hash of the two names (rendezvous hashing). So all agree without asking, and a replica that comes or goes moves
+no more sessions than it must.
+
+Each replica sends a heartbeat every second, and hears its own. A replica that does not hear itself is cut off from the
+server, and the silence of the others tells it nothing.
 """
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+HEARTBEAT_S = 1.0
+"""Seconds between two heartbeats of a replica."""
 _LOST_AFTER_S = 3.0
-
-
-@dataclass(slots=True)
-class _Replica:
-    heard_at: float
-    sessions: frozenset[str]
+_DEAF_AFTER_S = 2.0
 
 
 @dataclass(slots=True)
 class SessionOwners:
-    """What this replica knows of the others.
+    """What this replica knows of the others. Times are in seconds, on a clock that never goes back.
 
     Attributes:
         replica: Its own name.
     """
 
     replica: str
-    _others: dict[str, _Replica] = field(default_factory=dict[str, _Replica])
+    _heard_at: dict[str, float] = field(default_factory=dict[str, float])
+    _echo_at: float = -math.inf
+    _hearing_since: float = math.inf
 
-    def heard(self, replica: str, sessions: Iterable[str], now: float) -> bool:
-        """Take another replica's announcement; return whether it was unknown before."""
+    def heard(self, replica: str, now: float) -> bool:
+        """Take a heartbeat, of another replica or of this one; return whether it is of one that was unknown before."""
         if replica == self.replica:
+            if now - self._echo_at > _DEAF_AFTER_S:
+                self._hearing_since = now
+            self._echo_at = now
             return False
-        is_new = replica not in self._others
-        self._others[replica] = _Replica(now, frozenset(sessions))
+        is_new = replica not in self._heard_at
+        self._heard_at[replica] = now
         return is_new
 
     def left(self, replica: str) -> None:
         """Take another replica's farewell."""
-        self._others.pop(replica, None)
+        self._heard_at.pop(replica, None)
 
     def forget_lost(self, now: float) -> list[str]:
-        """Count those out that have not been heard for 3 s, and return their names."""
-        lost = [name for name, other in self._others.items() if now - other.heard_at > _LOST_AFTER_S]
+        """Forget the replicas that were silent for 3 s, while this one heard itself; return their names."""
+        if now - self._echo_at > _DEAF_AFTER_S:
+            return []
+        silent_since = now - _LOST_AFTER_S
+        lost = [name for name, at in self._heard_at.items() if max(at, self._hearing_since) < silent_since]
         for name in lost:
-            del self._others[name]
+            del self._heard_at[name]
         return lost
 
     def is_mine(self, session_id: str) -> bool:
-        """Say whether a session that is not open here yet is to be opened here."""
-        if not self._others:
-            return True
-        if any(session_id in other.sessions for other in self._others.values()):
-            return False
-        return all(self._outweighs(session_id, other) for other in self._others)
+        """Say whether a session that no replica has yet is to be opened here."""
+        return all(self.outweighs(session_id, other) for other in self._heard_at)
 
-    def lost_to(self, replica: str, mine: Iterable[str], theirs: Iterable[str]) -> set[str]:
-        """Return the sessions of mine that another replica announced as its own and has more right to."""
-        return {session_id for session_id in set(mine) & set(theirs) if not self._outweighs(session_id, replica)}
+    def outweighs(self, session_id: str, other: str) -> bool:
+        """Say whether this replica has more right to a session than another one, should both have opened it."""
+        return _weight(session_id, self.replica) > _weight(session_id, other)
 
     @property
     def others(self) -> tuple[str, ...]:
         """The names of the other replicas."""
-        return tuple(self._others)
-
-    def _outweighs(self, session_id: str, other: str) -> bool:
-        return _weight(session_id, self.replica) > _weight(session_id, other)
+        return tuple(self._heard_at)
 
 
 def _weight(session_id: str, replica: str) -> bytes:

@@ -2,29 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from bridges.nats.connection import Publisher
 from bridges.nats.presence import Listeners
 from deployments.errors import PayloadTooLargeError
 
 M = TypeVar("M", bound=Message)
-
-
-class Connection(Protocol):
-    """The part of a NATS connection that sending needs."""
-
-    @property
-    def max_payload(self) -> int:
-        """The server's limit in bytes; it may change when the connection moves to another server."""
-        ...
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """Send a message."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +23,7 @@ class Sender:
         headers: What every message carries: the W3C trace context of a request, for instance.
     """
 
-    connection: Connection
+    connection: Publisher
     listeners: Listeners = field(default_factory=Listeners)
     headers: dict[str, str] = field(default_factory=dict[str, str])
 

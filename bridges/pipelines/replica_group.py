@@ -2,33 +2,20 @@
 
 import asyncio
 import logging
-from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import pipelines_pb2
-from bridges.nats.ownership import SessionOwners
+from bridges.nats.connection import Connection
+from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
+from bridges.operations.clock import now
 from bridges.subjects import PIPELINE_REPLICAS, subject_for
 
 logger = logging.getLogger(__name__)
 
-_BEAT_S = 1.0
 _ACQUAINTANCE_S = 1.5
 """What a new replica waits for the others to be heard: longer than it takes any of them to say that it is there."""
-
-
-class Connection(Protocol):
-    """The part of a NATS connection that replicas need to hear each other."""
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """Send a message."""
-        ...
-
-    async def subscribe(self, subject: str, *, cb: Any) -> Any:
-        """Have `cb` called with each message."""
-        ...
 
 
 class PipelineReplicas:
@@ -72,28 +59,36 @@ class PipelineReplicas:
         """See `ReplicaGroup.leave`."""
         if self._beating is not None:
             self._beating.cancel()
+            await asyncio.wait([self._beating])
         await self._say(leaving=True)
 
     async def _beat(self) -> None:
         while True:
             await self._say()
-            await asyncio.sleep(_BEAT_S)
-            if lost := self._others.forget_lost(asyncio.get_running_loop().time()):
+            await asyncio.sleep(HEARTBEAT_S)
+            if lost := self._others.forget_lost(now()):
                 logger.warning("not heard any more: %s; their runs are taken up", ", ".join(lost))
                 self._changed.set()
 
     async def _say(self, *, leaving: bool = False) -> None:
+        """Say that this replica is there. A failure is logged: the next heartbeat may come through."""
         if self._connection is None:
             return
         beat = pipelines_pb2.PipelineReplica(replica=self.name, leaving=leaving)
-        await self._connection.publish(subject_for(PIPELINE_REPLICAS), beat.SerializeToString())
+        try:
+            await self._connection.publish(subject_for(PIPELINE_REPLICAS), beat.SerializeToString())
+        except Exception:
+            # Of whatever kind: a replica that falls silent loses its runs to others while it still works on them.
+            logger.exception("the other replicas could not be told of this one")
 
     async def _heard(self, message: Msg) -> None:
-        beat = pipelines_pb2.PipelineReplica.FromString(message.data)
-        if beat.replica == self.name:
+        try:
+            beat = pipelines_pb2.PipelineReplica.FromString(message.data)
+        except DecodeError:
+            logger.warning("a message on %s is none of a replica", message.subject)
             return
-        if beat.leaving:
+        if beat.leaving and beat.replica != self.name:
             self._others.left(beat.replica)
             self._changed.set()
-        elif self._others.heard(beat.replica, (), asyncio.get_running_loop().time()):
+        elif self._others.heard(beat.replica, now()):
             await self._say()

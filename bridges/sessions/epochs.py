@@ -1,18 +1,23 @@
 """What the graph does for each session, so that an interruption can stop all of it.
 
-An interruption raises the session's epoch. Work knows the epoch that it began in and asks, right before it publishes,
-whether that is still the current one. Asking and publishing happen without a pause between them, on the connection
-that the interruption is told on: so nothing of an interrupted answer is ever sent after the interruption.
+An interruption raises the session's epoch, which never goes down. Work knows the epoch that it began in and asks, right
+before it publishes, whether it was interrupted. Asking and publishing happen without a pause between them, on the
+connection that the interruption is told on. So nothing of an interrupted answer is ever sent after the interruption.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+logger = logging.getLogger(__name__)
+
 _PLAYBACK_PIECES = 256
 _ECHO_DELAY_S = 0.5
+_STOP_S = 1.0
+"""What work has to say that it stops. The listener has been heard by then, and waits to be told."""
 
 
 @dataclass(slots=True)
@@ -31,6 +36,25 @@ class Work:
     stop: Callable[[], Awaitable[None]]
     task: asyncio.Task[object]
     interrupted: bool = False
+
+    async def interrupt(self) -> None:
+        """Stop it, unless it was stopped before; nothing of it is published after this returns."""
+        if not self.interrupted:
+            self.interrupted = True
+            await self.end()
+
+    async def end(self) -> None:
+        """Have interrupted work say that it stops, and cancel its task, even where it cannot say so.
+
+        Whatever `stop` raises is logged and not raised: what else is done for the session has to be stopped, too.
+        """
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.stop()
+        except Exception:
+            logger.exception("work for a session was ended without its last words")
+        finally:
+            self.task.cancel()
 
 
 @dataclass(slots=True)
@@ -84,22 +108,29 @@ class SessionWork:
             self._drop_idle(session_id, session)
 
     async def interrupt(self, session_id: str, epoch: int = 0) -> int:
-        """Stop what is done for a session and return its new epoch; to be published only after this.
+        """Stop what is done for a session and return its epoch; to be published only after this.
 
         Args:
             session_id: Whose.
-            epoch: The new one, where another replica has raised it already.
+            epoch: The new epoch, where another replica has raised it. Only work of earlier epochs is stopped then: what
+                began in this one, or later, began after the interruption.
         """
         session = self._sessions.setdefault(session_id, _Session())
-        session.epoch = epoch or session.epoch + 1
+        raised = epoch or session.epoch + 1
+        session.epoch = current = max(session.epoch, raised)
         session.playback.clear()
-        for work in list(session.work):
-            if not work.interrupted:
-                work.interrupted = True
-                await work.stop()
+        ending = deque(work for work in session.work if work.epoch < raised and not work.interrupted)
+        for work in ending:
+            # All at once: none may publish while another one is being stopped.
+            work.interrupted = True
+        try:
+            while ending:
+                await ending.popleft().end()
+        finally:
+            for work in ending:
                 work.task.cancel()
-        self._drop_idle(session_id, session)
-        return session.epoch
+            self._drop_idle(session_id, session)
+        return current
 
     def played(self, session_id: str, start: float, seconds: float, level: float) -> None:
         """Take note of sound that was sent to be played.

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import nats.errors
 import numpy as np
 from google.protobuf.message import Message
 
@@ -22,7 +23,6 @@ from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from deployments.call import Call
-from deployments.errors import HearthError
 from deployments.listening.agreement import agree
 from deployments.listening.voice_activity import VoiceActivityEngine, VoiceStream
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
@@ -117,6 +117,32 @@ class FailingActivity:
 
 
 @dataclass
+class TimedActivity:
+    """Takes loud sound for speech, and remembers when it heard each window, by stream.
+
+    Attributes:
+        fails: Raises at the next window.
+    """
+
+    activity: LoudnessActivity = field(default_factory=LoudnessActivity)
+    heard_at: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
+    streams: list[VoiceStream] = field(default_factory=list[VoiceStream])
+    fails: bool = False
+
+    def new_stream(self) -> VoiceStream:
+        self.streams.append(self.activity.new_stream())
+        return self.streams[-1]
+
+    def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
+        if self.fails:
+            self.fails = False
+            raise RuntimeError("out of memory")
+        for stream in streams:
+            self.heard_at.setdefault(id(stream), []).append(asyncio.get_running_loop().time())
+        return self.activity.probabilities(streams, windows)
+
+
+@dataclass
 class ReadingTranscription:
     """Reads words off the sound, in the time that it is told to take.
 
@@ -130,7 +156,7 @@ class ReadingTranscription:
     partial_s: float = 0.1
     final_s: tuple[float, ...] = (0.3,)
     completion: float | None = None
-    error: HearthError | None = None
+    error: Exception | None = None
     heard: int = 0
     concluded: int = 0
     cancelled: int = 0
@@ -309,10 +335,23 @@ class Wire:
     sent: list[Sent] = field(default_factory=list[Sent])
     subscriptions: list[Subscription] = field(default_factory=list[Subscription])
     inboxes: int = 0
+    failing: dict[str, int] = field(default_factory=dict[str, int])
+    is_lost: Callable[[str, bytes], bool] = lambda subject, payload: False
+
+    def fails(self, subject: str, times: int) -> None:
+        """Have the next messages on a subject raise where they are published."""
+        self.failing[subject] = times
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
+        if self.failing.get(subject, 0):
+            self.failing[subject] -= 1
+            raise nats.errors.OutboundBufferLimitError
+        if len(payload) > self.max_payload:
+            raise nats.errors.MaxPayloadError
+        if self.is_lost(subject, payload):
+            return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
         for subscription in list(self.subscriptions):
             if subscription.takes(subject):

@@ -328,6 +328,32 @@ async def test_what_fails_behind_an_answer_is_no_second_one(
     assert metrics.requests == [("ai.chat.request", kind)]
 
 
+class Mistaken:
+    """A handler that can neither answer nor say why."""
+
+    async def handle(self, call: Call, request: Any, reply: Reply) -> Outcome:
+        raise UnavailableError("the model is away")
+
+    async def fail(self, request: Any, error: Exception, reply: Reply) -> None:
+        raise RuntimeError("a mistake")
+
+
+async def test_an_error_that_cannot_be_told_costs_no_other_request(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    memory, metrics = ConversationMemory(MemorySettings()), Counted()
+    message, older = CHAT
+    rows = [Endpoint(message, Mistaken(), 10.0), Endpoint(older, ChatHandler(graph, None, memory), 10.0)]
+    ingress = Ingress(NatsSettings(url=nats_url), rows, graph.components, memory.connect, metrics)
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    await client.publish("ai.chat.user.u1.message", request("Hi"))
+    assert (await ask(client, "Still there?")).success
+    ingress.stop()
+    await asyncio.wait_for(running, 20)
+    assert {outcome for _, outcome in metrics.requests} == {"unavailable", "ok"}
+
+
 STRANGE_HEADERS = [
     b"",
     b"garbage",

@@ -8,36 +8,62 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AudioReplica(_message.Message):
-    __slots__ = ("replica", "sessions", "leaving")
+    __slots__ = ("replica", "leaving", "version", "changed", "gone", "all", "asks_everybody", "asks")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
-    SESSIONS_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    ASKS_EVERYBODY_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
     replica: str
-    sessions: _containers.RepeatedCompositeFieldContainer[AudioSession]
     leaving: bool
-    def __init__(self, replica: _Optional[str] = ..., sessions: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ..., leaving: _Optional[bool] = ...) -> None: ...
+    version: int
+    changed: _containers.RepeatedCompositeFieldContainer[AudioSession]
+    gone: _containers.RepeatedScalarFieldContainer[str]
+    all: AllSessions
+    asks_everybody: bool
+    asks: str
+    def __init__(self, replica: _Optional[str] = ..., leaving: _Optional[bool] = ..., version: _Optional[int] = ..., changed: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., all: _Optional[_Union[AllSessions, _Mapping]] = ..., asks_everybody: _Optional[bool] = ..., asks: _Optional[str] = ...) -> None: ...
+
+class AllSessions(_message.Message):
+    __slots__ = ("piece", "pieces", "sessions")
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    piece: int
+    pieces: int
+    sessions: _containers.RepeatedCompositeFieldContainer[AudioSession]
+    def __init__(self, piece: _Optional[int] = ..., pieces: _Optional[int] = ..., sessions: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ...) -> None: ...
 
 class AudioSession(_message.Message):
-    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "language", "epoch", "conversation", "user_id", "turns")
+    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "epoch", "turns", "terms")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SPEAKER_ID_FIELD_NUMBER: _ClassVar[int]
-    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
-    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
-    USER_ID_FIELD_NUMBER: _ClassVar[int]
     TURNS_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     next_sequence: int
     state: str
     speaker_id: str
-    language: str
     epoch: int
-    conversation: _conversation_pb2.ConversationRequest
-    user_id: str
     turns: int
-    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., language: _Optional[str] = ..., epoch: _Optional[int] = ..., conversation: _Optional[_Union[_conversation_pb2.ConversationRequest, _Mapping]] = ..., user_id: _Optional[str] = ..., turns: _Optional[int] = ...) -> None: ...
+    terms: SessionTerms
+    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., epoch: _Optional[int] = ..., turns: _Optional[int] = ..., terms: _Optional[_Union[SessionTerms, _Mapping]] = ...) -> None: ...
+
+class SessionTerms(_message.Message):
+    __slots__ = ("language", "user_id", "conversation")
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    language: str
+    user_id: str
+    conversation: _conversation_pb2.ConversationRequest
+    def __init__(self, language: _Optional[str] = ..., user_id: _Optional[str] = ..., conversation: _Optional[_Union[_conversation_pb2.ConversationRequest, _Mapping]] = ...) -> None: ...
 
 class AudioInterruption(_message.Message):
     __slots__ = ("session_id", "replica", "epoch")

@@ -14,7 +14,16 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
 from deployments.errors import UnavailableError
 from deployments.values.sound import wav_header
-from tests.conversation.scene import FailingActivity, ReadingTranscription, Scene, SlowSpeech, Wire, scene, square_voice
+from tests.conversation.scene import (
+    FailingActivity,
+    ReadingTranscription,
+    Scene,
+    SlowSpeech,
+    TimedActivity,
+    Wire,
+    scene,
+    square_voice,
+)
 from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
 
@@ -105,6 +114,13 @@ class TestTranscripts:
         transcripts = converse(starts(), Says(0.5, QUESTION), transcription=failing).transcripts("s")
         assert transcripts[-1].is_final
         assert (transcripts[-1].error, transcripts[-1].error_type) == ("the model is away", "unavailable")
+        assert QUESTION.startswith(transcripts[-1].transcript)
+
+    def test_a_mistake_of_ours_leaves_the_words_so_far_and_says_so(self) -> None:
+        failing = ReadingTranscription(error=RuntimeError("a mistake"))
+        transcripts = converse(starts(), Says(0.5, QUESTION), transcription=failing).transcripts("s")
+        assert transcripts[-1].is_final
+        assert transcripts[-1].error_type == "internal"
         assert QUESTION.startswith(transcripts[-1].transcript)
 
     def test_a_long_monologue_is_transcribed_in_parts(self) -> None:
@@ -208,6 +224,7 @@ class TestSessions:
     def test_an_idle_session_has_no_task_of_its_own(self) -> None:
         async def run() -> tuple[int, int]:
             async with scene() as stage:
+                await asyncio.sleep(1)
                 before = len(asyncio.all_tasks())
                 for number in range(50):
                     await stage.send(f"s{number}", type="start")
@@ -246,6 +263,80 @@ class TestSessions:
         stage = virtually(run())
         assert activity.failed == 1
         assert (stage.finals("first"), stage.finals("later")) == (["here again"], ["good morning"])
+
+    @pytest.mark.parametrize("event", ["stalls", "leaves"])
+    def test_one_whose_end_fails_costs_no_other_session(self, event: str) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                for name, said in (("first", "lost for ever"), ("later", "good morning")):
+                    await stage.send(name, type="start")
+                    # Not a whole number of windows, so that a rest is left to be heard at the end.
+                    await stage.send(name, type="chunk", audio=square_voice(said) + bytes(100))
+                await asyncio.sleep(0.2)
+                activity.fails = True
+                await asyncio.sleep(3 if event == "stalls" else 0)
+            return stage
+
+        activity = TimedActivity()
+        stage = virtually(run())
+        assert not activity.fails
+        assert (stage.finals("first"), stage.finals("later")) == ([], ["good morning"])
+
+    def test_one_whose_last_words_cannot_be_sent_is_forgotten_all_the_same(self) -> None:
+        async def run() -> int:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                stage.wire.fails("ai.voice.transcription.s", times=1)
+                await stage.send("s", type="end")
+                await asyncio.sleep(1)
+                return stage.ingress.session_count
+
+        assert virtually(run()) == 0
+
+    @pytest.mark.parametrize("reply", ["hearth.audio.interrupt", "ai.chat.request", "$JS.API.STREAM.DELETE.X"])
+    def test_a_message_makes_hearth_speak_nowhere_that_its_client_may_not(self, reply: str) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="no such type", reply=reply)
+                await stage.send("s", type="end", reply=reply)
+                await asyncio.sleep(2)
+                return stage
+
+        assert virtually(run()).wire.on(reply) == []
+
+    def test_a_message_that_fails_inside_is_answered_and_the_session_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*args: Any, **kwargs: Any) -> bytes:
+            raise RuntimeError("a mistake")
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                with monkeypatch.context() as broken:
+                    broken.setattr(SoundReader, "read", fails)
+                    await stage.send("s", type="chunk", audio=bytes(640), reply="_INBOX.x")
+                await stage.send("s", type="chunk", audio=square_voice("still here"))
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        stage = virtually(run())
+        assert stage.wire.on("_INBOX.x")[0].read(messages_pb2.ErrorResponse).type == "internal"
+        assert stage.finals("s") == ["still here"]
+
+    def test_a_session_that_is_started_again_goes_on_with_its_epoch(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                script = Script([starts(), changes_state(0.2, "responding"), Says(1.0, "stop that"), ends(4.0)])
+                await play(script, stage.wire, "s", square_voice)
+                await asyncio.sleep(2)
+                await play(Script([starts(), Says(0.3, "good morning")]), stage.wire, "s", square_voice)
+                return stage
+
+        stage = virtually(run())
+        assert {final.epoch for final in stage.transcripts("s") if final.is_final} == {1}
 
     def test_more_sessions_than_may_be_are_refused(self) -> None:
         async def run() -> messages_pb2.ErrorResponse:

@@ -120,6 +120,20 @@ class TestAnswers:
         assert stage.sounds("s")[-1].is_last
         assert stage.turns("s")[0].heard == ANSWER
 
+    def test_a_start_right_behind_the_end_opens_a_conversation_that_is_answered(self) -> None:
+        voice = ScriptedVoice(answers=(ANSWER, "It is noon."))
+        steps = (
+            asks_for_answers(),
+            Says(0.5, QUESTION),
+            ends(3.6),
+            asks_for_answers(3.61),
+            Says(6.0, "what time is it"),
+        )
+        stage = converse(*steps, voice=voice)
+        assert [asked.question.text for asked in voice.asked] == [QUESTION, "what time is it"]
+        assert stage.answers("s") == f"{ANSWER}It is noon."
+        assert [turn.outcome for turn in stage.turns("s")] == ["played", "played"]
+
     def test_a_model_that_fails_ends_the_turn_with_its_error_and_the_session_goes_on(self) -> None:
         voice = ScriptedVoice(raised=UnavailableError("the model is away"))
         stage = converse(asks_for_answers(), Says(0.5, QUESTION), Says(7.0, "thank you"), voice=voice)

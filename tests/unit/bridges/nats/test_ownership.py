@@ -1,4 +1,4 @@
-"""Which replica a session belongs to."""
+"""Which replicas there are, and which of them a session belongs to."""
 
 from collections import Counter
 
@@ -12,12 +12,17 @@ SESSIONS = [f"session-{number}" for number in range(300)]
 
 
 def acquainted(*names: str) -> list[SessionOwners]:
-    """Return replicas that have all heard of each other."""
+    """Return replicas that have all heard of each other, and of themselves."""
     replicas = [SessionOwners(name) for name in names]
     for replica in replicas:
         for name in names:
-            replica.heard(name, (), 0.0)
+            replica.heard(name, 0.0)
     return replicas
+
+
+def hears_itself(replica: SessionOwners, since: int, until: int) -> None:
+    for at in range(since, until + 1):
+        replica.heard(replica.replica, float(at))
 
 
 def test_a_lone_replica_has_every_session() -> None:
@@ -36,20 +41,27 @@ def test_sessions_are_shared_evenly() -> None:
     assert min(shares.values()) > 60
 
 
-def test_a_session_that_was_announced_stays_where_it_is() -> None:
-    first, second = acquainted("a", "b")
-    theirs = [name for name in SESSIONS if first.is_mine(name)]
-    first.heard("b", theirs, 1.0)
-    assert not any(first.is_mine(name) for name in theirs)
-    assert second.others == ("a",)
-
-
-def test_a_replica_that_is_not_heard_any_more_loses_its_sessions() -> None:
+def test_a_replica_that_is_not_heard_any_more_is_lost_after_three_seconds() -> None:
     first, _ = acquainted("a", "b")
-    first.heard("b", SESSIONS, 1.0)
+    first.heard("b", 1.0)
+    hears_itself(first, 1, 4)
     assert first.forget_lost(3.9) == []
     assert first.forget_lost(4.1) == ["b"]
     assert all(first.is_mine(name) for name in SESSIONS)
+
+
+def test_a_replica_that_does_not_hear_itself_loses_nobody() -> None:
+    first, _ = acquainted("a", "b")
+    hears_itself(first, 0, 2)
+    assert first.forget_lost(60.0) == []
+
+
+def test_a_replica_that_hears_itself_again_gives_the_others_their_time() -> None:
+    first, _ = acquainted("a", "b")
+    hears_itself(first, 60, 60)
+    assert first.forget_lost(60.1) == []
+    hears_itself(first, 61, 63)
+    assert first.forget_lost(63.1) == ["b"]
 
 
 def test_a_replica_that_leaves_is_gone_at_once() -> None:
@@ -58,15 +70,12 @@ def test_a_replica_that_leaves_is_gone_at_once() -> None:
     assert first.others == ()
 
 
-def test_of_two_that_opened_the_same_session_one_gives_way() -> None:
+def test_of_two_that_opened_the_same_session_one_has_more_right_to_it() -> None:
     first, second = acquainted("a", "b")
-    lost_by_first = first.lost_to("b", SESSIONS, SESSIONS)
-    lost_by_second = second.lost_to("a", SESSIONS, SESSIONS)
-    assert lost_by_first | lost_by_second == set(SESSIONS)
-    assert not lost_by_first & lost_by_second
+    assert all(first.outweighs(name, "b") != second.outweighs(name, "a") for name in SESSIONS)
 
 
-def test_an_echo_of_one_s_own_announcement_changes_nothing() -> None:
+def test_an_echo_of_one_s_own_heartbeat_makes_nobody_known() -> None:
     replica = SessionOwners("a")
-    assert not replica.heard("a", SESSIONS, 0.0)
+    assert not replica.heard("a", 0.0)
     assert replica.others == ()

@@ -1,0 +1,37 @@
+"""The clients of the live sessions, as messages reach them."""
+
+import logging
+
+from google.protobuf.message import Message
+
+from bridges.nats.connection import Connection
+from bridges.nats.sender import Sender
+from bridges.subjects import TRANSCRIPTION, may_be_answered, subject_for
+
+logger = logging.getLogger(__name__)
+
+
+class SessionClients:
+    """Sends to the clients of all sessions of a replica, over the connection that it is given by `connect`."""
+
+    def __init__(self) -> None:
+        self._connection: Connection
+
+    def connect(self, connection: Connection) -> None:
+        """Send over a connection from now on."""
+        self._connection = connection
+
+    async def tell(self, session_id: str, message: Message) -> None:
+        """Publish a transcript, or an interruption, of a session."""
+        await self._connection.publish(subject_for(TRANSCRIPTION, session_id=session_id), message.SerializeToString())
+
+    async def reply(self, subject: str, message: Message) -> None:
+        """Answer a message on its reply subject, unless no client may speak there."""
+        if not may_be_answered(subject):
+            logger.warning("a message of a live session is not answered on %s: no client may speak there", subject)
+            return
+        await self._connection.publish(subject, message.SerializeToString())
+
+    def sender(self) -> Sender:
+        """Return what sends the answers in a session."""
+        return Sender(self._connection)

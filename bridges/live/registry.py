@@ -1,0 +1,278 @@
+"""The live sessions of one replica: opens, resets, drops and sweeps them."""
+
+import logging
+from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.client_messages import SessionState, state_of
+from bridges.live.clients import SessionClients
+from bridges.live.conversation import Conversation, ConversationParts
+from bridges.live.handover import SessionHandover, SessionTerms, copy_of
+from bridges.live.hearing import Hearing
+from bridges.live.metrics import AudioMetrics
+from bridges.live.session import LiveSession
+from bridges.live.sound_queue import SoundQueue
+from bridges.live.tasks import Spawn
+from bridges.live.transcripts import LiveTranscripts
+from bridges.operations.clock import now
+from bridges.sessions.epochs import SessionWork
+from deployments.errors import InvalidRequestError, OverloadedError
+from deployments.listening.listener import Listener, ListeningLimits
+from deployments.listening.voice_activity import VoiceActivityEngine
+from deployments.settings.audio import AudioSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What all sessions of a replica share.
+
+    Attributes:
+        settings: How they are listened to.
+        limits: The same, in windows.
+        activity: Tells speech from other sound.
+        work: Knows their epochs.
+        clients: Hear of them.
+        metrics: Counts them.
+        conversing: What conversations need; None where there are none.
+        spawn: Starts a task that the ingress owns.
+    """
+
+    settings: AudioSettings
+    limits: ListeningLimits
+    activity: VoiceActivityEngine
+    work: SessionWork
+    clients: SessionClients
+    metrics: AudioMetrics
+    conversing: ConversationParts | None
+    spawn: Spawn
+
+
+class SessionRegistry:
+    """All sessions of a replica, by their ids.
+
+    Args:
+        parts: What they share.
+        hearing: Hears the last of what is said in them.
+        transcripts: Are waited for before one ends.
+    """
+
+    def __init__(self, parts: SessionParts, hearing: Hearing, transcripts: LiveTranscripts) -> None:
+        self._parts = parts
+        self._hearing = hearing
+        self._transcripts = transcripts
+        self._sessions: dict[str, LiveSession] = {}
+        self._ended: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, session_id: str) -> LiveSession | None:
+        """Return a session that is open, or ending."""
+        return self._sessions.get(session_id)
+
+    def has_ended(self, session_id: str) -> bool:
+        """Say whether a session was ended by its client lately: what comes for it now is late."""
+        return session_id in self._ended
+
+    # How they begin.
+
+    def start(self, session_id: str, step: messages_pb2.STTStreamMessage) -> LiveSession:
+        """Open a session by its "start", or reset it; one that a chunk has just opened is only told who speaks.
+
+        Raises:
+            InvalidRequestError: Its state is none, or it asks for answers and nothing is answered here.
+            OverloadedError: There are too many.
+        """
+        state = state_of(step.state) if step.state else SessionState.LISTENING
+        conversation = copy_of(step.conversation) if step.HasField("conversation") else None
+        session = self._sessions.get(session_id)
+        if session is not None and (session.was_started or session.is_ending):
+            self._replace(session)
+            session = None
+        if session is None:
+            session = self._open(session_id)
+        session.was_started = True
+        session.state = state
+        session.speaker_id = step.speaker_id
+        session.terms = SessionTerms(step.language.lower(), step.user_id, conversation)
+        self._converse(session)
+        return session
+
+    def open_late(self, session_id: str, known: SessionHandover | None) -> LiveSession:
+        """Open a session that was not started here.
+
+        Args:
+            session_id: Its id.
+            known: What another replica that is gone knew of it; None for one that is new.
+
+        Raises:
+            OverloadedError: There are too many.
+        """
+        session = self._open(session_id)
+        if known is None:
+            return session
+        session.was_started = True
+        session.sequence = known.next_sequence
+        session.state = known.state
+        session.speaker_id = known.speaker_id
+        session.terms = known.terms
+        self._parts.work.adopt(session_id, known.epoch)
+        self._converse(session, known.turns)
+        logger.info("session %s is taken over from another replica", session_id)
+        return session
+
+    def _open(self, session_id: str) -> LiveSession:
+        parts = self._parts
+        if len(self._sessions) >= parts.settings.max_sessions:
+            raise OverloadedError(f"{parts.settings.max_sessions} sessions are open already")
+        queue = SoundQueue(parts.settings.max_backlog_s)
+        session = LiveSession(session_id, parts.activity.new_stream(), Listener(parts.limits), queue)
+        self._sessions[session_id] = session
+        self._ended.pop(session_id, None)
+        parts.work.keep(session_id)
+        parts.metrics.sessions(len(self._sessions))
+        return session
+
+    def _replace(self, session: LiveSession) -> None:
+        """Make room for a session of the same id. One that was ended goes on to its own end beside it."""
+        if not session.is_ending:
+            session.close("reset")
+        del self._sessions[session.id]
+
+    def _converse(self, session: LiveSession, turns: int = 0) -> None:
+        """Answer what is said in a session from now on, where its terms ask for it."""
+        request = session.terms.conversation
+        if request is None:
+            return
+        if self._parts.conversing is None:
+            raise InvalidRequestError("conversation: nothing is answered aloud here")
+
+        def turn_to(state: SessionState) -> None:
+            session.state = state
+
+        session.conversation = Conversation(
+            session.id,
+            session.terms,
+            request,
+            self._parts.conversing,
+            turn_to,
+            self._parts.spawn,
+            self._parts.clients.sender(),
+            turns,
+        )
+
+    # How they end.
+
+    def end(self, session: LiveSession) -> None:
+        """End a session behind its "end": what is being said is transcribed and answered, then it is forgotten."""
+        self._hearing.finish(session)
+        self._parts.spawn(self._farewell(session, "ended"))
+
+    def leave(self) -> None:
+        """End all sessions, because this replica leaves: what is being said in them is transcribed."""
+
+        def leave(session: LiveSession) -> None:
+            if not session.is_ending:
+                self._hearing.finish(session)
+                self._parts.spawn(self._farewell(session, "left"))
+
+        self._with_each(leave)
+
+    def drop(self, session: LiveSession, why: str) -> None:
+        """Forget a session, and stop everything for it."""
+        if self._sessions.get(session.id) is session:
+            del self._sessions[session.id]
+            if why == "ended":
+                # What still comes for it is late; what comes for one that was dropped opens it again. Its epoch is
+                # kept as long, so that it goes on from there should the client start it again.
+                self._ended[session.id] = now()
+            else:
+                self._parts.work.forget(session.id)
+        session.close(why)
+        self._parts.metrics.sessions(len(self._sessions))
+
+    @contextmanager
+    def isolated(self, session: LiveSession) -> Generator[None]:
+        """Drop a session whose handling in the block fails, and let the others go on."""
+        try:
+            yield
+        except Exception:
+            logger.exception("session %s is dropped", session.id)
+            self.drop(session, "internal")
+
+    def _with_each(self, handle: Callable[[LiveSession], None]) -> None:
+        """Handle each session, isolated from the others."""
+        for session in list(self._sessions.values()):
+            try:
+                handle(session)
+            except Exception:
+                # As `isolated` does, for a tenth of the time: thousands are handled, again and again.
+                logger.exception("session %s is dropped", session.id)
+                self.drop(session, "internal")
+
+    async def _farewell(self, session: LiveSession, why: str) -> None:
+        """Wait for the last of a session, tell its client, then forget it, whatever became of that."""
+        try:
+            await session.finish(with_answer=why == "ended")
+            if not session.sequence and not session.is_closed and why == "ended":
+                # It heard nothing, and says so.
+                error, kind = (session.fault.message, session.fault.kind) if session.fault else ("", "")
+                silence = messages_pb2.STTTranscription(is_final=True, error=error, error_type=kind)
+                await self._transcripts.publish(session, silence)
+            if session.end_reply:
+                # The session's final response: everything was said before it.
+                last = session.last_final or messages_pb2.STTTranscription(session_id=session.id, is_final=True)
+                await self._parts.clients.reply(session.end_reply, last)
+        finally:
+            self.drop(session, why)
+
+    # The clock.
+
+    def sweep(self) -> None:
+        """End utterances whose sound has stopped coming, drop idle sessions, forget those that ended long ago."""
+        at = now()
+        self._with_each(lambda session: self._look_after(session, at))
+        oldest = at - self._parts.settings.idle_s
+        for session_id in [name for name, ended_at in self._ended.items() if ended_at <= oldest]:
+            del self._ended[session_id]
+            self._parts.work.forget(session_id)
+
+    def _look_after(self, session: LiveSession, at: float) -> None:
+        if session.queue.has_waiting or session.is_ending:
+            return
+        silent_s = at - session.heard_at
+        if silent_s > self._parts.settings.stall_s and session.utterance is not None:
+            self._hearing.finish(session)
+        if silent_s > self._parts.settings.idle_s and session.is_idle:
+            self.drop(session, "idle")
+
+    # Other replicas; see `ListeningReplica`.
+
+    @property
+    def session_ids(self) -> AbstractSet[str]:
+        """The sessions that are listened to here."""
+        return self._sessions.keys()
+
+    def handovers(self) -> list[SessionHandover]:
+        """Return the sessions as another replica would go on with them."""
+        found: list[SessionHandover] = []
+
+        def find(session: LiveSession) -> None:
+            if not session.is_ending:
+                found.append(session.handover(self._parts.work.epoch(session.id)))
+
+        self._with_each(find)
+        return found
+
+    def moved(self, session_id: str) -> None:
+        """Leave a session to another replica, which has more right to it."""
+        self.drop(self._sessions[session_id], "moved")
+
+    def began_elsewhere(self, session_id: str) -> None:
+        """Learn that another replica listens to a session, which may have ended here."""
+        self._ended.pop(session_id, None)
