@@ -213,7 +213,8 @@ def subject_for(pattern: str, **tokens: str) -> str:
     for name, token in tokens.items():
         if not is_publishable(token):
             raise InvalidRequestError(
-                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part"
+                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part",
+                field=name,
             )
     return pattern.format(**tokens)
 
@@ -235,7 +236,11 @@ def check_response_subject(subject: str, requests: Iterable[Subject] = REQUESTS)
             there, so that the answer would be read as a request.
     """
     if not is_publishable(subject) or subject.startswith("$"):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is not a subject that can be published on", field="response_subject"
+        )
     if any(row.parameters(subject) is not None for row in requests):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is a subject that requests arrive on")
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is a subject that requests arrive on", field="response_subject"
+        )
     return subject

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.presence import Listeners
-from deployments.errors import HearthError, PayloadTooLargeError
+from deployments.errors import HearthError, Limit, PayloadTooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,10 @@ class Outbox:
         """
         payload = message.SerializeToString()
         if len(payload) > self.room:
-            raise PayloadTooLargeError(f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}")
+            raise PayloadTooLargeError(
+                f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}",
+                limit=Limit("max_payload", self.room, len(payload)),
+            )
         await self.connection.publish(subject, payload, reply, self.headers or None)
 
     async def finish(self, message: Message, subject: str = "") -> None:

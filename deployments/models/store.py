@@ -89,7 +89,7 @@ class ModelStore:
             state = self.state(model, file)
             if state is not FileState.PRESENT:
                 raise UnavailableError(
-                    f"{role}: model file {self.path(model, file)} is {state}; "
+                    f"{role}: model file {model.name}/{file.path} is {state} in the model store; "
                     f"run `hearth models fetch {model.name}` on this machine"
                 )
         return self.folder / model.name

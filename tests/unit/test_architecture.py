@@ -33,6 +33,8 @@ ANY_ENGINE = frozenset(
     for name in (
         "call",
         "errors",
+        # Those that speak HTTP try again.
+        "backoff",
         "values",
         "models",
         "listening.voice_activity",
@@ -67,6 +69,7 @@ ANY_COMMAND = frozenset(
         "deployments.values",
         "deployments.models",
         "deployments.errors",
+        "deployments.backoff",
     }
 )
 
