@@ -1,6 +1,6 @@
 """Errors are compared by their kind and their fields: what they say is for people, and may be said better."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ E = TypeVar("E", bound=HearthError)
 
 
 @contextmanager
-def refused(kind: type[E], **fields: object) -> Iterator[pytest.ExceptionInfo[E]]:
+def refused(kind: type[E], **fields: object) -> Generator[pytest.ExceptionInfo[E]]:
     """Expect an error of a kind, whose fields have these values.
 
     Args:
