@@ -1,6 +1,7 @@
 """A NATS client of Hearth, as any other program could be one: protobuf in, protobuf out."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -315,11 +316,12 @@ async def connected(url: str) -> AsyncGenerator[HearthClient]:
             error_cb=ignore,
         )
     except (OSError, nats.errors.Error, TimeoutError) as error:
+        shown = without_credentials(url)
         raise UnavailableError(
-            f"no NATS server at {url}: start everything with `hearth up`, or name one with --nats or NATS_URL"
+            f"no NATS server at {shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
         ) from error
     try:
-        yield HearthClient(connection, url)
+        yield HearthClient(connection, without_credentials(url))
     finally:
         await connection.close()
 
@@ -346,6 +348,11 @@ def nobody_listens(url: str) -> UnavailableError:
     return UnavailableError(
         f"nobody takes requests at {url}: the graph is not up yet, or not on this server (see `hearth status`)"
     )
+
+
+def without_credentials(url: str) -> str:
+    """Return the URLs of NATS servers, separated by commas, without users, passwords and tokens."""
+    return re.sub(r"(^|,|//)[^/,@]*@", r"\1", url)
 
 
 def decoded(kind: type[M], message: Msg) -> M:

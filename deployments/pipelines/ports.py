@@ -31,8 +31,7 @@ class EngineUnavailableError(UnavailableError):
 class EngineNotFoundError(UpstreamFailedError):
     """An engine has nothing of the name that it was asked for.
 
-    The names are Hearth's own and those of the pipeline table, so it is no client's error. It may be made without
-    fields, and then is not retryable either.
+    The names are Hearth's own and those of the pipeline table, so that no client is at fault.
     """
 
     retryable = False
