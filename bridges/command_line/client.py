@@ -55,7 +55,12 @@ _CONNECT_TIMEOUT_S = 3
 
 @dataclass(frozen=True, slots=True)
 class HearthClient:
-    """Requests to Hearth over one connection."""
+    """Requests to Hearth over one connection.
+
+    Attributes:
+        connection: To the NATS server.
+        url: Of the server, without credentials, for messages.
+    """
 
     connection: Client
     url: str
