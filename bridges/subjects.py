@@ -499,7 +499,8 @@ def subject_for(subject: Subject, **tokens: str) -> str:
     for name, token in tokens.items():
         if not is_publishable(token):
             raise InvalidRequestError(
-                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part"
+                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part",
+                field=name,
             )
     return subject.pattern.format(**tokens)
 
@@ -537,9 +538,12 @@ def check_response_subject(subject: str) -> str:
         InvalidRequestError: Nothing can be published there, or it may not be; see `may_be_answered`.
     """
     if not is_publishable(subject) or subject.startswith("$"):
-        raise InvalidRequestError(f"response_subject {subject[:64]!r} is not a subject that can be published on")
+        raise InvalidRequestError(
+            f"response_subject {subject[:64]!r} is not a subject that can be published on", field="response_subject"
+        )
     if not may_be_answered(subject):
         raise InvalidRequestError(
-            f"response_subject {subject[:64]!r} is a subject of Hearth's own, not one for answers"
+            f"response_subject {subject[:64]!r} is a subject of Hearth's own, not one for answers",
+            field="response_subject",
         )
     return subject

@@ -1,32 +1,94 @@
 """The closed family of errors: what can go wrong with a request, as its client is told.
 
 Foreign errors (Ray's, Milvus's, HTTP's, llama.cpp's) are translated into one of these once, where they enter.
-Every error carries a text that is safe for the client and says whether trying again makes sense; its `kind`
-is the `type` that travels on the wire.
+
+An error is its fields: its kind, whether and when to try again, which field of the request is at fault, which limit was
+broken, which back end failed. Code and tests decide by the fields and never by the text. The text is for people, and
+safe for any client: it names no host, no path and no URL, and quotes no answer of a back end. Those are logged where
+the error is made.
 """
 
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that a request has broken, or that was reached before it came.
+
+    Attributes:
+        name: The setting that holds the limit, such as "nats.max_waiting". A limit that no setting changes is named by
+            what it bounds, with its unit, such as "utterance_s".
+        value: The most that is allowed.
+        given: How much it was; None where that is not known.
+    """
+
+    name: str
+    value: float
+    given: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackEnd:
+    """A server that Hearth needs and that failed.
+
+    Attributes:
+        role: What it does for Hearth, such as "embeddings server".
+        status: The HTTP status of its answer; None where there was no answer, or it does not speak HTTP.
+    """
+
+    role: str
+    status: int | None = None
 
 
 class HearthError(Exception):
     """A request could not be answered as asked.
 
+    Every kind is made with its reason alone, or with any of the fields besides. Pickled, an error keeps all of them.
+
     Attributes:
-        message: What was wrong and what was expected, safe to show to the client.
-        kind: The class of the error on the wire, one of nine.
+        kind: The class of the error, one of nine; the `type` that travels on the wire.
+        reason: What was wrong and what was expected, safe to show to the client.
         retryable: Whether the same request may succeed later.
+        retry_after_s: Seconds after which to try again; None where nobody knows.
+        field: The field of the request that is at fault; empty where none is.
+        limit: The limit that was broken or reached; None where there is none.
+        back_end: The server that failed; None where none did.
     """
 
     kind: ClassVar[str] = "internal"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        field: str = "",
+        limit: Limit | None = None,
+        back_end: BackEnd | None = None,
+    ) -> None:
+        # The reason is the only argument that is kept as one: `Exception` is pickled as its arguments and its
+        # attributes, so that a class with more attributes needs nothing of its own.
+        super().__init__(reason)
+        self.reason = reason
+        if retryable is not None:
+            self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.field = field
+        self.limit = limit
+        self.back_end = back_end
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        # Errors cross process borders pickled.
-        return type(self), (self.message,)
+    @property
+    def message(self) -> str:
+        """The reason, and when to try again where that is known: what the client is told."""
+        if self.retry_after_s is None:
+            return self.reason
+        return f"{self.reason}; try again in {self.retry_after_s:.3g} s"
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class InvalidRequestError(HearthError):
@@ -42,7 +104,7 @@ class NotFoundError(HearthError):
 
 
 class PayloadTooLargeError(HearthError):
-    """A message does not fit into what its carrier takes."""
+    """Something is larger than what is to take it: a message, a recording, a text."""
 
     kind = "payload_too_large"
 
@@ -76,7 +138,10 @@ class UnavailableError(HearthError):
 
 
 class UpstreamFailedError(HearthError):
-    """A back end answered with a failure of its own."""
+    """A back end answered with a failure of its own, or refused what Hearth asks of it.
+
+    A refusal, such as for a wrong API key, is not retryable: only the operator can mend it.
+    """
 
     kind = "upstream_failed"
     retryable = True
@@ -100,3 +165,13 @@ FAMILY: tuple[type[HearthError], ...] = (
     InternalError,
 )
 """Every kind there is, for tables and tests."""
+
+_BY_KIND = {kind.kind: kind for kind in FAMILY}
+
+
+def error_of(kind: str, reason: str) -> HearthError:
+    """Return an error that arrived over the wire as its kind and its text.
+
+    A kind that is not known, of a newer Hearth or none at all, is taken for `upstream_failed`.
+    """
+    return _BY_KIND.get(kind, UpstreamFailedError)(reason)

@@ -1,6 +1,7 @@
 """A NATS client of Hearth, as any other program could be one: protobuf in, protobuf out."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -37,10 +38,11 @@ from bridges.subjects import (
 )
 from deployments.errors import (
     DeadlineExceededError,
-    OverloadedError,
+    Limit,
     PayloadTooLargeError,
     UnavailableError,
     UpstreamFailedError,
+    error_of,
 )
 from deployments.values.pipelines import RunStatus
 
@@ -54,7 +56,12 @@ _CONNECT_TIMEOUT_S = 3
 
 @dataclass(frozen=True, slots=True)
 class HearthClient:
-    """Requests to Hearth over one connection."""
+    """Requests to Hearth over one connection.
+
+    Attributes:
+        connection: To the NATS server.
+        url: Of the server, without credentials, for messages.
+    """
 
     connection: Client
     url: str
@@ -107,7 +114,9 @@ class HearthClient:
         payload = request.SerializeToString()
         if len(payload) > self.max_payload:
             raise PayloadTooLargeError(
-                f"the recording has {len(request.audio)} bytes, the NATS server takes {self.max_payload} in one message"
+                f"the recording has {len(request.audio)} bytes, the NATS server takes {self.max_payload} in a message",
+                field="audio",
+                limit=Limit("max_payload", self.max_payload, len(payload)),
             )
         arrived: asyncio.Queue[messages_pb2.VoiceResponse] = asyncio.Queue()
 
@@ -174,27 +183,23 @@ class HearthClient:
         """Send a document, or a part of one.
 
         Raises:
-            UnavailableError: A service that it needs is away, or has too much to do.
-            UpstreamFailedError: It was refused; the message says why.
-            HearthError: As in `ask`.
+            HearthError: It was not taken, of the kind that Hearth answered with; or as in `ask`.
         """
         response = await self._request(DOCUMENTS_INGEST, request, documents_pb2.IngestResponse, timeout_s)
-        if response.error_type in {UnavailableError.kind, OverloadedError.kind}:
-            raise UnavailableError(response.error)
         if response.error:
-            raise UpstreamFailedError(response.error)
+            raise error_of(response.error_type, response.error)
         return response
 
     async def delete(self, request: documents_pb2.DeleteRequest, timeout_s: float) -> documents_pb2.DeleteResponse:
         """Take a document out of its collection.
 
         Raises:
-            UpstreamFailedError: It is not there, or could not be taken out; the message says which.
-            HearthError: As in `ask`.
+            NotFoundError: It is not there.
+            HearthError: It could not be taken out, of the kind that Hearth answered with; or as in `ask`.
         """
         response = await self._request(DOCUMENTS_DELETE, request, documents_pb2.DeleteResponse, timeout_s)
         if response.error:
-            raise UpstreamFailedError(response.error)
+            raise error_of(response.error_type, response.error)
         return response
 
     async def documents(self, collection: str, timeout_s: float) -> list[documents_pb2.StoredDocument] | None:
@@ -205,8 +210,7 @@ class HearthClient:
             timeout_s: For each part of the list.
 
         Raises:
-            UpstreamFailedError: They cannot be listed; the message says why.
-            HearthError: As in `ask`.
+            HearthError: They cannot be listed, of the kind that Hearth answered with; or as in `ask`.
         """
         found: list[documents_pb2.StoredDocument] = []
         prefixes = [""]
@@ -214,10 +218,8 @@ class HearthClient:
             prefix = prefixes.pop()
             request = documents_pb2.ListDocumentsRequest(collection=collection, prefix=prefix)
             response = await self._request(DOCUMENTS_LIST, request, documents_pb2.ListDocumentsResponse, timeout_s)
-            if response.error_type == UnavailableError.kind:
-                raise UnavailableError(response.error)
             if response.error:
-                raise UpstreamFailedError(response.error)
+                raise error_of(response.error_type, response.error)
             if not response.exists:
                 return None
             found.extend(response.documents)
@@ -321,11 +323,12 @@ async def connected(url: str) -> AsyncGenerator[HearthClient]:
             error_cb=ignore,
         )
     except (OSError, nats.errors.Error, TimeoutError) as error:
+        shown = without_credentials(url)
         raise UnavailableError(
-            f"no NATS server at {url}: start everything with `hearth up`, or name one with --nats or NATS_URL"
+            f"no NATS server at {shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
         ) from error
     try:
-        yield HearthClient(connection, url)
+        yield HearthClient(connection, without_credentials(url))
     finally:
         await connection.close()
 
@@ -352,6 +355,11 @@ def nobody_listens(url: str) -> UnavailableError:
     return UnavailableError(
         f"nobody takes requests at {url}: the graph is not up yet, or not on this server (see `hearth status`)"
     )
+
+
+def without_credentials(url: str) -> str:
+    """Return the URLs of NATS servers, separated by commas, without users, passwords and tokens."""
+    return re.sub(r"(^|,|//)[^/,@]*@", r"\1", url)
 
 
 def decoded(kind: type[M], message: Msg) -> M:

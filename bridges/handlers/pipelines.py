@@ -1,6 +1,5 @@
 """Pipelines on the wire: PipelineTrigger to a run, what cannot be run to PipelineStatus."""
 
-import asyncio
 import logging
 from typing import Protocol
 from uuid import uuid4
@@ -11,6 +10,7 @@ from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.pipelines.reports import bounded, status_message
 from bridges.subjects import PIPELINE_STATUS, is_publishable, subject_for
+from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.services import PipelinesService
@@ -25,7 +25,8 @@ from deployments.values.pipelines import (
 logger = logging.getLogger(__name__)
 
 NO_PIPELINES = "there are no pipelines: `pipelines.table` is empty"
-_TRY_AGAIN_S = 0.5
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 2.0
 
 
 class Refusals(Protocol):
@@ -51,7 +52,7 @@ class PipelineHandler:
     async def handle(self, call: Call, request: messages_pb2.PipelineTrigger, reply: Reply) -> Outcome:
         """Take one trigger; one without an id of its own is given one."""
         if self._pipelines is None:
-            raise UnavailableError(NO_PIPELINES)
+            raise UnavailableError(NO_PIPELINES, retryable=False)
         request_id = request.request_id or uuid4().hex
         subject_for(PIPELINE_STATUS, request_id=request_id)
         trigger = PipelineTrigger(request_id, request.pipeline, dict(request.parameters), reply.reply_subject)
@@ -66,14 +67,12 @@ class PipelineHandler:
 
     async def _taken(self, pipelines: PipelinesService, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
         """Have a trigger taken, tried again while the service is away: the same request never starts two runs."""
-        while True:
-            try:
-                return await pipelines.trigger(call, trigger)
-            except UnavailableError as error:
-                if call.remaining() <= _TRY_AGAIN_S:
-                    raise
-                logger.info("trigger %s waits: %s", trigger.request_id, error.message)
-            await asyncio.sleep(_TRY_AGAIN_S)
+
+        def failed(error: HearthError) -> None:
+            logger.info("trigger %s waits: %s", trigger.request_id, error.message)
+
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        return await retry(lambda: pipelines.trigger(call, trigger), backoff, remaining_s=call.remaining, failed=failed)
 
     async def fail(self, request: messages_pb2.PipelineTrigger, error: HearthError, reply: Reply) -> None:
         """Answer a trigger that could not be taken."""
@@ -116,7 +115,7 @@ class PipelineListHandler:
         """Answer one request."""
         del request
         if self._pipelines is None:
-            raise UnavailableError(NO_PIPELINES)
+            raise UnavailableError(NO_PIPELINES, retryable=False)
         rows = [_row(row) for row in await self._pipelines.describe(call)]
         response = pipelines_pb2.PipelineListResponse(pipelines=rows)
         await reply.finish(response)

@@ -38,9 +38,11 @@ class VoiceHandler:
         """Answer one request; see `Handler`."""
         subject = _subject(request)
         if self._voice is None:
-            raise UnavailableError("nothing is heard and spoken here: `audio.enabled` is off")
+            raise UnavailableError("nothing is heard and spoken here: `audio.enabled` is off", retryable=False)
         if not request.audio:
-            raise InvalidRequestError("audio is empty: expected an audio file, such as WAV, FLAC, Ogg or MP3")
+            raise InvalidRequestError(
+                "audio is empty: expected an audio file, such as WAV, FLAC, Ogg or MP3", field="audio"
+            )
         began_at = asyncio.get_running_loop().time()
         answer = CollectedAnswer()
         question = ChatQuestion("", retrieve=True, rerank=True, collection=request.collection)

@@ -186,7 +186,7 @@ def _reference(request: messages_pb2.TTSRequest) -> bytes:
     try:
         return base64.b64decode(request.speaker_wav_b64, validate=True)
     except binascii.Error as error:
-        raise InvalidRequestError("speaker_wav_b64 is not base64 text") from error
+        raise InvalidRequestError("speaker_wav_b64 is not base64 text", field="speaker_wav_b64") from error
 
 
 def _voice_info(voice: VoiceInfo) -> messages_pb2.TTSVoiceInfo:

@@ -136,7 +136,7 @@ class LastingConnection:
     async def _connect(self) -> None:
         async def closed() -> None:
             if not self._is_closing:
-                self._closed_reason = f"the connection to NATS at {self._url} was closed for good"
+                self._closed_reason = "the connection to NATS was closed for good"
                 logger.error(self._closed_reason)
 
         async def failed(error: Exception) -> None:

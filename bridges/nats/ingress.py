@@ -36,6 +36,7 @@ from deployments.errors import (
     HearthError,
     InternalError,
     InvalidRequestError,
+    Limit,
     OverloadedError,
 )
 from deployments.graph.tracing import span, trace_of
@@ -205,8 +206,7 @@ class Ingress:
             identity = uuid4().hex
             request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
             if self._taken >= self._capacity:
-                full = f"{self._capacity} requests are being answered or waiting already"
-                await self._answer(request, OverloadedError(full))
+                await self._answer(request, self._full())
                 return
             self._taken += 1
             self._waiting.put_nowait(request)
@@ -264,7 +264,19 @@ class Ingress:
     def _too_old(self, request: _Arrived) -> OverloadedError | None:
         if time.monotonic() - request.arrived <= self._settings.max_wait_s:
             return None
-        return OverloadedError(f"it was not its turn within {self._settings.max_wait_s:g} s")
+        longest = self._settings.max_wait_s
+        return OverloadedError(
+            f"it was not its turn within {longest:g} s",
+            limit=Limit("nats.max_wait_s", longest, time.monotonic() - request.arrived),
+        )
+
+    def _full(self) -> OverloadedError:
+        return OverloadedError(
+            f"{self._capacity} requests are being answered or waiting already",
+            # By then none of those that wait now does so any more.
+            retry_after_s=self._settings.max_wait_s,
+            limit=Limit("nats.max_waiting", self._settings.max_waiting, self._waiting.qsize() + 1),
+        )
 
     def _count_open(self) -> None:
         waiting = self._waiting.qsize()
@@ -328,7 +340,8 @@ class Ingress:
         except HearthError as raised:
             error = raised
         except TimeoutError:
-            error = DeadlineExceededError(f"no answer within {request.endpoint.timeout_s:g} s")
+            timeout_s = request.endpoint.timeout_s
+            error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
         except Exception:
             logger.exception("request on %s failed", request.message.subject)
             error = InternalError("the request failed inside the ingress")

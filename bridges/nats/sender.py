@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from bridges.nats.connection import Publisher
 from bridges.nats.presence import Listeners
-from deployments.errors import PayloadTooLargeError
+from deployments.errors import Limit, PayloadTooLargeError
 
 M = TypeVar("M", bound=Message)
 
@@ -46,7 +46,10 @@ class Sender:
         """
         payload = message.SerializeToString()
         if len(payload) > self.room:
-            raise PayloadTooLargeError(f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}")
+            raise PayloadTooLargeError(
+                f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}",
+                limit=Limit("max_payload", self.room, len(payload)),
+            )
         await self.connection.publish(subject, payload, reply, self.headers or None)
 
 

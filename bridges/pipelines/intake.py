@@ -4,7 +4,6 @@ An ingress takes a trigger from core NATS, with its reply subject and at once. S
 hands, or be away when it is sent, the copy in the stream is what is left of it.
 """
 
-import asyncio
 import contextlib
 import logging
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from nats.js.errors import APIError
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines.reports import bounded
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, is_publishable
-from deployments.backoff import Pauses
+from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import UnavailableError
 from deployments.settings.pipelines import PipelinesSettings
@@ -82,7 +81,7 @@ class PipelineIntake:
         """Take up lost triggers until cancelled; return where the stream cannot be had."""
         if not self._settings.stream:
             return
-        pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+        backoff = Backoff(_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
                 subscription = await self._opened(client.jetstream())
@@ -91,14 +90,14 @@ class PipelineIntake:
                 try:
                     while True:
                         await self._take(subscription)
-                        pauses = Pauses(_PAUSE_S, _LONGEST_PAUSE_S)
+                        backoff.reset()
                 finally:
                     # A connection that is closed has none any more; a cancellation has to pass all the same.
                     with contextlib.suppress(nats.errors.Error):
                         await subscription.unsubscribe()
             except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
-            await asyncio.sleep(pauses.next())
+            await backoff.pause()
 
     async def _opened(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription | None:
         config = StreamConfig(

@@ -25,7 +25,7 @@ from nats.js.kv import KeyValue
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines.reports import status_message
 from bridges.subjects import PIPELINE_STATUS, RUN_VALUE, STATUS_VALUE
-from deployments.errors import UnavailableError
+from deployments.errors import BackEnd, UnavailableError
 from deployments.pipelines.ports import KeptRun, StaleRunError
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineReport, Run, RunStatus
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_BACK_END = BackEnd("NATS")
 _PATIENCE_S = 5.0
 _LIST_PATIENCE_S = 30.0
 _WRONG_LAST_SEQUENCE = {10071, 10164}
@@ -215,7 +216,7 @@ class PipelineRuns:
     async def _bucket(self) -> KeyValue:
         if self._opened is None:
             if self._client is None:
-                raise UnavailableError("there is no connection to NATS yet")
+                raise UnavailableError("there is no connection to NATS yet", back_end=_BACK_END)
             self._opened = await open_bucket(self._client.jetstream(), self._settings)
         return self._opened
 
@@ -231,9 +232,11 @@ class PipelineRuns:
         except (nats.errors.Error, TimeoutError) as error:
             # A server that was set up anew may have lost the bucket.
             self._opened = None
+            logger.warning("the NATS bucket %r cannot be reached: %s", self._settings.bucket, _text(error))
             raise UnavailableError(
                 f"the NATS bucket {self._settings.bucket!r}, which keeps pipeline runs and needs JetStream, "
-                f"cannot be reached: {_text(error)}"
+                "cannot be reached",
+                back_end=_BACK_END,
             ) from error
 
 
@@ -262,9 +265,11 @@ async def open_bucket(stream: JetStreamContext, settings: PipelinesSettings) -> 
         try:
             await stream.update_stream(info.config.evolve(republish=republish))
         except APIError as error:
+            logger.error("the NATS bucket %r cannot be set to republish: %s", settings.bucket, _text(error))  # noqa: TRY400
             raise UnavailableError(
                 f"the NATS bucket {settings.bucket!r} does not republish {republish.src} to {republish.dest}, "
-                f"and cannot be made to: {_text(error)}"
+                "and cannot be made to",
+                back_end=_BACK_END,
             ) from error
     return bucket
 

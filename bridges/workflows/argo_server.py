@@ -1,6 +1,7 @@
 """Argo Workflows by the REST API of Argo Server."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -10,9 +11,12 @@ from bridges.workflows import argo_workflow
 from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
 from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import labels, run_name
-from deployments.errors import NotFoundError
+from deployments.errors import UpstreamFailedError
+from deployments.pipelines.ports import EngineNotFoundError
 from deployments.settings.pipelines import ArgoServerSettings
 from deployments.values.pipelines import Run, RunState, RunStatus
+
+logger = logging.getLogger(__name__)
 
 _FIELDS = "metadata.name,metadata.labels,metadata.resourceVersion,status.phase,status.message,status.finishedAt"
 
@@ -47,9 +51,14 @@ class ArgoServer:
             status, answer = await self._client.fetch(
                 "POST", f"{self._workflows}/submit", body=submission(run, self._settings), accept=CONFLICT
             )
-        except NotFoundError as error:
-            where = f"WorkflowTemplate {run.target!r} in namespace {self._settings.namespace!r}"
-            raise NotFoundError(f"argo has no {where}, or does not show it: {error.message}") from error
+        except EngineNotFoundError as error:
+            namespace = self._settings.namespace
+            logger.error("WorkflowTemplate %r is not in namespace %r, or not shown to us", run.target, namespace)  # noqa: TRY400
+            raise UpstreamFailedError(
+                f"argo has no WorkflowTemplate {run.target!r}, or does not show it",
+                retryable=False,
+                back_end=error.back_end,
+            ) from error
         return await argo_workflow.submitted(self, run, status, answer)
 
     async def find(self, run: Run) -> str:

@@ -7,7 +7,8 @@ from typing import Protocol
 from bridges.workflows.engine_client import Json, object_at
 from bridges.workflows.naming import REQUEST, request_digest, run_name
 from bridges.workflows.patience import Patience
-from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
+from deployments.errors import HearthError, UpstreamFailedError
+from deployments.pipelines.ports import EngineNotFoundError
 from deployments.values.pipelines import Run, RunState, RunStatus
 
 Workflow = Json
@@ -33,7 +34,7 @@ class WorkflowSource(Protocol):
         """Return a workflow as it is now.
 
         Raises:
-            NotFoundError: There is none of this name.
+            EngineNotFoundError: There is none of this name.
             HearthError: It cannot be had.
         """
         ...
@@ -71,7 +72,7 @@ async def find(source: WorkflowSource, run: Run) -> str:
     name = run_name(run.target, run.request_id)
     try:
         check_is_ours(await source.get(name), run)
-    except NotFoundError:
+    except EngineNotFoundError:
         return ""
     return name
 
@@ -106,7 +107,7 @@ async def _end(source: WorkflowSource, watched: Workflow) -> RunState | None:
     """Return how a workflow that is being watched has ended, None where it has not, or the watch is to tell."""
     try:
         now = state_of(await source.get(name_of(watched)))
-    except NotFoundError:
+    except EngineNotFoundError:
         # It was deleted since it was looked at, from when on the watch tells; unless it does not know from when.
         if not version_of(watched):
             raise

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import httpx
 
-from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
-from deployments.pipelines.ports import EngineUnavailableError
+from deployments.errors import BackEnd, HearthError, UpstreamFailedError
+from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ Parameters = Mapping[str, str]
 Json = dict[str, Any]
 
 _CONNECT_TIMEOUT_S = 5.0
-_SHOWN_CHARACTERS = 300
+_LOGGED_CHARACTERS = 300
 _TRY_AGAIN = {408, 410, 425, 429}
 """410 is how a Kubernetes API may say that a version is too old to watch from."""
 _MAY_HAVE_ACTED = {408, 500, 502, 504}
@@ -50,15 +50,20 @@ class _Generation:
 class EngineClient:
     """One engine's server.
 
+    What a refusal means: a run is made from the pipeline table and from parameters that the table allows, so that a
+    400, 401, 403, 404 or 422 is for the operator to mend and no error of the client. Errors name neither the server's
+    address nor what it said. Both are logged, with the settings to look at.
+
     Args:
-        name: Of the engine, for messages.
+        name: Of the engine, for messages, and where its settings are: under `pipelines`.
         settings: Where it is and how it is reached.
         headers: Sent with every request.
     """
 
     def __init__(self, name: str, settings: EngineConnectionSettings, headers: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self.url = settings.url
+        self._url = settings.url
+        self._shown_url = str(httpx.URL(settings.url).copy_with(username=None, password=None))
         self.failure = ""
         self._has_answered = False
         self._settings = settings
@@ -92,8 +97,8 @@ class EngineClient:
 
         Raises:
             EngineUnavailableError: It may be answered when it is sent again.
-            NotFoundError: 404.
-            UpstreamFailedError: It was refused, or answered with something that is not JSON.
+            EngineNotFoundError: 404.
+            UpstreamFailedError: It was refused, which is not retryable, or answered with something that is not JSON.
         """
         content = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": content_type} if content is not None else {}
@@ -166,9 +171,12 @@ class EngineClient:
                 await response.aclose()
 
     def _away(self, error: httpx.HTTPError) -> EngineUnavailableError:
-        reason = str(error) or type(error).__name__
-        self.failure = f"{self.name} at {self.url} cannot be reached: {reason}"
-        return EngineUnavailableError(self.failure, may_have_acted=not isinstance(error, _NOT_SENT))
+        logger.warning("%s at %s cannot be reached: %s", self.name, self._shown_url, str(error) or type(error).__name__)
+        self.failure = f"{self.name} cannot be reached"
+        return self._unavailable(self.failure, may_have_acted=not isinstance(error, _NOT_SENT))
+
+    def _unavailable(self, reason: str, *, may_have_acted: bool = False) -> EngineUnavailableError:
+        return EngineUnavailableError(reason, back_end=BackEnd(self.name), may_have_acted=may_have_acted)
 
     async def _refusal(self, response: httpx.Response) -> HearthError:
         try:
@@ -176,15 +184,36 @@ class EngineClient:
         except httpx.HTTPError as error:
             return self._away(error)
         status = response.status_code
-        text = f"{self.name} answered {status}: {_message(response)}"
+        back_end = BackEnd(self.name, status)
         if status in _TRY_AGAIN or status >= _SERVER_ERROR:
-            self.failure = text
-            return EngineUnavailableError(text, _retry_after(response), may_have_acted=status in _MAY_HAVE_ACTED)
-        # It answers, and this request is what it does not like.
-        self.failure = "" if status not in _NOT_ALLOWED else text
+            self._log(logging.WARNING, response)
+            self.failure = f"{self.name} cannot do it now (status {status})"
+            return EngineUnavailableError(
+                self.failure,
+                retry_after_s=_retry_after(response),
+                back_end=back_end,
+                may_have_acted=status in _MAY_HAVE_ACTED,
+            )
         if status == _NOT_FOUND:
-            return NotFoundError(text)
-        return UpstreamFailedError(text)
+            # That nothing is there may be what was to be found out.
+            self._log(logging.INFO, response)
+            self.failure = ""
+            return EngineNotFoundError(f"{self.name} has nothing of this name (status {status})", back_end=back_end)
+        self._log(logging.ERROR, response, f"; look at {self._settings_for(status)}")
+        text = f"{self.name} refuses what Hearth asks of it (status {status}); only the operator can mend that"
+        # Else it answers, and this request is what it does not like.
+        self.failure = text if status in _NOT_ALLOWED else ""
+        return UpstreamFailedError(text, retryable=False, back_end=back_end)
+
+    def _log(self, level: int, response: httpx.Response, hint: str = "") -> None:
+        url = response.request.url.copy_with(query=None, username=None, password=None)
+        logger.log(level, "%s at %s answered %d: %s%s", self.name, url, response.status_code, _message(response), hint)
+
+    def _settings_for(self, status: int) -> str:
+        section = f"pipelines.{self.name}"
+        if status in _NOT_ALLOWED:
+            return f"{section}.token_file and {section}.certificate_file"
+        return f"{section} and the pipeline's row in pipelines.table"
 
     def _object(self, response: httpx.Response) -> Json:
         try:
@@ -192,8 +221,11 @@ class EngineClient:
         except ValueError:
             decoded = None
         if not isinstance(decoded, dict):
-            shown = response.text[:_SHOWN_CHARACTERS]
-            raise UpstreamFailedError(f"{self.name} answered with something that is no JSON object: {shown!r}")
+            self._log(logging.WARNING, response)
+            raise UpstreamFailedError(
+                f"{self.name} answered with something that is no JSON object",
+                back_end=BackEnd(self.name, response.status_code),
+            )
         return cast("Json", decoded)
 
     async def _authorization(self) -> dict[str, str]:
@@ -203,7 +235,8 @@ class EngineClient:
         try:
             token = await asyncio.to_thread(Path(self._settings.token_file).read_text, encoding="utf-8")
         except OSError as error:
-            raise EngineUnavailableError(f"{self.name}: token_file cannot be read: {error}") from error
+            logger.warning("%s: token_file cannot be read: %s", self.name, error)
+            raise self._unavailable(f"{self.name}: token_file cannot be read") from error
         return {"Authorization": f"Bearer {token.strip()}"}
 
     @asynccontextmanager
@@ -226,7 +259,8 @@ class EngineClient:
                     context = await asyncio.to_thread(_tls_context, self._settings)
                     await self._replace(_Generation(stamp, self._client(context)))
             except (OSError, ssl.SSLError) as error:
-                raise EngineUnavailableError(f"{self.name}: a certificate cannot be used: {error}") from error
+                logger.warning("%s: a certificate cannot be used: %s", self.name, error)
+                raise self._unavailable(f"{self.name}: a certificate cannot be used") from error
             return cast("_Generation", self._generation)
 
     async def _replace(self, generation: _Generation) -> None:
@@ -235,7 +269,7 @@ class EngineClient:
             await old.client.aclose()
 
     def _client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
+        return httpx.AsyncClient(base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
 
 
 def object_at(document: Json, name: str) -> Json:
@@ -266,13 +300,10 @@ def _message(response: httpx.Response) -> str:
         message = response.json()["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text
-    return " ".join(str(message).split())[:_SHOWN_CHARACTERS] or response.reason_phrase
+    return " ".join(str(message).split())[:_LOGGED_CHARACTERS] or response.reason_phrase
 
 
-def _retry_after(response: httpx.Response) -> float:
-    try:
-        seconds = float(response.headers.get("Retry-After", "0"))
-    except ValueError:
-        # A date: the usual pause has to do.
-        return 0.0
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "").strip()
+    # For a date, or nothing, the usual pause has to do.
+    return min(float(text), _MAX_RETRY_AFTER_S) if text.isdecimal() else None

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from bridges.workflows.engine_client import EngineClient, Json, object_at
 from bridges.workflows.naming import run_name
 from bridges.workflows.patience import Patience
-from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
+from deployments.errors import HearthError, UpstreamFailedError
+from deployments.pipelines.ports import EngineNotFoundError
 from deployments.settings.pipelines import KubeflowSettings, ParameterType, PipelineSettings, typed
 from deployments.values.pipelines import Run, RunState, RunStatus
 
@@ -117,8 +118,10 @@ class Kubeflow:
         path = f"{_API}/pipelines/names/{quote(name, safe='')}"
         try:
             _, pipeline = await self._client.fetch("GET", path, parameters=self._namespace)
-        except NotFoundError as error:
-            raise NotFoundError(f"kubeflow has no pipeline {name!r}: {error.message}") from error
+        except EngineNotFoundError as error:
+            raise UpstreamFailedError(
+                f"kubeflow has no pipeline {name!r}", retryable=False, back_end=error.back_end
+            ) from error
         if not pipeline.get("pipeline_id"):
             raise UpstreamFailedError(f"kubeflow gives the pipeline {name!r} no pipeline_id")
         return str(pipeline["pipeline_id"])

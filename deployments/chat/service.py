@@ -95,7 +95,7 @@ class Chat:
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         if not question.text.strip():
-            raise InvalidRequestError("the question is empty")
+            raise InvalidRequestError("the question is empty", field="message")
         resolved = _resolved(question)
         before = question.preparation or Preparation("")
         profile, passages = await self._prepare(call, resolved, _Progress())
@@ -142,7 +142,9 @@ class Chat:
 
     async def _tokens(self, call: Call, question: ChatQuestion, progress: _Progress) -> AsyncGenerator[str]:
         if not question.text.strip():
-            raise InvalidRequestError("the question is empty: neither `message` nor `query` holds text")
+            raise InvalidRequestError(
+                "the question is empty: neither `message` nor `query` holds text", field="message"
+            )
         resolved = _resolved(question)
         profile, progress.passages = await self._prepare(call, resolved, progress)
         prompt = _prompt(question, resolved, progress.passages, profile.answering)

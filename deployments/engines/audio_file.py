@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from deployments.errors import InvalidRequestError, PayloadTooLargeError
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.values.sound import SPEECH_RATE, Samples
 
 _BLOCK_S = 10
@@ -28,10 +28,12 @@ def decode(data: bytes, max_seconds: float) -> Samples:
     if len(mono) > max_seconds * rate:
         raise PayloadTooLargeError(
             f"the audio lasts longer than the {max_seconds:g} s that are transcribed in one request: "
-            "send it as a stream, or in parts"
+            "send it as a stream, or in parts",
+            field="audio",
+            limit=Limit("max_recording_s", max_seconds),
         )
     if not len(mono):
-        raise InvalidRequestError("the audio file holds no sound")
+        raise InvalidRequestError("the audio file holds no sound", field="audio")
     return mono if rate == SPEECH_RATE else soxr.resample(mono, rate, SPEECH_RATE)
 
 
@@ -42,16 +44,21 @@ def decode_native(data: bytes, max_seconds: float = 600.0) -> tuple[Samples, int
         InvalidRequestError: The file is empty or of no known kind.
     """
     if not data:
-        raise InvalidRequestError("the audio is empty")
+        raise InvalidRequestError("the audio is empty", field="audio")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate = file.samplerate
             if not 0 < rate <= _HIGHEST_RATE:
-                raise InvalidRequestError(f"the audio has {rate} samples a second, expected at most {_HIGHEST_RATE}")
+                raise InvalidRequestError(
+                    f"the audio has {rate} samples a second, expected at most {_HIGHEST_RATE}",
+                    field="audio",
+                    limit=Limit("sample_rate", _HIGHEST_RATE, rate),
+                )
             return _read(file, int(max_seconds * rate)), rate
     except soundfile.LibsndfileError as error:
         raise InvalidRequestError(
-            f"the audio cannot be read, expected a WAV, FLAC, Ogg or MP3 file: {error.error_string}"
+            f"the audio cannot be read, expected a WAV, FLAC, Ogg or MP3 file: {error.error_string}",
+            field="audio",
         ) from error
 
 

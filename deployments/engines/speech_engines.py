@@ -46,7 +46,7 @@ def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
         case OpenAITranscriptionSettings() as engine:
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable)
+            server = model_server(engine.base_url, engine.api_key_variable, "transcription server")
             return OpenAITranscription(server, model=engine.model, partial_model=engine.partial_model)
 
 
@@ -105,7 +105,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415
 
             return OpenAISpeech(
-                model_server(engine.base_url, engine.api_key_variable),
+                model_server(engine.base_url, engine.api_key_variable, "speech server", takes_client_input=True),
                 model=engine.model,
                 voices=engine.voices,
                 language=engine.language,
@@ -116,7 +116,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.http_speech import CoquiSpeech  # noqa: PLC0415
 
             return CoquiSpeech(
-                model_server(engine.base_url, engine.api_key_variable),
+                model_server(engine.base_url, engine.api_key_variable, "speech server", takes_client_input=True),
                 speakers=engine.speakers,
                 language=engine.language,
                 reference_field=engine.reference_field,

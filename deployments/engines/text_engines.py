@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.protocols import EmbeddingsEngine, LanguageModelEngine, RerankerEngine
-from deployments.errors import UnavailableError
+from deployments.errors import BackEnd, UnavailableError
 from deployments.models.store import ModelStore
 from deployments.settings.text_models import (
     CrossEncoderSettings,
@@ -47,7 +47,7 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
         case OpenAIChatSettings() as engine:
             from deployments.engines.language.openai_chat import OpenAIChatEngine  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable)
+            server = model_server(engine.base_url, engine.api_key_variable, "language model", takes_client_input=True)
             return OpenAIChatEngine(server, model=engine.model, context_tokens=engine.context_tokens)
 
 
@@ -67,7 +67,8 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
-            return OpenAIEmbeddings(model_server(engine.base_url, engine.api_key_variable), model=engine.model)
+            server = model_server(engine.base_url, engine.api_key_variable, "embeddings server")
+            return OpenAIEmbeddings(server, model=engine.model)
 
 
 def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
@@ -97,23 +98,26 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
         case RerankApiSettings() as engine:
             from deployments.engines.vectors.rerank_api import RerankApiReranker  # noqa: PLC0415
 
-            return RerankApiReranker(model_server(engine.base_url, engine.api_key_variable), model=engine.model)
+            server = model_server(engine.base_url, engine.api_key_variable, "reranker")
+            return RerankApiReranker(server, model=engine.model)
 
 
 def _folder(model: str, role: str) -> Path:
     return ModelStore.from_environment().locate(model, role)
 
 
-def model_server(base_url: str, api_key_variable: str) -> HttpBackEnd:
-    """Return a model server over HTTP.
+def model_server(base_url: str, api_key_variable: str, role: str, *, takes_client_input: bool = False) -> HttpBackEnd:
+    """Return a model server over HTTP; see `HttpBackEnd` for `role` and `takes_client_input`.
 
     Raises:
         UnavailableError: Its API key is not in the environment.
     """
     key = os.environ.get(api_key_variable, "") if api_key_variable else ""
     if api_key_variable and not key:
-        raise UnavailableError(f"the API key of {base_url} is not in the environment: set {api_key_variable}")
-    return HttpBackEnd(base_url, api_key=key)
+        raise UnavailableError(
+            f"the API key of the {role} is not in the environment: set {api_key_variable}", back_end=BackEnd(role)
+        )
+    return HttpBackEnd(base_url, role=role, api_key=key, takes_client_input=takes_client_input)
 
 
 def library_required(module: str, extra: str) -> None:

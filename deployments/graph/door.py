@@ -34,6 +34,7 @@ from deployments.errors import (
     DeadlineExceededError,
     HearthError,
     InternalError,
+    Limit,
     OverloadedError,
     PayloadTooLargeError,
     RequestEndedError,
@@ -271,6 +272,11 @@ def translate(error: BaseException, doing: str) -> HearthError:
     cause = cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
     if isinstance(cause, HearthError):
         return cause
+    if isinstance(cause, BackPressureError):
+        # Ray keeps the two numbers as arguments alone.
+        waiting, most = cast("tuple[int, int]", cause.args[:2])
+        limit = Limit("max_queued_requests", most, waiting)
+        return OverloadedError(f"{doing} has too many requests waiting", retry_after_s=cause.retry_after_s, limit=limit)
     for types, kind, what in _FOREIGN:
         if isinstance(cause, types):
             return kind(f"{doing} {what}")
@@ -283,7 +289,6 @@ def translate(error: BaseException, doing: str) -> HearthError:
 _FOREIGN: tuple[tuple[tuple[type[BaseException], ...], type[HearthError], str], ...] = (
     ((TimeoutError,), DeadlineExceededError, "did not answer in the time given"),
     ((RequestCancelledError, TaskCancelledError), RequestEndedError, "was cancelled"),
-    ((BackPressureError,), OverloadedError, "has too many requests waiting"),
     ((RayServeException, RayError), UnavailableError, "cannot be reached"),
 )
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from deployments.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError, Limit
 from deployments.values.language import Exchange, Message, Prompt, Role
 
 CountTokens = Callable[[Sequence[Message]], Awaitable[int]]
@@ -76,7 +76,11 @@ async def fit(prompt: Prompt, limit: int, count_tokens: CountTokens) -> list[Mes
             low = middle + 1
     if low == len(steps):
         needed = await count_tokens(to_messages(steps[-1]))
-        raise InvalidRequestError(f"the question takes {needed} tokens with its system prompt; the model reads {limit}")
+        raise InvalidRequestError(
+            f"the question takes {needed} tokens with its system prompt; the model reads {limit}",
+            field="message",
+            limit=Limit("engine.context_tokens", limit, needed),
+        )
     return to_messages(steps[low])
 
 

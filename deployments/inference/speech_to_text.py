@@ -5,7 +5,7 @@ import asyncio
 from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import AudioDecoder, EndOfTurnEngine, SpeechToTextEngine
-from deployments.errors import InvalidRequestError, PayloadTooLargeError
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.listening.voice_activity import (
     WINDOW_S,
     WINDOW_SAMPLES,
@@ -93,10 +93,12 @@ class SpeechToText:
 
 def _checked_samples(pcm: bytes) -> Samples:
     if len(pcm) % 2:
-        raise InvalidRequestError(f"16-bit sound has an even number of bytes, this has {len(pcm)}")
+        raise InvalidRequestError(f"16-bit sound has an even number of bytes, this has {len(pcm)}", field="audio")
     samples = samples_of(pcm)
-    if len(samples) > _UTTERANCE_S * SPEECH_RATE:
+    if (seconds := len(samples) / SPEECH_RATE) > _UTTERANCE_S:
         raise PayloadTooLargeError(
-            f"an utterance lasts at most {_UTTERANCE_S:g} s, this {len(samples) / SPEECH_RATE:.0f} s"
+            f"an utterance lasts at most {_UTTERANCE_S:g} s, this {seconds:.0f} s",
+            field="audio",
+            limit=Limit("utterance_s", _UTTERANCE_S, seconds),
         )
     return samples

@@ -68,7 +68,8 @@ class TextToSpeech:
         voice, engine = await self._chosen(text)
         if text.reference and not engine.clones:
             raise InvalidRequestError(
-                f"speaker_wav_b64: the voice {voice.name!r} ({voice.kind}) cannot imitate another one"
+                f"speaker_wav_b64: the voice {voice.name!r} ({voice.kind}) cannot imitate another one",
+                field="speaker_wav_b64",
             )
         said_something = False
         opening_clause = engine.opening_clause_pays and not text.goes_on
@@ -80,7 +81,7 @@ class TextToSpeech:
                         yield chunk
         if not said_something:
             language = f" speaks {voice.language} and" if voice.language else ""
-            raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text")
+            raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text", field="text")
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
         del call
@@ -111,7 +112,8 @@ class TextToSpeech:
         if text.language and voice.language and not _same_language(text.language, voice.language):
             raise InvalidRequestError(
                 f"language {text.language!r}: the voice {voice.name!r} speaks {voice.language}; "
-                f"there are voices for {', '.join(self._languages())}"
+                f"there are voices for {', '.join(self._languages())}",
+                field="language",
             )
         if voice in self._engine.voices:
             return voice, self._engine
@@ -129,7 +131,8 @@ class TextToSpeech:
     def _unknown(self, text: SpeechText) -> NotFoundError:
         known = ", ".join(voice.name for voice in (*self._engine.voices, *self._custom.voices))
         fault = next((fault for fault in self._custom.faults if fault.startswith(f"{text.voice}:")), "")
-        return NotFoundError(f"unknown voice {text.voice[:64]!r}; known are {known}" + (f" ({fault})" if fault else ""))
+        why = f" ({fault})" if fault else ""
+        return NotFoundError(f"unknown voice {text.voice[:64]!r}; known are {known}{why}", field="speaker")
 
     def _languages(self) -> list[str]:
         voices = (*self._engine.voices, *self._custom.voices)

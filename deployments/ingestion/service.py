@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from deployments.call import Call
 from deployments.component_status import replica_status
-from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.errors import InvalidRequestError, Limit, NotFoundError
 from deployments.ingestion.chunking import chunk_text, first_heading
 from deployments.services import EmbeddingsService
 from deployments.settings.orchestration import MilvusSettings
@@ -81,7 +81,7 @@ class Ingestion:
             headings = _title(document)
         chunks, at_end = chunk_text(document.text, document.format, headings=headings)
         if not chunks and start.chunk_index == 0 and not document.more_follows:
-            raise InvalidRequestError("the document holds no text")
+            raise InvalidRequestError("the document holds no text", field="text")
         version = DocumentVersion(document.source, start.version or _version(document), document.digest)
         removed = await self._write(call, document, version, chunks)
         following = DocumentPosition(start.chunk_index + len(chunks), at_end, version.version)
@@ -89,16 +89,18 @@ class Ingestion:
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         if not source.strip():
-            raise InvalidRequestError("no source is named, which the document would be known by")
+            raise InvalidRequestError("no source is named, which the document would be known by", field="source")
         name = collection or self._settings.collection
         removed = await self._store.delete(call, name, source)
         if not removed:
-            raise NotFoundError(f"there is no document {source[:_SHOWN]!r} in the collection {name!r}")
+            raise NotFoundError(f"there is no document {source[:_SHOWN]!r} in the collection {name!r}", field="source")
         return removed
 
     async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
         if not _PREFIX.fullmatch(prefix):
-            raise InvalidRequestError(f"prefix is {prefix[:_SHOWN]!r}; up to 32 hexadecimal digits were expected")
+            raise InvalidRequestError(
+                f"prefix is {prefix[:_SHOWN]!r}; up to 32 hexadecimal digits were expected", field="prefix"
+            )
         name = collection or self._settings.collection
         try:
             found = await self._store.documents(call, name, prefix, _LISTED_TOGETHER + 1)
@@ -132,14 +134,19 @@ class Ingestion:
 def _check(document: Document) -> None:
     """Raise `InvalidRequestError` where a document cannot be kept as it is given."""
     if not document.source.strip():
-        raise InvalidRequestError("the document has no source to be known by")
-    if len(document.digest.encode()) > _DIGEST_BYTES:
-        raise InvalidRequestError(f"the digest has more than {_DIGEST_BYTES} bytes")
+        raise InvalidRequestError("the document has no source to be known by", field="source")
+    if (size := len(document.digest.encode())) > _DIGEST_BYTES:
+        raise InvalidRequestError(
+            f"the digest has more than {_DIGEST_BYTES} bytes",
+            field="digest",
+            limit=Limit("digest_bytes", _DIGEST_BYTES, size),
+        )
     start = document.position
     if start.chunk_index < 0 or (start.version and not _VERSION.fullmatch(start.version)):
         raise InvalidRequestError(
             f"the position is chunk {start.chunk_index} of version {start.version[:_SHOWN]!r}: "
-            "it has to be the `next` of the answer to the part before"
+            "it has to be the `next` of the answer to the part before",
+            field="position",
         )
 
 

@@ -8,13 +8,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import grpc
+import httpx
 from pymilvus import AsyncMilvusClient, MilvusClient, MilvusException
 
 from deployments.call import Call
 from deployments.errors import (
+    BackEnd,
     DeadlineExceededError,
     HearthError,
     NotFoundError,
+    OverloadedError,
     UnavailableError,
     UpstreamFailedError,
 )
@@ -36,6 +39,13 @@ _GRPC_OPTIONS = {
 _CONNECTION_FAILED = 2
 _COLLECTION_NOT_FOUND = 100
 _COLLECTION_NOT_LOADED = 101
+_OVERLOADED = {4, 8, 12}
+"""Too many requests, a rate limit, and too few resources: what the server itself says may be tried again."""
+_NOT_ALLOWED = {1400, 1401}
+_NOT_ALLOWED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_BACK_END = BackEnd("Milvus")
+
+logger = logging.getLogger(__name__)
 
 # pymilvus logs a traceback for every error that it also raises.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -44,6 +54,10 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 class MilvusConnection:
     """A Milvus server, used from one event loop.
 
+    A server that does not let us in, or forbids what is asked of it, is for the operator to mend: an
+    `UpstreamFailedError` that is not retryable. Errors name neither the server's address nor what it said. Both are
+    logged.
+
     Args:
         uri: Such as "http://127.0.0.1:19530".
         token: "user:password" or an API key; empty where the server asks for none.
@@ -51,6 +65,7 @@ class MilvusConnection:
 
     def __init__(self, uri: str, *, token: str = "") -> None:
         self.uri = uri
+        self._shown_uri = str(httpx.URL(uri).copy_with(username=None, password=None))
         self._token = token
         self._client: AsyncMilvusClient | None = None
         self._fields: dict[str, tuple[float, CollectionFields]] = {}
@@ -105,7 +120,7 @@ class MilvusConnection:
         """
         async with self.errors(""):
             names = cast("list[str]", await self.client().list_collections(timeout=call.remaining()))
-        return f"{self.uri}, collections: {', '.join(sorted(names)) or 'none'}"
+        return f"{self._shown_uri}, collections: {', '.join(sorted(names)) or 'none'}"
 
     async def loaded(self, call: Call, collection: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do what needs a loaded collection, loading it first where the server had not: after a restart it has not."""
@@ -142,11 +157,37 @@ class MilvusConnection:
         code = error.code if isinstance(error, MilvusException) else _CONNECTION_FAILED
         text = str(getattr(error, "message", "") or type(error).__name__)
         if code == _COLLECTION_NOT_FOUND or "can't find collection" in text:
-            return NotFoundError(f"collection {collection!r} does not exist")
+            return NotFoundError(f"collection {collection!r} does not exist", field="collection")
         if code == _COLLECTION_NOT_LOADED:
-            return UnavailableError(f"collection {collection!r} is being loaded")
-        if code == _CONNECTION_FAILED:
-            return UnavailableError(f"Milvus at {self.uri} cannot be reached")
-        if "timeout" in text.lower() or "DEADLINE_EXCEEDED" in text:
-            return DeadlineExceededError(f"Milvus at {self.uri} did not answer in the time given")
-        return UpstreamFailedError(f"Milvus failed on collection {collection!r}: {text}")
+            return UnavailableError(f"collection {collection!r} is being loaded", field="collection")
+        logger.info("Milvus at %s failed on collection %r, code %s: %s", self._shown_uri, collection, code, text)
+        if code in _NOT_ALLOWED or _grpc_status(error) in _NOT_ALLOWED_GRPC:
+            return self._not_allowed()
+        return _failure(code, text)
+
+    def _not_allowed(self) -> UpstreamFailedError:
+        hint = "look at the variable that milvus.token_variable names"
+        logger.error("Milvus at %s does not let us in, or forbids what we ask: %s", self._shown_uri, hint)
+        return UpstreamFailedError(
+            "Milvus does not allow what Hearth asks of it; only the operator can mend that",
+            retryable=False,
+            back_end=_BACK_END,
+        )
+
+
+def _failure(code: object, text: str) -> HearthError:
+    if code in _OVERLOADED:
+        return OverloadedError("Milvus has too much to do", back_end=_BACK_END)
+    if code == _CONNECTION_FAILED:
+        return UnavailableError("Milvus cannot be reached", back_end=_BACK_END)
+    if "timeout" in text.lower() or "DEADLINE_EXCEEDED" in text:
+        return DeadlineExceededError("Milvus did not answer in the time given", back_end=_BACK_END)
+    return UpstreamFailedError("Milvus failed", back_end=_BACK_END)
+
+
+def _grpc_status(error: BaseException) -> grpc.StatusCode | None:
+    """Return the gRPC status of an error, or of its cause: for pymilvus, a refused login is a failed connection."""
+    for found in (error, error.__cause__):
+        if isinstance(found, grpc.RpcError):
+            return cast("grpc.StatusCode | None", cast("Any", found).code())
+    return None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, NotFoundError
+from deployments.errors import HearthError, InvalidRequestError, Limit, NotFoundError
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.schema import (
     MAX_NAME_BYTES,
@@ -85,12 +85,15 @@ class MilvusDocuments:
         if fields.dimensions != dimensions:
             raise InvalidRequestError(
                 f"collection {collection!r} holds vectors of {fields.dimensions} dimensions, "
-                f"the embeddings model gives {dimensions}; choose another collection"
+                f"the embeddings model gives {dimensions}; choose another collection",
+                field="collection",
+                limit=Limit("dimensions", fields.dimensions, dimensions),
             )
         if not fields.own:
             raise InvalidRequestError(
                 f"collection {collection!r} was made by another program and can only be searched; "
-                "choose another collection to ingest into"
+                "choose another collection to ingest into",
+                field="collection",
             )
 
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
@@ -129,7 +132,8 @@ class MilvusDocuments:
             first, *rest = rows if batch.first_index == 0 else (before, *rows)
             if first is None:
                 raise NotFoundError(
-                    f"the first part of {document.source[:_SHOWN]!r} is not there any more: begin it again"
+                    f"the first part of {document.source[:_SHOWN]!r} is not there any more: begin it again",
+                    field="position",
                 )
             switched = [{**first, "chunks": batch.end}, *({**row, "chunks": 0} for row in others)]
             await self._connection.client().upsert(collection, [*rest, *switched], timeout=call.remaining())
@@ -155,7 +159,9 @@ class MilvusDocuments:
         check_name(collection)
         fields = await self._connection.fields(call, collection)
         if not fields.own:
-            raise InvalidRequestError(f"collection {collection!r} was made by another program: it holds no documents")
+            raise InvalidRequestError(
+                f"collection {collection!r} was made by another program: it holds no documents", field="collection"
+            )
         condition = f'chunks > 0 and document like "{prefix}%"' if prefix else "chunks > 0"
         names = ["source", "chunks", "digest"]
         async with self._connection.errors(collection):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError
+from deployments.errors import HearthError, InvalidRequestError, Limit
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.fusion import fuse
 from deployments.milvus.schema import SOURCE_NAMES, CollectionFields, check_name, first_chunk_id, in_list
@@ -75,7 +75,9 @@ class MilvusPassages:
         if fields.dimensions != vector.shape[-1]:
             raise InvalidRequestError(
                 f"collection {collection!r} holds vectors of {fields.dimensions} dimensions, "
-                f"the embeddings model gives {vector.shape[-1]}: it was made with another model"
+                f"the embeddings model gives {vector.shape[-1]}: it was made with another model",
+                field="collection",
+                limit=Limit("dimensions", fields.dimensions, vector.shape[-1]),
             )
         words = question[:_QUESTION_CHARACTERS].strip() if fields.keywords and self._keyword_weight else ""
         search = _Search(call, collection, fields, words, vector, limit)

@@ -109,7 +109,8 @@ def check_name(collection: str) -> None:
     """Raise `InvalidRequestError` where Milvus would not take this name of a collection."""
     if not _NAME.match(collection):
         raise InvalidRequestError(
-            f"{collection[:64]!r} cannot name a collection: letters, digits and underscores, not a digit first"
+            f"{collection[:64]!r} cannot name a collection: letters, digits and underscores, not a digit first",
+            field="collection",
         )
 
 
@@ -129,7 +130,7 @@ def read_fields(
     vectors = [entry for entry in entries if entry["type"] in _VECTOR_TYPES]
     vectors.sort(key=lambda entry: entry["name"] not in metrics)
     if not vectors:
-        raise InvalidRequestError(f"collection {collection!r} has no dense vector field to search")
+        raise InvalidRequestError(f"collection {collection!r} has no dense vector field to search", field="collection")
     strings = {str(entry["name"]): entry for entry in entries if entry["type"] == DataType.VARCHAR}
     lengths = {
         name: int(entry["params"].get("max_length", 0))
@@ -139,7 +140,7 @@ def read_fields(
     dynamic = bool(description.get("enable_dynamic_field"))
     text = _first_of(_TEXT_NAMES, strings) or max(lengths, key=lambda name: lengths[name], default="")
     if not text and not dynamic:
-        raise InvalidRequestError(f"collection {collection!r} has no text field to answer from")
+        raise InvalidRequestError(f"collection {collection!r} has no text field to answer from", field="collection")
     json_fields = [str(entry["name"]) for entry in entries if entry["type"] == DataType.JSON]
     vector = vectors[0]
     return CollectionFields(

@@ -133,7 +133,7 @@ class ModelStore:
         for file in found:
             if file.state is not FileState.PRESENT:
                 raise UnavailableError(
-                    f"{role}: model file {file.path} is {file.state}; "
+                    f"{role}: model file {model.name}/{file.path.name} is {file.state} in the model store; "
                     f"run `hearth models fetch {model.name}` on this machine"
                 )
         return next((file.path for file in found if file.package), self.folder / model.name)

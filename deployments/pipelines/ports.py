@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.errors import UnavailableError
+from deployments.errors import BackEnd, UnavailableError, UpstreamFailedError
 from deployments.values.pipelines import PipelineReport, Run, RunState, RunStatus
 
 
@@ -13,14 +13,28 @@ class EngineUnavailableError(UnavailableError):
     """An engine cannot be reached, or asks to be left alone for now: the same request may be sent again.
 
     Attributes:
-        retry_after_s: Seconds that it asks for; 0 where it says nothing.
         may_have_acted: Whether it may have done what it was asked for, and could not say so.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0, *, may_have_acted: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry_after_s: float | None = None,
+        back_end: BackEnd | None = None,
+        may_have_acted: bool = False,
+    ) -> None:
+        super().__init__(reason, retry_after_s=retry_after_s, back_end=back_end)
         self.may_have_acted = may_have_acted
+
+
+class EngineNotFoundError(UpstreamFailedError):
+    """An engine has nothing of the name that it was asked for.
+
+    The names are Hearth's own and those of the pipeline table, so that no client is at fault.
+    """
+
+    retryable = False
 
 
 class WorkflowEngine(Protocol):

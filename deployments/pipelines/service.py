@@ -9,16 +9,16 @@ is started or told twice.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
-from deployments.backoff import Pauses
+from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.component_status import replica_status
-from deployments.errors import HearthError, InternalError, OverloadedError, UnavailableError
+from deployments.errors import HearthError, InternalError, Limit, OverloadedError, UnavailableError
 from deployments.pipelines.ports import (
     EngineUnavailableError,
     KeptRun,
@@ -93,7 +93,10 @@ class Pipelines:
         try:
             parameters = self._table.checked(trigger.pipeline, trigger.parameters)
             if len(self._followed) + len(self._accepting) >= self._settings.max_runs:
-                raise OverloadedError(f"{self._settings.max_runs} runs are unfinished already")
+                most = self._settings.max_runs
+                raise OverloadedError(
+                    f"{most} runs are unfinished already", limit=Limit("pipelines.max_runs", most, most + 1)
+                )
         except HearthError as error:
             return self._refusal(trigger, error)
         run = self._new_run(trigger, parameters)
@@ -234,18 +237,15 @@ class Pipelines:
     async def _undo(self, run: Run) -> None:
         """Stop what an engine may have started and could not say so, before its client was told of an error."""
         engine = self._engines[run.engine]
-        pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
+
+        async def undo() -> None:
+            if run_id := await engine.find(run):
+                await engine.stop(replace(run, run_id=run_id))
+                logger.warning("run %s was started and not acknowledged: stopped", run.request_id)
+
         try:
             async with asyncio.timeout(_UNDO_S):
-                while True:
-                    try:
-                        if run_id := await engine.find(run):
-                            await engine.stop(replace(run, run_id=run_id))
-                            logger.warning("run %s was started and not acknowledged: stopped", run.request_id)
-                    except EngineUnavailableError as error:
-                        await asyncio.sleep(pauses.next(error.retry_after_s))
-                    else:
-                        return
+                await retry(undo, self._backoff(), on=EngineUnavailableError)
         except (HearthError, TimeoutError) as error:
             reason = error.message if isinstance(error, HearthError) else f"no answer within {_UNDO_S:g} s"
             logger.error("run %s may run on %s without being followed: %s", run.request_id, run.engine, reason)  # noqa: TRY400
@@ -279,26 +279,34 @@ class Pipelines:
         engine = self._engines[run.engine]
         loop = asyncio.get_running_loop()
         until = loop.time() + min(self._settings.submit_timeout_s, max(0.0, run.deadline_at - self._now()))
-        pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
-        last = EngineUnavailableError(
-            f"{run.engine} did not take the run within {self._settings.submit_timeout_s:g} s", may_have_acted=True
-        )
-        may_have_acted = False
+        errors: list[EngineUnavailableError] = []
+
+        async def submit() -> str:
+            try:
+                async with self._slots[run.engine]:
+                    return await engine.submit(run)
+            except EngineUnavailableError as error:
+                errors.append(error)
+                raise
+
         try:
             async with asyncio.timeout_at(until):
-                while True:
-                    try:
-                        async with self._slots[run.engine]:
-                            run_id = await engine.submit(run)
-                    except EngineUnavailableError as error:
-                        last = error
-                        may_have_acted = may_have_acted or error.may_have_acted
-                        await asyncio.sleep(pauses.next(error.retry_after_s))
-                    else:
-                        return run_id
+                return await retry(submit, self._backoff(), on=EngineUnavailableError)
         except TimeoutError:
-            last.may_have_acted = last.may_have_acted or may_have_acted
-            raise last from None
+            raise self._not_taken(run.engine, errors) from None
+
+    def _not_taken(self, engine: str, errors: Sequence[EngineUnavailableError]) -> EngineUnavailableError:
+        """Return the error of a run that an engine did not take in its time, after what went wrong each time."""
+        if not errors:
+            within = f"within {self._settings.submit_timeout_s:g} s"
+            return EngineUnavailableError(f"{engine} did not take the run {within}", may_have_acted=True)
+        last = errors[-1]
+        return EngineUnavailableError(
+            last.reason,
+            retry_after_s=last.retry_after_s,
+            back_end=last.back_end,
+            may_have_acted=any(error.may_have_acted for error in errors),
+        )
 
     async def _followed_to_its_end(self, kept: KeptRun) -> KeptRun:
         """Report a run's changes until its last, or until its deadline, when it is stopped."""
@@ -338,12 +346,8 @@ class Pipelines:
         return await self._report(kept, RunStatus.FAILED, text)
 
     async def _stop(self, run: Run) -> None:
-        pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
-        while True:
-            try:
-                return await self._engines[run.engine].stop(run)
-            except EngineUnavailableError as error:
-                await asyncio.sleep(pauses.next(error.retry_after_s))
+        engine = self._engines[run.engine]
+        await retry(lambda: engine.stop(run), self._backoff(), on=EngineUnavailableError)
 
     async def _report(self, kept: KeptRun, status: RunStatus, error: str = "") -> KeptRun:
         """Tell the client how its run is.
@@ -373,13 +377,14 @@ class Pipelines:
 
     async def _with_retries(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with the store, again and again while it cannot be reached."""
-        pauses = Pauses(self._settings.retry_s, self._settings.max_retry_s)
-        while True:
-            try:
-                return await work()
-            except UnavailableError as error:
-                logger.warning("the store of runs: %s", error.message)
-                await asyncio.sleep(pauses.next())
+
+        def failed(error: HearthError) -> None:
+            logger.warning("the store of runs: %s", error.message)
+
+        return await retry(work, self._backoff(), failed=failed)
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._settings.retry_s, self._settings.max_retry_s)
 
     def _new_run(self, trigger: PipelineTrigger, parameters: Mapping[str, str]) -> Run:
         row = self._table.row(trigger.pipeline)

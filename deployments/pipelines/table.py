@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.errors import InvalidRequestError, Limit, NotFoundError
 from deployments.settings.pipelines import PipelineSettings
 from deployments.values.pipelines import ParameterDescription, PipelineDescription
 
@@ -37,7 +37,7 @@ class PipelineTable:
         row = self._rows.get(name)
         if row is None:
             known = ", ".join(self.names) or "none is configured"
-            raise NotFoundError(f"there is no pipeline {name[:_SHOWN]!r}: {known}")
+            raise NotFoundError(f"there is no pipeline {name[:_SHOWN]!r}: {known}", field="pipeline")
         return row
 
     def target(self, name: str) -> str:
@@ -52,32 +52,44 @@ class PipelineTable:
             InvalidRequestError: A parameter is unknown, missing, too long or not of its form; the message names it.
         """
         allowed = dict(sorted(self.row(name).parameters.items()))
-        if len(given) > max(_MAX_PARAMETERS, len(allowed)):
+        if len(given) > (most := max(_MAX_PARAMETERS, len(allowed))):
             raise InvalidRequestError(
-                f"{len(given)} parameters are too many: pipeline {name!r} takes {len(allowed)} at most"
+                f"{len(given)} parameters are too many: pipeline {name!r} takes {len(allowed)} at most",
+                field="parameters",
+                limit=Limit("parameters", most, len(given)),
             )
         for parameter in sorted(given.keys() - allowed.keys()):
             takes = ", ".join(allowed) or "none"
-            raise InvalidRequestError(f"pipeline {name!r} has no parameter {parameter[:_SHOWN]!r}; it takes {takes}")
+            raise InvalidRequestError(
+                f"pipeline {name!r} has no parameter {parameter[:_SHOWN]!r}; it takes {takes}",
+                field=_field(parameter),
+            )
         if (characters := sum(map(len, given.values()))) > _MAX_CHARACTERS:
             raise InvalidRequestError(
-                f"the parameters have {characters} characters: at most {_MAX_CHARACTERS} are taken"
+                f"the parameters have {characters} characters: at most {_MAX_CHARACTERS} are taken",
+                field="parameters",
+                limit=Limit("parameters_characters", _MAX_CHARACTERS, characters),
             )
         checked: dict[str, str] = {}
         for parameter, settings in allowed.items():
             value = given.get(parameter, settings.default)
             if value is None:
                 if settings.required:
-                    raise InvalidRequestError(f"pipeline {name!r} needs the parameter {parameter!r}")
+                    raise InvalidRequestError(
+                        f"pipeline {name!r} needs the parameter {parameter!r}", field=_field(parameter)
+                    )
                 continue
             if len(value) > settings.max_characters:
                 raise InvalidRequestError(
-                    f"parameter {parameter!r} has {len(value)} characters: at most {settings.max_characters} are taken"
+                    f"parameter {parameter!r} has {len(value)} characters: at most {settings.max_characters} are taken",
+                    field=_field(parameter),
+                    limit=Limit("max_characters", settings.max_characters, len(value)),
                 )
             if not settings.allows(value):
                 raise InvalidRequestError(
                     f"parameter {parameter!r} is {value[:_SHOWN]!r}: expected a {settings.type} "
-                    f"that matches {settings.pattern!r}"
+                    f"that matches {settings.pattern!r}",
+                    field=_field(parameter),
                 )
             checked[parameter] = value
         return checked
@@ -97,3 +109,7 @@ class PipelineTable:
             )
             for name, row in self._rows.items()
         )
+
+
+def _field(parameter: str) -> str:
+    return f"parameters.{parameter[:_SHOWN]}"

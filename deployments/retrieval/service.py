@@ -10,7 +10,7 @@ from typing import Protocol
 
 from deployments.call import Call
 from deployments.component_status import replica_status, status_or_error
-from deployments.errors import HearthError, InvalidRequestError, NotFoundError
+from deployments.errors import HearthError, InvalidRequestError, Limit, NotFoundError
 from deployments.services import EmbeddingsService, RerankerService
 from deployments.settings.orchestration import MilvusSettings
 from deployments.text.sentences import leans_on_previous, split_sentences
@@ -56,7 +56,12 @@ class Retrieval:
     async def retrieve(self, call: Call, query: RetrievalQuery) -> tuple[Passage, ...]:
         keep = query.top_k or self._settings.keep
         if not 0 < keep <= self._settings.max_keep:
-            raise InvalidRequestError(f"top_k is {query.top_k}; between 1 and {self._settings.max_keep} is possible")
+            most = self._settings.max_keep
+            raise InvalidRequestError(
+                f"top_k is {query.top_k}; between 1 and {most} is possible",
+                field="top_k",
+                limit=Limit("milvus.max_keep", most, query.top_k),
+            )
         vectors = await self._embeddings.embed(call, [query.text])
         limit = max(keep, self._settings.retrieve) if query.rerank else keep
         try:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployments.call import Call
 from deployments.component_status import replica_status, status_or_error
-from deployments.errors import InvalidRequestError, PayloadTooLargeError
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.services import TextToSpeechService
 from deployments.text.speakable import speakable
 from deployments.values.speech import SpeechText, SpokenChunk, Voices
@@ -33,11 +33,13 @@ class Speech:
     async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
         if len(text.text) > self._max_characters:
             raise PayloadTooLargeError(
-                f"the text has {len(text.text)} characters, at most {self._max_characters} are spoken at once"
+                f"the text has {len(text.text)} characters, at most {self._max_characters} are spoken at once",
+                field="text",
+                limit=Limit("speech.max_characters", self._max_characters, len(text.text)),
             )
         spoken = await asyncio.to_thread(speakable, text.text)
         if not spoken:
-            raise InvalidRequestError("there is nothing to say: the text holds no word")
+            raise InvalidRequestError("there is nothing to say: the text holds no word", field="text")
         async with aclosing(self._text_to_speech.speak(call, replace(text, text=spoken))) as chunks:
             async for chunk in chunks:
                 yield chunk

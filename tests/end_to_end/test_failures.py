@@ -84,7 +84,9 @@ async def test_a_model_that_fails_before_its_first_token_is_told(client: HearthC
     text, response = await ask(client, "[fail]")
     assert text == response.response == ""
     assert not response.success
-    assert "refused the request" in response.error or "400" in response.error
+    assert "400" in response.error, "the status is no secret"
+    assert "the model refuses" not in response.error
+    assert "127.0.0.1" not in response.error
     assert (await ask(client, "Still there?"))[1].success
 
 
@@ -153,9 +155,7 @@ async def test_more_than_it_can_take_is_refused_at_once_and_the_rest_answered(
     answers = [messages_pb2.ChatResponse.FromString((await answer).data) for answer in asked]
     refused = [answer for answer in answers if not answer.success]
     assert len(refused) == 2 * (MAX_IN_FLIGHT + MAX_WAITING)
-    assert {answer.error for answer in refused} == {
-        f"{MAX_IN_FLIGHT + MAX_WAITING} requests are being answered or waiting already"
-    }
+    assert all("try again in 2 s" in answer.error for answer in refused), "by then none of those that wait does so"
     wait_until("the lines of the refused", lambda: second.log().count('"outcome": "overloaded"') >= len(refused), 20)
 
 

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from bridges.command_line.client import HearthClient
 from bridges.generated.hearth.v1 import documents_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.errors import UpstreamFailedError
+from deployments.errors import InvalidRequestError
 from tests.end_to_end.conftest import Graph
 from tests.end_to_end.raw_client import RawClient, decode, encode_request
 from tests.servers import ROOT
@@ -185,7 +185,7 @@ async def test_without_documents_the_model_answers_alone(client: HearthClient) -
 
 
 @pytest.mark.parametrize(
-    ("request_", "reason"),
+    ("request_", "said"),
     [
         (messages_pb2.ChatRequest(), "the question is empty"),
         (messages_pb2.ChatRequest(message=" \n", query="\t"), "the question is empty"),
@@ -225,7 +225,7 @@ async def test_ingesting_again_replaces(client: HearthClient, ferry: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("request_", "reason"),
+    ("request_", "said"),
     [
         (document("", "text", ""), "no source"),
         (document("empty.md", " ", ""), "the document holds no text"),
@@ -233,9 +233,9 @@ async def test_ingesting_again_replaces(client: HearthClient, ferry: str) -> Non
     ],
 )
 async def test_a_document_that_cannot_be_ingested_is_told_why(
-    client: HearthClient, request_: documents_pb2.IngestRequest, reason: str
+    client: HearthClient, request_: documents_pb2.IngestRequest, said: str
 ) -> None:
-    with pytest.raises(UpstreamFailedError, match=reason):
+    with pytest.raises(InvalidRequestError, match=said):
         await client.ingest(request_, 60)
 
 

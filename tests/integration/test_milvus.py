@@ -13,13 +13,21 @@ import pytest
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
 from deployments.call import Call
-from deployments.errors import DeadlineExceededError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.errors import (
+    BackEnd,
+    DeadlineExceededError,
+    InvalidRequestError,
+    Limit,
+    NotFoundError,
+    UnavailableError,
+)
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
 from deployments.values.documents import Chunk, DocumentVersion, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.retrieval import Passage
+from tests.refusals import refused
 from tests.servers import free_port, milvus_server
 
 DIMENSIONS = 4
@@ -162,7 +170,7 @@ async def test_a_document_that_is_written_again_stays_found_meanwhile(
 async def test_a_document_whose_first_part_is_gone_is_not_finished(store: Store, collection: str) -> None:
     await write(store, collection, "b.md", ["other"])
     lost = version_of("a.md", ["lost"])
-    with pytest.raises(NotFoundError, match=r"the first part of 'a\.md' is not there any more"):
+    with refused(NotFoundError, field="position"):
         await store.documents.finish(within(), collection, lost, batch(["last"], 7))
     assert await store.found(collection) == ["other"]
 
@@ -222,29 +230,30 @@ async def test_long_passages_are_bounded(milvus_uri: str, store: Store, collecti
 
 
 async def test_a_collection_that_is_not_there_is_named(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="collection 'nowhere_at_all' does not exist"):
+    with refused(NotFoundError, field="collection"):
         await store.search("nowhere_at_all", AXES[0], 1)
 
 
 @pytest.mark.parametrize("name", ["has space", "1digit", "a-b", "x" * 300, "a;drop", "../x", "ä"])
 async def test_a_name_that_cannot_be_one_is_refused(store: Store, name: str) -> None:
-    with pytest.raises(InvalidRequestError, match="cannot name a collection"):
+    with refused(InvalidRequestError, field="collection"):
         await store.search(name, AXES[0], 1)
 
 
 async def test_vectors_of_another_model_are_refused_both_ways(store: Store, collection: str) -> None:
     await write(store, collection, "a.md", ["one"])
-    with pytest.raises(InvalidRequestError, match="holds vectors of 4 dimensions, the embeddings model gives 3"):
+    with refused(InvalidRequestError, field="collection", limit=Limit("dimensions", 4, 3)):
         await store.search(collection, np.ones(3, np.float32), 1)
-    with pytest.raises(InvalidRequestError, match="choose another collection"):
+    with refused(InvalidRequestError, field="collection", limit=Limit("dimensions", 4, 3)):
         await store.documents.ensure_collection(within(), collection, 3)
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     store = Store.at(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(UnavailableError, match="cannot be reached"):
+    with refused(UnavailableError, retryable=True, back_end=BackEnd("Milvus")) as raised:
         await store.search("knowledge_base", AXES[0], 1)
-    with pytest.raises(UnavailableError, match="cannot be reached"):
+    assert "127.0.0.1" not in raised.value.message
+    with refused(UnavailableError, back_end=BackEnd("Milvus")):
         await store.passages.check(within())
     await store.close()
 
@@ -362,7 +371,7 @@ async def test_a_collection_of_another_program_is_not_written(milvus_uri: str, s
     made = OTHERS["other names, distance"]
     rows = [{"id": 1, "embedding": AXES[0].tolist(), **made["rows"]}]
     make_collection(milvus_uri, collection, made["fields"], "L2", rows)
-    with pytest.raises(InvalidRequestError, match="was made by another program and can only be searched"):
+    with refused(InvalidRequestError, field="collection"):
         await store.documents.ensure_collection(within(), collection, DIMENSIONS)
 
 
@@ -370,7 +379,7 @@ async def test_a_collection_without_text_is_told(milvus_uri: str, store: Store, 
     make_collection(
         milvus_uri, collection, [("id", "key"), ("v", "dense")], "COSINE", [{"id": 1, "v": AXES[0].tolist()}]
     )
-    with pytest.raises(InvalidRequestError, match="has no text field to answer from"):
+    with refused(InvalidRequestError, field="collection"):
         await store.search(collection, AXES[0], 1)
 
 

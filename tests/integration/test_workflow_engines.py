@@ -1,6 +1,7 @@
 """The engines' adapters against servers that speak their protocols, over real HTTP."""
 
 import asyncio
+import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Generator
@@ -16,10 +17,11 @@ from bridges.workflows.argo_server import ArgoServer
 from bridges.workflows.kubeflow import Kubeflow
 from bridges.workflows.kubernetes import KubernetesWorkflows
 from bridges.workflows.naming import REQUEST, run_name
-from deployments.errors import HearthError, NotFoundError, UpstreamFailedError
+from deployments.errors import BackEnd, HearthError, UpstreamFailedError
 from deployments.pipelines.ports import EngineUnavailableError, WorkflowEngine
 from deployments.settings.pipelines import ArgoServerSettings, KubeflowSettings, KubernetesSettings, PipelineSettings
 from deployments.values.pipelines import Run, RunState, RunStatus
+from tests.refusals import refused
 from tests.workflow_engines import argo as argo_servers
 from tests.workflow_engines.engine_server import EngineServer, Fault, serving
 from tests.workflow_engines.kubeflow import KubeflowServer
@@ -146,9 +148,9 @@ async def test_the_same_request_starts_one_run(argo: Argo) -> None:
 async def test_a_run_whose_acceptance_was_not_heard_is_found_again(argo: Argo) -> None:
     argo.server.faults = [Fault(method="POST", cut=True, done_first=True)]
     assert await argo.engine.find(RUN) == ""
-    with pytest.raises(EngineUnavailableError, match=r"argo at http://.* cannot be reached") as caught:
+    with refused(EngineUnavailableError, may_have_acted=True, back_end=BackEnd("argo")) as caught:
         await argo.engine.submit(RUN)
-    assert caught.value.may_have_acted
+    assert argo.server.url not in caught.value.message
     assert await argo.engine.find(RUN) == NAME
     assert await argo.engine.submit(RUN) == NAME
     assert argo.server.names == [NAME]
@@ -157,7 +159,7 @@ async def test_a_run_whose_acceptance_was_not_heard_is_found_again(argo: Argo) -
 async def test_a_workflow_of_that_name_that_is_not_ours_is_not_taken_for_ours(argo: Argo) -> None:
     await argo.engine.submit(RUN)
     argo.server.workflows.by_name[NAME]["metadata"]["labels"][REQUEST] = "another"
-    with pytest.raises(UpstreamFailedError, match=f"{NAME}' is there already, for another request"):
+    with pytest.raises(UpstreamFailedError):
         await argo.engine.submit(RUN)
 
 
@@ -177,26 +179,31 @@ async def test_what_may_pass_is_to_be_tried_again(argo: Argo, fault: Fault) -> N
     argo.server.faults = [replace(fault)]
     with pytest.raises(EngineUnavailableError) as caught:
         await argo.engine.submit(RUN)
-    assert caught.value.retry_after_s == (7.0 if fault.headers.get("Retry-After") == "7" else 0.0)
-    assert argo.engine.failure == caught.value.message
+    assert caught.value.retry_after_s == (7.0 if fault.headers.get("Retry-After") == "7" else None)
+    assert argo.engine.failure == caught.value.reason
     assert await argo.engine.submit(RUN) == NAME
     assert argo.engine.failure == ""
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
-async def test_what_will_not_pass_is_told(argo: Argo, status: int) -> None:
+async def test_what_will_not_pass_is_the_operator_s_to_mend(
+    argo: Argo, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     argo.server.faults = [Fault(status)]
-    with pytest.raises(UpstreamFailedError, match=f"argo answered {status}: as the test asks for"):
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("argo", status)) as raised:
         await argo.engine.submit(RUN)
+    assert "as the test asks for" not in raised.value.message
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "as the test asks for" in line
+    assert "look at pipelines.argo" in line
 
 
 async def test_an_unknown_template_is_named() -> None:
     with serving(argo_servers.ArgoServer()) as server:
         engine = adapter(server)
-        with pytest.raises(
-            NotFoundError, match="argo has no WorkflowTemplate 'document-ingestion' in namespace 'ai-ml'"
-        ):
+        with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("argo", 404)) as raised:
             await engine.submit(RUN)
+        assert "document-ingestion" in raised.value.message
         await engine.close()
 
 
@@ -437,8 +444,9 @@ async def test_kubeflow_with_several_users_is_told_which_one_it_is(kubeflow: Kub
 
 async def test_a_pipeline_that_kubeflow_does_not_have_is_named(kubeflow: KubeflowServer) -> None:
     engine = kubeflow_adapter(kubeflow)
-    with pytest.raises(NotFoundError, match="kubeflow has no pipeline 'other'"):
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("kubeflow", 404)) as raised:
         await engine.submit(replace(QUERY, target="other"))
+    assert "'other'" in raised.value.message
     await engine.close()
 
 
@@ -499,17 +507,18 @@ async def test_a_kubeflow_run_is_stopped(kubeflow: KubeflowServer) -> None:
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     engine = ArgoServer(ArgoServerSettings.model_validate({"kind": "argo-server", "url": "http://127.0.0.1:1"}))
-    with pytest.raises(EngineUnavailableError, match=r"argo at http://127\.0\.0\.1:1 cannot be reached") as caught:
+    with refused(EngineUnavailableError, may_have_acted=False, back_end=BackEnd("argo")) as caught:
         await engine.submit(RUN)
-    assert not caught.value.may_have_acted
+    assert "127.0.0.1" not in caught.value.message + engine.failure
     await engine.close()
 
 
 async def test_a_page_in_place_of_an_answer_is_told(kubeflow: KubeflowServer) -> None:
     kubeflow.page = "<html>log in</html>"
     engine = kubeflow_adapter(kubeflow)
-    with pytest.raises(UpstreamFailedError, match="no JSON object: '<html>log in"):
+    with refused(UpstreamFailedError, back_end=BackEnd("kubeflow", 200)) as raised:
         await engine.submit(QUERY)
+    assert "log in" not in raised.value.message
     await engine.close()
 
 
@@ -517,13 +526,15 @@ async def test_a_token_is_read_again_when_it_was_renewed(tmp_path: Path) -> None
     token = tmp_path / "token"
     with serving(argo_servers.KubernetesApi(TEMPLATE)) as server:
         engine = adapter(server, token_file=str(token))
-        with pytest.raises(EngineUnavailableError, match="token_file cannot be read"):
+        with refused(EngineUnavailableError, may_have_acted=False) as raised:
             await engine.submit(RUN)
+        assert "token_file" in raised.value.message
+        assert str(tmp_path) not in raised.value.message
         server.token = "first"
         token.write_text("first\n")
         await engine.submit(RUN)
         server.token = "second"
-        with pytest.raises(UpstreamFailedError, match="argo answered 401"):
+        with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("argo", 401)):
             await engine.submit(RUN)
         assert "401" in engine.failure
         token.write_text("second")
@@ -537,7 +548,9 @@ def certificate(authority: trustme.CA, file: Path, *names: str) -> str:
     return str(file)
 
 
-async def test_certificates_are_checked_both_ways_and_read_again_when_they_were_renewed(tmp_path: Path) -> None:
+async def test_certificates_are_checked_both_ways_and_read_again_when_they_were_renewed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     ca_file, client_file = tmp_path / "ca.pem", tmp_path / "client.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -547,8 +560,9 @@ async def test_certificates_are_checked_both_ways_and_read_again_when_they_were_
     server_tls.verify_mode = ssl.CERT_REQUIRED
     with serving(argo_servers.KubernetesApi(TEMPLATE, tls=server_tls)) as server:
         unchecked = adapter(server)
-        with pytest.raises(EngineUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        with refused(EngineUnavailableError, may_have_acted=False):
             await unchecked.submit(RUN)
+        assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
         await unchecked.close()
         engine = adapter(server, ca_file=str(ca_file), certificate_file=str(client_file))
         with pytest.raises(EngineUnavailableError):
@@ -557,8 +571,10 @@ async def test_certificates_are_checked_both_ways_and_read_again_when_they_were_
         os.utime(client_file, ns=(1, 1))
         assert await engine.submit(RUN) == NAME
         ca_file.unlink()
-        with pytest.raises(EngineUnavailableError, match=r"a certificate cannot be used: .*ca\.pem"):
+        with refused(EngineUnavailableError, may_have_acted=False) as raised:
             await engine.submit(RUN)
+        assert str(tmp_path) not in raised.value.message
+        assert "ca.pem" in caplog.text
         await engine.close()
         careless = adapter(server, verify=False, certificate_file=str(client_file))
         assert await careless.submit(RUN) == NAME

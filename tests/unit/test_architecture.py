@@ -33,6 +33,8 @@ ANY_ENGINE = frozenset(
     for name in (
         "call",
         "errors",
+        # Those that speak HTTP try again.
+        "backoff",
         "values",
         "models",
         "listening.voice_activity",
@@ -68,6 +70,7 @@ ANY_COMMAND = frozenset(
         "deployments.values",
         "deployments.models",
         "deployments.errors",
+        "deployments.backoff",
     }
 )
 

@@ -26,7 +26,7 @@ from bridges.command_line.files.ingesting import (
 )
 from bridges.command_line.local import state
 from bridges.generated.hearth.v1 import documents_pb2
-from deployments.errors import NotFoundError, UpstreamFailedError
+from deployments.errors import DeadlineExceededError, HearthError, NotFoundError, UnavailableError
 
 
 @click.command("ingest")
@@ -201,7 +201,9 @@ async def _delete(
             request = documents_pb2.DeleteRequest(collection=collection, source=source)
             try:
                 removed[source] = (await client.delete(request, timeout_s)).removed
-            except UpstreamFailedError as error:
+            except (UnavailableError, DeadlineExceededError):
+                raise
+            except HearthError as error:
                 failed[source] = error.message
     return removed, failed
 

@@ -10,7 +10,8 @@ from typing import Protocol
 from bridges.command_line.client import HearthClient
 from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extracted, Extractor
 from bridges.generated.hearth.v1 import documents_pb2
-from deployments.errors import HearthError, InvalidRequestError, UnavailableError
+from deployments.backoff import Backoff, retry
+from deployments.errors import HearthError, InvalidRequestError, OverloadedError, UnavailableError
 from deployments.values.documents import CHUNKING, TextFormat
 
 _FORMATS = {
@@ -25,6 +26,8 @@ _PARALLEL = 4
 _FENCE = ("```", "~~~")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 5.0
+_AWAY = (UnavailableError, OverloadedError)
+"""What passes by itself: it is waited for."""
 _DIGEST_DIGITS = 32
 
 
@@ -147,7 +150,7 @@ async def ingest_files(
         run = _Run(client, options, summary, observer, {} if options.again else known)
         with Extractor(options.max_bytes) as extractor:
             await run.work_through(iter(files), extractor)
-    except UnavailableError as error:
+    except _AWAY as error:
         summary.stopped = error.message
 
 
@@ -175,9 +178,9 @@ class _Run:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_PARALLEL):
                     group.create_task(work())
-        except* UnavailableError as errors:
+        except* _AWAY as errors:
             first = errors.exceptions[0]
-            raise UnavailableError(str(first)) from None
+            raise first from None
 
     async def _deal_with(self, file: Path, extractor: Extractor) -> None:
         source = source_name(file, self.options.base)
@@ -188,7 +191,7 @@ class _Run:
                 return
             await self._send(await extractor.extract(file), source, digest)
             self.summary.documents += 1
-        except UnavailableError:
+        except _AWAY:
             raise
         except (HearthError, OSError) as error:
             self.summary.failed.append((source, str(error)))
@@ -219,17 +222,8 @@ class _Run:
         self, work: Callable[[], Awaitable[documents_pb2.IngestResponse]]
     ) -> documents_pb2.IngestResponse:
         """Send a part, and again for a while where a service is away: parts may come twice."""
-        wait_s, waited_s = _FIRST_WAIT_S, 0.0
-        while True:
-            try:
-                return await work()
-            except UnavailableError as error:
-                if waited_s >= self.options.patience_s:
-                    raise
-                self.observer.waits(error.message)
-            await asyncio.sleep(wait_s)
-            waited_s += wait_s
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, total_s=self.options.patience_s)
+        return await retry(work, backoff, on=_AWAY, failed=lambda error: self.observer.waits(error.message))
 
 
 def _digest(file: Path, max_bytes: int) -> str:

@@ -131,7 +131,7 @@ def _started() -> Iterator[Finding]:
 async def _server(url: str) -> list[Finding]:
     try:
         async with connected(url) as client:
-            findings = [Finding("NATS", Verdict.WELL, f"{url}, {client.max_payload / 1e6:.1f} MB in a message")]
+            findings = [Finding("NATS", Verdict.WELL, f"{client.url}, {client.max_payload / 1e6:.1f} MB in a message")]
             try:
                 await client.connection.jetstream(timeout=_JETSTREAM_S).account_info()
                 findings.append(Finding("JetStream", Verdict.WELL, "there"))

@@ -23,7 +23,7 @@ from deployments.errors import (
     HearthError,
     InvalidRequestError,
     UnavailableError,
-    UpstreamFailedError,
+    error_of,
 )
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ async def listen(
 
     Raises:
         UnavailableError: Nobody listens.
-        UpstreamFailedError: The session was refused; the message says why.
+        HearthError: The session was refused, for the reason that Hearth gives.
         DeadlineExceededError: The last transcript did not come in time.
     """
     session_id = f"cli-{uuid4().hex}"
@@ -178,7 +178,7 @@ def last_word(message: Msg, session_id: str, url: str) -> messages_pb2.STTTransc
     except DecodeError:
         # A JetStream stream that captures the subject acknowledges the message here.
         return messages_pb2.STTTranscription()
-    return UpstreamFailedError(refusal.message) if refusal.error else messages_pb2.STTTranscription()
+    return error_of(refusal.type, refusal.message) if refusal.error else messages_pb2.STTTranscription()
 
 
 def stop_on_interrupt() -> asyncio.Event:

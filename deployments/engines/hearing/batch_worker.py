@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from deployments.call import Call
-from deployments.errors import DeadlineExceededError, OverloadedError
+from deployments.errors import DeadlineExceededError, Limit, OverloadedError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,7 +64,10 @@ class BatchWorker(Generic[T, R]):
             DeadlineExceededError: The call's time ran out.
         """
         if len(self._waiting) >= self._max_waiting:
-            raise OverloadedError(f"{self._name} has {self._max_waiting} requests waiting")
+            most = self._max_waiting
+            raise OverloadedError(
+                f"{self._name} has {most} requests waiting", limit=Limit("max_waiting", most, most + 1)
+            )
         waiting: _Waiting[T, R] = _Waiting(item, urgent, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._working is None or self._working.done():

@@ -1,8 +1,7 @@
 """Speech to text behind the OpenAI transcription API: faster-whisper servers, vLLM and others."""
 
 from deployments.call import Call
-from deployments.engines.http_client import HttpBackEnd, json_of
-from deployments.errors import UpstreamFailedError
+from deployments.engines.http_client import HttpBackEnd
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import Transcript, TranscriptQuality
 
@@ -40,11 +39,11 @@ class OpenAITranscription:
             data={name: value for name, value in fields.items() if value},
             files={"file": ("utterance.wav", wav, "audio/wav")},
         )
-        answer = json_of(response)
+        answer = self._server.json_of(response)
         try:
             text = str(answer["text"])
         except (KeyError, TypeError) as error:
-            raise UpstreamFailedError("the transcription server sent something that is not a transcript") from error
+            raise self._server.nonsense("something that is not a transcript") from error
         return Transcript(text.strip(), language, len(samples) / SPEECH_RATE)
 
     async def check(self) -> None:

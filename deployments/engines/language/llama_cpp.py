@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import threading
@@ -14,7 +15,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, UnavailableError, UpstreamFailedError
+from deployments.errors import BackEnd, HearthError, InvalidRequestError, Limit, UnavailableError, UpstreamFailedError
 from deployments.values.language import Generation, Message
 
 # Threads of llama.cpp that wait for each other spin, for some milliseconds by default; on a core that something else
@@ -26,6 +27,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
 
+logger = logging.getLogger(__name__)
+
+_BACK_END = BackEnd("llama.cpp")
 _LOOPBACK_TIMEOUT_S = 10.0
 _BATCH_TOKENS = 64
 """Tokens of a prompt that are read before a stop is looked for: 0.2 s of the default model on two cores. Reading in
@@ -100,7 +104,9 @@ class LlamaCppEngine:
         try:
             self._server = cast("_Server", cast("Any", xllamacpp).Server(parameters))
         except RuntimeError as error:
-            raise UnavailableError(f"language-model: llama.cpp cannot load {model_file}: {error}") from error
+            logger.error("llama.cpp cannot load %s: %s", model_file, error)  # noqa: TRY400 - the cause goes with what is raised
+            shown = f"{model_file.parent.name}/{model_file.name}"
+            raise UnavailableError(f"language-model: llama.cpp cannot load {shown}", back_end=_BACK_END) from error
         self._threads = ThreadPoolExecutor(max_requests, thread_name_prefix="llama-cpp")
         self._loopback = httpx.AsyncClient(
             base_url=self._server.listening_address,
@@ -197,9 +203,12 @@ class LlamaCppEngine:
         try:
             response = await self._loopback.get("/health")
         except httpx.HTTPError as error:
-            raise UnavailableError(f"llama.cpp does not answer: {error}") from error
+            raise UnavailableError(f"llama.cpp does not answer: {type(error).__name__}", back_end=_BACK_END) from error
         if not response.is_success:
-            raise UnavailableError(f"llama.cpp is not ready: {response.text}")
+            raise UnavailableError(
+                f"llama.cpp is not ready (status {response.status_code})",
+                back_end=BackEnd("llama.cpp", response.status_code),
+            )
 
     async def close(self) -> None:
         await self._loopback.aclose()
@@ -210,7 +219,8 @@ class LlamaCppEngine:
             response = await self._loopback.post(path, json=body)
             response.raise_for_status()
         except httpx.HTTPError as error:
-            raise UpstreamFailedError(f"llama.cpp failed at {path}: {error}") from error
+            logger.warning("llama.cpp failed at %s: %s", path, error)
+            raise UpstreamFailedError("llama.cpp failed", back_end=_BACK_END) from error
         return response.json()
 
 
@@ -237,14 +247,29 @@ def _text_of(chunk: str) -> str:
     """Return the text in one streamed chunk, empty for those that carry none.
 
     Raises:
-        InvalidRequestError: llama.cpp refused the request.
-        UpstreamFailedError: llama.cpp failed.
+        InvalidRequestError: The prompt is longer than the model reads.
+        UpstreamFailedError: llama.cpp refused the request or failed; what it said is logged.
     """
     data: dict[str, Any] = json.loads(chunk)
     if "error" in data:
-        message = str(data["error"].get("message", "unknown error"))
-        if data["error"].get("code") == httpx.codes.BAD_REQUEST:
-            raise InvalidRequestError(f"the language model refused the prompt: {message}")
-        raise UpstreamFailedError(f"the language model failed: {message}")
+        raise _failure(data["error"])
     choices: list[dict[str, Any]] = data.get("choices") or [{}]
     return str(choices[0].get("delta", {}).get("content") or "")
+
+
+def _failure(error: Mapping[str, Any]) -> HearthError:
+    """Return the error that llama.cpp reports, which has a `code`, a `type`, a `message` and, too long, two numbers."""
+    if error.get("type") == "exceed_context_size_error":
+        needed, limit = error.get("n_prompt_tokens"), int(error.get("n_ctx") or 0)
+        return InvalidRequestError(
+            "the question is too long for the language model",
+            field="message",
+            limit=Limit("engine.context_tokens", limit, needed),
+        )
+    status = int(error.get("code") or 0)
+    logger.error("llama.cpp answered %d: %s", status, error.get("message"))
+    return UpstreamFailedError(
+        "the language model failed",
+        retryable=not httpx.codes.is_client_error(status),
+        back_end=BackEnd("llama.cpp", status),
+    )

@@ -1,6 +1,5 @@
 """Language model behind the OpenAI chat completions API, streamed: vLLM, SGLang, llama.cpp's server and others."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -8,12 +7,12 @@ from typing import Any
 
 import httpx
 
+from deployments.backoff import retry
 from deployments.call import Call
-from deployments.engines.http_client import HttpBackEnd
-from deployments.errors import DeadlineExceededError, UnavailableError, UpstreamFailedError
+from deployments.engines.http_client import HttpBackEnd, short_backoff
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.values.language import Generation, Message
 
-_RETRY_PAUSES_S = (0.1, 0.4)
 _BYTES_PER_TOKEN = 3
 """A careful guess, short of the four or so of English text, where the server's vocabulary is not at hand."""
 
@@ -52,21 +51,26 @@ class OpenAIChatEngine:
         return sum(len(message.content.encode()) // _BYTES_PER_TOKEN + 8 for message in messages)
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        """Yield the answer as the server streams it; tried up to three times until the first token."""
-        started = False
-        for pause in (*_RETRY_PAUSES_S, None):
-            try:
-                async with aclosing(self._attempt(call, messages, generation)) as texts:
-                    async for text in texts:
-                        started = True
-                        self._tokens_generated += 1
-                        yield text
-            except UnavailableError:
-                if started or pause is None or call.remaining() <= pause:
-                    raise
-            else:
-                return
-            await asyncio.sleep(pause)
+        """Yield the answer as the server streams it; tried up to three times until the first token.
+
+        Raises:
+            InvalidRequestError: The server says that the prompt is longer than the model reads. Hearth has cut it to
+                `context_tokens`, by an estimate where the server counts.
+            HearthError: As `HttpBackEnd` says.
+        """
+
+        async def begun() -> tuple[str, AsyncGenerator[str]]:
+            texts = self._attempt(call, messages, generation)
+            return await anext(texts, ""), texts
+
+        first, texts = await retry(begun, short_backoff(), remaining_s=call.remaining)
+        async with aclosing(texts):
+            if first:
+                self._tokens_generated += 1
+                yield first
+            async for text in texts:
+                self._tokens_generated += 1
+                yield text
 
     async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
         """Have the server read a prompt, which a prefix cache then holds, and yield an estimate of its tokens."""
@@ -91,6 +95,19 @@ class OpenAIChatEngine:
         }
         if generation.stop:
             body["stop"] = list(generation.stop)
+        try:
+            async with aclosing(self._texts(call, body)) as texts:
+                async for text in texts:
+                    yield text
+        except PayloadTooLargeError as error:
+            raise InvalidRequestError(
+                "the question is too long for the language model",
+                field="message",
+                limit=Limit("engine.context_tokens", self._context_tokens),
+                back_end=error.back_end,
+            ) from error
+
+    async def _texts(self, call: Call, body: dict[str, object]) -> AsyncGenerator[str]:
         async with self._server.stream(call, "/v1/chat/completions", body) as response:
             try:
                 # The deadline is looked at between lines, and the client bounds the wait for each. A timeout around
@@ -100,28 +117,27 @@ class OpenAIChatEngine:
                     if line.strip() == "data: [DONE]":
                         return
                     if call.remaining() == 0.0:
-                        raise DeadlineExceededError(f"{self._server.base_url} did not finish in the time given")
-                    if text := _text_of(line):
+                        raise self._server.out_of_time()
+                    if text := self._text_of(line):
                         yield text
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
-            raise UnavailableError(f"{self._server.base_url} ended the answer before its end")
+            raise self._server.broken_off()
 
+    def _text_of(self, line: str) -> str:
+        """Return the text in one line of the event stream, empty for lines that carry none.
 
-def _text_of(line: str) -> str:
-    """Return the text in one line of the event stream, empty for lines that carry none.
-
-    Raises:
-        UpstreamFailedError: The line reports an error or cannot be read.
-    """
-    prefix, separator, data = line.partition(":")
-    if not separator or prefix.strip() != "data":
-        return ""
-    try:
-        event: dict[str, Any] = json.loads(data)
-        if "error" in event:
-            raise UpstreamFailedError(f"the language model failed: {event['error']}")
-        choices: list[dict[str, Any]] = event.get("choices") or [{}]
-        return str(choices[0].get("delta", {}).get("content") or "")
-    except (ValueError, AttributeError, IndexError) as error:
-        raise UpstreamFailedError("the language model sent something that is not a chat completion") from error
+        Raises:
+            UpstreamFailedError: The line reports an error or cannot be read.
+        """
+        prefix, separator, data = line.partition(":")
+        if not separator or prefix.strip() != "data":
+            return ""
+        try:
+            event: dict[str, Any] = json.loads(data)
+            if "error" in event:
+                raise self._server.failure(event["error"])
+            choices: list[dict[str, Any]] = event.get("choices") or [{}]
+            return str(choices[0].get("delta", {}).get("content") or "")
+        except (ValueError, AttributeError, IndexError) as error:
+            raise self._server.nonsense("something that is not a chat completion") from error

@@ -10,7 +10,7 @@ from deployments.call import Call
 from deployments.engines.audio_file import decode_native
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.speaking.word_times import estimated_words
-from deployments.errors import HearthError, UpstreamFailedError
+from deployments.errors import HearthError
 from deployments.values.sound import pcm_of
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
 
@@ -54,7 +54,7 @@ class OpenAISpeech:
         if sentence.reference:
             body[self._reference_field] = base64.b64encode(sentence.reference).decode()
         response = await self._server.fetch(call, "POST", "/v1/audio/speech", json=body)
-        yield _spoken(response, sentence.text)
+        yield _spoken(self._server, response, sentence.text)
 
     async def check(self) -> None:
         await self._server.check()
@@ -107,7 +107,7 @@ class CoquiSpeech:
             response = await self._server.fetch(call, "POST", "/api/tts", data=fields)
         else:
             response = await self._server.fetch(call, "GET", "/api/tts", params=fields)
-        yield _spoken(response, sentence.text)
+        yield _spoken(self._server, response, sentence.text)
 
     async def check(self) -> None:
         await self._server.check()
@@ -116,9 +116,9 @@ class CoquiSpeech:
         await self._server.close()
 
 
-def _spoken(response: httpx.Response, text: str) -> SpokenChunk:
+def _spoken(server: HttpBackEnd, response: httpx.Response, text: str) -> SpokenChunk:
     try:
         samples, rate = decode_native(response.content)
     except HearthError as error:
-        raise UpstreamFailedError(f"{response.url.copy_with(query=None)} sent no audio: {error.message}") from error
+        raise server.nonsense(f"no audio: {error.reason}") from error
     return SpokenChunk(pcm_of(samples), rate, text, estimated_words(text, samples, rate))

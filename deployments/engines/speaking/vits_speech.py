@@ -39,7 +39,9 @@ class VitsSpeech:
 
     def __init__(self, files: VoiceFiles) -> None:
         if files.config.get("use_phonemes"):
-            raise UnavailableError(f"the voice {files.voice.name!r} reads phonemes: only VITS models of letters load")
+            raise UnavailableError(
+                f"the voice {files.voice.name!r} reads phonemes: only VITS models of letters load", field="speaker"
+            )
         self._ids = _letter_ids(files)
         self._blank = bool(files.config.get("add_blank", True))
         self._rate = int(files.config.get("audio", {}).get("sample_rate", 22_050))
@@ -85,7 +87,9 @@ def _letter_ids(files: VoiceFiles) -> Mapping[str, int]:
     """Return each character's id: padding, marks, letters and blank, in the order in which Coqui numbers them."""
     characters: Any = files.config.get("characters")
     if not isinstance(characters, dict) or not characters.get("characters"):
-        raise UnavailableError(f"the voice {files.voice.name!r}: its configuration lists no `characters`")
+        raise UnavailableError(
+            f"the voice {files.voice.name!r}: its configuration lists no `characters`", field="speaker"
+        )
     listed = cast("dict[str, Any]", characters)
     order = [str(listed.get("pad") or "_"), *str(listed.get("punctuations") or ""), *str(listed["characters"])]
     ids = {character: index for index, character in enumerate(order)}

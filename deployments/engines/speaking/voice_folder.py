@@ -85,7 +85,7 @@ class VoiceFolder:
         """Return the engine that speaks a voice."""
         files = self._found.get(name)
         if files is None:
-            raise NotFoundError(f"the voice {name!r} is gone")
+            raise NotFoundError(f"the voice {name!r} is gone", field="speaker")
         kept = self._loaded.get(name)
         if kept is not None and kept[0] == files:
             self._loaded.move_to_end(name)
@@ -103,7 +103,8 @@ class VoiceFolder:
             raise
         except Exception as error:
             # A library says in errors of its own kinds that a file is not what its name promises.
-            raise UnavailableError(f"the voice {files.voice.name!r} cannot be loaded: {error!r}") from error
+            logger.exception("the voice %r cannot be loaded", files.voice.name)
+            raise UnavailableError(f"the voice {files.voice.name!r} cannot be loaded", field="speaker") from error
 
     def _folders(self) -> list[Path]:
         if not self._folder.is_dir():
@@ -143,7 +144,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"{path.name} cannot be read: {error}") from error
+        # What the system says of a file names its path.
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRequestError(f"{path.name} cannot be read: {why}") from error
     if not isinstance(config, dict):
         raise InvalidRequestError(f"{path.name} is not a JSON object")
     return cast("dict[str, Any]", config)

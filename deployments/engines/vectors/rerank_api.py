@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.errors import UpstreamFailedError
 from deployments.values.retrieval import Ranking
 
 
@@ -40,9 +39,9 @@ class RerankApiReranker:
                 for result in answer["results"]
             ]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UpstreamFailedError("the reranker sent something that is not a list of results") from error
+            raise self._server.nonsense("something that is not a list of results") from error
         if sorted(ranking.index for ranking in rankings) != list(range(len(passages))):
-            raise UpstreamFailedError(f"the reranker sent {len(rankings)} results for {len(passages)} passages")
+            raise self._server.nonsense(f"{len(rankings)} results for {len(passages)} passages")
         return sorted(rankings, key=lambda ranking: -ranking.score)
 
     async def check(self) -> None:

@@ -24,7 +24,7 @@ class BrokenEngine:
 async def test_a_replica_is_replaced_when_its_engine_fails() -> None:
     replica = replica_with("service", BrokenEngine(is_remote=False))
     assert replica.check_health
-    with pytest.raises(UnavailableError, match="it does not answer"):
+    with pytest.raises(UnavailableError):
         await replica.check_health()
 
 

@@ -20,7 +20,7 @@ from bridges.command_line.local.state import StartedProcess, load_state, nats_ur
 from bridges.command_line.main import SAMPLES, cli, main
 from bridges.command_line.sound.transcripts import TranscriptPrinter
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import InvalidRequestError, OverloadedError, UnavailableError
 from tests.servers import free_port
 
 
@@ -78,6 +78,22 @@ def test_without_a_server_the_error_names_it_and_what_helps(arguments: list[str]
     assert result.exception.message == (
         f"no NATS server at {url}: start everything with `hearth up`, or name one with --nats or NATS_URL"
     )
+
+
+def test_credentials_in_the_server_s_url_are_not_shown() -> None:
+    result = run("status", "--nats", f"nats://ada:secret@127.0.0.1:{free_port()},nats://token@127.0.0.1:1")
+    assert isinstance(result.exception, UnavailableError)
+    assert re.search(r"nats://127\.0\.0\.1:\d+,nats://127\.0\.0\.1:1\b", result.exception.message)
+
+
+def test_an_error_says_when_to_try_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(**_: object) -> None:
+        raise OverloadedError("too many requests wait", retry_after_s=3.0)
+
+    monkeypatch.setattr("bridges.command_line.main.cli", fail)
+    with pytest.raises(SystemExit):
+        main()
+    assert "Error: too many requests wait; try again in 3 s" in capsys.readouterr().err
 
 
 def test_errors_are_one_line_and_no_traceback(

@@ -14,11 +14,12 @@ from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, UnavailableError
+from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError, UnavailableError
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.retrieval import Passage
 from deployments.values.status import ComponentStatus
+from tests.refusals import refused
 
 INBOX = "_INBOX.reply"
 FORGETFUL = ConversationMemory(MemorySettings(enabled=False))
@@ -220,7 +221,7 @@ async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id=request_id, message="?", enable_streaming=True)
     handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
-    with pytest.raises(InvalidRequestError, match="request_id") as raised:
+    with refused(InvalidRequestError, field="request_id") as raised:
         await handler.handle(Call.within(5.0), request, reply_to(connection, INBOX))
     await handler.fail(request, raised.value, reply_to(connection, INBOX))
     assert connection.subjects() == [INBOX]
@@ -234,7 +235,7 @@ async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) ->
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id="r1", message="?", response_subject=subject)
     handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
-    with pytest.raises(InvalidRequestError, match="response_subject") as raised:
+    with refused(InvalidRequestError, field="response_subject") as raised:
         await handler.handle(Call.within(5.0), request, reply_to(connection))
     assert connection.published == []
     await handler.fail(request, raised.value, reply_to(connection))
@@ -243,7 +244,7 @@ async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) ->
 
 async def test_nothing_over_the_limit_is_ever_published() -> None:
     connection = Connection(max_payload=10)
-    with pytest.raises(PayloadTooLargeError, match="takes 14 bytes, the NATS server takes 10"):
+    with refused(PayloadTooLargeError, limit=Limit("max_payload", 10, 14)):
         await reply_to(connection).sender.send("x", messages_pb2.ChatResponse(response="x" * 12))
     assert connection.published == []
 

@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from bridges.workflows.argo_workflow import DELETED, Workflow, follow
-from deployments.errors import NotFoundError
+from deployments.pipelines.ports import EngineNotFoundError
 from deployments.values.pipelines import RunState, RunStatus
 
 PENDING, SUCCEEDED = RunState(RunStatus.PENDING), RunState(RunStatus.SUCCEEDED)
@@ -22,7 +22,7 @@ class Source:
     async def get(self, name: str) -> Workflow:
         self.looks += 1
         if self.looks > 1:
-            raise NotFoundError(f"{name} is gone")
+            raise EngineNotFoundError(f"{name} is gone")
         return {"metadata": {"name": name, "resourceVersion": self.version}, "status": {"phase": "Pending"}}
 
     @asynccontextmanager

@@ -1,7 +1,8 @@
 """Models behind HTTP: the contract's requests, and every way in which a server can fail."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
 import httpx
@@ -16,11 +17,13 @@ from deployments.engines.speaking.http_speech import CoquiSpeech, OpenAISpeech
 from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings
 from deployments.engines.vectors.rerank_api import RerankApiReranker
 from deployments.errors import (
+    BackEnd,
     DeadlineExceededError,
     HearthError,
     InvalidRequestError,
-    NotFoundError,
+    Limit,
     OverloadedError,
+    PayloadTooLargeError,
     UnavailableError,
     UpstreamFailedError,
 )
@@ -28,18 +31,34 @@ from deployments.values.language import Generation, Message, Role
 from deployments.values.retrieval import Ranking
 from deployments.values.sound import wav_file
 from deployments.values.speech import SpeechText, TranscriptQuality
+from tests.refusals import refused
 from tests.speaking import spoken_by
 
 Answer = Callable[[httpx.Request], httpx.Response]
 MESSAGES = [Message(Role.USER, "Hi")]
 
 
-def server(answer: Answer, api_key: str = "") -> HttpBackEnd:
-    return HttpBackEnd("http://model.test", api_key=api_key, transport=httpx.MockTransport(answer))
+def server(answer: Answer, api_key: str = "", *, role: str = "model", takes_client_input: bool = False) -> HttpBackEnd:
+    return HttpBackEnd(
+        "http://model.test",
+        role=role,
+        api_key=api_key,
+        takes_client_input=takes_client_input,
+        transport=httpx.MockTransport(answer),
+    )
 
 
 def chat_engine(answer: Answer) -> OpenAIChatEngine:
-    return OpenAIChatEngine(server(answer), model="big", context_tokens=4096)
+    back_end = server(answer, role="language model", takes_client_input=True)
+    return OpenAIChatEngine(back_end, model="big", context_tokens=4096)
+
+
+def refusing(status: int, body: str = "because: http://model.test", headers: Mapping[str, str] | None = None) -> Answer:
+    return lambda _: httpx.Response(status, text=body, headers=headers)
+
+
+async def embed(back_end: HttpBackEnd, seconds: float = 5.0) -> None:
+    await OpenAIEmbeddings(back_end, model="m").embed(Call.within(seconds), ["x"])
 
 
 def event(text: str) -> str:
@@ -81,7 +100,7 @@ async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
             200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
         )
 
-    engine = OpenAIChatEngine(server(answer, "secret"), model="big", context_tokens=4096)
+    engine = OpenAIChatEngine(server(answer, "secret", role="language model"), model="big", context_tokens=4096)
     assert await generate(engine) == ["Hel", "lo"]
     assert engine.tokens_generated == 2
     assert asked[0].url == "http://model.test/v1/chat/completions"
@@ -104,7 +123,7 @@ async def test_a_base_url_may_end_with_the_api_s_version(base_url: str) -> None:
         assert str(request.url) == "http://model.test/v1/embeddings"
         return httpx.Response(200, json={"data": [{"index": 0, "embedding": [1.0]}]})
 
-    back_end = HttpBackEnd(base_url, transport=httpx.MockTransport(answer))
+    back_end = HttpBackEnd(base_url, role="model", transport=httpx.MockTransport(answer))
     assert (await OpenAIEmbeddings(back_end, model="m").embed(Call.within(5.0), ["x"])).shape == (1, 1)
 
 
@@ -138,14 +157,14 @@ async def test_nothing_is_tried_again_after_the_first_token() -> None:
 
     async with aclosing(chat_engine(answer).generate(Call.within(5.0), MESSAGES, Generation())) as texts:
         assert await anext(texts) == "half"
-        with pytest.raises(UnavailableError, match="closed the connection"):
+        with refused(UnavailableError, back_end=BackEnd("language model")):
             await anext(texts)
     assert len(attempts) == 1
 
 
 async def test_a_stream_that_ends_without_its_end_is_an_error() -> None:
     engine = chat_engine(lambda _: httpx.Response(200, stream=Body(event("half"))))
-    with pytest.raises(UnavailableError, match="ended the answer before its end"):
+    with refused(UnavailableError, back_end=BackEnd("language model")):
         await generate(engine)
 
 
@@ -155,20 +174,127 @@ async def test_a_stream_that_cannot_be_read_is_an_error(line: str) -> None:
         await generate(chat_engine(lambda _: httpx.Response(200, stream=Body(line))))
 
 
+OPERATORS = [301, 400, 401, 403, 404, 405, 409, 422]
+PASSING = [
+    (408, UnavailableError),
+    (425, UnavailableError),
+    (429, OverloadedError),
+    (500, UpstreamFailedError),
+    (502, UnavailableError),
+    (503, UnavailableError),
+    (504, UnavailableError),
+]
+
+
+@pytest.mark.parametrize("status", [*OPERATORS, 413])
+async def test_a_refusal_is_the_operator_s_to_mend(status: int) -> None:
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("embeddings server", status)):
+        await embed(server(refusing(status), role="embeddings server"))
+
+
+@pytest.mark.parametrize(("status", "kind"), PASSING)
+async def test_what_may_pass_may_be_tried_again(status: int, kind: type[HearthError]) -> None:
+    with refused(kind, retryable=True, retry_after_s=None, back_end=BackEnd("model", status)):
+        await embed(server(refusing(status)))
+
+
+@pytest.mark.parametrize("status", [*OPERATORS, *(status for status, _ in PASSING)])
+async def test_no_error_shows_where_a_server_is_or_what_it_said(status: int) -> None:
+    with pytest.raises(HearthError) as raised:
+        await embed(server(refusing(status), role="embeddings server"))
+    assert "embeddings server" in raised.value.message
+    assert str(status) in raised.value.message
+    assert "model.test" not in raised.value.message
+    assert "because" not in raised.value.message
+
+
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "setting"),
+    [(401, "engine.api_key_variable"), (403, "engine.api_key_variable"), (404, "engine.model"), (400, "engine.kind")],
+)
+async def test_the_log_says_what_the_server_said_and_which_setting_to_look_at(
+    status: int, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UpstreamFailedError):
+        await embed(server(refusing(status, "x" * 1000), role="embeddings server"))
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    line = record.getMessage()
+    assert f"embeddings server at http://model.test/v1/embeddings answered {status}: xxx" in line
+    assert setting in line
+    assert len(line) < 500
+
+
+async def test_credentials_in_a_url_are_used_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(500, text="no")
+
+    transport = httpx.MockTransport(answer)
+    back_end = HttpBackEnd("http://ada:secret@model.test/v1", role="model", transport=transport)
+    caplog.set_level(logging.DEBUG, "deployments")
+    with pytest.raises(UpstreamFailedError):
+        await embed(back_end)
+    assert asked[0].headers["authorization"].startswith("Basic ")
+    assert back_end.base_url == "http://model.test"
+    assert "secret" not in "".join(record.getMessage() for record in caplog.records if record.name != "httpx")
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "kind", "seconds"),
     [
-        (400, InvalidRequestError),
-        (404, NotFoundError),
-        (429, OverloadedError),
-        (500, UpstreamFailedError),
-        (503, UnavailableError),
+        (429, "30", OverloadedError, 30.0),
+        (503, "30", UnavailableError, 30.0),
+        (503, "Wed, 21 Oct 2026 07:28:00 GMT", UnavailableError, None),
     ],
 )
-async def test_a_refusal_keeps_its_meaning_and_its_text(status: int, kind: type[HearthError]) -> None:
-    embeddings = OpenAIEmbeddings(server(lambda _: httpx.Response(status, text="because")), model="m")
-    with pytest.raises(kind, match=f"answered {status}: because"):
-        await embeddings.embed(Call.within(5.0), ["x"])
+async def test_a_server_that_says_when_to_come_back_is_quoted(
+    status: int, retry_after: str, kind: type[HearthError], seconds: float | None
+) -> None:
+    with refused(kind, retryable=True, retry_after_s=seconds):
+        await embed(server(refusing(status, headers={"Retry-After": retry_after})))
+
+
+async def test_a_server_that_asks_for_a_long_wait_is_not_asked_again_while_somebody_waits() -> None:
+    attempts: list[int] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        attempts.append(1)
+        return httpx.Response(503, headers={"Retry-After": "30"})
+
+    with refused(UnavailableError, retry_after_s=30.0):
+        await embed(server(answer), seconds=60.0)
+    assert len(attempts) == 1
+
+
+TOO_LONG = [
+    (400, {"error": {"code": "context_length_exceeded", "message": "reduce the length"}}),
+    (400, {"error": {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}}),
+    (400, {"object": "error", "message": "This model's maximum context length is 8 tokens. You requested 9"}),
+    (400, {"object": "error", "message": "The input (9 tokens) is longer than the model's context length (8)."}),
+    (413, {"message": "too large"}),
+]
+"""As OpenAI, llama.cpp, vLLM, SGLang and a proxy say it."""
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG)
+async def test_a_question_that_is_too_long_for_the_model_is_the_client_s(status: int, body: object) -> None:
+    limit, back_end = Limit("engine.context_tokens", 4096), BackEnd("language model", status)
+    with refused(InvalidRequestError, field="message", limit=limit, back_end=back_end):
+        await generate(chat_engine(refusing(status, json.dumps(body))))
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG)
+async def test_what_hearth_itself_has_cut_too_long_is_not(status: int, body: object) -> None:
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("model", status)):
+        await embed(server(refusing(status, json.dumps(body))))
+
+
+async def test_a_text_that_is_too_long_to_be_spoken_is_the_client_s() -> None:
+    back_end = server(refusing(413), role="speech server", takes_client_input=True)
+    with refused(PayloadTooLargeError, back_end=BackEnd("speech server", 413)):
+        await spoken_by(OpenAISpeech(back_end, model="", voices=("alloy",)), SpeechText("Hello", voice="alloy"))
 
 
 @pytest.mark.parametrize(
@@ -185,8 +311,9 @@ async def test_a_broken_connection_is_told_as_what_it_is(error: Exception, kind:
     def answer(_: httpx.Request) -> httpx.Response:
         raise error
 
-    with pytest.raises(kind, match=r"http://model\.test"):
-        await OpenAIEmbeddings(server(answer), model="m").embed(Call.within(0.3), ["x"])
+    with refused(kind, retryable=True, back_end=BackEnd("model")) as raised:
+        await embed(server(answer), seconds=0.3)
+    assert "model.test" not in raised.value.message
 
 
 async def test_no_request_is_made_when_no_time_is_left() -> None:
@@ -265,10 +392,8 @@ async def test_no_passages_need_no_request() -> None:
 
 
 async def test_an_answer_that_is_not_json_is_refused() -> None:
-    with pytest.raises(UpstreamFailedError, match="not JSON"):
-        await OpenAIEmbeddings(server(lambda _: httpx.Response(200, text="<html>")), model="m").embed(
-            Call.within(5.0), ["x"]
-        )
+    with refused(UpstreamFailedError, back_end=BackEnd("model")):
+        await embed(server(refusing(200, "<html>")))
 
 
 async def test_transcription_sends_a_wav_file_as_the_api_says() -> None:
@@ -348,7 +473,7 @@ async def test_an_answer_that_is_no_sound_is_the_server_s_failure(content: bytes
         await spoken_by(engine, SpeechText("Hello"))
 
 
-async def test_speech_that_is_refused_says_why() -> None:
-    engine = OpenAISpeech(server(lambda _: httpx.Response(400, text="no such voice")), model="", voices=("alloy",))
-    with pytest.raises(InvalidRequestError, match="no such voice"):
-        await spoken_by(engine, SpeechText("Hello", voice="alloy"))
+async def test_a_voice_that_the_server_does_not_know_is_a_wrong_setting() -> None:
+    back_end = server(refusing(400, "no such voice"), role="speech server", takes_client_input=True)
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("speech server", 400)):
+        await spoken_by(OpenAISpeech(back_end, model="", voices=("alloy",)), SpeechText("Hello", voice="alloy"))

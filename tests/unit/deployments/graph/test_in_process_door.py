@@ -8,6 +8,7 @@ import pytest
 from deployments.call import Call
 from deployments.errors import DeadlineExceededError, HearthError, InternalError, NotFoundError
 from deployments.graph.door import Door, in_process_door
+from tests.refusals import refused
 
 
 class Service:
@@ -61,22 +62,23 @@ async def test_leaving_a_stream_closes_it() -> None:
 
 @pytest.mark.parametrize("seconds", [0.05, -1])
 async def test_a_call_past_its_deadline_is_told(seconds: float) -> None:
-    with pytest.raises(DeadlineExceededError, match=r"Service\.wait"):
+    with pytest.raises(DeadlineExceededError):
         await door().call(Call.within(seconds), "wait")
 
 
 async def test_a_stream_past_its_deadline_is_told_after_what_came_before() -> None:
     stream = door().stream(Call.within(0.05), "stuck")
     assert await anext(stream) == 0
-    with pytest.raises(DeadlineExceededError, match=r"Service\.stuck did not answer in the time given"):
+    with pytest.raises(DeadlineExceededError):
         await anext(stream)
 
 
 async def test_an_error_of_the_family_passes_as_it_is() -> None:
-    with pytest.raises(NotFoundError, match="not here"):
-        await door().call(Call.within(5), "fail", NotFoundError("not here"))
-    stream = door().stream(Call.within(5), "items", NotFoundError("not here"))
-    with pytest.raises(NotFoundError, match="not here"):
+    error = NotFoundError("not here", field="collection")
+    with refused(NotFoundError, field="collection"):
+        await door().call(Call.within(5), "fail", error)
+    stream = door().stream(Call.within(5), "items", error)
+    with refused(NotFoundError, field="collection"):
         _ = [item async for item in stream]
 
 

@@ -1,12 +1,11 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-import pytest
-
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import InvalidRequestError, Limit, UnavailableError
 from deployments.inference.language_model import LanguageModel
 from deployments.values.language import Generation, Message, Prompt
+from tests.refusals import refused
 from tests.unit.services import LARGE, SMALL
 
 
@@ -59,7 +58,7 @@ async def test_a_prompt_is_cut_so_that_the_answer_has_room() -> None:
 
 async def test_a_question_that_leaves_the_answer_no_room_is_refused() -> None:
     model = LanguageModel(Engine(), SMALL)
-    with pytest.raises(InvalidRequestError, match="the model reads 52"):
+    with refused(InvalidRequestError, limit=Limit("engine.context_tokens", 52, 60)):
         await anext(model.generate(Call.within(5.0), Prompt("", "word " * 60)))
 
 

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError, Limit
 from deployments.inference.prompt import fit, reductions, to_messages
 from deployments.values.language import Exchange, Message, Prompt, Role
+from tests.refusals import refused
 
 EXAMPLE = Exchange("When does it open?", "It opens at nine.", ("It opens at nine on weekdays.",))
 PROMPT = Prompt(
@@ -58,7 +59,7 @@ async def test_no_more_is_cut_than_needed(step: int) -> None:
 
 
 async def test_a_question_that_cannot_fit_is_refused_with_the_figures() -> None:
-    with pytest.raises(InvalidRequestError, match=r"takes 5 tokens with its system prompt; the model reads 4"):
+    with refused(InvalidRequestError, field="message", limit=Limit("engine.context_tokens", 4, 5)):
         await fit(PROMPT, 4, count_words)
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from deployments.call import Call
 from deployments.engines.speaking.voice_folder import VoiceFiles, VoiceFolder
-from deployments.errors import HearthError, UnavailableError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, PayloadTooLargeError, UnavailableError
 from deployments.inference.text_to_speech import TextToSpeech
 from deployments.speaking.speech import Speech
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
+from tests.refusals import refused
 
 PIPER: Mapping[str, Any] = {"audio": {"sample_rate": 22050}, "phoneme_id_map": {}, "language": {"code": "de_DE"}}
 
@@ -77,26 +78,31 @@ async def test_a_text_is_said_sentence_by_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "named"),
+    ("text", "kind", "field"),
     [
-        (SpeechText(""), "invalid_request", "no word"),
-        (SpeechText("🙂"), "invalid_request", "no word"),
-        (SpeechText("你好"), "invalid_request", "'heart' speaks en"),
-        (SpeechText("a" * 101), "payload_too_large", "at most 100"),
-        (SpeechText("hi", voice="nobody"), "not_found", "known are heart, anna"),
-        (SpeechText("hi", voice="heart", language="de"), "invalid_request", "voices for de, en"),
-        (SpeechText("hi", language="fr"), "invalid_request", "'fr'"),
-        (SpeechText("hi", reference=b"RIFF"), "invalid_request", "speaker_wav_b64"),
+        (SpeechText(""), InvalidRequestError, "text"),
+        (SpeechText("🙂"), InvalidRequestError, "text"),
+        (SpeechText("你好"), InvalidRequestError, "text"),
+        (SpeechText("a" * 101), PayloadTooLargeError, "text"),
+        (SpeechText("hi", voice="nobody"), NotFoundError, "speaker"),
+        (SpeechText("hi", voice="heart", language="de"), InvalidRequestError, "language"),
+        (SpeechText("hi", language="fr"), InvalidRequestError, "language"),
+        (SpeechText("hi", reference=b"RIFF"), InvalidRequestError, "speaker_wav_b64"),
     ],
 )
 async def test_what_cannot_be_said_is_refused_with_its_reason(
-    tmp_path: Path, text: SpeechText, kind: str, named: str
+    tmp_path: Path, text: SpeechText, kind: type[HearthError], field: str
 ) -> None:
     add_voice(tmp_path, "anna")
-    with pytest.raises(HearthError) as refused:
+    with refused(kind, field=field):
         await said(speech(Engine(), tmp_path), text)
-    assert refused.value.kind == kind
-    assert named in refused.value.message
+
+
+async def test_who_names_an_unknown_voice_is_told_the_known_ones(tmp_path: Path) -> None:
+    add_voice(tmp_path, "anna")
+    with refused(NotFoundError, field="speaker") as raised:
+        await said(speech(Engine(), tmp_path), SpeechText("hi", voice="nobody"))
+    assert "heart, anna" in raised.value.message
 
 
 async def test_a_reference_goes_to_an_engine_that_imitates_it(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_missing_file_is_told_by_role_file_and_command(manifest: Manifest, sto
     with pytest.raises(UnavailableError) as raised:
         store.locate("tiny", "language-model", manifest)
     assert raised.value.message == (
-        f"language-model: model file {store.folder}/tiny/model.bin is missing; "
+        "language-model: model file tiny/model.bin is missing in the model store; "
         "run `hearth models fetch tiny` on this machine"
     )
 

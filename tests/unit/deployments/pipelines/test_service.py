@@ -512,7 +512,7 @@ async def test_a_replica_that_leaves_leaves_its_runs_to_others() -> None:
         await scene.trigger()
         await store.until(lambda: store.words() == ["submitted"])
         scene.service.stop()
-        with pytest.raises(UnavailableError, match="takes no more runs"):
+        with pytest.raises(UnavailableError):
             await scene.trigger(request_id="r2")
     assert scene.group.has_left
     assert store.runs["r1"][0].owner == ""

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.errors import HearthError, InvalidRequestError, Limit, NotFoundError, UnavailableError
 from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
 from deployments.values.vectors import Vectors
+from tests.refusals import refused
 from tests.unit.services import LengthEmbeddings, ShortestFirst
 
 FOUND = [Passage("x" * (10 - index), f"{index}.md", score=1.0 - index / 10) for index in range(10)]
@@ -63,7 +64,7 @@ async def test_top_k_beyond_what_is_usually_fetched_is_served() -> None:
 
 @pytest.mark.parametrize("top_k", [-1, 21, 2**31 - 1])
 async def test_an_impossible_top_k_is_refused_with_its_bounds(top_k: int) -> None:
-    with pytest.raises(InvalidRequestError, match=f"top_k is {top_k}; between 1 and 20 is possible"):
+    with refused(InvalidRequestError, field="top_k", limit=Limit("milvus.max_keep", 20, top_k)):
         await retrieval().retrieve(Call.within(5.0), RetrievalQuery("q", top_k=top_k))
 
 
