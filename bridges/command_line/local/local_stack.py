@@ -17,6 +17,7 @@ import httpx
 import psutil
 import yaml
 
+from bridges.command_line.local.bytecode import with_bytecode
 from bridges.command_line.local.state import (
     PROJECT,
     LocalState,
@@ -168,7 +169,7 @@ class LocalStack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=with_bytecode(environment or os.environ, self.folder / "bytecode"),
                 cwd=PROJECT,
                 # A Ctrl-C at the terminal is for the command line, which decides what ends.
                 start_new_session=True,
