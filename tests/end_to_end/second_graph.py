@@ -1,22 +1,19 @@
-"""A second graph on the session's cluster whose every part a test may break.
+"""A second graph beside the shipped one, whose every part a test may break.
 
 Its ingress holds the services in its own replica; its model is a server that fails on request; its NATS server and its
 Milvus are its own.
 """
 
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
+from tests.end_to_end.command import hearth
 from tests.end_to_end.conftest import Graph
 from tests.openai_server import OpenAIServer
-from tests.servers import ROOT, RestartableServer, program, wait_until
+from tests.servers import ROOT, RestartableServer, wait_until
 
 APPLICATION = "second"
 REQUEST_TIMEOUT_S = 4
@@ -35,7 +32,7 @@ class SecondGraph:
     graph: Graph
 
     def deploy(self) -> None:
-        """Deploy it beside the session's graph, which keeps its replicas, and wait until it takes requests."""
+        """Deploy it beside the shipped graph, which keeps its replicas, and wait until it takes requests."""
         self._apply([*_session_applications(), *self._applications()])
         wait_until("the second graph", self.is_ready, 120)
 
@@ -45,8 +42,7 @@ class SecondGraph:
         wait_until("the end of the second graph", lambda: APPLICATION not in self._statuses(), 90)
 
     def is_ready(self) -> bool:
-        command = [program("hearth"), "status", "--nats", self.nats.url, "--timeout", "5"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return hearth(self.graph.environment, "status", "--nats", self.nats.url, "--timeout", "5").returncode == 0
 
     def processes(self) -> dict[str, int]:
         """Return the process of each of its replicas."""
@@ -58,7 +54,7 @@ class SecondGraph:
 
     def log(self) -> str:
         """Return the log of its ingress, as the dashboard shows it."""
-        with self._dashboard() as dashboard:
+        with self.graph.dashboard() as dashboard:
             nodes = dashboard.get("/api/v0/nodes").json()["data"]["result"]["result"]
             replica = self._details()[APPLICATION]["deployments"]["NatsIngress"]["replicas"][0]
             file = {"filename": replica["log_file_path"].lstrip("/"), "lines": 1000}
@@ -107,7 +103,7 @@ class SecondGraph:
 
     def _apply(self, applications: list[dict[str, Any]]) -> None:
         config = {**_session_config(), "applications": applications}
-        with self._dashboard() as dashboard:
+        with self.graph.dashboard() as dashboard:
             answer = dashboard.put("/api/serve/applications/", json=config)
         assert answer.is_success, answer.text
 
@@ -115,13 +111,8 @@ class SecondGraph:
         return {name: application["status"] for name, application in self._details().items()}
 
     def _details(self) -> dict[str, Any]:
-        with self._dashboard() as dashboard:
+        with self.graph.dashboard() as dashboard:
             return dashboard.get("/api/serve/applications/").json()["applications"]
-
-    @contextmanager
-    def _dashboard(self) -> Generator[httpx.Client]:
-        with httpx.Client(base_url=self.graph.cluster.dashboard_url, timeout=60, trust_env=False) as client:
-            yield client
 
 
 def _session_config() -> dict[str, Any]:
