@@ -4,10 +4,12 @@ import subprocess
 from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import nats
 import pytest
+import yaml
 from nats.aio.client import Client
 
 from bridges.command_line.client import HearthClient, connected
@@ -32,6 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     others = [item for item in items if item not in behind]
     last = max((at for at, item in enumerate(others) if item.path.parent == here), default=-1)
     items[:] = [*others[: last + 1], *behind, *others[last + 1 :]]
+
+
+def shipped_config() -> dict[str, Any]:
+    """Return what serve_config.yaml says, to be changed."""
+    return yaml.safe_load((ROOT / "serve_config.yaml").read_text())
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,15 @@ class Graph:
             (found,) = dashboard.get("/api/prometheus/sd").json()
         return "\n".join(httpx.get(f"http://{target}/metrics", trust_env=False).text for target in found["targets"])
 
-    def deploy(self, config: str = "serve_config.yaml") -> None:
+    def deploy(self, config: Mapping[str, Any]) -> None:
+        """Give a configuration to Serve, as `hearth up` does."""
+        with self.dashboard() as dashboard:
+            answer = dashboard.put("/api/serve/applications/", json=config)
+        assert answer.is_success, answer.text
+
+    def serve_deploy(self, config: Path) -> None:
         """Give a configuration to Serve, with Serve's own command."""
-        command = [program("serve"), "deploy", config, "--address", self.dashboard_url]
+        command = [program("serve"), "deploy", str(config), "--address", self.dashboard_url]
         environment = {**self.environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self._token)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -5,15 +5,12 @@ Milvus are its own.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.end_to_end.command import hearth
-from tests.end_to_end.conftest import Graph
+from tests.end_to_end.conftest import Graph, shipped_config
 from tests.openai_server import OpenAIServer
-from tests.servers import ROOT, RestartableServer, wait_until
+from tests.servers import RestartableServer, wait_until
 
 APPLICATION = "second"
 REQUEST_TIMEOUT_S = 4
@@ -33,12 +30,12 @@ class SecondGraph:
 
     def deploy(self) -> None:
         """Deploy it beside the shipped graph, which keeps its replicas, and wait until it takes requests."""
-        self._apply([*_session_applications(), *self._applications()])
+        self._apply([*shipped_config()["applications"], *self._applications()])
         wait_until("the second graph", self.is_ready, 120)
 
     def remove(self) -> None:
         """Take it away, and wait until it has gone."""
-        self._apply(_session_applications())
+        self._apply(shipped_config()["applications"])
         wait_until("the end of the second graph", lambda: APPLICATION not in self._statuses(), 90)
 
     def is_ready(self) -> bool:
@@ -102,10 +99,7 @@ class SecondGraph:
         ]
 
     def _apply(self, applications: list[dict[str, Any]]) -> None:
-        config = {**_session_config(), "applications": applications}
-        with self.graph.dashboard() as dashboard:
-            answer = dashboard.put("/api/serve/applications/", json=config)
-        assert answer.is_success, answer.text
+        self.graph.deploy({**shipped_config(), "applications": applications})
 
     def _statuses(self) -> dict[str, str]:
         return {name: application["status"] for name, application in self._details().items()}
@@ -113,11 +107,3 @@ class SecondGraph:
     def _details(self) -> dict[str, Any]:
         with self.graph.dashboard() as dashboard:
             return dashboard.get("/api/serve/applications/").json()["applications"]
-
-
-def _session_config() -> dict[str, Any]:
-    return yaml.safe_load(Path(ROOT, "serve_config.yaml").read_text())
-
-
-def _session_applications() -> list[dict[str, Any]]:
-    return _session_config()["applications"]
