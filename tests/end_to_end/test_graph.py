@@ -335,16 +335,15 @@ async def test_new_orchestration_restarts_no_model(graph: Graph, client: HearthC
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(config))
     graph.serve_deploy(changed)
-    after = await until_replaced(client, before, "Chat")
     models = {"LanguageModel", "Embeddings", "Reranker", "SpeechToText", "TextToSpeech"}
+    after = await until_replaced(client, before, before.keys() - models)
     assert {name: after[name] for name in models} == {name: before[name] for name in models}
-    assert not {after[name] for name in after.keys() - models} & set(before.values())
     _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
     assert response.success
 
 
-async def until_replaced(client: HearthClient, before: dict[str, int], name: str) -> dict[str, int]:
-    """Return the process ids once the deployment called `name` runs in another process and all is ready."""
+async def until_replaced(client: HearthClient, before: dict[str, int], names: set[str]) -> dict[str, int]:
+    """Return the process ids once none of the services of these names runs in a process of before and all are ready."""
     async with asyncio.timeout(90):
         while True:
             try:
@@ -353,6 +352,7 @@ async def until_replaced(client: HearthClient, before: dict[str, int], name: str
                 await asyncio.sleep(0.2)
                 continue
             after = process_ids(status)
-            if status.ready and after.get(name) not in {None, before[name]} and not set(after) ^ set(before):
+            is_replaced = not {after[name] for name in after.keys() & names} & set(before.values())
+            if status.ready and is_replaced and after.keys() == before.keys():
                 return after
             await asyncio.sleep(0.2)
