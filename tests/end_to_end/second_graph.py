@@ -1,7 +1,7 @@
 """A second graph beside the shipped one, whose every part a test may break.
 
-Its ingress holds the services in its own replica; its model is a server that fails on request; its NATS server and its
-Milvus are its own.
+Its ingresses hold the services in their own replicas. Its model is a server that fails on request. It has a NATS server
+and a Milvus of its own, and shares the models of speech.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,9 @@ class SecondGraph:
         wait_until("the end of the second graph", lambda: APPLICATION not in self._statuses(), 90)
 
     def is_ready(self) -> bool:
-        return hearth(self.graph.environment, "status", "--nats", self.nats.url, "--timeout", "5").returncode == 0
+        """Say whether both of its ingresses take requests."""
+        asked = (["status", "--timeout", "5"], ["voices"])
+        return all(hearth(self.graph.environment, *one, "--nats", self.nats.url).returncode == 0 for one in asked)
 
     def processes(self) -> dict[str, int]:
         """Return the process of each of its replicas."""
@@ -68,6 +70,7 @@ class SecondGraph:
         }
         environment = {"NATS_URL": self.nats.url, "MILVUS_HOST": self.milvus.url}
         common = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1}
+        ingress = {"graceful_shutdown_wait_loop_s": 0.2, "graceful_shutdown_timeout_s": 30, **common}
         return [
             {
                 "name": f"{APPLICATION}-model",
@@ -84,17 +87,9 @@ class SecondGraph:
                 "args": {
                     "nats": nats,
                     "language_model": f"{APPLICATION}-model",
-                    "in_process": ["Chat", "Retrieval", "Ingestion"],
-                    "audio": {"enabled": False},
+                    "in_process": ["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"],
                 },
-                "deployments": [
-                    {
-                        "name": "NatsIngress",
-                        "graceful_shutdown_wait_loop_s": 0.2,
-                        "graceful_shutdown_timeout_s": 30,
-                        **common,
-                    }
-                ],
+                "deployments": [{"name": name, **ingress} for name in ("NatsIngress", "AudioIngress")],
             },
         ]
 

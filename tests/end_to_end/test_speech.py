@@ -161,16 +161,6 @@ class TestSpeech:
         assert said in status.message
         assert session.heard.chunks == []
 
-    async def test_a_text_too_long_for_one_message_is_cut_and_says_so(
-        self, session: Session, connection: Client
-    ) -> None:
-        await session.say(text="This sentence is said again and again. " * 30, stream=False)
-        await session.heard.until(lambda: "error" in session.heard.statuses)
-        (response,) = session.heard.on("tts.audio", messages_pb2.TTSFullResponse)
-        assert connection.max_payload * 0.9 < response.ByteSize() <= connection.max_payload
-        with wave.open(io.BytesIO(response.audio)) as file:
-            assert file.getnframes() * 2 + 44 == len(response.audio)
-
     @pytest.mark.parametrize("body", [b"", b"\xff\xff\xff", b"{}"])
     async def test_voices_are_listed_whatever_the_body(self, connection: Client, body: bytes) -> None:
         reply = await connection.request("ai.voice.tts.voices.list", body, timeout=10)
