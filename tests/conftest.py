@@ -1,12 +1,13 @@
-"""What every test may ask for: real servers, real models and one Ray cluster, each started once."""
+"""What every test may ask for: real servers and real models, each started once."""
 
 import os
+import signal
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
-from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.local.bytecode import with_bytecode
+from bridges.command_line.local.local_stack import SERVE_ENVIRONMENT
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
@@ -25,6 +26,16 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     **SERVE_ENVIRONMENT,
 )
+
+# What tests start need not compile the same packages again and again either.
+_compiled = with_bytecode(os.environ, servers.ROOT / ".pytest_cache" / "bytecode")
+os.environ.clear()
+os.environ.update(_compiled)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what it runs in the background, and programs inherit it: those that tests send a Ctrl-C to would
+    # never hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -66,33 +77,3 @@ def argo_server() -> Generator[ArgoServer]:
 def kubeflow_server() -> Generator[KubeflowServer]:
     with serving(KubeflowServer("rag-query", "voice-pipeline")) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(
-    tmp_path_factory: pytest.TempPathFactory,
-    models: ModelStore,
-    nats_url: str,
-    milvus_uri: str,
-    collector: Collector,
-    argo_server: ArgoServer,
-    kubeflow_server: KubeflowServer,
-) -> Generator[servers.RayCluster]:
-    """Run a Ray head whose workers find the servers of this session."""
-    environment = {
-        "NATS_URL": nats_url,
-        "MILVUS_HOST": milvus_uri,
-        "ARGO_HOST": argo_server.url,
-        "KUBEFLOW_HOST": kubeflow_server.url,
-        "HEARTH_MODELS": str(models.folder),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        # Sooner than by default: tests wait for both.
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-        "RAY_metrics_report_interval_ms": "1000",
-        # The tests' own deployments are imported from the checkout; the other folder halves what a replica imports,
-        # as it does for `hearth up`.
-        "PYTHONPATH": os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE))),
-    }
-    folder: Path = tmp_path_factory.mktemp("ray")
-    with servers.ray_cluster(folder, environment) as cluster:
-        yield cluster

@@ -71,7 +71,8 @@ def end(pid: int) -> None:
     family = [*parent.children(recursive=True), parent]
     for process in family:
         _attempt(process.terminate)
-    _, alive = psutil.wait_procs(family, timeout=3)
+    # Ray's processes wait for each other: what has not ended at once will not.
+    _, alive = psutil.wait_procs(family, timeout=1)
     for process in alive:
         _attempt(process.kill)
     psutil.wait_procs(alive, timeout=10)

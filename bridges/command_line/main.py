@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -308,10 +308,14 @@ for _command in (
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line: errors in one line, Ctrl-C without a traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: errors in one line, Ctrl-C without a traceback.
+
+    Args:
+        arguments: What stands after `hearth`; None for what this process was started with.
+    """
     try:
-        cli(standalone_mode=False)
+        cli(arguments, prog_name="hearth", standalone_mode=False)
     except HearthError as error:
         print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
         sys.exit(1)

@@ -191,7 +191,11 @@ def _create(client: MilvusClient, collection: str, dimensions: int, *, keywords:
         schema.add_field("keywords", DataType.SPARSE_FLOAT_VECTOR)
         schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["keywords"]))
         index.add_index("keywords", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-    client.create_collection(collection, schema=schema, index_params=index)
+    client.create_collection(collection, schema=schema)
+    # An index is there once the server has taken it, and builds as rows come. The client would look for its end half a
+    # second later, once for each index: `sync` leaves that out, as there is nothing to build yet.
+    client.create_index(collection, index, sync=False)
+    client.load_collection(collection)
 
 
 def _keywords(description: Mapping[str, Any], metrics: Mapping[str, str]) -> str:

@@ -1,22 +1,16 @@
-"""A second graph on the session's cluster whose every part a test may break.
+"""A second graph beside the shipped one, whose every part a test may break.
 
-Its ingress holds the services in its own replica; its model is a server that fails on request; its NATS server and its
-Milvus are its own.
+Its ingresses hold the services in their own replicas. Its model is a server that fails on request. It has a NATS server
+and a Milvus of its own, and shares the models of speech.
 """
 
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
-import yaml
-
-from tests.end_to_end.conftest import Graph
+from tests.end_to_end.command import hearth
+from tests.end_to_end.conftest import Graph, shipped_config
 from tests.openai_server import OpenAIServer
-from tests.servers import ROOT, RestartableServer, program, wait_until
+from tests.servers import RestartableServer, wait_until
 
 APPLICATION = "second"
 REQUEST_TIMEOUT_S = 4
@@ -35,18 +29,19 @@ class SecondGraph:
     graph: Graph
 
     def deploy(self) -> None:
-        """Deploy it beside the session's graph, which keeps its replicas, and wait until it takes requests."""
-        self._apply([*_session_applications(), *self._applications()])
+        """Deploy it beside the shipped graph, which keeps its replicas, and wait until it takes requests."""
+        self._apply([*shipped_config()["applications"], *self._applications()])
         wait_until("the second graph", self.is_ready, 120)
 
     def remove(self) -> None:
         """Take it away, and wait until it has gone."""
-        self._apply(_session_applications())
+        self._apply(shipped_config()["applications"])
         wait_until("the end of the second graph", lambda: APPLICATION not in self._statuses(), 90)
 
     def is_ready(self) -> bool:
-        command = [program("hearth"), "status", "--nats", self.nats.url, "--timeout", "5"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        """Say whether both of its ingresses take requests."""
+        asked = (["status", "--timeout", "5"], ["voices"])
+        return all(hearth(self.graph.environment, *one, "--nats", self.nats.url).returncode == 0 for one in asked)
 
     def processes(self) -> dict[str, int]:
         """Return the process of each of its replicas."""
@@ -58,7 +53,7 @@ class SecondGraph:
 
     def log(self) -> str:
         """Return the log of its ingress, as the dashboard shows it."""
-        with self._dashboard() as dashboard:
+        with self.graph.dashboard() as dashboard:
             nodes = dashboard.get("/api/v0/nodes").json()["data"]["result"]["result"]
             replica = self._details()[APPLICATION]["deployments"]["NatsIngress"]["replicas"][0]
             file = {"filename": replica["log_file_path"].lstrip("/"), "lines": 1000}
@@ -75,6 +70,7 @@ class SecondGraph:
         }
         environment = {"NATS_URL": self.nats.url, "MILVUS_HOST": self.milvus.url}
         common = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1}
+        ingress = {"graceful_shutdown_wait_loop_s": 0.2, "graceful_shutdown_timeout_s": 30, **common}
         return [
             {
                 "name": f"{APPLICATION}-model",
@@ -91,42 +87,18 @@ class SecondGraph:
                 "args": {
                     "nats": nats,
                     "language_model": f"{APPLICATION}-model",
-                    "in_process": ["Chat", "Retrieval", "Ingestion"],
-                    "audio": {"enabled": False},
+                    "in_process": ["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"],
                 },
-                "deployments": [
-                    {
-                        "name": "NatsIngress",
-                        "graceful_shutdown_wait_loop_s": 0.2,
-                        "graceful_shutdown_timeout_s": 30,
-                        **common,
-                    }
-                ],
+                "deployments": [{"name": name, **ingress} for name in ("NatsIngress", "AudioIngress")],
             },
         ]
 
     def _apply(self, applications: list[dict[str, Any]]) -> None:
-        config = {**_session_config(), "applications": applications}
-        with self._dashboard() as dashboard:
-            answer = dashboard.put("/api/serve/applications/", json=config)
-        assert answer.is_success, answer.text
+        self.graph.deploy({**shipped_config(), "applications": applications})
 
     def _statuses(self) -> dict[str, str]:
         return {name: application["status"] for name, application in self._details().items()}
 
     def _details(self) -> dict[str, Any]:
-        with self._dashboard() as dashboard:
+        with self.graph.dashboard() as dashboard:
             return dashboard.get("/api/serve/applications/").json()["applications"]
-
-    @contextmanager
-    def _dashboard(self) -> Generator[httpx.Client]:
-        with httpx.Client(base_url=self.graph.cluster.dashboard_url, timeout=60, trust_env=False) as client:
-            yield client
-
-
-def _session_config() -> dict[str, Any]:
-    return yaml.safe_load(Path(ROOT, "serve_config.yaml").read_text())
-
-
-def _session_applications() -> list[dict[str, Any]]:
-    return _session_config()["applications"]

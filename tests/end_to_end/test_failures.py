@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import time
+import wave
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 from uuid import uuid4
@@ -20,6 +22,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import HearthError
 from tests.end_to_end.conftest import Graph
 from tests.end_to_end.second_graph import MAX_IN_FLIGHT, MAX_WAITING, REQUEST_TIMEOUT_S, SecondGraph
+from tests.end_to_end.test_speech import Session
 from tests.openai_server import TOKENS, openai_server
 from tests.servers import RestartableServer, free_port, milvus_server, nats_server, wait_until
 
@@ -73,7 +76,7 @@ async def ask(client: HearthClient, message: str, **fields: Any) -> tuple[str, m
 async def test_services_in_the_ingress_s_replica_answer_as_those_apart(
     second: SecondGraph, client: HearthClient
 ) -> None:
-    assert set(second.processes()) == {"NatsIngress", "LanguageModel"}
+    assert set(second.processes()) == {"NatsIngress", "AudioIngress", "LanguageModel"}
     parts = {part.name: part.process_id for part in (await client.status(10)).components}
     assert len({parts[name] for name in ("NatsIngress", "Chat", "Retrieval", "Ingestion")}) == 1
     text, response = await ask(client, "Hello?")
@@ -116,6 +119,16 @@ async def test_an_answer_over_the_server_s_limit_is_cut_and_the_connection_lives
     assert len(text) == 100 * 500 - 1
     assert text.startswith(response.response)
     assert (await ask(client, "Still there?"))[1].success
+
+
+async def test_a_speech_over_the_server_s_limit_is_cut_and_says_so(connection: Client) -> None:
+    session = await Session(connection).open()
+    await session.say(text="This sentence is said again and again. " * 3, stream=False)
+    await session.heard.until(lambda: "error" in session.heard.statuses)
+    (response,) = session.heard.on("tts.audio", messages_pb2.TTSFullResponse)
+    assert MAX_PAYLOAD * 0.9 < response.ByteSize() <= MAX_PAYLOAD
+    with wave.open(io.BytesIO(response.audio)) as file:
+        assert file.getnframes() * 2 + 44 == len(response.audio)
 
 
 async def test_a_client_that_vanishes_ends_the_work_of_the_model(second: SecondGraph) -> None:

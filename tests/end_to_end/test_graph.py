@@ -18,9 +18,8 @@ from bridges.command_line.client import HearthClient
 from bridges.generated.hearth.v1 import documents_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import InvalidRequestError
-from tests.end_to_end.conftest import Graph
+from tests.end_to_end.conftest import Graph, shipped_config
 from tests.end_to_end.raw_client import RawClient, decode, encode_request
-from tests.servers import ROOT
 
 FERRY = """# The ferry to Vessel Island
 
@@ -302,21 +301,19 @@ async def test_a_model_that_dies_in_mid_answer_costs_that_answer_alone(client: H
 
 
 async def test_how_a_model_is_used_changes_without_loading_it_again(
-    graph: Graph, client: HearthClient, ferry: str, tmp_path: Path
+    graph: Graph, client: HearthClient, ferry: str
 ) -> None:
     before = process_ids(await client.status(10))
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config = shipped_config()
     model = next(entry for entry in config["applications"] if entry["name"] == "language-model")
     model["deployments"][0]["user_config"]["answering"]["max_tokens"] = 1
     model["deployments"][0]["user_config"]["answering"]["check_sentences"] = False
-    changed = tmp_path / "changed.yaml"
-    changed.write_text(yaml.safe_dump(config))
-    graph.deploy(str(changed))
+    graph.deploy(config)
     try:
         await until_answers_have(client, ferry, lambda tokens: tokens == 1)
         assert process_ids(await client.status(10))["LanguageModel"] == before["LanguageModel"]
     finally:
-        graph.deploy()
+        graph.deploy(shipped_config())
         await until_answers_have(client, ferry, lambda tokens: tokens > 1)
 
 
@@ -332,22 +329,21 @@ async def until_answers_have(client: HearthClient, collection: str, enough: Call
 
 async def test_new_orchestration_restarts_no_model(graph: Graph, client: HearthClient, tmp_path: Path) -> None:
     before = process_ids(await client.status(10))
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config = shipped_config()
     orchestration = next(entry for entry in config["applications"] if entry["name"] == "orchestration")
     orchestration["args"]["milvus"]["keep"] = 4
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(config))
-    graph.deploy(str(changed))
-    after = await until_replaced(client, before, "Chat")
+    graph.serve_deploy(changed)
     models = {"LanguageModel", "Embeddings", "Reranker", "SpeechToText", "TextToSpeech"}
+    after = await until_replaced(client, before, before.keys() - models)
     assert {name: after[name] for name in models} == {name: before[name] for name in models}
-    assert not {after[name] for name in after.keys() - models} & set(before.values())
     _, response = await ask(client, messages_pb2.ChatRequest(message="Say hello."))
     assert response.success
 
 
-async def until_replaced(client: HearthClient, before: dict[str, int], name: str) -> dict[str, int]:
-    """Return the process ids once the deployment called `name` runs in another process and all is ready."""
+async def until_replaced(client: HearthClient, before: dict[str, int], names: set[str]) -> dict[str, int]:
+    """Return the process ids once none of the services of these names runs in a process of before and all are ready."""
     async with asyncio.timeout(90):
         while True:
             try:
@@ -356,6 +352,7 @@ async def until_replaced(client: HearthClient, before: dict[str, int], name: str
                 await asyncio.sleep(0.2)
                 continue
             after = process_ids(status)
-            if status.ready and after.get(name) not in {None, before[name]} and not set(after) ^ set(before):
+            is_replaced = not {after[name] for name in after.keys() & names} & set(before.values())
+            if status.ready and is_replaced and after.keys() == before.keys():
                 return after
             await asyncio.sleep(0.2)

@@ -6,6 +6,9 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +18,10 @@ from nats.aio.client import Client
 from bridges.command_line.client import HearthClient
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
+from tests.end_to_end.command import hearth, running_hearth
 from tests.end_to_end.conftest import Graph
 from tests.end_to_end.raw_client import RawClient, decode, encode_request
-from tests.servers import program, wait_until
+from tests.servers import wait_until
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.follower import Followed, follow
 from tests.workflow_engines.kubeflow import KubeflowServer
@@ -34,11 +38,6 @@ async def trigger(
     request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline=pipeline, parameters=parameters)
     await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString(), reply)
     return request_id, followed
-
-
-def hearth(graph: Graph, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [program("hearth"), *arguments, "--nats", graph.nats_url]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 async def process_of(client: HearthClient, name: str) -> int:
@@ -238,74 +237,81 @@ async def test_the_status_shows_the_service_and_its_engines(client: HearthClient
 
 
 def test_the_command_line_lists_what_may_be_started(graph: Graph) -> None:
-    shown = hearth(graph, "pipeline", "list")
+    shown = hearth(graph.environment, "pipeline", "list")
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in SHIPPED)
     assert "collection=knowledge_base" in shown.stdout
-    listed: list[dict[str, Any]] = json.loads(hearth(graph, "pipeline", "list", "--json").stdout)
+    listed: list[dict[str, Any]] = json.loads(hearth(graph.environment, "pipeline", "list", "--json").stdout)
     assert [row["name"] for row in listed] == SHIPPED
     assert listed[1]["parameters"][0]["default"] == "knowledge_base"
 
 
+@dataclass
 class Command:
     """`hearth pipeline run`, while it runs."""
 
-    def __init__(self, graph: Graph, *arguments: str) -> None:
-        command = [program("hearth"), "pipeline", "run", *arguments, "--nats", graph.nats_url]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process: subprocess.Popen[str]
+
+    def line(self) -> str:
         assert self.process.stdout
-        self.lines = self.process.stdout
+        return self.process.stdout.readline()
 
     def end(self) -> tuple[int, str, str]:
         out, errors = self.process.communicate(timeout=30)
         return self.process.returncode, out, errors
 
 
+@contextmanager
+def pipeline_run(graph: Graph, *arguments: str) -> Generator[Command]:
+    with running_hearth(graph.environment, "pipeline", "run", *arguments) as process:
+        yield Command(process)
+
+
 @pytest.mark.parametrize(("phase", "status"), [("Succeeded", 0), ("Failed", 1), ("Error", 1)])
 def test_the_command_line_follows_a_run_to_its_end(
     graph: Graph, argo_server: ArgoServer, phase: str, status: int
 ) -> None:
-    command = Command(graph, "document-ingestion", "-p", "source=s3://a=b", "--json")
-    submitted = json.loads(command.lines.readline())
-    assert (submitted["status"], submitted["engine"]) == ("submitted", "argo")
-    argo_server.set_phase(submitted["run_id"], phase, "so it ended")
-    code, out, errors = command.end()
+    with pipeline_run(graph, "document-ingestion", "-p", "source=s3://a=b", "--json") as command:
+        submitted = json.loads(command.line())
+        assert (submitted["status"], submitted["engine"]) == ("submitted", "argo")
+        argo_server.set_phase(submitted["run_id"], phase, "so it ended")
+        code, out, errors = command.end()
     last = json.loads(out.splitlines()[-1])
     assert (code, last["status"], errors) == (status, phase.lower(), "")
     assert last["error"] == ("" if phase == "Succeeded" else "so it ended")
 
 
 def test_a_person_sees_what_happened_and_why(graph: Graph, argo_server: ArgoServer) -> None:
-    command = Command(graph, "document-ingestion")
-    line = command.lines.readline().split()
-    assert (line[0], line[2], line[4:]) == ("submitted", "s", ["on", "argo"])
-    argo_server.set_phase(line[3], "Failed", "step 2: exit code 1")
-    code, out, errors = command.end()
+    with pipeline_run(graph, "document-ingestion") as command:
+        line = command.line().split()
+        assert (line[0], line[2], line[4:]) == ("submitted", "s", ["on", "argo"])
+        argo_server.set_phase(line[3], "Failed", "step 2: exit code 1")
+        code, out, errors = command.end()
     assert code == 1
     assert out.split()[-3] == "failed"
     assert errors == "Error: step 2: exit code 1\n"
 
 
 def test_ctrl_c_leaves_the_run_running_and_says_how_to_follow_it(graph: Graph, argo_server: ArgoServer) -> None:
-    command = Command(graph, "document-ingestion", "--request-id", "held-1")
-    name = command.lines.readline().split()[3]
-    command.process.send_signal(signal.SIGINT)
-    code, _, errors = command.end()
+    with pipeline_run(graph, "document-ingestion", "--request-id", "held-1") as command:
+        name = command.line().split()[3]
+        command.process.send_signal(signal.SIGINT)
+        code, _, errors = command.end()
     assert code == 130
     assert "The run goes on" in errors
     assert "hearth pipeline run document-ingestion --request-id held-1" in errors
     assert "shutdown" not in argo_server.workflows.by_name[name]["spec"]
-    again = Command(graph, "document-ingestion", "--request-id", "held-1", "--json")
-    assert json.loads(again.lines.readline())["run_id"] == name
-    argo_server.set_phase(name, "Succeeded")
-    assert again.end()[0] == 0
-    finished = hearth(graph, "pipeline", "run", "document-ingestion", "--request-id", "held-1")
+    with pipeline_run(graph, "document-ingestion", "--request-id", "held-1", "--json") as again:
+        assert json.loads(again.line())["run_id"] == name
+        argo_server.set_phase(name, "Succeeded")
+        assert again.end()[0] == 0
+    finished = hearth(graph.environment, "pipeline", "run", "document-ingestion", "--request-id", "held-1")
     assert (finished.returncode, finished.stdout.split()[0]) == (0, "succeeded")
     wait_until("the watch's end", lambda: argo_server.workflows.by_name[name]["status"]["phase"] == "Succeeded", 5)
 
 
 def test_detached_the_command_line_returns_with_the_submission(graph: Graph) -> None:
-    done = hearth(graph, "pipeline", "run", "document-ingestion", "--detach", "--json")
+    done = hearth(graph.environment, "pipeline", "run", "document-ingestion", "--detach", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["status"] == "submitted"
 
@@ -321,7 +327,7 @@ def test_detached_the_command_line_returns_with_the_submission(graph: Graph) -> 
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(graph: Graph, arguments: list[str], code: int, message: str) -> None:
-    done = hearth(graph, "pipeline", "run", *arguments)
+    done = hearth(graph.environment, "pipeline", "run", *arguments)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ import struct
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,8 +19,9 @@ from nats.aio.msg import Msg
 
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
+from tests.end_to_end.command import hearth
+from tests.end_to_end.conftest import Graph
 from tests.end_to_end.raw_client import RawClient, decode, encode_request
-from tests.servers import program
 
 QUESTION = "How long does the remote site keep monthly snapshots?"
 WAIT_S = 30.0
@@ -159,16 +161,6 @@ class TestSpeech:
         assert said in status.message
         assert session.heard.chunks == []
 
-    async def test_a_text_too_long_for_one_message_is_cut_and_says_so(
-        self, session: Session, connection: Client
-    ) -> None:
-        await session.say(text="This sentence is said again and again. " * 30, stream=False)
-        await session.heard.until(lambda: "error" in session.heard.statuses)
-        (response,) = session.heard.on("tts.audio", messages_pb2.TTSFullResponse)
-        assert connection.max_payload * 0.9 < response.ByteSize() <= connection.max_payload
-        with wave.open(io.BytesIO(response.audio)) as file:
-            assert file.getnframes() * 2 + 44 == len(response.audio)
-
     @pytest.mark.parametrize("body", [b"", b"\xff\xff\xff", b"{}"])
     async def test_voices_are_listed_whatever_the_body(self, connection: Client, body: bytes) -> None:
         reply = await connection.request("ai.voice.tts.voices.list", body, timeout=10)
@@ -182,7 +174,7 @@ class TestSpeech:
         assert "heart" not in {voice.name for voice in refreshed.custom_voices}
         assert [voice.name for voice in listed.built_in_voices] == ["heart"]
 
-    def test_a_client_without_our_code_is_spoken_to(self, graph: Any) -> None:
+    def test_a_client_without_our_code_is_spoken_to(self, graph: Graph) -> None:
         with RawClient(graph.nats_url) as client:
             client.subscribe("ai.voice.tts.audio.raw")
             client.publish("ai.voice.tts.request.raw", encode_request("TTSRequest", text="Hello.", stream=False))
@@ -289,19 +281,10 @@ class TestTranscription:
 
 
 class TestCommandLine:
-    async def test_what_is_said_is_heard(self, graph: Any, tmp_path: Any) -> None:
-        file = tmp_path / "said.wav"
-        said = await self.hearth("say", QUESTION, "--out", str(file), "--json", "--nats", graph.nats_url)
-        assert 1.0 < json.loads(said)["seconds"] < 10.0
-        heard = await self.hearth("listen", str(file), "--pace", "10", "--nats", graph.nats_url)
-        assert heard.strip() == QUESTION
-        assert "heart *" in await self.hearth("voices", "--nats", graph.nats_url)
-
-    @staticmethod
-    async def hearth(*arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            program("hearth"), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        out, errors = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, errors.decode()
-        return out.decode()
+    def test_what_is_said_is_heard(self, graph: Graph, tmp_path: Path) -> None:
+        file = str(tmp_path / "said.wav")
+        said = hearth(graph.environment, "say", QUESTION, "--out", file, "--json")
+        assert 1.0 < json.loads(said.stdout)["seconds"] < 10.0
+        heard = hearth(graph.environment, "listen", file, "--pace", "10", "--nats", graph.nats_url)
+        assert heard.stdout.strip() == QUESTION
+        assert "heart *" in hearth(graph.environment, "voices").stdout

@@ -5,7 +5,6 @@ import re
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from nats.aio.client import Client
 
@@ -71,14 +70,14 @@ def test_requests_are_counted_beside_ray_s_own_metrics(graph: Graph, trace_id: s
     )
 
     def exported() -> bool:
-        text = httpx.get(graph.cluster.metrics_url, trust_env=False).text
+        text = graph.metrics()
         return all(re.search(pattern, text) for pattern in wanted)
 
     wait_until("the metrics", exported, 60)
 
 
 def test_the_dashboard_shows_a_line_for_the_request(graph: Graph, trace_id: str) -> None:
-    with httpx.Client(base_url=graph.cluster.dashboard_url, trust_env=False) as dashboard:
+    with graph.dashboard() as dashboard:
         nodes = dashboard.get("/api/v0/nodes").json()["data"]["result"]["result"]
         node = {"node_id": nodes[0]["node_id"]}
         applications = dashboard.get("/api/serve/applications/").json()["applications"]

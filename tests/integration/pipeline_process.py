@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from bridges.handlers.pipelines import PipelineHandler
 from bridges.nats.ingress import Endpoint, Ingress
 from bridges.operations.outcome import Outcome
+from bridges.pipelines import intake, replica_group
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.requests import REQUESTS
@@ -48,4 +49,9 @@ async def main(nats_url: str, settings: PipelinesSettings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
+    # Tests wait for each of these: until a trigger counts as lost, until one that a killed process had taken is given
+    # out again, and until other replicas have been heard.
+    intake._GRACE_S = 1.0
+    intake._ACK_WAIT_S = 2.0
+    replica_group._ACQUAINTANCE_S = 0.2
     asyncio.run(main(sys.argv[1], PipelinesSettings.model_validate(json.loads(sys.argv[2]))))

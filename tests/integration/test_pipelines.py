@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines import intake as pipeline_intake
+from bridges.pipelines import replica_group
 from bridges.pipelines.replica import PipelineReplica
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
 from deployments.call import Call
@@ -36,6 +37,12 @@ TABLE = {
     "quick": {"engine": "argo", "target": "document-ingestion", "deadline_s": 1.5},
     "rag-query": {"engine": "kubeflow", "parameters": {"query": {}, "top_k": {"type": "integer"}}},
 }
+
+
+@pytest.fixture(autouse=True)
+def short_acquaintance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less for other replicas: here they are in this process, and answer a new one at once."""
+    monkeypatch.setattr(replica_group, "_ACQUAINTANCE_S", 0.2)
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes:
             "stream": "",
             "retry_s": 0.05,
             "max_retry_s": 0.2,
-            "submit_timeout_s": 5,
+            "submit_timeout_s": 2,
             **changes,
         }
     )
@@ -354,7 +361,8 @@ async def test_fifty_runs_survive_that_their_process_is_killed_again_and_again(
             torture.process.kill()
             torture.process.start()
     for _ in range(3):
-        await asyncio.sleep(chance.uniform(2.0, 4.0))
+        # A process is up after about a second: it is killed while it starts, takes runs up, submits and follows them.
+        await asyncio.sleep(chance.uniform(0.7, 2.0))
         torture.process.kill()
         torture.process.start()
 
@@ -423,7 +431,7 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
             async def was_looked_into_often() -> bool:
                 info = await stream.consumer_info("HEARTH_PIPELINES", "hearth")
                 looks.append(info.num_waiting or 0)
-                return len(looks) > 30
+                return len(looks) > 60
 
             looks: list[int] = []
             await eventually("many looks", was_looked_into_often)

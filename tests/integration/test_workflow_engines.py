@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
+from bridges.workflows import patience
 from bridges.workflows.argo_server import ArgoServer
 from bridges.workflows.kubeflow import Kubeflow
 from bridges.workflows.kubernetes import KubernetesWorkflows
@@ -48,6 +49,12 @@ def adapter(server: EngineServer, **changes: Any) -> WorkflowEngine:
         return ArgoServer(ArgoServerSettings.model_validate({"kind": "argo-server", "url": server.url, **changes}))
     settings = {"kind": "kubernetes", "url": server.url, "token_file": "", "ca_file": "", **changes}
     return KubernetesWorkflows(KubernetesSettings.model_validate(settings))
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again sooner than an engine would like. How pauses grow is tested with `Backoff` itself."""
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.02)
 
 
 @pytest.fixture(params=[argo_servers.ArgoServer, argo_servers.KubernetesApi], ids=["argo-server", "kubernetes"])

@@ -43,7 +43,7 @@ async def eventually(what: str, happened: Callable[[], Awaitable[bool]], seconds
     try:
         async with asyncio.timeout(seconds):
             while not await happened():  # noqa: ASYNC110 - nothing would wake it
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"{what}: not within {seconds:g} s") from None
 

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import yaml
 
+from bridges.command_line.local.bytecode import with_bytecode
 from bridges.command_line.local.installation import THIS, find_program, shipped
 from bridges.command_line.local.state import (
     LocalState,
@@ -57,7 +58,7 @@ _OBJECT_STORE_BYTES = 256 << 20
 _PORT_WAIT_S = 30.0
 _RAY_WAIT_S = 180.0
 _STOP_WAIT_S = 20.0
-_RAY_STOP_WAIT_S = 3.0
+_RAY_STOP_WAIT_S = 1.0
 _POLL_S = 0.1
 _LOG_TAIL_LINES = 5
 
@@ -169,7 +170,7 @@ class LocalStack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=with_bytecode(environment or os.environ, self.folder / "bytecode"),
                 # Relative paths in a configuration are seen from here.
                 cwd=THIS.checkout or self.folder,
                 # A Ctrl-C at the terminal is for the command line, which decides what ends.

@@ -121,7 +121,9 @@ def test_a_version_with_another_file_is_passed_over_and_said(
 
 def test_a_version_without_the_file_leaves_the_model_missing(manifest: Manifest, store: ModelStore, site: Path) -> None:
     install(site, "1.0", CONTENT).unlink()
-    with pytest.raises(UnavailableError, match=r"whole/model\.onnx is missing in the model store; run `hearth models fetch whole`"):
+    with pytest.raises(
+        UnavailableError, match=r"whole/model\.onnx is missing in the model store; run `hearth models fetch whole`"
+    ):
         store.locate("whole", "voice-activity", manifest)
 
 
