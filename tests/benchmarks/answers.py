@@ -24,7 +24,7 @@ from deployments.chat.service import Chat
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion
 from deployments.values.retrieval import Passage, RetrievalQuery
 from tests.benchmarks.benchmark import Benchmark, Need, option
-from tests.benchmarks.figures import Figure, number, share
+from tests.benchmarks.figures import Figure, plain, share
 from tests.benchmarks.local_services import LocalServices, answering, collection_of, local_services
 from tests.benchmarks.question_sets import Question, real_questions, small_questions, some_of
 from tests.benchmarks.real_texts import default_folder, documents
@@ -185,8 +185,8 @@ def figures(measurement: Measurement) -> list[Figure]:
     for group, by_name in measurement.ranks.items():
         for name, ranks in by_name.items():
             title = f"{group}, {name}"
-            found += [number(f"{title}: recall at {at}", ranks.recall(at)) for at in (1, 3, 5)]
-            found.append(number(f"{title}: mean reciprocal rank", ranks.reciprocal()))
+            found += [plain(f"{title}: recall at {at}", ranks.recall(at)) for at in (1, 3, 5)]
+            found.append(plain(f"{title}: mean reciprocal rank", ranks.reciprocal()))
         for name, answers in measurement.answers[group].items():
             title = f"{group}, answers {name}"
             found += [

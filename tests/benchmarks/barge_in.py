@@ -32,7 +32,7 @@ from deployments.settings.audio import AudioSettings
 from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
 from deployments.values.speech import SpeechText
 from tests.benchmarks.benchmark import Benchmark, Need, option
-from tests.benchmarks.figures import Figure, at_most, milliseconds, number, percentile, share
+from tests.benchmarks.figures import Figure, at_most, milliseconds, percentile, plain, share
 from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import Side, StandInGraph
 from tests.benchmarks.timed_models import ENDLESS
@@ -210,10 +210,8 @@ def figures(trials: Sequence[Trial], minimum_ms: float) -> list[Figure]:
         *(_percentile(beyond, onset, percent, WINDOW_S * 1000 + 10) for percent in (90, 99)),
         milliseconds("STTInterrupt to the synthesiser's generator closed", closed, at_most(10)),
         _percentile("STTInterrupt to the synthesiser's generator closed", closed, 99, 50),
-        number("generators not closed", sum(not trial.stopped for trial in trials), "", at_most(0)),
-        number(
-            "sessions with not exactly one STTInterrupt", sum(one.interrupts != 1 for one in trials), "", at_most(0)
-        ),
+        plain("generators not closed", sum(not trial.stopped for trial in trials), "", at_most(0)),
+        plain("sessions with not exactly one STTInterrupt", sum(one.interrupts != 1 for one in trials), "", at_most(0)),
         share("chunks behind their interruption, of all of them", stale, stale + sent, at_most(0)),
     ]
 

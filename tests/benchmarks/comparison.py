@@ -28,7 +28,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import STATUS
 from tests import servers
 from tests.benchmarks.benchmark import Benchmark, option
-from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, middle_of, number, percentile, ratio
+from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, middle_of, percentile, plain, ratio
 from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import MAX_IN_FLIGHT, ZERO_COST_SERVICES, Side, StandInGraph
 from tests.benchmarks.zero_cost_graph import ENDED, PASSAGES, SYSTEM
@@ -373,8 +373,8 @@ async def unshared_memory(askers: Mapping[Side, Asker]) -> list[Figure]:
         megabytes[side] = sum(psutil.Process(pid).memory_full_info().uss for pid in processes) / 1e6
     of_apart = megabytes[Side.TOGETHER] / megabytes[Side.APART]
     return [
-        *(number(f"{side}: unshared memory of ingress and orchestration", megabytes[side], "MB") for side in HEARTH),
-        number("together / apart: unshared memory", of_apart, "", at_most(0.30)),
+        *(plain(f"{side}: unshared memory of ingress and orchestration", megabytes[side], "MB") for side in HEARTH),
+        plain("together / apart: unshared memory", of_apart, "", at_most(0.30)),
     ]
 
 

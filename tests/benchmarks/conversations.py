@@ -44,7 +44,7 @@ from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject
 from deployments.values.sound import samples_of
 from tests.benchmarks.barge_in import AUDIBLE, sounds, until_ready
 from tests.benchmarks.benchmark import Benchmark, Need, option
-from tests.benchmarks.figures import Figure, at_least, at_most, milliseconds, number, ratio, share
+from tests.benchmarks.figures import Figure, at_least, at_most, milliseconds, plain, ratio, share
 from tests.benchmarks.peer import Peer, peer_process, peer_python
 from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import Side
@@ -413,7 +413,7 @@ def _of_memory(told_by: str, apart: Sequence[int]) -> list[Figure]:
     return [
         share(f"{title} one word at most", sum(words <= 1 for words in apart), len(apart), at_least(95)),
         share(f"{title} no word", sum(not words for words in apart), len(apart)),
-        number(f"{title} so many words at most", max(apart, default=0)),
+        plain(f"{title} so many words at most", max(apart, default=0)),
     ]
 
 

@@ -74,7 +74,7 @@ class Figure:
         return shown.rstrip()
 
 
-def number(title: str, value: float, unit: str = "", bar: Bar | None = None) -> Figure:
+def plain(title: str, value: float, unit: str = "", bar: Bar | None = None) -> Figure:
     """Return a figure that is one number."""
     return Figure(title, value, unit, bar=bar)
 

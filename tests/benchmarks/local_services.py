@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridges.command_line.files.extraction import Extractor
-from bridges.command_line.main import SAMPLES
 from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.engines.language.llama_cpp import LlamaCppEngine
@@ -24,7 +23,7 @@ from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.documents import Document
 from deployments.values.language import Answering
-from tests.benchmarks.question_sets import DOCUMENTS
+from tests.benchmarks.question_sets import small_document
 from tests.benchmarks.shipped import application, embeddings_folder, language_model_file, shipped_answering
 from tests.benchmarks.site import Site
 
@@ -89,11 +88,6 @@ class LocalServices:
         for kind in sorted(set(kinds)):
             files, base = small_document(kind)
             await self.ingest(files, collection_of(kind), base)
-
-
-def small_document(kind: str) -> tuple[list[Path], Path]:
-    """Return the files of a small document and the folder that they are in; those of "house" come with Hearth."""
-    return (sorted(SAMPLES.iterdir()), SAMPLES) if kind == "house" else ([DOCUMENTS / kind], DOCUMENTS)
 
 
 def collection_of(kind: str) -> str:

@@ -30,7 +30,7 @@ from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, Prepar
 from deployments.values.language import Exchange, Generation, Prompt
 from deployments.values.voice import SpokenAnswerItem
 from tests.benchmarks.benchmark import Benchmark, Need, option
-from tests.benchmarks.figures import Figure, at_most, median, number, ratio, share
+from tests.benchmarks.figures import Figure, at_most, median, plain, ratio, share
 from tests.benchmarks.local_services import LocalServices, local_services
 from tests.benchmarks.question_sets import DOCUMENTS, small_questions, some_of
 from tests.benchmarks.site import Site
@@ -169,7 +169,7 @@ async def measure(options: Options, site: Site) -> list[Figure]:
                 read, wasted = preparation.tokens_read, preparation.wasted_unless_kept(end.preparation_kept)
             results.append(Asked(without_s, with_s, end.preparation, read, wasted))
             print(f"  {with_s:.2f} s, without {without_s:.2f} s, {end.preparation}  {text}", file=sys.stderr)
-    return [number("tokens of the first prompt", tokens), *figures(results[1:])]
+    return [plain("tokens of the first prompt", tokens), *figures(results[1:])]
 
 
 def figures(results: list[Asked]) -> list[Figure]:

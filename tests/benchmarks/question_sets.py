@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from bridges.command_line.main import SAMPLES
+
 T = TypeVar("T")
 
 DOCUMENTS = Path(__file__).with_name("documents")
@@ -53,3 +55,8 @@ def some_of(items: Sequence[T], limit: int) -> list[T]:
     """Return at most so many items, spread evenly over all of them."""
     wanted = min(limit, len(items))
     return [items[at * len(items) // wanted] for at in range(wanted)]
+
+
+def small_document(kind: str) -> tuple[list[Path], Path]:
+    """Return the files of a small document and the folder that they are in; those of "house" come with Hearth."""
+    return (sorted(SAMPLES.iterdir()), SAMPLES) if kind == "house" else ([DOCUMENTS / kind], DOCUMENTS)
