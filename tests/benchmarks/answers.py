@@ -38,7 +38,7 @@ _REAL = "real"
 
 @dataclass(frozen=True)
 class Options:
-    small: int = option(50, 2, "questions about the small documents")
+    small: int = option(50, 1, "questions about the small documents")
     real: int = option(80, 0, "questions about the real texts, which are fetched and ingested unless it is 0")
     answers: bool = option(True, True, "whether the questions are answered; else the passages alone are judged")
     keyword_weights: str = option("", "", "shares of the search by words, with commas between them; empty: the shipped")

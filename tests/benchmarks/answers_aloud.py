@@ -44,7 +44,8 @@ _WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class Options:
-    questions: int = option(20, 1, "after one that is not counted, because it finds nothing warm")
+    uncounted: int = option(1, 0, "questions before all others, which find nothing warm")
+    questions: int = option(20, 1, "that count")
     peer: bool = option(True, False, "whether pipecat answers, too")
 
 
@@ -86,7 +87,7 @@ async def answered(client: HearthClient, question: Question, collection: str, na
 
 
 async def measure(url: str, options: Options, site: Site) -> list[Figure]:
-    questions = some_of(small_questions(), options.questions + 1)
+    questions = some_of(small_questions(), options.uncounted + options.questions)
     ours: list[float] = []
     theirs: list[float] = []
     async with local_services(site) as services, connected(url) as client:
@@ -108,7 +109,7 @@ async def measure(url: str, options: Options, site: Site) -> list[Figure]:
                 if asked_too is not None:
                     theirs.append((await asked_too.ask(json.dumps(messages)))["first_sound_s"])
                 print(f"  {taken_s * 1000:5.0f} ms  {transcript}", file=sys.stderr)
-    return figures(ours[1:], theirs[1:])
+    return figures(ours[options.uncounted :], theirs[options.uncounted :])
 
 
 def figures(ours: list[float], theirs: list[float]) -> list[Figure]:

@@ -349,9 +349,8 @@ def _pinned(core: int, command: list[str]) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
 
-async def capacity(side: Ours | PeerSide, least: int, most: int, step: int, seconds: float) -> Trial:
-    """Return the trial with the most sessions that a side carries, to the nearest `step`, from `least` on."""
-    best = await side.trial(least, seconds)
+async def capacity(side: Ours | PeerSide, best: Trial, most: int, step: int, seconds: float) -> Trial:
+    """Return the trial with the most sessions that a side carries, to the nearest `step`, from those of `best` on."""
     while most - best.sessions > step:
         middle = (best.sessions + most) // 2 // step * step
         if middle <= best.sessions:
@@ -408,20 +407,21 @@ async def measure(options: Options) -> list[Figure]:
 
 
 async def compare(ours: Ours, peer: PeerSide | None, options: Options) -> list[Figure]:
-    cpu: dict[str, list[float]] = {OURS: [], PEER: []}
+    trials: dict[str, list[Trial]] = {OURS: [], PEER: []}
     carried: dict[str, Trial] = {}
     idle: dict[str, Idle] = {}
     for at in range(options.rounds):
-        cpu[OURS].append((await ours.trial(options.sessions, options.seconds)).cpu_ms)
+        trials[OURS].append(await ours.trial(options.sessions, options.seconds))
         if peer is not None:
-            cpu[PEER].append((await peer.trial(8, options.seconds)).cpu_ms)
-        print(f"  round {at + 1}: {', '.join(f'{one[-1]:.2f} ms' for one in cpu.values() if one)}", file=sys.stderr)
-    carried[OURS] = await capacity(ours, options.sessions, options.most, 5, options.seconds)
+            trials[PEER].append(await peer.trial(8, options.seconds))
+        shown = ", ".join(f"{one[-1].cpu_ms:.2f} ms" for one in trials.values() if one)
+        print(f"  round {at + 1}: {shown}", file=sys.stderr)
+    carried[OURS] = await capacity(ours, trials[OURS][-1], options.most, 5, options.seconds)
     idle[OURS] = await ours.idle((30, 30 + options.idle_sessions), options.settle)
     if peer is not None:
-        carried[PEER] = await capacity(peer, 8, 48, 2, options.seconds)
+        carried[PEER] = await capacity(peer, trials[PEER][-1], 48, 2, options.seconds)
         idle[PEER] = await peer.idle((4, 12))
-    return figures(cpu, carried, idle)
+    return figures({side: [trial.cpu_ms for trial in made] for side, made in trials.items()}, carried, idle)
 
 
 def figures(cpu: Mapping[str, Sequence[float]], carried: Mapping[str, Trial], idle: Mapping[str, Idle]) -> list[Figure]:

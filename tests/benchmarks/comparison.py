@@ -10,7 +10,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,6 @@ from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import MAX_IN_FLIGHT, ZERO_COST_SERVICES, Side, StandInGraph
 from tests.benchmarks.zero_cost_graph import ENDED, PASSAGES, SYSTEM
 
-SIDES = (Side.REPLACED, Side.APART, Side.TOGETHER)
-HEARTH = (Side.APART, Side.TOGETHER)
 SUBJECT = "ai.chat.request"
 RETRIEVAL_CHAT = messages_pb2.ChatRequest(
     message="What does the handbook say?", enable_rag=True, enable_reranker=True
@@ -55,6 +53,7 @@ class Options:
     overload: float = option(5.0, 0.3, "seconds of each")
     load: float = option(3.0, 15.0, "what is asked there, as a multiple of capacity")
     leaves: int = option(5, 1, f"how often {STREAMS} streams are left at once")
+    apart: bool = option(True, True, "whether Hearth is measured with its services apart, too")
     idle: float = option(5.0, 0.2, "seconds to measure the idle share")
 
 
@@ -365,23 +364,28 @@ async def _answer_of(client: httpx.AsyncClient, path: str, body: Mapping[str, An
 
 
 async def unshared_memory(askers: Mapping[Side, Asker]) -> list[Figure]:
-    """Return the unshared memory of ingress and orchestration on both of Hearth's sides."""
+    """Return the unshared memory of ingress and orchestration on Hearth's sides."""
     megabytes: dict[Side, float] = {}
-    for side in HEARTH:
+    for side in _hearth(askers):
         found = await askers[side].process_ids()
         processes = {found[name] for name in ("NatsIngress", *ZERO_COST_SERVICES)}
         megabytes[side] = sum(psutil.Process(pid).memory_full_info().uss for pid in processes) / 1e6
-    of_apart = megabytes[Side.TOGETHER] / megabytes[Side.APART]
-    return [
-        *(plain(f"{side}: unshared memory of ingress and orchestration", megabytes[side], "MB") for side in HEARTH),
-        plain("together / apart: unshared memory", of_apart, "", at_most(0.30)),
-    ]
+    title = "unshared memory of ingress and orchestration"
+    figures = [plain(f"{side}: {title}", size, "MB") for side, size in megabytes.items()]
+    if Side.APART in megabytes:
+        of_apart = megabytes[Side.TOGETHER] / megabytes[Side.APART]
+        figures.append(plain(f"together / apart: {title}", of_apart, "", at_most(0.30)))
+    return figures
+
+
+def _hearth(sides: Iterable[Side]) -> list[Side]:
+    return [side for side in sides if side is not Side.REPLACED]
 
 
 async def measure(graph: StandInGraph, options: Options) -> list[Figure]:
     async with AsyncExitStack() as connections:
         askers: dict[Side, Asker] = {}
-        for side in SIDES:
+        for side in sides_of(options):
             connection = await nats.connect(graph.nats_url(side))
             connections.push_async_callback(connection.close)
             await until_serving(connection)
@@ -390,33 +394,36 @@ async def measure(graph: StandInGraph, options: Options) -> list[Figure]:
         processor = ProcessorTime()
         await asyncio.sleep(options.idle)
         idle_share = processor.spent() / options.idle
-        samples = {side: Samples() for side in SIDES}
+        samples = {side: Samples() for side in askers}
         for at in range(options.rounds):
             print(f"round {at + 1} of {options.rounds}", flush=True)
-            for side in SIDES:
+            for side in askers:
                 await measure_round(askers[side], samples[side], idle_share, options)
         figures = [*compared(samples), *await unshared_memory(askers)]
-        for side in HEARTH:
+        for side in _hearth(askers):
             figures += await overloads(askers[side], side, options)
-        figures.append(await left_streams(graph, options.leaves))
-        return figures
+        return [*figures, await left_streams(graph, options.leaves)] if options.apart else figures
 
 
 def compared(samples: Mapping[Side, Samples]) -> list[Figure]:
     """Return each quantity of all sides, and the ratios of Hearth's to the replaced design's."""
     figures: list[Figure] = []
     for row in ROWS:
-        figures += [median(f"{side}: {row.title}", row.values(samples[side]), row.unit) for side in SIDES]
+        figures += [median(f"{side}: {row.title}", row.values(samples[side]), row.unit) for side in samples]
         replaced = row.values(samples[Side.REPLACED])
         figures += [
             ratio(f"{side} / replaced: {row.title}", row.values(samples[side]), replaced, row.bars.get(side))
-            for side in HEARTH
+            for side in _hearth(samples)
         ]
     return figures
 
 
+def sides_of(options: Options) -> list[Side]:
+    return [Side.REPLACED, *([Side.APART] if options.apart else []), Side.TOGETHER]
+
+
 def run(options: Options, site: Site) -> list[Figure]:
-    with site.stand_in_graph(SIDES) as graph, replaced_design(graph):
+    with site.stand_in_graph(sides_of(options)) as graph, replaced_design(graph):
         return asyncio.run(measure(graph, options))
 
 

@@ -68,10 +68,11 @@ _REPORT_EVERY = 5
 
 @dataclass(frozen=True)
 class Options:
-    rounds: int = option(15, 1, "of the first sound, after one that is not counted")
+    uncounted: int = option(1, 0, "rounds of the first sound before all others, which find nothing warm")
+    rounds: int = option(15, 1, "of the first sound that count")
     memories: int = option(200, 2, "interruptions whose memory is looked at")
-    trials: int = option(1000, 1, "interruptions whose late chunks are counted")
-    at_once: int = option(100, 1, "sessions there")
+    trials: int = option(1000, 0, "further interruptions, of which late chunks alone are looked at")
+    at_once: int = option(100, 0, "sessions there")
     latest: float = option(6.0, 2.0, "seconds of an answer that are played before its interruption, from 2 on")
     seed: int = option(0, 0, "of all that is random")
     peer: bool = option(True, False, "whether to ask pipecat, too")
@@ -338,13 +339,14 @@ class FirstSounds:
         return found
 
 
-async def first_sounds(clients: Clients, hearth: HearthClient, peer_client: Peer | None, rounds: int) -> list[Figure]:
+async def first_sounds(
+    clients: Clients, hearth: HearthClient, peer_client: Peer | None, options: Options
+) -> list[Figure]:
     """Return how soon answers are heard."""
     timed = Told(FIRST_S, TOKEN_S, SPEAK_S)
     found = FirstSounds()
-    for at in range(rounds + 1):
-        # What comes first finds nothing warm.
-        into = found if at else FirstSounds()
+    for at in range(options.uncounted + options.rounds):
+        into = found if at >= options.uncounted else FirstSounds()
         into.overlapped.append(await clients.first_sound(timed))
         into.sequential.append(await clients.one_after_the_other(timed, hearth))
         into.alone.append(await clients.first_sound(Told()))
@@ -375,21 +377,19 @@ async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Tal
     return talks
 
 
-async def memories(clients: Clients, trials: int) -> Mapping[str, list[int]]:
-    """Return by how many words memory and playing differ, with and without the client's word."""
-    apart: dict[str, list[int]] = {"client": [], "pace": []}
+async def memories(clients: Clients, trials: int) -> Mapping[str, list[Talk]]:
+    """Interrupt answers, and return what came back: of sessions whose client says what it played, and of others."""
+    talks: dict[str, list[Talk]] = {"client": [], "pace": []}
     numbers = iter(range(trials))
 
     async def work() -> None:
         for at in numbers:
-            talk = await clients.interrupt(at, reports=at % 2 == 0)
-            if talk.interrupted_at:
-                apart["pace" if at % 2 else "client"].append(words_apart(talk))
+            talks["pace" if at % 2 else "client"].append(await clients.interrupt(at, reports=at % 2 == 0))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
             group.create_task(work())
-    return apart
+    return talks
 
 
 async def measure(url: str, options: Options) -> list[Figure]:
@@ -401,11 +401,12 @@ async def measure(url: str, options: Options) -> list[Figure]:
         await asyncio.sleep(1.0)
         with ExitStack() as running:
             peer_client = running.enter_context(peer()) if options.peer else None
-            figures = await first_sounds(clients, HearthClient(connection, url), peer_client, options.rounds)
-        for told_by, apart in (await memories(clients, options.memories)).items():
-            figures += _of_memory(told_by, apart)
-        figures += _of_interruptions(await interruptions(clients, options.trials, options.at_once), options.at_once)
-    return figures
+            figures = await first_sounds(clients, HearthClient(connection, url), peer_client, options)
+        remembered = await memories(clients, options.memories)
+        for told_by, talks in remembered.items():
+            figures += _of_memory(told_by, [words_apart(talk) for talk in talks if talk.interrupted_at])
+        further = await interruptions(clients, options.trials, options.at_once)
+    return [*figures, *_of_interruptions([talk for talks in (*remembered.values(), further) for talk in talks])]
 
 
 def _of_memory(told_by: str, apart: Sequence[int]) -> list[Figure]:
@@ -417,12 +418,12 @@ def _of_memory(told_by: str, apart: Sequence[int]) -> list[Figure]:
     ]
 
 
-def _of_interruptions(talks: Sequence[Talk], at_once: int) -> list[Figure]:
+def _of_interruptions(talks: Sequence[Talk]) -> list[Figure]:
     stale, chunks = sum(talk.stale for talk in talks), sum(talk.chunks for talk in talks)
     interrupted = sum(bool(talk.interrupted_at) for talk in talks)
     outcomes = Counter(talk.record.outcome if talk.record else "none" for talk in talks)
     return [
-        share(f"answers that were interrupted, {at_once} sessions at once", interrupted, len(talks)),
+        share("answers that were interrupted", interrupted, len(talks)),
         share("chunks behind their interruption, of all of them", stale, stale + chunks, at_most(0)),
         *(share(f"turns that were {outcome}", of_them, len(talks)) for outcome, of_them in sorted(outcomes.items())),
     ]

@@ -45,7 +45,6 @@ _WAIT_S = 300.0
 _LOOK_S = 5.0
 _PART_CHARACTERS = 40_000
 _ASKED = "house"
-_ASKED_AT_REST = 5
 _QUESTION = "How long does the remote site keep monthly snapshots?"
 _OF_THE_PATH = ("Embeddings", "Ingestion", "NatsIngress", "milvus-lite")
 
@@ -54,6 +53,7 @@ _OF_THE_PATH = ("Embeddings", "Ingestion", "NatsIngress", "milvus-lite")
 class Options:
     chunks: int = option(10_000, 10, "how many, at least")
     ask: bool = option(False, True, "whether questions are asked, too")
+    asked_at_rest: int = option(5, 1, "questions before documents go in")
     real_texts: bool = option(True, False, "whether real texts are fetched")
     folder: str = option("", "", "of the real texts; empty: one in the cache of this user")
 
@@ -208,7 +208,7 @@ async def through_graph(url: str, folder: Path, files: list[Path], options: Opti
         await ingest_samples(url)
         # The first answer finds nothing warm.
         await ask(url)
-        into.at_rest += [await ask(url) for _ in range(_ASKED_AT_REST)]
+        into.at_rest += [await ask(url) for _ in range(options.asked_at_rest)]
         going_on.append(ask_over_and_over(url, into.busy))
     summary, seconds = await ingest(url, files, folder, going_on)
     if summary.failed:

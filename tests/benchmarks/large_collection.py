@@ -13,12 +13,11 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bridges.command_line.main import SAMPLES
 from deployments.call import Call
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
@@ -31,7 +30,7 @@ from tests.benchmarks.answers import ask
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Figure, milliseconds, ratio, share
 from tests.benchmarks.local_services import LocalServices, local_services
-from tests.benchmarks.question_sets import DOCUMENTS, small_questions, some_of
+from tests.benchmarks.question_sets import DOCUMENTS, small_document, small_questions, some_of
 from tests.benchmarks.shipped import shipped_answering
 from tests.benchmarks.site import Site
 
@@ -44,9 +43,10 @@ _WORD = re.compile(r"[a-z]{3,}")
 
 @dataclass(frozen=True)
 class Options:
-    small: int = option(1_000, 100, "passages of the small collection")
-    large: int = option(100_000, 300, "passages of the large collection")
-    questions: int = option(50, 1, "that are asked")
+    small: int = option(1_000, 60, "passages of the small collection")
+    large: int = option(100_000, 120, "passages of the large collection")
+    uncounted: int = option(3, 0, "questions before all others, which find nothing warm")
+    questions: int = option(50, 1, "that count")
 
 
 class TimedPassages:
@@ -103,10 +103,12 @@ def noise_words() -> Counter[str]:
     return words
 
 
-async def fill(services: LocalServices, collection: str, size: int) -> None:
-    """Put the small documents and random passages into a collection, until there are so many."""
-    there = await services.ingest(sorted(DOCUMENTS.iterdir()), collection, DOCUMENTS)
-    there += await services.ingest(sorted(SAMPLES.iterdir()), collection, SAMPLES)
+async def fill(services: LocalServices, collection: str, size: int, kinds: Iterable[str]) -> None:
+    """Put small documents and random passages into a collection, until there are so many."""
+    there = 0
+    for kind in sorted(set(kinds)):
+        files, base = small_document(kind)
+        there += await services.ingest(files, collection, base)
     documents = MilvusDocuments(services.connection)
     generator, chance = np.random.default_rng(size), random.Random(size)
     counted = noise_words()
@@ -130,10 +132,10 @@ async def measure(options: Options, site: Site) -> list[Figure]:
         store = TimedPassages(services.passages(services.settings.keyword_weight))
         retrieval = Retrieval(services.embeddings, services.reranker, store, services.settings)
         chat = services.chat(retrieval, services.language_model(), shipped_answering())
-        for size in sizes:
-            await fill(services, f"of_{size}", size)
         questions = some_of(small_questions(), options.questions)
-        for question in questions[:3]:
+        for size in sizes:
+            await fill(services, f"of_{size}", size, (question.kind for question in questions))
+        for question in questions[: options.uncounted]:
             await ask(chat, question.text, f"of_{sizes[0]}")
 
         async def timed(question: str, size: int, taken: Taken) -> str:

@@ -19,7 +19,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from bridges.command_line.main import SAMPLES
 from bridges.live.speculation import Speculation
 from deployments.call import Call
 from deployments.chat.service import Chat
@@ -31,8 +30,8 @@ from deployments.values.language import Exchange, Generation, Prompt
 from deployments.values.voice import SpokenAnswerItem
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Figure, at_most, median, plain, ratio, share
-from tests.benchmarks.local_services import LocalServices, local_services
-from tests.benchmarks.question_sets import DOCUMENTS, small_questions, some_of
+from tests.benchmarks.local_services import local_services
+from tests.benchmarks.question_sets import small_document, small_questions, some_of
 from tests.benchmarks.site import Site
 
 PARTIAL_S = 0.48
@@ -54,8 +53,10 @@ ANSWER = "In short, the passages say that there was a village at the end of a lo
 
 @dataclass(frozen=True)
 class Options:
-    questions: int = option(20, 1, "after one that is not counted, because it finds no history in the cache")
-    turns: int = option(4, 1, "before the question")
+    uncounted: int = option(1, 0, "questions before all others, which find no history in the cache")
+    questions: int = option(20, 1, "that count")
+    turns: int = option(4, 0, "before each question")
+    passages: int = option(5, 1, "that the model is shown")
     words_per_s: float = option(2.6, 6.0, "that its speaker says")
 
 
@@ -76,12 +77,6 @@ class Asked:
     use: PreparationUse
     read: int
     wasted: int
-
-
-async def ingest(services: LocalServices) -> None:
-    """Put all documents into one collection."""
-    await services.ingest(sorted(DOCUMENTS.iterdir()), COLLECTION, DOCUMENTS)
-    await services.ingest(sorted(SAMPLES.iterdir()), COLLECTION, SAMPLES)
 
 
 def history_before(at: int, turns: int) -> tuple[Exchange, ...]:
@@ -152,15 +147,19 @@ async def spoken(asking: Asking, text: str, word_s: float) -> tuple[float, Answe
 
 async def measure(options: Options, site: Site) -> list[Figure]:
     async with local_services(site) as services:
-        await ingest(services)
+        questions = some_of(small_questions(), options.uncounted + options.questions)
+        for kind in sorted({question.kind for question in questions}):
+            files, base = small_document(kind)
+            await services.ingest(files, COLLECTION, base)
         engines = [services.language_model(context_tokens=4096, parallel=1) for _ in range(2)]
-        without, prepared = (services.chat(services.retrieval(), engine, ANSWERING) for engine in engines)
-        questions = [question.text for question in some_of(small_questions(), options.questions + 1)]
-        found = await without.prepare(Call.within(120), question_of(questions[0], ()))
-        prompt = Prompt(SYSTEM_PROMPT, questions[0], found.read, history=history_before(0, options.turns))
+        answering = replace(ANSWERING, passages=options.passages)
+        without, prepared = (services.chat(services.retrieval(), engine, answering) for engine in engines)
+        first = questions[0].text
+        found = await without.prepare(Call.within(120), question_of(first, ()))
+        prompt = Prompt(SYSTEM_PROMPT, first, found.read, history=history_before(0, options.turns))
         tokens = await engines[0].count_tokens(to_messages(prompt))
         results: list[Asked] = []
-        for at, text in enumerate(questions):
+        for at, text in enumerate(question.text for question in questions):
             asking = Asking(prepared, history_before(at, options.turns))
             without_s, _ = await first_token(without, question_of(text, asking.history))
             with_s, end, preparation = await spoken(asking, text, 1 / options.words_per_s)
@@ -169,7 +168,7 @@ async def measure(options: Options, site: Site) -> list[Figure]:
                 read, wasted = preparation.tokens_read, preparation.wasted_unless_kept(end.preparation_kept)
             results.append(Asked(without_s, with_s, end.preparation, read, wasted))
             print(f"  {with_s:.2f} s, without {without_s:.2f} s, {end.preparation}  {text}", file=sys.stderr)
-    return [plain("tokens of the first prompt", tokens), *figures(results[1:])]
+    return [plain("tokens of the first prompt", tokens), *figures(results[options.uncounted :])]
 
 
 def figures(results: list[Asked]) -> list[Figure]:

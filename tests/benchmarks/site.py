@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,11 @@ class ShippedGraph:
 
     Attributes:
         nats_url: Where its clients connect.
-        metrics_url: Where Prometheus would read.
+        metrics: Returns what Prometheus would read.
     """
 
     nats_url: str
-    metrics_url: str
+    metrics: Callable[[], str]
 
 
 class Site(Protocol):
@@ -75,7 +75,7 @@ class OwnSite:
             environment = {**ray_environment(), "NATS_URL": nats_url, "MILVUS_HOST": milvus_uri}
             cluster = stack.enter_context(servers.ray_cluster(folder / "ray", environment))
             deploy(cluster.dashboard_url, serve_config(check_sentences=check_sentences))
-            yield ShippedGraph(nats_url, cluster.metrics_url)
+            yield ShippedGraph(nats_url, lambda: text_at(cluster.metrics_url))
 
     @contextmanager
     def stand_in_graph(self, sides: Collection[Side]) -> Generator[StandInGraph]:
@@ -102,6 +102,13 @@ def ray_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         **SERVE_ENVIRONMENT,
     }
+
+
+def text_at(url: str) -> str:
+    """Return what an HTTP server of this machine answers."""
+    response = httpx.get(url, timeout=10, trust_env=False)
+    response.raise_for_status()
+    return response.text
 
 
 def deploy(dashboard_url: str, config: Config) -> None:

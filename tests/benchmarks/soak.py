@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 from nats.aio.msg import Msg
 
@@ -49,9 +48,9 @@ _ALIKE = 0.6
 class Options:
     minutes: float = option(30.0, 0.01, "of conversation; what was begun is brought to its end")
     warm_up: float = option(5.0, 0.0, "minutes before memory is looked at")
-    rest: float = option(30.0, 1.0, "seconds before memory is looked at")
-    sessions: int = option(8, 2, "at once")
-    questions: int = option(50, 2, "that are asked over and over")
+    rest: float = option(30.0, 0.2, "seconds before memory is looked at")
+    sessions: int = option(8, 1, "at once")
+    questions: int = option(50, 1, "that are asked over and over")
 
 
 @dataclass
@@ -76,7 +75,7 @@ class Microphone:
         self._collection = collection
         self._counts = counts
         self._random = random.Random(seed)
-        self._interrupted_turn = (seed + 4) % _TURNS
+        self._interrupted_turn = seed % _TURNS
         self._id = ""
         self._text = ""
         self._first_sound_at = 0.0
@@ -109,6 +108,8 @@ class Microphone:
         self._speaks.clear()
         ended_at = await self._play(pcm)
         await self._until(self._speaks if interrupts else self._over)
+        if self._first_sound_at:
+            self._counts.first_sound_s.append(self._first_sound_at - ended_at)
         if interrupts:
             spoken_into = self._turn
             # Behind the time in which speech goes on with the question.
@@ -123,8 +124,6 @@ class Microphone:
             while self._record.turn <= spoken_into and not self._record.revision and self._over.is_set():
                 self._over.clear()
                 await self._until(self._over)
-        elif self._first_sound_at:
-            self._counts.first_sound_s.append(self._first_sound_at - ended_at)
         self._counts.turns += 1
         self._check(question)
         await self._play(bytes(self._random.randint(5, 20) * _CHUNK_BYTES))
@@ -203,9 +202,8 @@ def _name_of(command: list[str]) -> str:
     return Path(script).name
 
 
-def audio_tasks(metrics_url: str) -> float:
-    lines = httpx.get(metrics_url, timeout=10).text.splitlines()
-    found = [line for line in lines if re.match(r"ray_hearth_audio_tasks\b", line)]
+def audio_tasks(metrics: str) -> float:
+    found = [line for line in metrics.splitlines() if re.match(r"ray_hearth_audio_tasks\b", line)]
     return float(found[0].rsplit(" ", 1)[1]) if found else float("nan")
 
 
@@ -231,11 +229,11 @@ async def measure(graph: ShippedGraph, options: Options) -> list[Figure]:
         # Long enough for the caches to fill up to their bounds.
         await talk(options.warm_up * 60.0, Counts())
         await asyncio.sleep(options.rest)
-        before, tasks_before = unshared_bytes(), audio_tasks(graph.metrics_url)
+        before, tasks_before = unshared_bytes(), audio_tasks(graph.metrics())
         print(f"  warm: {before.total() / 1e6:.0f} MB, {tasks_before:.0f} tasks", file=sys.stderr)
         _, held = await asyncio.gather(talk(options.minutes * 60.0, counts), _watch(counts, options.minutes, before))
         await asyncio.sleep(options.rest)
-        after, tasks_after = unshared_bytes(), audio_tasks(graph.metrics_url)
+        after, tasks_after = unshared_bytes(), audio_tasks(graph.metrics())
     for one in (*counts.mixed_up[:10], *sorted(set(counts.failed))[:5]):
         print(f"  {one}")
     tasks = [
