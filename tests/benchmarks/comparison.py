@@ -397,8 +397,8 @@ async def measure(graph: StandInGraph, options: Options) -> list[Figure]:
         samples = {side: Samples() for side in askers}
         for at in range(options.rounds):
             print(f"round {at + 1} of {options.rounds}", flush=True)
-            for side in askers:
-                await measure_round(askers[side], samples[side], idle_share, options)
+            for side, asker in askers.items():
+                await measure_round(asker, samples[side], idle_share, options)
         figures = [*compared(samples), *await unshared_memory(askers)]
         for side in _hearth(askers):
             figures += await overloads(askers[side], side, options)
