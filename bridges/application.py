@@ -61,16 +61,27 @@ _STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
 
 @serve.deployment(name=Role.NATS_INGRESS)
 class NatsIngressDeployment:
-    """The ingress of requests as a deployment."""
+    """The ingress of requests as a deployment.
 
-    async def __init__(self, settings: OrchestrationSettings, handles: Handles) -> None:
+    Args:
+        settings: Of the orchestration.
+        handles: Of the services that are deployments of their own; the others are built in this replica.
+        open_passages: Opens the store that passages are searched in, if Retrieval is built in this replica.
+    """
+
+    async def __init__(
+        self,
+        settings: OrchestrationSettings,
+        handles: Handles,
+        open_passages: services.OpenPassages = services.milvus_passages,
+    ) -> None:
         prepare_replica(Role.NATS_INGRESS)
-        chat = services.chat(settings, handles)
+        chat = services.chat(settings, handles, open_passages)
         ingestion = services.ingestion(settings, handles)
         reporters = [Reporter(CHAT.name, chat, required=True), Reporter(INGESTION.name, ingestion, required=False)]
         voice: VoiceService | None = None
         if settings.audio.enabled:
-            voice = services.voice(settings, handles)
+            voice = services.voice(settings, handles, open_passages)
             reporters += [
                 Reporter(VOICE.name, voice, required=False),
                 Reporter(TRANSCRIPTION.name, services.transcription(settings, handles), required=False),

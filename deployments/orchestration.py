@@ -5,6 +5,7 @@ into the replica of its caller. `bridges.application` binds them, and the NATS i
 """
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from deployments.chat.service import Chat
@@ -27,7 +28,7 @@ from deployments.graph.replica import log_left_alone
 from deployments.ingestion.service import Ingestion
 from deployments.listening.transcription import Transcription
 from deployments.listening.voice_activity import VoiceActivityEngine
-from deployments.retrieval.service import Retrieval
+from deployments.retrieval.service import PassageStore, Retrieval
 from deployments.services import ChatService, IngestionService, SpeechService, TranscriptionService, VoiceService
 from deployments.settings.orchestration import MilvusSettings, OrchestrationSettings
 from deployments.speaking.speech import Speech
@@ -35,17 +36,38 @@ from deployments.speaking.voice import Voice
 
 if TYPE_CHECKING:
     from deployments.milvus.documents import MilvusDocuments
-    from deployments.milvus.passages import MilvusPassages
+
+OpenPassages = Callable[[MilvusSettings], PassageStore]
+"""Opens the store that passages are searched in. Its connection is made by the first search."""
 
 
-def chat(settings: OrchestrationSettings, handles: Handles) -> ChatService:
+# Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do with
+# Milvus.
+def milvus_passages(settings: MilvusSettings) -> PassageStore:
+    """Open the passages in Milvus."""
+    with log_left_alone():
+        from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415
+        from deployments.milvus.passages import MilvusPassages  # noqa: PLC0415
+
+    return MilvusPassages(
+        MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")),
+        passage_characters=settings.passage_characters,
+        keyword_weight=settings.keyword_weight,
+    )
+
+
+def chat(
+    settings: OrchestrationSettings, handles: Handles, open_passages: OpenPassages = milvus_passages
+) -> ChatService:
     """Return a client of chat: by its handle, or of one in this process where it has none."""
-    return CHAT.connect(handles, build_chat, settings, handles)
+    return CHAT.connect(handles, build_chat, settings, handles, open_passages)
 
 
-def voice(settings: OrchestrationSettings, handles: Handles) -> VoiceService:
+def voice(
+    settings: OrchestrationSettings, handles: Handles, open_passages: OpenPassages = milvus_passages
+) -> VoiceService:
     """Return a client of voice: by its handle, or of one in this process where it has none."""
-    return VOICE.connect(handles, build_voice, settings, handles)
+    return VOICE.connect(handles, build_voice, settings, handles, open_passages)
 
 
 def ingestion(settings: OrchestrationSettings, handles: Handles) -> IngestionService:
@@ -68,22 +90,26 @@ def voice_activity(settings: OrchestrationSettings) -> VoiceActivityEngine:
     return voice_activity_engine(settings.audio.voice_activity.model)
 
 
-def build_chat(settings: OrchestrationSettings, handles: Handles) -> Chat:
+def build_chat(
+    settings: OrchestrationSettings, handles: Handles, open_passages: OpenPassages = milvus_passages
+) -> Chat:
     """Build chat; `handles` are those of the services that it calls, where they do not run in this process."""
-    retrieval = RETRIEVAL.connect(handles, build_retrieval, settings)
+    retrieval = RETRIEVAL.connect(handles, build_retrieval, settings, open_passages)
     return Chat(LANGUAGE_MODEL.in_application(settings.language_model), retrieval)
 
 
-def build_voice(settings: OrchestrationSettings, handles: Handles) -> Voice:
+def build_voice(
+    settings: OrchestrationSettings, handles: Handles, open_passages: OpenPassages = milvus_passages
+) -> Voice:
     """Build voice; `handles` are those of the services that it calls, where they do not run in this process."""
-    return Voice(transcription(settings, handles), chat(settings, handles), speech(settings, handles))
+    return Voice(transcription(settings, handles), chat(settings, handles, open_passages), speech(settings, handles))
 
 
-def build_retrieval(settings: OrchestrationSettings) -> Retrieval:
+def build_retrieval(settings: OrchestrationSettings, open_passages: OpenPassages = milvus_passages) -> Retrieval:
     """Build retrieval."""
     embeddings = EMBEDDINGS.in_application(settings.embeddings)
     reranker = RERANKER.in_application(settings.reranker)
-    return Retrieval(embeddings, reranker, _passages(settings.milvus), settings.milvus)
+    return Retrieval(embeddings, reranker, open_passages(settings.milvus), settings.milvus)
 
 
 def build_ingestion(settings: OrchestrationSettings) -> Ingestion:
@@ -102,20 +128,7 @@ def build_speech(settings: OrchestrationSettings) -> Speech:
     return Speech(TEXT_TO_SPEECH.in_application(settings.text_to_speech), settings.speech.max_characters)
 
 
-# Imported where it is used: pymilvus takes a second and a half and 60 MB, and most replicas have nothing to do with
-# Milvus.
-def _passages(settings: MilvusSettings) -> "MilvusPassages":
-    with log_left_alone():
-        from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415
-        from deployments.milvus.passages import MilvusPassages  # noqa: PLC0415
-
-    return MilvusPassages(
-        MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")),
-        passage_characters=settings.passage_characters,
-        keyword_weight=settings.keyword_weight,
-    )
-
-
+# Imported where it is used, as `milvus_passages` does.
 def _documents(settings: MilvusSettings) -> "MilvusDocuments":
     with log_left_alone():
         from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415

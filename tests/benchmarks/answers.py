@@ -1,7 +1,5 @@
 """How often the right passage is found and the answer right: each stage and setting, by questions with known answers.
 
-    uv run python -m tests.benchmarks.answers
-
 The documents go into a real Milvus, are searched by the shipped models, and answered by them, without Ray and NATS.
 Two sets of questions: of small documents that are kept here, each a collection of its own, and of real texts of five
 kinds (a manual in Markdown, a list of questions and answers in HTML, a chronicle in PDF, a law and a dictionary as
@@ -12,10 +10,8 @@ reciprocal rank, for the search by meaning, by words (BM25), by both, and each r
 hold the fact, checked against their passages and not.
 """
 
-import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,14 +23,26 @@ from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion
 from deployments.values.retrieval import Passage, RetrievalQuery
-from tests.benchmarks.local_services import LocalServices, collection_of, local_services
-from tests.benchmarks.question_sets import Question, real_questions, small_questions
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, plain, share
+from tests.benchmarks.local_services import LocalServices, answering, collection_of, local_services
+from tests.benchmarks.question_sets import Question, real_questions, small_questions, some_of
 from tests.benchmarks.real_texts import default_folder, documents
+from tests.benchmarks.site import Site
 
 _FETCHED = 20
 _QUOTED = "From "
 _WAIT_S = 120.0
 _REAL = "real"
+
+
+@dataclass(frozen=True)
+class Options:
+    small: int = option(50, 1, "questions about the small documents")
+    real: int = option(80, 0, "questions about the real texts, which are fetched and ingested unless it is 0")
+    answers: bool = option(True, True, "whether the questions are answered; else the passages alone are judged")
+    keyword_weights: str = option("", "", "shares of the search by words, with commas between them; empty: the shipped")
+    folder: str = option("", "", "of the texts; empty: one in the cache of this user")
 
 
 @dataclass
@@ -44,10 +52,10 @@ class Ranks:
     places: list[int] = field(default_factory=list[int])
 
     def recall(self, at: int) -> float:
-        return sum(0 < place <= at for place in self.places) / len(self.places)
+        return sum(0 < place <= at for place in self.places) / max(1, len(self.places))
 
     def reciprocal(self) -> float:
-        return sum(1 / place for place in self.places if place) / len(self.places)
+        return sum(1 / place for place in self.places if place) / max(1, len(self.places))
 
 
 @dataclass
@@ -58,9 +66,6 @@ class Answers:
     right: int = 0
     own: int = 0
     own_right: int = 0
-
-
-Results = dict[tuple[str, str], Ranks]
 
 
 def place_of(question: Question, passages: Sequence[Passage]) -> int:
@@ -136,67 +141,70 @@ async def ask(chat: Chat, text: str, collection: str) -> str:
     return answer
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> Measurement:
-    async with local_services(folder) as services:
+async def measure(options: Options, site: Site) -> list[Figure]:
+    async with local_services(site) as services:
         questions = await _ingested(services, options)
-        shipped = services.settings.keyword_weight
-        measurement = Measurement(services, options.keyword_weight or [shipped])
-        retrieval = services.retrieval()
-        chats = {
-            "checked against their passages": services.chat(retrieval, check_sentences=True),
-            "as the model wrote them": services.chat(retrieval, check_sentences=False),
-        }
-        for number, (question, collection, group) in enumerate(questions, 1):
-            print(f"\r{number} of {len(questions)}", end="", file=sys.stderr)
+        weights = [float(one) for one in options.keyword_weights.split(",") if one]
+        measurement = Measurement(services, weights or [services.settings.keyword_weight])
+        chats = _chats(services) if options.answers else {}
+        for at, (question, collection, group) in enumerate(questions, 1):
+            print(f"\r{at} of {len(questions)}", end="", file=sys.stderr)
             await measurement.rank(question, collection, group)
-            if not options.without_answers:
-                await measurement.answer(chats, question, collection, group)
+            await measurement.answer(chats, question, collection, group)
         print("\r", end="", file=sys.stderr)
-        return measurement
+        return figures(measurement)
 
 
-async def _ingested(services: LocalServices, options: argparse.Namespace) -> list[tuple[Question, str, str]]:
+def _chats(services: LocalServices) -> dict[str, Chat]:
+    retrieval, engine = services.retrieval(), services.language_model()
+    return {
+        "checked against their passages": services.chat(retrieval, engine, answering(check_sentences=True)),
+        "as the model wrote them": services.chat(retrieval, engine, answering(check_sentences=False)),
+    }
+
+
+async def _ingested(services: LocalServices, options: Options) -> list[tuple[Question, str, str]]:
     """Ingest the documents; return the questions, each with its collection and the group it is counted in."""
-    questions: list[tuple[Question, str, str]] = []
-    if options.set in {"small", "all"}:
-        await services.ingest_small()
-        questions += [(one, collection_of(one.kind), set_of(one, real=False)) for one in small_questions()]
-    if options.set in {"real", "all"}:
-        files = documents(options.folder)
+    small = some_of(small_questions(), options.small)
+    await services.ingest_small(one.kind for one in small)
+    questions = [(one, collection_of(one.kind), set_of(one, real=False)) for one in small]
+    if options.real:
+        folder = Path(options.folder) if options.folder else default_folder()
+        files = documents(folder)
         started = time.monotonic()
-        chunks = await services.ingest(files, _REAL, options.folder / "documents")
+        chunks = await services.ingest(files, _REAL, folder / "documents")
         print(f"real texts: {len(files)} files, {chunks} chunks in {time.monotonic() - started:.0f} s", file=sys.stderr)
         kinds = {file.parent.name for file in files}
-        questions += [(one, _REAL, set_of(one, real=True)) for one in real_questions() if one.kind in kinds]
+        real = [one for one in some_of(real_questions(), options.real) if one.kind in kinds]
+        questions += [(one, _REAL, set_of(one, real=True)) for one in real]
     return questions
 
 
-def show(measurement: Measurement) -> None:
+def figures(measurement: Measurement) -> list[Figure]:
+    found: list[Figure] = []
     for group, by_name in measurement.ranks.items():
-        asked = len(next(iter(by_name.values())).places)
-        print(f"\n{f'{group}: {asked} questions':<48}recall@1     @3     @5     MRR")
         for name, ranks in by_name.items():
-            recalls = "".join(f"{ranks.recall(at):>7.2f}" for at in (1, 3, 5))
-            print(f"  {name:<46}{recalls} {ranks.reciprocal():>7.3f}")
+            title = f"{group}, {name}"
+            found += [plain(f"{title}: recall at {at}", ranks.recall(at)) for at in (1, 3, 5)]
+            found.append(plain(f"{title}: mean reciprocal rank", ranks.reciprocal()))
         for name, answers in measurement.answers[group].items():
-            print(
-                f"  answers {name:<38}{answers.right / answers.asked:>7.2f} hold the fact ({answers.right} of "
-                f"{answers.asked}); {answers.own} in the model's own words, {answers.own_right} of these right"
-            )
+            title = f"{group}, answers {name}"
+            found += [
+                share(f"{title}: hold the fact", answers.right, answers.asked),
+                share(f"{title}: in the model's own words", answers.own, answers.asked),
+            ]
+            if answers.own:
+                found.append(share(f"{title}: of these, hold the fact", answers.own_right, answers.own))
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", choices=["small", "real", "all"], default="all", help="which questions to ask")
-    parser.add_argument("--without-answers", action="store_true", help="judge the passages alone")
-    parser.add_argument(
-        "--keyword-weight", type=float, action="append", help="share of the search by words; may be given several times"
-    )
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="of the texts; default: %(default)s")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        show(asyncio.run(measure(options, Path(folder))))
+def run(options: Options, site: Site) -> list[Figure]:
+    return asyncio.run(measure(options, site))
 
+
+BENCHMARK = Benchmark(
+    "answers", __doc__, takes="twenty minutes", needs=(Need.MODELS, Need.TEXTS), options=Options, run=run
+)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -1,7 +1,5 @@
 """How many live sessions one core carries: Hearth's audio ingress and pipecat, on the same sound, in the same run.
 
-    uv run python -m tests.benchmarks.audio_sessions
-
 Each session is a microphone that sends 20 ms of sound at a time: speech, pauses and a little noise. Voice activity is
 real on both sides, models cost nothing. Hearth's side is the audio ingress on a NATS connection of its own, fed by a
 client through a real NATS server; pipecat's is a pipeline for each session in one process, fed in that process. Each
@@ -12,19 +10,17 @@ pipecat is installed at a pinned version in an environment of its own (`tests/be
 wants an older protobuf.
 """
 
-import argparse
 import asyncio
 import gc
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +30,7 @@ import numpy as np
 import psutil
 import soxr
 import uvloop
+from nats.aio.client import Client
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.ingress import AudioIngress
@@ -57,15 +54,34 @@ from deployments.values.speech import (
 )
 from deployments.values.status import ComponentStatus
 from tests import servers
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, plain, ratio
+from tests.benchmarks.peer import PEERS, peer_python
+from tests.benchmarks.shipped import voice_activity_file
+from tests.benchmarks.site import Site
 from tests.speaking import spoken_by
 
 CHUNK_S = 0.02
 CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 LATEST_S = 0.064
 TEXT = "How long does the remote site keep monthly snapshots? I would like to know it, please."
-OURS, PEER = "hearth", "pipecat"
-PEERS = Path(__file__).with_name("peers")
+OURS, PEER = "Hearth", "pipecat"
+_SERVE = "serve"
 _LONG_S = 120
+
+Report = Callable[[], Awaitable[Mapping[str, Any]]]
+Idle = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Options:
+    rounds: int = option(7, 1, "of CPU, all sides in each")
+    seconds: float = option(6.0, 0.5, "that each trial lasts")
+    sessions: int = option(40, 4, "of Hearth's in the rounds of CPU, and the fewest that are tried on one core")
+    most: int = option(260, 4, "sessions of Hearth's that are tried on one core")
+    idle_sessions: int = option(300, 20, "that are opened to see what an idle one takes")
+    settle: float = option(3.0, 0.2, "seconds before an idle session is looked at")
+    peer: bool = option(True, False, "whether pipecat is measured, too")
 
 
 @dataclass
@@ -124,7 +140,7 @@ class StampedActivity:
 
 async def serve(url: str) -> None:
     """Be Hearth's side: listen until told to stop, and report when asked on standard input."""
-    activity = StampedActivity(ModelStore.from_environment().locate_file("silero-vad", "voice-activity", "model.onnx"))
+    activity = StampedActivity(voice_activity_file(ModelStore.from_environment()))
     settings = AudioSettings(idle_s=3600)
     ingress = AudioIngress(settings, FreeTranscription(), activity, SessionWork(), Uncounted())
     client = NatsClient()
@@ -186,7 +202,8 @@ class Ours:
             before = await report()
             began, phases = await self._speak(client, sessions, seconds)
             await client.flush()
-            await asyncio.sleep(1.0)
+            # What is late is waited for, and counted as late.
+            await asyncio.sleep(min(1.0, seconds))
             after = await report()
         late = [
             at - _due(window, began + phase)
@@ -197,10 +214,10 @@ class Ours:
         cpu_ms = (after["cpu_s"] - before["cpu_s"]) / sessions / seconds * 1000
         return Trial(sessions, cpu_ms, sorted(late), windows * sessions - len(late))
 
-    async def idle(self, counts: tuple[int, int]) -> dict[str, float]:
+    async def idle(self, counts: tuple[int, int], settle_s: float) -> Idle:
         """Return the bytes and tasks of one idle session, from the difference between two numbers of them."""
         async with self._listening() as report, await nats.connect(self._url) as client:
-            reports: list[dict[str, Any]] = []
+            reports: list[Mapping[str, Any]] = []
             opened = 0
             for count in counts:
                 await self._open(client, count - opened, opened)
@@ -209,7 +226,7 @@ class Ours:
                     await client.publish(f"ai.voice.stream.{number}", chunk.SerializeToString())
                 opened = count
                 await client.flush()
-                await asyncio.sleep(3.0)
+                await asyncio.sleep(settle_s)
                 reports.append(await report())
         few, many = reports
         more = counts[1] - counts[0]
@@ -219,8 +236,8 @@ class Ours:
         }
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncGenerator[Callable[[], Any]]:
-        command = [sys.executable, "-m", "tests.benchmarks.audio_sessions", "--serve", self._url]
+    async def _listening(self) -> AsyncGenerator[Report]:
+        command = [sys.executable, "-m", "tests.benchmarks.audio_sessions", _SERVE, self._url]
         process = await asyncio.create_subprocess_exec(
             *_pinned(self._core, command),
             stdin=subprocess.PIPE,
@@ -239,18 +256,23 @@ class Ours:
             await stdin.drain()
             return json.loads(await asyncio.wait_for(stdout.readline(), _LONG_S))
 
-        yield report
-        stdin.close()
-        await process.wait()
+        try:
+            yield report
+        finally:
+            stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _LONG_S)
+            finally:
+                end(process)
 
-    async def _open(self, client: Any, sessions: int, first: int = 0) -> None:
+    async def _open(self, client: Client, sessions: int, first: int = 0) -> None:
         start = messages_pb2.STTStreamMessage(type="start").SerializeToString()
         for number in range(first, first + sessions):
             await client.publish(f"ai.voice.stream.{number}", start)
         await client.flush()
         await asyncio.sleep(0.5)
 
-    async def _speak(self, client: Any, sessions: int, seconds: float) -> tuple[float, list[float]]:
+    async def _speak(self, client: Client, sessions: int, seconds: float) -> tuple[float, list[float]]:
         phases = [number * CHUNK_S / sessions for number in range(sessions)]
         chunks = [
             messages_pb2.STTStreamMessage(type="chunk", audio=self._sound[at : at + CHUNK_BYTES]).SerializeToString()
@@ -267,7 +289,13 @@ class Ours:
         return began, phases
 
 
-class Peer:
+def end(process: asyncio.subprocess.Process) -> None:
+    """End a process that has not ended."""
+    if process.returncode is None:
+        process.kill()
+
+
+class PeerSide:
     """pipecat's side, on one core; each trial has a process of its own."""
 
     def __init__(self, python: str, core: int, sound: Path) -> None:
@@ -281,7 +309,7 @@ class Peer:
         late = sorted(ended["late_s"])
         return Trial(sessions, ended["cpu_s"] / sessions / seconds * 1000, late, ended["expected"] - len(late))
 
-    async def idle(self, counts: tuple[int, int]) -> dict[str, float]:
+    async def idle(self, counts: tuple[int, int]) -> Idle:
         """Return the bytes and tasks of one idle session, from the difference between two numbers of them."""
         few, many = [(await self._run(count, 0.1))[0] for count in counts]
         more = counts[1] - counts[0]
@@ -307,7 +335,7 @@ class Peer:
             await process.stdin.drain()
             ended = json.loads(await asyncio.wait_for(process.stdout.readline(), _LONG_S))
         finally:
-            process.kill()
+            end(process)
             await process.wait()
         return ready, ended
 
@@ -321,9 +349,8 @@ def _pinned(core: int, command: list[str]) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
 
-async def capacity(side: Ours | Peer, least: int, most: int, step: int, seconds: float) -> Trial:
-    """Return the trial with the most sessions that a side carries, to the nearest `step`."""
-    best = await side.trial(least, seconds)
+async def capacity(side: Ours | PeerSide, best: Trial, most: int, step: int, seconds: float) -> Trial:
+    """Return the trial with the most sessions that a side carries, to the nearest `step`, from those of `best` on."""
     while most - best.sessions > step:
         middle = (best.sessions + most) // 2 // step * step
         if middle <= best.sessions:
@@ -339,7 +366,9 @@ async def capacity(side: Ours | Peer, least: int, most: int, step: int, seconds:
 
 async def sound() -> bytes:
     """Return ten seconds of a microphone: a question, a pause, a little noise."""
-    spoken = await spoken_by(HibariSpeech(), SpeechText(TEXT))
+    engine = HibariSpeech()
+    spoken = await spoken_by(engine, SpeechText(TEXT))
+    await engine.close()
     speech = soxr.resample(samples_of(spoken.pcm), spoken.rate, SPEECH_RATE)
     noise = np.random.default_rng(0).normal(0.0, 0.005, 10 * SPEECH_RATE).astype(np.float32)
     noise[: len(speech)] += speech
@@ -347,84 +376,92 @@ async def sound() -> bytes:
 
 
 @contextmanager
-def peer_python(requirements: str) -> Generator[str]:
-    """Give the interpreter of an environment with the peer in it, by the name of its requirements file."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, folder], check=True)
-        python = str(Path(folder) / "bin" / "python")
-        # Not in the checkout, whose pins are not the peer's.
-        install = ["uv", "pip", "install", "--quiet", "--python", python]
-        subprocess.run([*install, "--requirement", str(PEERS / requirements)], check=True, cwd=folder)
-        yield python
+def two_cores() -> Generator[int]:
+    """Keep this process, and what it starts, on one core for as long as the block lasts; give the number of another.
+
+    Raises:
+        RuntimeError: This process may use one core alone.
+    """
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) == 1:
+        raise RuntimeError("two cores are needed, and there is one")
+    theirs, mine = sorted(allowed)[:2]
+    os.sched_setaffinity(0, {mine})
+    try:
+        yield theirs
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
-async def measure(rounds: int, seconds: float) -> dict[str, Any]:
+async def measure(options: Options) -> list[Figure]:
     heard = await sound()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        servers.nats_server(Path(folder) / "nats") as url,
-        peer_python("pipecat.txt") as python,
-    ):
-        path = Path(folder) / "sound.pcm"
-        path.write_bytes(heard)
-        os.sched_setaffinity(0, {1})
-        for process in psutil.Process().children(recursive=True):
-            process.cpu_affinity([1])
-        ours, peer = Ours(url, 0, heard), Peer(python, 0, path)
-        cpu: dict[str, list[float]] = {OURS: [], PEER: []}
-        for at in range(rounds):
-            cpu[OURS].append((await ours.trial(40, seconds)).cpu_ms)
-            cpu[PEER].append((await peer.trial(8, seconds)).cpu_ms)
-            print(f"  round {at + 1}: {cpu[OURS][-1]:.2f} and {cpu[PEER][-1]:.1f} ms", file=sys.stderr)
-        carried = {
-            PEER: await capacity(peer, 8, 48, 2, seconds),
-            OURS: await capacity(ours, 40, 260, 5, seconds),
-        }
-        idle = {OURS: await ours.idle((30, 330)), PEER: await peer.idle((4, 12))}
-    return {
-        "cpu_ms_per_session_second": cpu,
-        "sessions_carried": {side: trial.sessions for side, trial in carried.items()},
-        "p99_ms": {side: trial.p99_ms for side, trial in carried.items()},
-        "idle_session": idle,
-    }
+    with ExitStack() as running:
+        python = running.enter_context(peer_python("pipecat.txt")) if options.peer else ""
+        core = running.enter_context(two_cores())
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        url = running.enter_context(servers.nats_server(folder / "nats"))
+        (folder / "sound.pcm").write_bytes(heard)
+        ours = Ours(url, core, heard)
+        peer = PeerSide(python, core, folder / "sound.pcm") if python else None
+        return await compare(ours, peer, options)
 
 
-def show(found: dict[str, Any]) -> None:
-    cpu, carried, idle = found["cpu_ms_per_session_second"], found["sessions_carried"], found["idle_session"]
-    ratios = [peer / ours for ours, peer in zip(cpu[OURS], cpu[PEER], strict=True)]
-    print(f"{'':<44}{OURS:>10}{PEER:>10}{'ratio':>8}")
-    medians = [statistics.median(cpu[side]) for side in (OURS, PEER)]
-    print(
-        f"{'CPU of one session for one second, ms':<44}{medians[0]:>10.2f}{medians[1]:>10.1f}"
-        f"{statistics.median(ratios):>8.1f}   {min(ratios):.1f} to {max(ratios):.1f}"
-    )
-    most = carried[OURS] / carried[PEER]
-    print(f"{'sessions that one core carries':<44}{carried[OURS]:>10}{carried[PEER]:>10}{most:>8.1f}   at least 4")
-    megabytes = [idle[side]["bytes"] / 1e6 for side in (OURS, PEER)]
-    print(
-        f"{'memory of an idle session, MB':<44}{megabytes[0]:>10.3f}{megabytes[1]:>10.1f}"
-        f"{megabytes[1] / megabytes[0]:>8.0f}   at most 0.1"
-    )
-    print(
-        f"{'tasks of an idle session':<44}{idle[OURS]['tasks']:>10.2f}{idle[PEER]['tasks']:>10.0f}{'':>8}   at most 1"
-    )
+async def compare(ours: Ours, peer: PeerSide | None, options: Options) -> list[Figure]:
+    trials: dict[str, list[Trial]] = {OURS: [], PEER: []}
+    carried: dict[str, Trial] = {}
+    idle: dict[str, Idle] = {}
+    for at in range(options.rounds):
+        trials[OURS].append(await ours.trial(options.sessions, options.seconds))
+        if peer is not None:
+            trials[PEER].append(await peer.trial(8, options.seconds))
+        shown = ", ".join(f"{one[-1].cpu_ms:.2f} ms" for one in trials.values() if one)
+        print(f"  round {at + 1}: {shown}", file=sys.stderr)
+    carried[OURS] = await capacity(ours, trials[OURS][-1], options.most, 5, options.seconds)
+    idle[OURS] = await ours.idle((30, 30 + options.idle_sessions), options.settle)
+    if peer is not None:
+        carried[PEER] = await capacity(peer, trials[PEER][-1], 48, 2, options.seconds)
+        idle[PEER] = await peer.idle((4, 12))
+    return figures({side: [trial.cpu_ms for trial in made] for side, made in trials.items()}, carried, idle)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="of CPU, both sides in each")
-    parser.add_argument("--seconds", type=float, default=6.0, help="that each trial lasts")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        uvloop.run(serve(options.serve))
-        return
-    found = asyncio.run(measure(options.rounds, options.seconds))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
-    show(found)
+def figures(cpu: Mapping[str, Sequence[float]], carried: Mapping[str, Trial], idle: Mapping[str, Idle]) -> list[Figure]:
+    """Return what each side takes, and the ratios where there are two."""
+    of_ours: dict[str, Bar] = {"bytes": at_most(0.1), "tasks": at_most(1)}
+    found: list[Figure] = []
+    for side, trial in carried.items():
+        kept = of_ours if side == OURS else {}
+        found += [
+            median(f"{side}: CPU of one session for one second", cpu[side], "ms"),
+            plain(f"{side}: sessions that one core carries", trial.sessions if trial.is_carried else 0),
+            plain(f"{side}: its decisions, 99th percentile", trial.p99_ms, "ms"),
+            plain(f"{side}: memory of an idle session", idle[side]["bytes"] / 1e6, "MB", kept.get("bytes")),
+            plain(f"{side}: tasks of an idle session", idle[side]["tasks"], "", kept.get("tasks")),
+        ]
+    if PEER in carried:
+        most = carried[OURS].sessions / carried[PEER].sessions
+        found += [
+            ratio("CPU, pipecat to Hearth", cpu[PEER], cpu[OURS]),
+            plain("sessions that one core carries, Hearth to pipecat", most, "", at_least(4)),
+        ]
+    return found
 
+
+def run(options: Options, site: Site) -> list[Figure]:
+    del site
+    return asyncio.run(measure(options))
+
+
+BENCHMARK = Benchmark(
+    "audio_sessions",
+    __doc__,
+    takes="ten minutes",
+    needs=(Need.MODELS, Need.TWO_CORES, Need.PEER),
+    options=Options,
+    run=run,
+)
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [_SERVE]:
+        uvloop.run(serve(sys.argv[2]))
+    else:
+        BENCHMARK.main()

@@ -1,90 +1,60 @@
-"""Hearth against the design it replaces, with engines that cost nothing: both sides in one run, interleaved.
-
-    uv run python -m tests.benchmarks.comparison
+"""What Hearth costs, against the design that it replaces, with models that cost nothing.
 
 Three sides answer on one NATS server, each in an account of its own, and call the same model replicas: the replaced
-design (`tests/benchmarks/replaced_design.py`), Hearth with its services apart, as `serve_config.yaml` has it, and
-Hearth with the services in the ingress's replica. Each round measures all three, one after the other; a ratio is the
-median of the rounds' ratios. CPU is that of all processes but this one, the client, less what they take when idle.
+design (`tests/benchmarks/replaced_design.py`), Hearth with its services apart, and Hearth with the services in the
+ingress's replica. Each round measures all three, one after the other; a ratio is the median of the rounds' ratios. CPU
+is that of all processes but this one, the client, less what they take when idle.
 """
 
-import argparse
 import asyncio
 import json
-import logging
-import os
-import platform
-import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-# Before Ray is imported.
-os.environ.update(
-    RAY_AUTH_MODE="disabled",
-    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
-    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP="0",
-    RAY_USAGE_STATS_ENABLED="0",
-)
+from typing import Any, cast
 
 import httpx
 import nats
 import nats.errors
 import psutil
-import ray
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
 from bridges.generated.hearth.v1 import status_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import STATUS
-from deployments.call import Call
-from deployments.graph.definitions import CHAT
-from deployments.graph.door import Door, application_door
-from deployments.values.chat import ChatQuestion
 from tests import servers
-from tests.benchmarks.zero_cost_graph import PASSAGES, SYSTEM
+from tests.benchmarks.benchmark import Benchmark, option
+from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, middle_of, percentile, plain, ratio
+from tests.benchmarks.site import Site
+from tests.benchmarks.stand_in_graph import MAX_IN_FLIGHT, ZERO_COST_SERVICES, Side, StandInGraph
+from tests.benchmarks.zero_cost_graph import ENDED, PASSAGES, SYSTEM
 
-REPLACED, APART, TOGETHER = "replaced", "apart", "together"
-SIDES = (REPLACED, APART, TOGETHER)
 SUBJECT = "ai.chat.request"
 RETRIEVAL_CHAT = messages_pb2.ChatRequest(
     message="What does the handbook say?", enable_rag=True, enable_reranker=True
 ).SerializeToString()
-IN_FLIGHT = 32
-MAX_IN_FLIGHT = 8
-"""Requests that each side works on at once: what `serve_config.yaml` has."""
 STREAMS = 32
-STREAM_TOKENS = 500
 TOKEN_PERIOD_MS = 20
-_GRAPH = "tests.benchmarks.zero_cost_graph"
-_MODELS = {"language-model": "language_model", "embeddings": "embeddings", "reranker": "reranker"}
-_SERVICES = ("Chat", "Retrieval", "Ingestion")
 _ANSWER_S = 60
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What runs.
-
-    Attributes:
-        nats_port: Of the server.
-        dashboard_url: Of Serve's REST API.
-        ray_address: For `ray.init`.
-    """
-
-    nats_port: int
-    dashboard_url: str
-    ray_address: str
-
-    def url(self, side: str) -> str:
-        """Return where the clients of one side connect."""
-        return f"nats://{side}:{side}@127.0.0.1:{self.nats_port}"
+class Options:
+    rounds: int = option(7, 1, "interleaved rounds")
+    requests: int = option(100, 3, "questions one at a time, each round")
+    in_flight: int = option(32, 12, "questions that are open at once, where they are not asked one at a time")
+    seconds: float = option(3.0, 0.2, "with questions open at once, each round")
+    stream_tokens: int = option(500, 20, "of a stream")
+    overloads: int = option(5, 1, "rounds at more than capacity")
+    overload: float = option(5.0, 0.3, "seconds of each")
+    load: float = option(3.0, 15.0, "what is asked there, as a multiple of capacity")
+    leaves: int = option(5, 1, f"how often {STREAMS} streams are left at once")
+    apart: bool = option(True, True, "whether Hearth is measured with its services apart, too")
+    idle: float = option(5.0, 0.2, "seconds to measure the idle share")
 
 
 @dataclass
@@ -101,94 +71,51 @@ class Samples:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the page: a quantity, and what its ratio to the replaced design is held against.
+    """A quantity of all sides.
 
     Attributes:
-        name: The field of `Samples`.
-        title: What it is, with its unit.
-        bars: The bar for each of Hearth's sides; none where it is only printed.
-        lower_is_better: Whether the ratio has to stay below the bar.
+        title: What it is.
+        unit: Of the quantity.
+        values: Of the rounds.
+        bars: What the ratio of each of Hearth's sides to the replaced design should keep to.
     """
 
-    name: str
     title: str
-    bars: tuple[float, float] | None
-    lower_is_better: bool = True
+    unit: str
+    values: Callable[[Samples], list[float]]
+    bars: Mapping[Side, Bar] = field(default_factory=dict[Side, Bar])
+
+
+def _bars(apart: Bar, together: Bar) -> dict[Side, Bar]:
+    return {Side.APART: apart, Side.TOGETHER: together}
 
 
 ROWS = (
-    Row("latency_ms", "added latency, one at a time, ms", (0.35, 0.25)),
-    Row("cpu_ms", "CPU per retrieval chat, one at a time, ms", (0.30, 0.20)),
-    Row("cpu_ms_loaded", f"CPU per retrieval chat, {IN_FLIGHT} in flight, ms", (0.30, 0.20)),
-    Row("requests_per_s", f"retrieval chats per s, {IN_FLIGHT} in flight", (4, 6), lower_is_better=False),
-    Row("tokens_per_s", "tokens per s of one stream, a message each", (1.5, 2), lower_is_better=False),
-    Row("first_token_ms", "first token of that stream, ms", None),
+    Row("added latency, one at a time", "ms", lambda one: one.latency_ms, _bars(at_most(0.35), at_most(0.25))),
+    Row("CPU per retrieval chat, one at a time", "ms", lambda one: one.cpu_ms, _bars(at_most(0.3), at_most(0.2))),
+    Row("CPU per retrieval chat, many at once", "ms", lambda one: one.cpu_ms_loaded, _bars(at_most(0.3), at_most(0.2))),
+    Row("retrieval chats, many at once", "per s", lambda one: one.requests_per_s, _bars(at_least(4), at_least(6))),
+    Row(
+        "tokens of one stream, a message each",
+        "per s",
+        lambda one: one.tokens_per_s,
+        _bars(at_least(1.5), at_least(2)),
+    ),
+    Row("first token of that stream", "ms", lambda one: one.first_token_ms),
 )
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A quantity of Hearth alone, with the bar that it is held against, if there is one."""
-
-    title: str
-    value: float
-    bar: float | None = None
-    lower_is_better: bool = True
-
-    def line(self) -> str:
-        return f"{self.title:<72}{self.value:>9.3g}  {_verdict(self.value, self.bar, lower=self.lower_is_better)}"
-
-
 @contextmanager
-def running_stack(folder: Path) -> Generator[Stack]:
-    """Run all three sides for as long as the block lasts."""
-    with ExitStack() as stack:
-        accounts = "\n".join(f"  {side}: {{ users: [ {{ user: {side}, password: {side} }} ] }}" for side in SIDES)
-        (folder / "nats.conf").write_text(f"accounts {{\n{accounts}\n}}\n")
-        nats_url = stack.enter_context(servers.nats_server(folder / "nats", "-c", str(folder / "nats.conf")))
-        path = os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE)))
-        cluster = stack.enter_context(servers.ray_cluster(folder / "ray", {"PYTHONPATH": path, **SERVE_ENVIRONMENT}))
-        running = Stack(int(nats_url.rsplit(":", 1)[1]), cluster.dashboard_url, cluster.address)
-        http_port = servers.free_port()
-        deploy(running, http_port)
-        corpus = folder / "corpus.json"
+def replaced_design(graph: StandInGraph) -> Generator[None]:
+    """Run the design that Hearth replaces for as long as the block lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus.json"
         passages = [{"text": passage.embedded_text(), "source": passage.source} for passage in PASSAGES]
         corpus.write_text(json.dumps({"system": SYSTEM, "passages": passages}))
-        command = [servers.program("python"), "-m", "tests.benchmarks.replaced_design", running.url(REPLACED)]
-        command += [f"http://127.0.0.1:{http_port}", str(corpus), str(MAX_IN_FLIGHT)]
-        stack.enter_context(servers.running(command, folder / "replaced.log"))
-        yield running
-
-
-def deploy(stack: Stack, http_port: int) -> None:
-    """Deploy the models, and both of Hearth's sides in front of them."""
-    models = [
-        {"name": name, "route_prefix": f"/{name}", "import_path": f"{_GRAPH}:{builder}", "args": {}}
-        for name, builder in _MODELS.items()
-    ]
-    config = {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": "127.0.0.1", "port": http_port},
-        "logging_config": {"log_level": "INFO", "enable_access_log": False},
-        "applications": [*models, orchestration(stack, APART, ()), orchestration(stack, TOGETHER, _SERVICES)],
-    }
-    with httpx.Client(base_url=stack.dashboard_url, timeout=60, trust_env=False) as client:
-        client.put("/api/serve/applications/", json=config).raise_for_status()
-
-        def running() -> bool:
-            applications = client.get("/api/serve/applications/").json()["applications"]
-            failed = [entry["message"] for entry in applications.values() if entry["status"] == "DEPLOY_FAILED"]
-            assert not failed, failed
-            statuses = [entry["status"] for entry in applications.values()]
-            return statuses == ["RUNNING"] * len(config["applications"])
-
-        servers.wait_until("all applications", running, 120)
-
-
-def orchestration(stack: Stack, side: str, in_process: Sequence[str]) -> dict[str, Any]:
-    nats_settings = {"url": stack.url(side), "max_in_flight": MAX_IN_FLIGHT}
-    args = {"nats": nats_settings, "memory": {"enabled": False}, "in_process": list(in_process)}
-    return {"name": side, "route_prefix": None, "import_path": f"{_GRAPH}:orchestration", "args": args}
+        command = [servers.program("python"), "-m", "tests.benchmarks.replaced_design", graph.nats_url(Side.REPLACED)]
+        command += [graph.http_url, str(corpus), str(MAX_IN_FLIGHT)]
+        with servers.running(command, Path(folder) / "replaced.log"):
+            yield
 
 
 class Asker:
@@ -217,15 +144,15 @@ class Asker:
 
     async def ask(self, payload: bytes, subject: str = SUBJECT) -> bytes:
         """Return what comes back."""
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         await self.post(payload, answer.set_result, subject)
-        return await answer
+        return await asyncio.wait_for(answer, _ANSWER_S)
 
-    async def stream(self, message: str, **fields: Any) -> tuple[float, float, int]:
+    async def stream(self, message: str) -> tuple[float, float, int]:
         """Return the seconds to the first token and to the last, and how many came."""
         self._number += 1
         request_id = f"{id(self):x}-{self._number}"
-        request = messages_pb2.ChatRequest(request_id=request_id, message=message, enable_streaming=True, **fields)
+        request = messages_pb2.ChatRequest(request_id=request_id, message=message, enable_streaming=True)
         finished = asyncio.Event()
         first, last, count = 0.0, 0.0, 0
 
@@ -315,13 +242,13 @@ async def closed_loop(ask: Callable[[], Awaitable[None]], in_flight: int, second
     return answered
 
 
-async def measure_round(asker: Asker, samples: Samples, idle_share: float, options: argparse.Namespace) -> None:
+async def measure_round(asker: Asker, samples: Samples, idle_share: float, options: Options) -> None:
     """Add one round to what was measured of one side."""
 
     async def ask() -> None:
         check(await asker.ask(RETRIEVAL_CHAT))
 
-    for _ in range(10):
+    for _ in range(min(10, options.requests)):
         await ask()
     latencies: list[float] = []
     processor = ProcessorTime(idle_share)
@@ -329,28 +256,28 @@ async def measure_round(asker: Asker, samples: Samples, idle_share: float, optio
         started = time.perf_counter()
         await ask()
         latencies.append(time.perf_counter() - started)
-    samples.cpu_ms.append(1000 * processor.spent() / options.requests)
-    samples.latency_ms.append(1000 * statistics.median(latencies))
+    samples.cpu_ms.append(1000 * processor.spent() / max(1, options.requests))
+    samples.latency_ms.append(1000 * middle_of(latencies))
 
     processor = ProcessorTime(idle_share)
     started = time.perf_counter()
-    answered = await closed_loop(ask, IN_FLIGHT, options.seconds)
+    answered = await closed_loop(ask, options.in_flight, options.seconds)
     samples.requests_per_s.append(answered / (time.perf_counter() - started))
     samples.cpu_ms_loaded.append(1000 * processor.spent() / answered)
 
     firsts: list[float] = []
     rates: list[float] = []
     for _ in range(5):
-        first, last, count = await asker.stream(f"tokens={STREAM_TOKENS}")
-        assert count == STREAM_TOKENS, count
+        first, last, count = await asker.stream(f"tokens={options.stream_tokens}")
+        assert count == options.stream_tokens, count
         firsts.append(first)
         rates.append(count / last)
-    samples.first_token_ms.append(1000 * statistics.median(firsts))
-    samples.tokens_per_s.append(statistics.median(rates))
+    samples.first_token_ms.append(1000 * middle_of(firsts))
+    samples.tokens_per_s.append(middle_of(rates))
 
 
-async def overload(asker: Asker, seconds: float) -> tuple[float, float]:
-    """Ask at three times what can be done, whether or not there are answers.
+async def overload(asker: Asker, options: Options) -> tuple[float, float]:
+    """Ask for more than can be done, whether or not there are answers.
 
     Returns:
         The share of what can be done that was done, and the 99th percentile of the seconds to a refusal.
@@ -359,8 +286,9 @@ async def overload(asker: Asker, seconds: float) -> tuple[float, float]:
     async def ask() -> None:
         check(await asker.ask(RETRIEVAL_CHAT))
 
-    peak = await closed_loop(ask, IN_FLIGHT, seconds / 2) / (seconds / 2)
-    rate = 3 * peak
+    seconds = options.overload
+    peak = await closed_loop(ask, options.in_flight, seconds / 2) / (seconds / 2)
+    rate = options.load * peak
     asked, answered = int(rate * seconds), 0
     refusals: list[float] = []
     all_answered = asyncio.Event()
@@ -379,82 +307,86 @@ async def overload(asker: Asker, seconds: float) -> tuple[float, float]:
         return received
 
     started = time.perf_counter()
-    for number in range(asked):
-        await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+    for number_asked in range(asked):
+        await asyncio.sleep(max(0.0, started + number_asked / rate - time.perf_counter()))
         await asker.post(RETRIEVAL_CHAT, answer_to(time.perf_counter()))
-    # What waits when the load ends is still answered: it counts, and so does its time.
+    # What waits when the load has ended is still answered: it counts, and so does its time.
     await asyncio.wait_for(all_answered.wait(), _ANSWER_S)
     goodput = answered / (time.perf_counter() - started)
-    assert refusals, "the load was not more than it can do"
-    return goodput / peak, percentile(refusals, 99)
+    refused_s = percentile(refusals, 99)
+    if refused_s is None:
+        raise RuntimeError("nothing was refused: the load was not more than it can do")
+    return goodput / peak, refused_s
 
 
-async def overloads(asker: Asker, side: str, options: argparse.Namespace) -> list[Figure]:
-    """Return the medians of several overloads."""
-    measured = [await overload(asker, options.overload) for _ in range(options.overloads)]
-    goodput, refusal_s = (statistics.median(values) for values in zip(*measured, strict=True))
+async def overloads(asker: Asker, side: Side, options: Options) -> list[Figure]:
+    """Return the medians of several overloads; nothing where there are to be none."""
+    measured = [await overload(asker, options) for _ in range(options.overloads)]
+    if not measured:
+        return []
+    goodput, refusals = [share for share, _ in measured], [1000 * seconds for _, seconds in measured]
     return [
-        Figure(f"{side}: goodput at 3 times capacity / peak", goodput, 0.9, lower_is_better=False),
-        Figure(f"{side}: refusals there, 99th percentile, ms", 1000 * refusal_s, 20),
+        median(f"{side}: goodput at {options.load:g} times capacity / peak", goodput, "", at_least(0.9)),
+        median(f"{side}: refusals there, 99th percentile", refusals, "ms", at_most(20)),
     ]
 
 
-async def cancelled_streams(stack: Stack) -> Figure:
+async def left_streams(graph: StandInGraph, leaves: int) -> Figure:
     """Leave streams of 50 tokens a second two handles above their model, all at once; return how long it goes on."""
-    ray.init(address=stack.ray_address, namespace="benchmark", log_to_driver=False, logging_level=logging.ERROR)
-    model = application_door("language-model", "LanguageModel")
-    chat = CHAT.in_application(APART)
-    question = ChatQuestion(f"tokens=100000 every={TOKEN_PERIOD_MS}")
     times: list[float] = []
-    for _ in range(5):
-        call = Call.within(_ANSWER_S)
-        await model.call(call, "ended")
-        streams = [chat.answer(call, question) for _ in range(STREAMS)]
-        await asyncio.gather(*(_read(stream, 20) for stream in streams))
-        left = time.monotonic()
-        await asyncio.gather(*(stream.aclose() for stream in streams))
-        times.extend(1000 * (ended - left) for ended in await _ended(model, call))
-    ray.shutdown()
-    title = f"apart: {STREAMS} streams left at once until their generators ended, 99th percentile, ms"
-    return Figure(title, percentile(times, 99), 50)
+    asked = {"question": f"tokens=100000 every={TOKEN_PERIOD_MS}", "streams": STREAMS, "items": 20}
+    async with httpx.AsyncClient(base_url=graph.http_url, timeout=_ANSWER_S, trust_env=False) as client:
+        for _ in range(leaves):
+            await _ended(client)
+            left_at = cast("float", await _answer_of(client, "/leaver", asked))
+            times.extend(1000 * (ended_at - left_at) for ended_at in await _until_ended(client))
+    title = f"apart: {STREAMS} streams left at once until their generators ended, 99th percentile"
+    return Figure(title, percentile(times, 99), "ms", len(times), bar=at_most(50))
 
 
-async def _read(stream: Any, items: int) -> None:
-    for _ in range(items):
-        await anext(stream)
-
-
-async def _ended(model: Door, call: Call) -> list[float]:
+async def _until_ended(client: httpx.AsyncClient) -> list[float]:
     ended: list[float] = []
-    while len(ended) < STREAMS:
-        ended += await model.call(call, "ended")
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(_ANSWER_S):
+        while len(ended) < STREAMS:
+            ended += await _ended(client)
+            await asyncio.sleep(0.02)
     return ended
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+async def _ended(client: httpx.AsyncClient) -> list[float]:
+    return cast("list[float]", await _answer_of(client, f"/language-model{ENDED}", {}))
 
 
-async def unshared_memory(askers: dict[str, Asker]) -> list[Figure]:
-    """Return the unshared memory of ingress and orchestration on both of Hearth's sides."""
-    megabytes: dict[str, float] = {}
-    for side in (APART, TOGETHER):
+async def _answer_of(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> object:
+    response = await client.post(path, json=dict(body))
+    response.raise_for_status()
+    return response.json()
+
+
+async def unshared_memory(askers: Mapping[Side, Asker]) -> list[Figure]:
+    """Return the unshared memory of ingress and orchestration on Hearth's sides."""
+    megabytes: dict[Side, float] = {}
+    for side in _hearth(askers):
         found = await askers[side].process_ids()
-        processes = {found[name] for name in ("NatsIngress", *_SERVICES)}
+        processes = {found[name] for name in ("NatsIngress", *ZERO_COST_SERVICES)}
         megabytes[side] = sum(psutil.Process(pid).memory_full_info().uss for pid in processes) / 1e6
-    return [
-        Figure("apart: unshared memory of ingress and orchestration, MB", megabytes[APART]),
-        Figure("together: the same, MB", megabytes[TOGETHER]),
-        Figure("together / apart", megabytes[TOGETHER] / megabytes[APART], 0.30),
-    ]
+    title = "unshared memory of ingress and orchestration"
+    figures = [plain(f"{side}: {title}", size, "MB") for side, size in megabytes.items()]
+    if Side.APART in megabytes:
+        of_apart = megabytes[Side.TOGETHER] / megabytes[Side.APART]
+        figures.append(plain(f"together / apart: {title}", of_apart, "", at_most(0.30)))
+    return figures
 
 
-async def run(stack: Stack, options: argparse.Namespace) -> tuple[dict[str, Samples], list[Figure]]:
+def _hearth(sides: Iterable[Side]) -> list[Side]:
+    return [side for side in sides if side is not Side.REPLACED]
+
+
+async def measure(graph: StandInGraph, options: Options) -> list[Figure]:
     async with AsyncExitStack() as connections:
-        askers: dict[str, Asker] = {}
-        for side in SIDES:
-            connection = await nats.connect(stack.url(side))
+        askers: dict[Side, Asker] = {}
+        for side in sides_of(options):
+            connection = await nats.connect(graph.nats_url(side))
             connections.push_async_callback(connection.close)
             await until_serving(connection)
             askers[side] = Asker(connection)
@@ -462,81 +394,40 @@ async def run(stack: Stack, options: argparse.Namespace) -> tuple[dict[str, Samp
         processor = ProcessorTime()
         await asyncio.sleep(options.idle)
         idle_share = processor.spent() / options.idle
-        samples = {side: Samples() for side in SIDES}
-        for number in range(options.rounds):
-            print(f"round {number + 1} of {options.rounds}", flush=True)
-            for side in SIDES:
-                await measure_round(askers[side], samples[side], idle_share, options)
-        figures = await unshared_memory(askers)
-        print("overload", flush=True)
-        for side in (APART, TOGETHER):
+        samples = {side: Samples() for side in askers}
+        for at in range(options.rounds):
+            print(f"round {at + 1} of {options.rounds}", flush=True)
+            for side, asker in askers.items():
+                await measure_round(asker, samples[side], idle_share, options)
+        figures = [*compared(samples), *await unshared_memory(askers)]
+        for side in _hearth(askers):
             figures += await overloads(askers[side], side, options)
-        print("cancelled streams", flush=True)
-        figures.append(await cancelled_streams(stack))
-        return samples, figures
+        return [*figures, await left_streams(graph, options.leaves)] if options.apart else figures
 
 
-def page(samples: dict[str, Samples], figures: Sequence[Figure], rounds: int) -> str:
-    """Return everything that was measured, as a table."""
-    machine = (
-        f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB, Python {platform.python_version()}, "
-        f"Ray {ray.__version__}"
-    )
-    lines = [
-        f"Hearth against the replaced design, engines that cost nothing, on {machine}",
-        f"Medians of {rounds} interleaved rounds, least and most of them in brackets; ratios to the replaced design",
-        "",
-        f"{'':<46}{'replaced':>22}{'apart':>24}{'ratio':>8}{'':>10}{'together':>24}{'ratio':>8}",
-    ]
+def compared(samples: Mapping[Side, Samples]) -> list[Figure]:
+    """Return each quantity of all sides, and the ratios of Hearth's to the replaced design's."""
+    figures: list[Figure] = []
     for row in ROWS:
-        line = f"{row.title:<46}{_spread(samples[REPLACED], row):>22}"
-        for side, bar in zip((APART, TOGETHER), row.bars or (None, None), strict=True):
-            value = ratio(samples, side, row)
-            verdict = _verdict(value, bar, lower=row.lower_is_better)
-            line += f"{_spread(samples[side], row):>24}{value:>8.2f}  {verdict:<16}"
-        lines.append(line.rstrip())
-    return "\n".join([*lines, "", *(figure.line() for figure in figures)])
+        figures += [median(f"{side}: {row.title}", row.values(samples[side]), row.unit) for side in samples]
+        replaced = row.values(samples[Side.REPLACED])
+        figures += [
+            ratio(f"{side} / replaced: {row.title}", row.values(samples[side]), replaced, row.bars.get(side))
+            for side in _hearth(samples)
+        ]
+    return figures
 
 
-def ratio(samples: dict[str, Samples], side: str, row: Row) -> float:
-    """Return the median of the rounds' ratios of one side to the replaced design."""
-    pairs = zip(getattr(samples[side], row.name), getattr(samples[REPLACED], row.name), strict=True)
-    return statistics.median(ours / theirs for ours, theirs in pairs)
+def sides_of(options: Options) -> list[Side]:
+    return [Side.REPLACED, *([Side.APART] if options.apart else []), Side.TOGETHER]
 
 
-def _spread(samples: Samples, row: Row) -> str:
-    values: list[float] = getattr(samples, row.name)
-    return f"{statistics.median(values):.4g} [{min(values):.4g}, {max(values):.4g}]"
+def run(options: Options, site: Site) -> list[Figure]:
+    with site.stand_in_graph(sides_of(options)) as graph, replaced_design(graph):
+        return asyncio.run(measure(graph, options))
 
 
-def _verdict(value: float, bar: float | None, *, lower: bool) -> str:
-    if bar is None:
-        return ""
-    met = value <= bar if lower else value >= bar
-    return f"({'≤' if lower else '≥'} {bar:g}{'' if met else ', MISSED'})"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default 7)")
-    parser.add_argument("--requests", type=int, default=100, help="questions one at a time, each round (default 100)")
-    parser.add_argument(
-        "--seconds", type=float, default=3.0, help=f"with {IN_FLIGHT} in flight, each round (default 3)"
-    )
-    parser.add_argument("--overloads", type=int, default=5, help="rounds at three times capacity (default 5)")
-    parser.add_argument("--overload", type=float, default=5.0, help="seconds of each (default 5)")
-    parser.add_argument("--idle", type=float, default=5.0, help="seconds to measure the idle share (default 5)")
-    parser.add_argument("--json", type=Path, help="also write everything here")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
-        samples, figures = asyncio.run(run(stack, options))
-    print(page(samples, figures, options.rounds))
-    if options.json:
-        ratios = {row.name: {side: ratio(samples, side, row) for side in (APART, TOGETHER)} for row in ROWS}
-        measured = {side: asdict(values) for side, values in samples.items()}
-        report = {"samples": measured, "ratios": ratios, "figures": [asdict(figure) for figure in figures]}
-        options.json.write_text(json.dumps(report, indent=2))
-
+BENCHMARK = Benchmark("comparison", __doc__, takes="five minutes", needs=(), options=Options, run=run)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -1,7 +1,5 @@
 """How soon an answer is heard, and what is left of one that is interrupted.
 
-    uv run python -m tests.benchmarks.conversations
-
 The real graph, voice activity and all, in front of models that cost nothing and take the time that they are told to
 (`timed_models`).
 
@@ -11,8 +9,8 @@ The real graph, voice activity and all, in front of models that cost nothing and
   TTSAudioChunk, or the TTSFullResponse, at the client.
 * The same with models that take no time: what the graph itself adds, where the question ends with its last audible
   sample, and where the silence behind it was heard, as that of every turn is that ends by itself; and what pipecat
-  1.14.0 adds, from one frame of sound at the client of its WebSocket server to the first that comes back, with the same
-  answer and voice, without voice activity (in an environment of its own, see `peers/pipecat_websocket.txt`).
+  adds, from one frame of sound at the client of its WebSocket server to the first that comes back, with the same answer
+  and voice, without voice activity (in an environment of its own, see `peers/pipecat_websocket.txt`).
 * A thousand interruptions with a hundred sessions at once: chunks of the interrupted answer behind STTInterrupt. One
   subscriber sees all messages in order.
 * Two hundred interruptions: words that are remembered and were not played, plus those that were played and are not
@@ -20,20 +18,17 @@ The real graph, voice activity and all, in front of models that cost nothing and
   that clock and the synthesiser's own times. A word counts as played from its middle on.
 """
 
-import argparse
 import asyncio
 import json
 import random
-import statistics
-import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import count
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -47,24 +42,21 @@ from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, SPEECH_AUDIO, SPEECH_REQUEST, subject_for
 from deployments.values.sound import samples_of
-from tests.benchmarks.audio_sessions import peer_python
-from tests.benchmarks.barge_in import AUDIBLE, SERVICES, graph, sounds, until_ready
+from tests.benchmarks.barge_in import AUDIBLE, sounds, until_ready
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, at_least, at_most, milliseconds, plain, ratio, share
+from tests.benchmarks.peer import Peer, peer_process, peer_python
+from tests.benchmarks.site import Site
+from tests.benchmarks.stand_in_graph import Side
 from tests.benchmarks.timed_models import QUESTION, WORD_S
 from tests.benchmarks.timed_models import RATE as VOICE_RATE
 from tests.conversation.script import CHUNK_S, RATE
 from tests.servers import free_port
 
-MODELS = "tests.benchmarks.timed_models"
-APPLICATIONS = {
-    "language-model": "LanguageModel",
-    "speech-to-text": "SpeechToText",
-    "text-to-speech": "TextToSpeech",
-}
 ANSWER = (
     "The library opens at nine on weekdays. On Saturdays it opens at eleven and closes at four in the afternoon. "
     "It stays closed on all Sundays, on public holidays and in the first week of August."
 )
-PEER = Path(__file__).with_name("peers") / "pipecat_websocket.py"
 FIRST_S, TOKEN_S, SPEAK_S = 0.1, 0.02, 0.15
 LONG_ANSWER = " ".join(f"This is sentence number {at} of a long story that goes on and on." for at in range(12))
 _WAIT_S = 60.0
@@ -72,6 +64,18 @@ _CHUNK_BYTES = 2 * int(RATE * CHUNK_S)
 _LONG_CHUNK_S = 0.1
 """For a hundred sessions at once: with shorter ones, the client of them all would be what is measured."""
 _REPORT_EVERY = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    uncounted: int = option(1, 0, "rounds of the first sound before all others, which find nothing warm")
+    rounds: int = option(15, 1, "of the first sound that count")
+    memories: int = option(200, 2, "interruptions whose memory is looked at")
+    trials: int = option(1000, 0, "further interruptions, of which late chunks alone are looked at")
+    at_once: int = option(100, 0, "sessions there")
+    latest: float = option(6.0, 2.0, "seconds of an answer that are played before its interruption, from 2 on")
+    seed: int = option(0, 0, "of all that is random")
+    peer: bool = option(True, False, "whether to ask pipecat, too")
 
 
 @dataclass
@@ -131,11 +135,12 @@ class Talk:
 class Clients:
     """Clients of many sessions on one connection, with one subscriber for all that comes back."""
 
-    def __init__(self, client: Client, spoken: Sequence[bytes], seed: int) -> None:
+    def __init__(self, client: Client, spoken: Sequence[bytes], options: Options) -> None:
         self._client = client
         self._spoken = spoken
         self._cut_off = up_to_its_last_sound(spoken[0])
-        self._random = random.Random(seed)
+        self._random = random.Random(options.seed)
+        self._latest_s = options.latest
         self.talks: dict[str, Talk] = {}
 
     async def subscribe(self) -> None:
@@ -232,7 +237,7 @@ class Clients:
         talk = self.talks[session_id] = Talk()
         told = Told(0.02, 0.005, 0.01, LONG_ANSWER)
         # Behind the time in which speech would go on with the question.
-        lead_s = self._random.uniform(2.0, 6.0)
+        lead_s = self._random.uniform(2.0, self._latest_s)
         question, interruption = self._spoken[0], self._spoken[number % len(self._spoken)]
         await self._send(session_id, type="start", conversation=told.request())
         await self._play(session_id, talk, question, talk.has_sound, chunk_s, reports=reports)
@@ -286,75 +291,69 @@ def words_apart(talk: Talk) -> int:
 
 
 @contextmanager
-def peer() -> Generator[subprocess.Popen[str]]:
-    """Run pipecat's WebSocket server; give the client of it, which asks for every line that it reads."""
+def peer() -> Generator[Peer]:
+    """Run pipecat's WebSocket server; give the client of it, which answers everything with the first sound."""
     port = free_port()
     server = {"port": port, "question": QUESTION, "answer": ANSWER, "rate": VOICE_RATE, "word_s": WORD_S}
     client = {"url": f"ws://127.0.0.1:{port}", "seconds": len(ANSWER.split()) * WORD_S}
     with ExitStack() as running:
         python = running.enter_context(peer_python("pipecat_websocket.txt"))
-        running.enter_context(_peer_process(python, "server", server))
-        yield running.enter_context(_peer_process(python, "client", client))
+        running.enter_context(peer_process(python, "pipecat_websocket.py", "server", json.dumps(server)))
+        yield running.enter_context(peer_process(python, "pipecat_websocket.py", "client", json.dumps(client)))
 
 
-@contextmanager
-def _peer_process(python: str, role: str, options: Mapping[str, Any]) -> Generator[subprocess.Popen[str]]:
-    command = [python, str(PEER), role, json.dumps(options)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        json.loads(process.stdout.readline())
-        try:
-            yield process
-        finally:
-            process.terminate()
+@dataclass(frozen=True)
+class FirstSounds:
+    """Seconds to the first sound, a value for each round.
+
+    Attributes:
+        sequential: One step after the other.
+        overlapped: The same as a conversation.
+        alone: A conversation with models that take no time, the question cut off at its last sound.
+        paused: The same where the silence behind the question was heard.
+        of_peer: Of pipecat; empty where it was not asked.
+    """
+
+    sequential: list[float] = field(default_factory=list[float])
+    overlapped: list[float] = field(default_factory=list[float])
+    alone: list[float] = field(default_factory=list[float])
+    paused: list[float] = field(default_factory=list[float])
+    of_peer: list[float] = field(default_factory=list[float])
+
+    def figures(self, floor_s: float) -> list[Figure]:
+        floor = f"as a conversation, to the floor of {floor_s * 1000:.0f} ms"
+        found = [
+            milliseconds("first sound of three sentences, one step after the other", self.sequential),
+            milliseconds("first sound of three sentences, as a conversation", self.overlapped),
+            ratio("sooner as a conversation, times", self.sequential, self.overlapped, at_least(3)),
+            ratio(floor, self.overlapped, [floor_s] * len(self.overlapped), at_most(1.1)),
+            milliseconds("added by the graph, question cut off at its last sound", self.alone),
+            milliseconds("added by the graph, silence behind the question heard", self.paused),
+        ]
+        if self.of_peer:
+            found += [
+                milliseconds("added by pipecat", self.of_peer),
+                ratio("added to pipecat's, question cut off", self.alone, self.of_peer, at_most(2)),
+                ratio("added to pipecat's, silence heard", self.paused, self.of_peer, at_most(2)),
+            ]
+        return found
 
 
-async def first_sound_of_peer(process: subprocess.Popen[str]) -> float:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(await asyncio.to_thread(process.stdout.readline))["first_sound_s"]
-
-
-async def first_sounds(clients: Clients, hearth: HearthClient, process: subprocess.Popen[str], rounds: int) -> None:
-    """Measure and show how soon answers are heard."""
+async def first_sounds(
+    clients: Clients, hearth: HearthClient, peer_client: Peer | None, options: Options
+) -> list[Figure]:
+    """Return how soon answers are heard."""
     timed = Told(FIRST_S, TOKEN_S, SPEAK_S)
-    overlapped: list[float] = []
-    sequential: list[float] = []
-    alone: list[float] = []
-    paused: list[float] = []
-    of_peer: list[float] = []
-    for number in range(rounds + 1):
-        found = (
-            await clients.first_sound(timed),
-            await clients.one_after_the_other(timed, hearth),
-            await clients.first_sound(Told()),
-            await clients.first_sound(Told(), pauses=True),
-            await first_sound_of_peer(process),
-        )
-        if number:
-            for values, value in zip((overlapped, sequential, alone, paused, of_peer), found, strict=True):
-                values.append(value)
-    ratio = statistics.median(slow / fast for slow, fast in zip(sequential, overlapped, strict=True))
-    floor = timed.floor_s()
-    print(f"first sound of three sentences, {rounds} rounds, medians (quartiles)")
-    print(f"  one step after the other   {_spread(sequential)}")
-    print(f"  as a conversation          {_spread(overlapped)}")
-    print(
-        f"  sooner, median of ratios: {ratio:.1f} times (at least 3); to the floor of {floor * 1000:.0f} ms: ", end=""
-    )
-    print(f"{statistics.median(overlapped) / floor:.2f} (at most 1.10)")
-    print(f"first sound with models that take no time, {rounds} rounds")
-    print(f"  pipecat                              {_spread(of_peer)}")
-    for name, values in (("ended with the last sound", alone), ("ended behind a silence", paused)):
-        added = statistics.median(ours / theirs for ours, theirs in zip(values, of_peer, strict=True))
-        print(f"  a question that {name:<21}{_spread(values)}; median of ratios: {added:.2f} (at most 2)")
-
-
-def _spread(seconds: Sequence[float]) -> str:
-    low, _, high = statistics.quantiles(seconds, n=4)
-    return f"{statistics.median(seconds) * 1000:6.1f} ms ({low * 1000:.1f} to {high * 1000:.1f})"
+    found = FirstSounds()
+    for at in range(options.uncounted + options.rounds):
+        into = found if at >= options.uncounted else FirstSounds()
+        into.overlapped.append(await clients.first_sound(timed))
+        into.sequential.append(await clients.one_after_the_other(timed, hearth))
+        into.alone.append(await clients.first_sound(Told()))
+        into.paused.append(await clients.first_sound(Told(), pauses=True))
+        if peer_client is not None:
+            into.of_peer.append((await peer_client.ask(""))["first_sound_s"])
+    return found.figures(timed.floor_s())
 
 
 async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Talk]:
@@ -367,8 +366,8 @@ async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Tal
 
     async def work() -> None:
         while sum(bool(talk.interrupted_at) for talk in talks) < trials:
-            number = next(numbers)
-            talks.append(await clients.interrupt(number, reports=number % 2 == 0, chunk_s=_LONG_CHUNK_S))
+            at = next(numbers)
+            talks.append(await clients.interrupt(at, reports=at % 2 == 0, chunk_s=_LONG_CHUNK_S))
             if len(talks) % 100 == 0:
                 print(f"  {len(talks)} answers", file=sys.stderr)
 
@@ -378,56 +377,66 @@ async def interruptions(clients: Clients, trials: int, at_once: int) -> list[Tal
     return talks
 
 
-async def memories(clients: Clients, trials: int) -> Mapping[str, list[int]]:
-    """Return by how many words memory and playing differ, with and without the client's word."""
-    apart: dict[str, list[int]] = {"client": [], "pace": []}
+async def memories(clients: Clients, trials: int) -> Mapping[str, list[Talk]]:
+    """Interrupt answers, and return what came back: of sessions whose client says what it played, and of others."""
+    talks: dict[str, list[Talk]] = {"client": [], "pace": []}
     numbers = iter(range(trials))
 
     async def work() -> None:
-        for number in numbers:
-            talk = await clients.interrupt(number, reports=number % 2 == 0)
-            if talk.interrupted_at:
-                apart["pace" if number % 2 else "client"].append(words_apart(talk))
+        for at in numbers:
+            talks["pace" if at % 2 else "client"].append(await clients.interrupt(at, reports=at % 2 == 0))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
             group.create_task(work())
-    return apart
+    return talks
 
 
-async def measure(url: str, options: argparse.Namespace) -> None:
+async def measure(url: str, options: Options) -> list[Figure]:
     spoken = list((await sounds()).values())
     async with await nats.connect(url) as connection:
         await until_ready(connection)
-        clients = Clients(connection, spoken, options.seed)
+        clients = Clients(connection, spoken, options)
         await clients.subscribe()
         await asyncio.sleep(1.0)
-        with peer() as process:
-            await first_sounds(clients, HearthClient(connection, url), process, options.rounds)
-        for kind, apart in (await memories(clients, options.memories)).items():
-            within, same = (100 * sum(words <= most for words in apart) / len(apart) for most in (1, 0))
-            print(f"{len(apart)} interruptions, played as told by the {kind}: words played or remembered but not both")
-            print(f"  at most 1 in {within:.0f} % (at least 95), none in {same:.0f} %, {max(apart)} at most")
-        talks = await interruptions(clients, options.trials, options.at_once)
-        stale, chunks = sum(talk.stale for talk in talks), sum(talk.chunks for talk in talks)
-        interrupted = sum(bool(talk.interrupted_at) for talk in talks)
-        print(f"{interrupted} interruptions of {len(talks)} answers, {options.at_once} sessions at once")
-        print(f"  chunks behind their interruption: {stale} of {chunks} (at most 0)")
-        outcomes = [talk.record.outcome if talk.record else "none" for talk in talks]
-        print(f"  turns that were {', '.join(f'{name}: {outcomes.count(name)}' for name in sorted(set(outcomes)))}")
+        with ExitStack() as running:
+            peer_client = running.enter_context(peer()) if options.peer else None
+            figures = await first_sounds(clients, HearthClient(connection, url), peer_client, options)
+        remembered = await memories(clients, options.memories)
+        for told_by, talks in remembered.items():
+            figures += _of_memory(told_by, [words_apart(talk) for talk in talks if talk.interrupted_at])
+        further = await interruptions(clients, options.trials, options.at_once)
+    return [*figures, *_of_interruptions([talk for talks in (*remembered.values(), further) for talk in talks])]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="of the first sound")
-    parser.add_argument("--memories", type=int, default=200, help="interruptions whose memory is looked at")
-    parser.add_argument("--trials", type=int, default=1000, help="interruptions")
-    parser.add_argument("--at-once", type=int, default=100, help="sessions")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with graph(MODELS, APPLICATIONS, SERVICES) as (url, _):
-        asyncio.run(measure(url, options))
+def _of_memory(told_by: str, apart: Sequence[int]) -> list[Figure]:
+    title = f"memory and playing, as told by the {told_by}, differ by"
+    return [
+        share(f"{title} one word at most", sum(words <= 1 for words in apart), len(apart), at_least(95)),
+        share(f"{title} no word", sum(not words for words in apart), len(apart)),
+        plain(f"{title} so many words at most", max(apart, default=0)),
+    ]
 
+
+def _of_interruptions(talks: Sequence[Talk]) -> list[Figure]:
+    stale, chunks = sum(talk.stale for talk in talks), sum(talk.chunks for talk in talks)
+    interrupted = sum(bool(talk.interrupted_at) for talk in talks)
+    outcomes = Counter(talk.record.outcome if talk.record else "none" for talk in talks)
+    return [
+        share("answers that were interrupted", interrupted, len(talks)),
+        share("chunks behind their interruption, of all of them", stale, stale + chunks, at_most(0)),
+        *(share(f"turns that were {outcome}", of_them, len(talks)) for outcome, of_them in sorted(outcomes.items())),
+    ]
+
+
+def run(options: Options, site: Site) -> list[Figure]:
+    with site.stand_in_graph({Side.LIVE}) as graph:
+        return asyncio.run(measure(graph.nats_url(Side.LIVE), options))
+
+
+BENCHMARK = Benchmark(
+    "conversations", __doc__, takes="ten minutes", needs=(Need.MODELS, Need.PEER), options=Options, run=run
+)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

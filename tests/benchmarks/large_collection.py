@@ -1,7 +1,5 @@
 """A question over 100,000 passages against one over 1,000: what the search costs, and what all else does.
 
-    uv run python -m tests.benchmarks.large_collection
-
 Both collections are of Hearth's own, in one Milvus: the small documents of the benchmarks, and around them passages of
 their words, but for those of the questions, in no order, with random vectors. Questions with known answers are asked of
 both in turns, by the shipped models, without Ray and NATS; the seconds of the search are taken apart from those of
@@ -9,24 +7,18 @@ everything else until the answer is whole. Each is asked twice: the first time t
 saw, which are more in the large collection, and the second time it knows them in both.
 """
 
-import argparse
 import asyncio
 import random
 import re
-import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from bridges.command_line.main import SAMPLES
 from deployments.call import Call
-from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
 from deployments.retrieval.service import Retrieval
@@ -35,14 +27,26 @@ from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.retrieval import Passage
 from deployments.values.vectors import Vectors, unit_length
 from tests.benchmarks.answers import ask
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, milliseconds, ratio, share
 from tests.benchmarks.local_services import LocalServices, local_services
-from tests.benchmarks.question_sets import DOCUMENTS, small_questions
+from tests.benchmarks.question_sets import DOCUMENTS, small_document, small_questions, some_of
+from tests.benchmarks.shipped import shipped_answering
+from tests.benchmarks.site import Site
 
 _WAIT_S = 120.0
 _AT_ONCE = 1_000
 _DIMENSIONS = 384
 _WORDS_OF_A_PASSAGE = 80
 _WORD = re.compile(r"[a-z]{3,}")
+
+
+@dataclass(frozen=True)
+class Options:
+    small: int = option(1_000, 60, "passages of the small collection")
+    large: int = option(100_000, 120, "passages of the large collection")
+    uncounted: int = option(3, 0, "questions before all others, which find nothing warm")
+    questions: int = option(50, 1, "that count")
 
 
 class TimedPassages:
@@ -82,12 +86,12 @@ class Result:
     Attributes:
         first: When a question is asked for the first time.
         again: When it is asked again.
-        held: Answers that hold the fact.
+        held: For each question, whether its first answer holds the fact.
     """
 
-    first: Taken
-    again: Taken
-    held: int
+    first: Taken = field(default_factory=Taken)
+    again: Taken = field(default_factory=Taken)
+    held: list[bool] = field(default_factory=list[bool])
 
 
 def noise_words() -> Counter[str]:
@@ -99,11 +103,13 @@ def noise_words() -> Counter[str]:
     return words
 
 
-async def fill(services: LocalServices, collection: str, size: int) -> None:
-    """Put the small documents and random passages into a collection, until there are so many."""
-    there = await services.ingest(sorted(DOCUMENTS.iterdir()), collection, DOCUMENTS)
-    there += await services.ingest(sorted(SAMPLES.iterdir()), collection, SAMPLES)
-    documents = MilvusDocuments(MilvusConnection(services.uri))
+async def fill(services: LocalServices, collection: str, size: int, kinds: Iterable[str]) -> None:
+    """Put small documents and random passages into a collection, until there are so many."""
+    there = 0
+    for kind in sorted(set(kinds)):
+        files, base = small_document(kind)
+        there += await services.ingest(files, collection, base)
+    documents = MilvusDocuments(services.connection)
     generator, chance = np.random.default_rng(size), random.Random(size)
     counted = noise_words()
     words, weights = list(counted), list(counted.values())
@@ -118,18 +124,18 @@ async def fill(services: LocalServices, collection: str, size: int) -> None:
         there += count
         print(f"\r{collection}: {there:,}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    await documents.close()
 
 
-async def measure(sizes: Sequence[int], folder: Path) -> dict[int, Result]:
-    """Return, by size, what the answers took, and how many of them hold the fact."""
-    async with local_services(folder) as services:
+async def measure(options: Options, site: Site) -> list[Figure]:
+    sizes = (options.small, options.large)
+    async with local_services(site) as services:
         store = TimedPassages(services.passages(services.settings.keyword_weight))
-        chat = services.chat(Retrieval(services.embeddings, services.reranker, store, services.settings))
+        retrieval = Retrieval(services.embeddings, services.reranker, store, services.settings)
+        chat = services.chat(retrieval, services.language_model(), shipped_answering())
+        questions = some_of(small_questions(), options.questions)
         for size in sizes:
-            await fill(services, f"of_{size}", size)
-        questions = small_questions()
-        for question in questions[:3]:
+            await fill(services, f"of_{size}", size, (question.kind for question in questions))
+        for question in questions[: options.uncounted]:
             await ask(chat, question.text, f"of_{sizes[0]}")
 
         async def timed(question: str, size: int, taken: Taken) -> str:
@@ -140,41 +146,41 @@ async def measure(sizes: Sequence[int], folder: Path) -> dict[int, Result]:
             taken.rest.append(time.monotonic() - started - taken.search[-1])
             return answer
 
-        taken = {size: (Taken(), Taken()) for size in sizes}
-        held = dict.fromkeys(sizes, 0)
-        for number, question in enumerate(questions):
+        results = {size: Result() for size in sizes}
+        for at, question in enumerate(questions):
             # What comes second finds the documents' token vectors and the prompt read, so they take turns.
-            turns = sizes if number % 2 else [*reversed(sizes)]
+            turns = sizes if at % 2 else [*reversed(sizes)]
             for size in turns:
-                answer = await timed(question.text, size, taken[size][0])
-                held[size] += bool(question.fact.search(answer))
+                answer = await timed(question.text, size, results[size].first)
+                results[size].held.append(bool(question.fact.search(answer)))
             for size in turns:
-                await timed(question.text, size, taken[size][1])
-    return {size: Result(*taken[size], held[size]) for size in sizes}
+                await timed(question.text, size, results[size].again)
+    return figures(results, options)
 
 
-def show(results: Mapping[int, Result]) -> None:
-    for name in ("first", "again"):
-        print(f"asked {'for the first time' if name == 'first' else 'again'}")
-        print(f"{'passages':>10}{'search':>10}{'all else':>10}")
-        for size, result in results.items():
-            taken: Taken = getattr(result, name)
-            search, rest = statistics.median(taken.search), statistics.median(taken.rest)
-            print(f"{size:>10,}{search * 1000:>7.0f} ms{rest * 1000:>7.0f} ms")
-        small, large = (getattr(result, name).rest for result in results.values())
-        ratio = statistics.median(one / other for one, other in zip(large, small, strict=True))
-        print(f"all else, median of the paired ratios: {ratio:.2f}")
+def figures(results: Mapping[int, Result], options: Options) -> list[Figure]:
+    found: list[Figure] = []
+    small, large = results[options.small], results[options.large]
+    for when, of_small, of_large in (
+        ("asked for the first time", small.first, large.first),
+        ("asked again", small.again, large.again),
+    ):
+        for size, taken in ((options.small, of_small), (options.large, of_large)):
+            found += [
+                milliseconds(f"{when}, {size:,} passages: search", taken.search),
+                milliseconds(f"{when}, {size:,} passages: all else", taken.rest),
+            ]
+        found.append(ratio(f"{when}: all else, large to small", of_large.rest, of_small.rest))
     for size, result in results.items():
-        print(f"answers over {size:,} that hold the fact: {result.held} of {len(result.first.rest)}")
+        found.append(share(f"answers over {size:,} passages that hold the fact", sum(result.held), len(result.held)))
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passages", type=int, default=100_000, help="of the large collection")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        show(asyncio.run(measure((1_000, options.passages), Path(folder))))
+def run(options: Options, site: Site) -> list[Figure]:
+    return asyncio.run(measure(options, site))
 
+
+BENCHMARK = Benchmark("large_collection", __doc__, takes="ten minutes", needs=(Need.MODELS,), options=Options, run=run)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -1,15 +1,11 @@
 """Retrieval, ingestion and chat in one process: the shipped models and settings, a real Milvus, no Ray and no NATS."""
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from bridges.command_line.files.extraction import Extractor
-from bridges.command_line.main import SAMPLES
 from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.engines.language.llama_cpp import LlamaCppEngine
@@ -25,25 +21,13 @@ from deployments.milvus.passages import MilvusPassages
 from deployments.models.store import ModelStore
 from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
-from deployments.settings.text_models import LanguageModelUserConfig
 from deployments.values.documents import Document
 from deployments.values.language import Answering
-from tests.benchmarks.question_sets import DOCUMENTS
-from tests.servers import ROOT, milvus_server
+from tests.benchmarks.question_sets import small_document
+from tests.benchmarks.shipped import application, embeddings_folder, language_model_file, shipped_answering
+from tests.benchmarks.site import Site
 
 _WAIT_S = 600.0
-
-
-def shipped(application: str) -> Any:
-    """Return an application's entry in serve_config.yaml."""
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-    return next(entry for entry in config["applications"] if entry["name"] == application)
-
-
-def shipped_answering() -> Answering:
-    """Return how the shipped model is used."""
-    user_config = shipped("language-model")["deployments"][0]["user_config"]
-    return LanguageModelUserConfig.model_validate(user_config).answering.to_value()
 
 
 @dataclass(frozen=True)
@@ -51,37 +35,41 @@ class LocalServices:
     """The services over one Milvus server.
 
     Attributes:
-        uri: Of the server.
+        connection: To the server.
         settings: How it is searched.
         models: Where the models are.
         embeddings: Shared by all others.
         reranker: Likewise.
         ingestion: Writes.
+        engines: Language models that were loaded, closed with the services.
     """
 
-    uri: str
+    connection: MilvusConnection
     settings: MilvusSettings
     models: ModelStore
     embeddings: Embeddings
     reranker: Reranker
     ingestion: Ingestion
+    engines: list[LlamaCppEngine] = field(default_factory=list[LlamaCppEngine])
 
     def passages(self, keyword_weight: float) -> MilvusPassages:
         """Return a search with a share of its own by words."""
-        return MilvusPassages(MilvusConnection(self.uri), keyword_weight=keyword_weight)
+        return MilvusPassages(self.connection, keyword_weight=keyword_weight)
 
     def retrieval(self, keyword_weight: float | None = None) -> Retrieval:
         """Return retrieval, with a share of its own by words or the shipped one."""
         weight = self.settings.keyword_weight if keyword_weight is None else keyword_weight
         return Retrieval(self.embeddings, self.reranker, self.passages(weight), self.settings)
 
-    def chat(self, retrieval: Retrieval, *, check_sentences: bool | None = None) -> Chat:
-        """Return a chat with the shipped model; its sentences checked or not, or as they are shipped."""
-        answering = shipped_answering()
-        if check_sentences is not None:
-            answering = replace(answering, check_sentences=check_sentences)
-        file = self.models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
-        return Chat(LanguageModel(LlamaCppEngine(file), answering), retrieval)
+    def language_model(self, *, context_tokens: int = 2048, parallel: int = 4) -> LlamaCppEngine:
+        """Load the shipped language model."""
+        file = language_model_file(self.models)
+        self.engines.append(LlamaCppEngine(file, context_tokens=context_tokens, parallel=parallel))
+        return self.engines[-1]
+
+    def chat(self, retrieval: Retrieval, engine: LlamaCppEngine, answering: Answering) -> Chat:
+        """Return a chat."""
+        return Chat(LanguageModel(engine, answering), retrieval)
 
     async def ingest(self, files: Iterable[Path], collection: str, base: Path) -> int:
         """Ingest files as `hearth ingest` does; return how many chunks there are."""
@@ -95,11 +83,11 @@ class LocalServices:
                 chunks += (await self.ingestion.ingest(Call.within(_WAIT_S), document)).chunks
         return chunks
 
-    async def ingest_small(self) -> None:
-        """Ingest each of the small documents into a collection of its own."""
-        for file in sorted(DOCUMENTS.iterdir()):
-            await self.ingest([file], collection_of(file.name), DOCUMENTS)
-        await self.ingest(sorted(SAMPLES.iterdir()), collection_of("house"), SAMPLES)
+    async def ingest_small(self, kinds: Iterable[str]) -> None:
+        """Ingest small documents, each into a collection of its own."""
+        for kind in sorted(set(kinds)):
+            files, base = small_document(kind)
+            await self.ingest(files, collection_of(kind), base)
 
 
 def collection_of(kind: str) -> str:
@@ -107,15 +95,28 @@ def collection_of(kind: str) -> str:
     return f"small_{kind.replace('.', '_')}"
 
 
+def answering(*, check_sentences: bool) -> Answering:
+    """Return how the shipped model is used, with the sentences of its answers checked or not."""
+    return replace(shipped_answering(), check_sentences=check_sentences)
+
+
 @asynccontextmanager
-async def local_services(folder: Path) -> AsyncGenerator[LocalServices]:
-    """Run a Milvus server for as long as the block lasts; give the services over it."""
+async def local_services(site: Site) -> AsyncGenerator[LocalServices]:
+    """Give the services over a Milvus server, for as long as the block lasts."""
     models = ModelStore.from_environment()
-    encoder = models.locate("all-minilm-l6-v2", "embeddings")
-    settings = MilvusSettings.model_validate(shipped("orchestration")["args"]["milvus"])
-    embeddings = Embeddings(OnnxEmbeddings(encoder))
-    reranker = Reranker(LateInteractionReranker(encoder))
-    with milvus_server(folder) as uri:
-        documents = MilvusDocuments(MilvusConnection(uri))
-        ingestion = Ingestion(embeddings, documents, settings)
-        yield LocalServices(uri, settings, models, embeddings, reranker, ingestion)
+    encoder = embeddings_folder(models)
+    settings = MilvusSettings.model_validate(application("orchestration")["args"]["milvus"])
+    async with AsyncExitStack() as running:
+        connection = MilvusConnection(running.enter_context(site.milvus()))
+        running.push_async_callback(connection.close)
+        embedder, reranker = OnnxEmbeddings(encoder), LateInteractionReranker(encoder)
+        running.push_async_callback(embedder.close)
+        running.push_async_callback(reranker.close)
+        embeddings = Embeddings(embedder)
+        ingestion = Ingestion(embeddings, MilvusDocuments(connection), settings)
+        services = LocalServices(connection, settings, models, embeddings, Reranker(reranker), ingestion)
+        try:
+            yield services
+        finally:
+            for engine in services.engines:
+                await engine.close()

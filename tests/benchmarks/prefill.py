@@ -1,7 +1,5 @@
 """Time to the first token after the end of a turn, with and without retrieval and prefill while it is being spoken.
 
-    uv run python -m tests.benchmarks.prefill
-
 A prompt of some 1,500 tokens (system prompt, the four turns before, which move on with each turn, five passages) for
 SmolLM2 by llama.cpp, with real retrieval over the documents of the benchmarks, all in one collection. Each question is
 asked of two engines, in turns, so that neither finds in its cache what was read for the other:
@@ -13,33 +11,29 @@ asked of two engines, in turns, so that neither finds in its cache what was read
   before that.
 """
 
-import argparse
 import asyncio
-import statistics
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from bridges.command_line.main import SAMPLES
 from bridges.live.speculation import Speculation
 from deployments.call import Call
 from deployments.chat.service import Chat
-from deployments.engines.language.llama_cpp import LlamaCppEngine
-from deployments.inference.language_model import LanguageModel
 from deployments.inference.prompt import to_messages
 from deployments.settings.audio import PreparationSettings
 from deployments.settings.text_models import AnsweringSettings
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, Preparation, PreparationUse
 from deployments.values.language import Exchange, Generation, Prompt
 from deployments.values.voice import SpokenAnswerItem
-from tests.benchmarks.local_services import LocalServices, local_services
-from tests.benchmarks.question_sets import DOCUMENTS, small_questions
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, at_most, median, plain, ratio, share
+from tests.benchmarks.local_services import local_services
+from tests.benchmarks.question_sets import small_document, small_questions, some_of
+from tests.benchmarks.site import Site
 
-WORD_S = 1 / 2.6
 PARTIAL_S = 0.48
 PARTIAL_LATE_S = 0.2
 FINAL_S = 0.45
@@ -55,10 +49,18 @@ ANSWERING = replace(
 )
 """As a large model is used by default: five passages, four turns before."""
 ANSWER = "In short, the passages say that there was a village at the end of a long road where people built boats. " * 8
-TURNS = 4
 
 
-@dataclass
+@dataclass(frozen=True)
+class Options:
+    uncounted: int = option(1, 0, "questions before all others, which find no history in the cache")
+    questions: int = option(20, 1, "that count")
+    turns: int = option(4, 0, "before each question")
+    passages: int = option(5, 1, "that the model is shown")
+    words_per_s: float = option(2.6, 6.0, "that its speaker says")
+
+
+@dataclass(frozen=True)
 class Asked:
     """What one question took.
 
@@ -77,25 +79,15 @@ class Asked:
     wasted: int
 
 
-async def chats(services: LocalServices) -> tuple[Chat, Chat, LlamaCppEngine]:
-    """Return a chat for each side, each with a model of its own, and one of the models."""
-    await services.ingest(sorted(DOCUMENTS.iterdir()), COLLECTION, DOCUMENTS)
-    await services.ingest(sorted(SAMPLES.iterdir()), COLLECTION, SAMPLES)
-    file = services.models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
-    engines = [LlamaCppEngine(file, context_tokens=4096, parallel=1) for _ in range(2)]
-    first, second = (Chat(LanguageModel(engine, ANSWERING), services.retrieval()) for engine in engines)
-    return first, second, engines[0]
-
-
-def history_before(number: int) -> tuple[Exchange, ...]:
-    """Return the turns before a question: the last four of as many as there were, so that each turn moves them on."""
+def history_before(at: int, turns: int) -> tuple[Exchange, ...]:
+    """Return the turns before a question: the last of as many as there were, so that each question moves them on."""
     return tuple(
-        Exchange(f"What does chapter {at} tell?", f"Chapter {at}. {ANSWER}") for at in range(number, number + TURNS)
+        Exchange(f"What does chapter {chapter} tell?", f"Chapter {chapter}. {ANSWER}")
+        for chapter in range(at, at + turns)
     )
 
 
-def question_of(number: int, text: str, preparation: Preparation | None = None) -> ChatQuestion:
-    history = history_before(number)
+def question_of(text: str, history: tuple[Exchange, ...], preparation: Preparation | None = None) -> ChatQuestion:
     return ChatQuestion(
         text, retrieve=True, rerank=True, collection=COLLECTION, history=history, preparation=preparation
     )
@@ -119,30 +111,29 @@ class Asking:
     """Prepares for the questions to a chat."""
 
     chat: Chat
-    number: int
+    history: tuple[Exchange, ...]
 
     async def find(self, text: str, before: Preparation | None) -> Preparation:
-        return await self.chat.prepare(Call.within(120), question_of(self.number, text, before))
+        return await self.chat.prepare(Call.within(120), question_of(text, self.history, before))
 
     def read(self, text: str, found: Preparation) -> AsyncGenerator[int]:
-        return self.chat.read(Call.within(120), question_of(self.number, text, found))
+        return self.chat.read(Call.within(120), question_of(text, self.history, found))
 
     def answer(self, text: str, found: Preparation) -> AsyncGenerator[SpokenAnswerItem]:
         raise AssertionError("no answer begins before the end of the turn here")
 
 
-async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, Preparation | None]:
+async def spoken(asking: Asking, text: str, word_s: float) -> tuple[float, AnswerEnd, Preparation | None]:
     """Ask a question as it is spoken; return the seconds from the end of the turn, the end, and what was prepared."""
-
     loop = asyncio.get_running_loop()
-    preparing = Speculation(PreparationSettings(max_answers=0), Asking(chat, number), loop.create_task)
+    preparing = Speculation(PreparationSettings(max_answers=0), asking, loop.create_task)
     preparing.begins()
     words = text.split()
-    began, spoken_s = loop.time(), len(words) * WORD_S
+    began, spoken_s = loop.time(), len(words) * word_s
     partials = int(spoken_s / PARTIAL_S)
     for partial in range(1, partials + 1):
         await asyncio.sleep(began + partial * PARTIAL_S + PARTIAL_LATE_S - loop.time())
-        known = int(partial * PARTIAL_S / WORD_S) - 1
+        known = int(partial * PARTIAL_S / word_s) - 1
         preparing.partly_known(" ".join(words[:known]))
     await asyncio.sleep(began + spoken_s + FINAL_S - loop.time())
     preparing.perhaps_whole(text)
@@ -150,56 +141,54 @@ async def spoken(chat: Chat, number: int, text: str) -> tuple[float, AnswerEnd, 
     ended_at = time.monotonic()
     preparation = (await preparing.taken(text)).preparation
     waited_s = time.monotonic() - ended_at
-    first_s, end = await first_token(chat, question_of(number, text, preparation))
+    first_s, end = await first_token(asking.chat, question_of(text, asking.history, preparation))
     return waited_s + first_s, end, preparation
 
 
-async def measure(limit: int, folder: Path) -> list[Asked]:
-    async with local_services(folder) as services:
-        return await compare(limit, services)
+async def measure(options: Options, site: Site) -> list[Figure]:
+    async with local_services(site) as services:
+        questions = some_of(small_questions(), options.uncounted + options.questions)
+        for kind in sorted({question.kind for question in questions}):
+            files, base = small_document(kind)
+            await services.ingest(files, COLLECTION, base)
+        engines = [services.language_model(context_tokens=4096, parallel=1) for _ in range(2)]
+        answering = replace(ANSWERING, passages=options.passages)
+        without, prepared = (services.chat(services.retrieval(), engine, answering) for engine in engines)
+        first = questions[0].text
+        found = await without.prepare(Call.within(120), question_of(first, ()))
+        prompt = Prompt(SYSTEM_PROMPT, first, found.read, history=history_before(0, options.turns))
+        tokens = await engines[0].count_tokens(to_messages(prompt))
+        results: list[Asked] = []
+        for at, text in enumerate(question.text for question in questions):
+            asking = Asking(prepared, history_before(at, options.turns))
+            without_s, _ = await first_token(without, question_of(text, asking.history))
+            with_s, end, preparation = await spoken(asking, text, 1 / options.words_per_s)
+            read, wasted = 0, 0
+            if preparation is not None:
+                read, wasted = preparation.tokens_read, preparation.wasted_unless_kept(end.preparation_kept)
+            results.append(Asked(without_s, with_s, end.preparation, read, wasted))
+            print(f"  {with_s:.2f} s, without {without_s:.2f} s, {end.preparation}  {text}", file=sys.stderr)
+    return [plain("tokens of the first prompt", tokens), *figures(results[options.uncounted :])]
 
 
-async def compare(limit: int, services: LocalServices) -> list[Asked]:
-    without, prepared, engine = await chats(services)
-    rows = small_questions()
-    found = await without.prepare(Call.within(120), question_of(0, rows[0].text))
-    prompt = Prompt(SYSTEM_PROMPT, rows[0].text, found.read, history=history_before(0))
-    print(f"prompts of about {await engine.count_tokens(to_messages(prompt))} tokens")
-    results: list[Asked] = []
-    for number, question in enumerate(rows[:: max(1, len(rows) // limit)][: limit + 1]):
-        without_s, _ = await first_token(without, question_of(number, question.text))
-        with_s, end, preparation = await spoken(prepared, number, question.text)
-        read, wasted = 0, 0
-        if preparation is not None:
-            read, wasted = preparation.tokens_read, preparation.wasted_unless_kept(end.preparation_kept)
-        results.append(Asked(without_s, with_s, end.preparation, read, wasted))
-        print(f"  {with_s:.2f} s, without {without_s:.2f} s, {end.preparation}  {question.text}", file=sys.stderr)
-    # The first finds no history in the cache.
-    return results[1:]
-
-
-def show(results: list[Asked]) -> None:
-    for name, values in (
-        ("nothing done before the end of the turn", [asked.without_s for asked in results]),
-        ("passages found and read while it is spoken", [asked.with_s for asked in results]),
-    ):
-        low, _, high = statistics.quantiles(values, n=4)
-        print(f"{name:<46}{statistics.median(values):6.2f} s ({low:.2f} to {high:.2f})")
-    ratio = statistics.median(asked.with_s / asked.without_s for asked in results)
+def figures(results: list[Asked]) -> list[Figure]:
+    without_s, with_s = [asked.without_s for asked in results], [asked.with_s for asked in results]
     read, wasted = sum(asked.read for asked in results), sum(asked.wasted for asked in results)
-    print(f"time to the first token, median of {len(results)} paired ratios: {ratio:.2f} (at most 0.5)")
-    print(f"prompt tokens read ahead: {read}, in vain {wasted}, {100 * wasted / max(1, read):.0f} % (at most 30)")
-    uses = [asked.use for asked in results]
-    print("preparations " + ", ".join(f"{use}: {uses.count(use)}" for use in sorted(set(uses))))
+    uses = Counter(asked.use for asked in results)
+    return [
+        median("first token, nothing done before the end of the turn", without_s, "s"),
+        median("first token, passages found and read while the question is spoken", with_s, "s"),
+        ratio("the latter to the former", with_s, without_s, at_most(0.5)),
+        share("prompt tokens that were read ahead in vain", wasted, read, at_most(30)),
+        *(share(f"preparations that were {use}", of_them, len(results)) for use, of_them in sorted(uses.items())),
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=20, help="how many")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        show(asyncio.run(measure(options.questions, Path(folder))))
+def run(options: Options, site: Site) -> list[Figure]:
+    return asyncio.run(measure(options, site))
 
+
+BENCHMARK = Benchmark("prefill", __doc__, takes="five minutes", needs=(Need.MODELS,), options=Options, run=run)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

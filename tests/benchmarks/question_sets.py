@@ -1,9 +1,14 @@
 """Questions with known answers: of small documents that are kept here, and of real texts that are fetched."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from bridges.command_line.main import SAMPLES
+
+T = TypeVar("T")
 
 DOCUMENTS = Path(__file__).with_name("documents")
 SMALL = Path(__file__).with_name("questions.tsv")
@@ -44,3 +49,14 @@ def _real() -> Iterator[Question]:
     for line in REAL.read_text().splitlines():
         kind, use, text, evidence, fact = line.split("\t")
         yield Question(kind, use == "choose", text, re.compile(evidence), re.compile(fact))
+
+
+def some_of(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most so many items, spread evenly over all of them."""
+    wanted = min(limit, len(items))
+    return [items[at * len(items) // wanted] for at in range(wanted)]
+
+
+def small_document(kind: str) -> tuple[list[Path], Path]:
+    """Return the files of a small document and the folder that they are in; those of "house" come with Hearth."""
+    return (sorted(SAMPLES.iterdir()), SAMPLES) if kind == "house" else ([DOCUMENTS / kind], DOCUMENTS)

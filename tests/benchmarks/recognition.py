@@ -1,31 +1,28 @@
 """What live transcription gets wrong, invents and costs, against transcribing the whole recording.
 
-    uv run python -m tests.benchmarks.recognition
-
-Real recordings (`tests/benchmarks/recordings.py`) are transcribed twice with the shipped models: whole, as audio files,
-and live, as a microphone at real pace with voice activity, partial transcripts and turns. The audio ingress and the
-services behind it run in this process, so that what is measured is theirs and the models'.
+Real recordings (`tests/benchmarks/recordings.py`), or without them a sentence of a synthetic voice, are transcribed
+twice with the shipped models: whole, as audio files, and live, as a microphone at real pace with voice activity,
+partial transcripts and turns. The audio ingress and the services behind it run in this process, so that what is
+measured is theirs and the models'.
 
 * Words wrong: substituted, left out or put in, of those said, numbers written out.
-* Words invented in ten minutes of silence, noise, hum, tones and music, live and whole.
+* Words invented in silence, noise, hum, tones and music, live and whole.
 * Final transcript: from the end of the turn to the final transcript, against decoding the same utterances once they
   have ended, with the 30 s window that Whisper is made for and with the shorter one that is used here.
 """
 
-import argparse
 import asyncio
-import json
 import re
-import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import soxr
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.ingress import AudioIngress
@@ -33,22 +30,38 @@ from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
 from deployments.engines.audio_file import decode
 from deployments.engines.hearing.silero import SileroVoiceActivity
-from deployments.engines.hearing.smart_turn import SmartTurn
 from deployments.engines.hearing.whisper import WhisperEngine
+from deployments.engines.speaking.hibari_speech import HibariSpeech
 from deployments.inference.speech_to_text import SpeechToText
 from deployments.listening.transcription import Transcription
 from deployments.models.store import ModelStore
 from deployments.settings.audio import AudioSettings
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
-from deployments.values.speech import Recording, TranscriptQuality, TurnEnding, Utterance
+from deployments.values.speech import Recording, SpeechText, TranscriptQuality, TurnEnding, Utterance
+from tests.benchmarks import shipped
 from tests.benchmarks.archives import fetch
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, at_most, milliseconds, percentile, plain, share
 from tests.benchmarks.recordings import TABLE, SpokenText, default_folder, recordings
+from tests.benchmarks.site import Site
 from tests.conversation.scene import Wire
+from tests.speaking import spoken_by
 
 CHUNK_S = 0.1
 NUMBERS = "zero one two three four five six seven eight nine ten".split()
-SILENCE_MINUTES = 10
+WINDOW_S = 30
+"""What Whisper is made for."""
+SYNTHETIC = "The first ferry leaves the mainland in the morning."
+NONE = at_most(0)
 _CALL_S = 600.0
+
+
+@dataclass(frozen=True)
+class Options:
+    recordings: bool = option(True, False, "whether real recordings are fetched; else one synthetic sentence is heard")
+    folder: str = option("", "", "of the recordings; empty: one in the cache of this user")
+    wordless_s: float = option(600.0, 6.0, "seconds of sound in which nobody speaks")
+    pace: float = option(1.0, 8.0, "at which recordings are heard live, 1 as they are")
 
 
 @dataclass
@@ -105,19 +118,15 @@ def wrong_words(said: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
+@dataclass(frozen=True)
 class Bench:
     """The shipped models and the services around them."""
 
-    def __init__(self) -> None:
-        store = ModelStore.from_environment()
-        self.engine = WhisperEngine(
-            store.locate("whisper-base", "speech-to-text"), store.locate("whisper-tiny.en", "speech-to-text-partial")
-        )
-        self.activity = SileroVoiceActivity(store.locate_file("silero-vad", "voice-activity", "model.onnx"))
-        turn = SmartTurn(store.locate_file("smart-turn-v3.2", "end-of-turn", "model.onnx"))
-        self.service = SpeechToText(self.engine, self.activity, turn, decode, _CALL_S * 2)
-        self.transcription = KeepingTranscription(self.service)
-        self.finals = Finals()
+    engine: WhisperEngine
+    activity: SileroVoiceActivity
+    service: SpeechToText
+    transcription: KeepingTranscription
+    finals: Finals = field(default_factory=Finals)
 
     async def whole(self, samples: Samples) -> str:
         recording = Recording(wav_file(pcm_of(samples), SPEECH_RATE))
@@ -150,11 +159,11 @@ class Bench:
         ingress.stop()
         await running
         heard = [sent.read(messages_pb2.STTTranscription) for sent in wire.on("ai.voice.transcription.s")]
-        finals = " ".join(one.transcript for one in heard if one.is_final)
-        return finals, [one.transcript for one in heard if one.is_partial]
+        said = " ".join(one.transcript for one in heard if one.is_final)
+        return said, [one.transcript for one in heard if one.is_partial]
 
-    async def decode_at_end(self, pcm: bytes, window_s: int | None) -> float:
-        """Return how long decoding an utterance takes once it has ended."""
+    async def decode_at_end(self, pcm: bytes, window_s: int = 0) -> float:
+        """Return how long decoding an utterance takes once it has ended, in a window of its length or a longer one."""
         samples = samples_of(pcm)
         if window_s:
             samples = np.concatenate([samples, np.zeros(window_s * SPEECH_RATE - len(samples), np.float32)])
@@ -163,9 +172,23 @@ class Bench:
         return time.monotonic() - began
 
 
-def wordless(minutes: int) -> dict[str, Samples]:
-    """Return sound of many kinds in which nobody speaks."""
-    seconds = minutes * 60 / 6
+@asynccontextmanager
+async def bench() -> AsyncGenerator[Bench]:
+    """Load the models, for as long as the block lasts."""
+    store = ModelStore.from_environment()
+    engine, turn = shipped.whisper(store, partial=True), shipped.end_of_turn(store)
+    activity = shipped.voice_activity(store)
+    service = SpeechToText(engine, activity, turn, decode, _CALL_S * 2)
+    try:
+        yield Bench(engine, activity, service, KeepingTranscription(service))
+    finally:
+        await engine.close()
+        await turn.close()
+
+
+def wordless(seconds_in_all: float) -> dict[str, Samples]:
+    """Return sound of six kinds in which nobody speaks, so many seconds in all."""
+    seconds = seconds_in_all / 6
     length = int(seconds * SPEECH_RATE)
     noise = np.random.default_rng(5)
     at = np.arange(length) / SPEECH_RATE
@@ -189,74 +212,89 @@ def wordless(minutes: int) -> dict[str, Samples]:
     return {name: sound.astype(np.float32) for name, sound in kinds.items()}
 
 
-async def measure(folder: Path, minutes: int) -> dict[str, Any]:
-    bench = Bench()
-    invented: dict[str, tuple[str, str]] = {}
-    for name, sound in wordless(minutes).items():
-        live, partials = await bench.live(sound, pace=0)
-        invented[name] = (" ".join((live, *partials)).strip(), await bench.whole(sound))
-        print(f"  {name}: {invented[name]}", file=sys.stderr)
-    bench.transcription.concluded.clear()
-    bench.finals.seconds.clear()
-    sets: dict[str, Words] = defaultdict(Words)
-    for spoken in recordings(folder):
-        await _transcribe(bench, spoken, sets[spoken.set])
-    utterances = bench.transcription.concluded
-    at_end = {window: [await bench.decode_at_end(pcm, window) for pcm in utterances] for window in (30, None)}
-    return {
-        "sets": {name: vars(words) for name, words in sets.items()},
-        "invented": invented,
-        "final_s": bench.finals.seconds,
-        "at_end_30_s": at_end[30],
-        "at_end_s": at_end[None],
-    }
+async def texts_of(options: Options) -> Iterable[SpokenText]:
+    """Return what is to be heard."""
+    if not options.recordings:
+        engine = HibariSpeech()
+        spoken = await spoken_by(engine, SpeechText(SYNTHETIC))
+        await engine.close()
+        samples = soxr.resample(samples_of(spoken.pcm), spoken.rate, SPEECH_RATE)
+        return [SpokenText("synthetic", "hibari", samples, SYNTHETIC)]
+    folder = Path(options.folder) if options.folder else default_folder()
+    for fault in await asyncio.to_thread(fetch, TABLE, folder):
+        print(f"left out: {fault}", file=sys.stderr)
+    return recordings(folder)
 
 
-async def _transcribe(bench: Bench, spoken: SpokenText, words: Words) -> None:
+async def measure(options: Options) -> list[Figure]:
+    async with bench() as models:
+        invented: dict[str, tuple[str, str]] = {}
+        for name, sound in wordless(options.wordless_s).items():
+            live, partials = await models.live(sound, pace=0)
+            invented[name] = (" ".join((live, *partials)).strip(), await models.whole(sound))
+            print(f"  {name}: {invented[name]}", file=sys.stderr)
+        models.transcription.concluded.clear()
+        models.finals.seconds.clear()
+        sets: dict[str, Words] = defaultdict(Words)
+        for spoken in await texts_of(options):
+            await _transcribe(models, spoken, sets[spoken.set], options.pace)
+        utterances = models.transcription.concluded
+        at_end = [await models.decode_at_end(pcm) for pcm in utterances]
+        in_window = [await models.decode_at_end(pcm, WINDOW_S) for pcm in utterances]
+        return [*of_words(sets, list(invented.values())), *of_times(models.finals.seconds, in_window, at_end)]
+
+
+async def _transcribe(models: Bench, spoken: SpokenText, words: Words, pace: float) -> None:
     said = words_of(spoken.text)
-    whole = await bench.whole(spoken.samples)
-    live, _ = await bench.live(spoken.samples, pace=1.0)
+    whole = await models.whole(spoken.samples)
+    live, _ = await models.live(spoken.samples, pace)
     words.said += len(said)
     words.whole += wrong_words(said, words_of(whole))
     words.live += wrong_words(said, words_of(live))
     print(f"  {spoken.name}\n    whole: {whole}\n    live:  {live}", file=sys.stderr)
 
 
-def show(found: dict[str, Any]) -> None:
+def of_words(sets: Mapping[str, Words], invented: Sequence[tuple[str, str]]) -> list[Figure]:
+    """Return how many words are wrong, by set and in all, and how many are invented."""
     total = Words()
-    print(f"{'words wrong, %':<24}{'said':>6}{'whole':>8}{'live':>8}")
-    for name, counts in [*found["sets"].items(), ("all", None)]:
-        words = Words(**counts) if counts else total
-        if counts:
-            total = Words(total.said + words.said, total.whole + words.whole, total.live + words.live)
-        shares = [100 * wrong / max(1, words.said) for wrong in (words.whole, words.live)]
-        print(f"{name:<24}{words.said:>6}{shares[0]:>8.1f}{shares[1]:>8.1f}")
+    for words in sets.values():
+        total = Words(total.said + words.said, total.whole + words.whole, total.live + words.live)
+    found: list[Figure] = []
+    for name, words in (*sets.items(), ("all", total)):
+        found.append(share(f"{name}: words wrong in files", words.whole, words.said))
+        found.append(share(f"{name}: words wrong live", words.live, words.said))
     lost = 100 * (total.live - total.whole) / max(1, total.said)
-    print(f"live loses {lost:.1f} points (at most 2)")
-    counts = [sum(len(words_of(texts[way])) for texts in found["invented"].values()) for way in (0, 1)]
-    print(f"words invented where nobody speaks: {counts[0]} live, {counts[1]} whole (at most 0)")
-    ours = statistics.median(found["final_s"])
-    for title, key in (("the 30 s window", "at_end_30_s"), ("the shorter window", "at_end_s")):
-        other = statistics.median(found[key])
-        print(
-            f"final transcript after the end of the turn: median {ours * 1000:.0f} ms, decoding it then with {title} "
-            f"{other * 1000:.0f} ms, ratio {ours / other:.2f} (at most 0.5)"
-        )
+    return [
+        *found,
+        plain("live loses, points", lost, "%", at_most(2)),
+        *(
+            plain(
+                f"words invented where nobody speaks, {way}", sum(len(words_of(one[at])) for one in invented), "", NONE
+            )
+            for at, way in enumerate(("live", "in files"))
+        ),
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="of recordings; default: %(default)s")
-    parser.add_argument("--minutes", type=int, default=SILENCE_MINUTES, help="of sound in which nobody speaks")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    options = parser.parse_args()
-    for fault in fetch(TABLE, options.folder):
-        print(f"left out: {fault}", file=sys.stderr)
-    found = asyncio.run(measure(options.folder, options.minutes))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
-    show(found)
+def of_times(finals: Sequence[float], in_window: Sequence[float], at_end: Sequence[float]) -> list[Figure]:
+    """Return how soon final transcripts are there, against decoding once the utterances have ended."""
+    found = [milliseconds("final transcript after the end of the turn", finals)]
+    for title, seconds in (("the 30 s window", in_window), ("the shorter window", at_end)):
+        found.append(milliseconds(f"decoding at the end of the turn with {title}", seconds))
+        ours, theirs = percentile(finals, 50), percentile(seconds, 50)
+        if ours is not None and theirs:
+            found.append(plain(f"the former to decoding with {title}, medians", ours / theirs, "", at_most(0.5)))
+    return found
 
+
+def run(options: Options, site: Site) -> list[Figure]:
+    del site
+    return asyncio.run(measure(options))
+
+
+BENCHMARK = Benchmark(
+    "recognition", __doc__, takes="ten minutes", needs=(Need.MODELS, Need.RECORDINGS), options=Options, run=run
+)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -1,7 +1,5 @@
 """Conversations for half an hour: whether answers keep to their sessions, and memory and tasks return.
 
-    uv run python -m tests.benchmarks.soak
-
 Virtual microphones talk to the shipped graph, real models and all, at real pace. Each asks the questions of one set of
 documents, over and over, hears every answer to its end and pauses; every fifth answer it interrupts; after five turns
 it begins anew, as another user. Every message that comes back carries its session, which is checked; so is the text:
@@ -10,48 +8,49 @@ that which the processes of the graph share with nobody, tasks are those of the 
 warm-up and after the last conversation.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import random
 import re
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
-from bridges.command_line.sound.saying import say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_STREAM, subject_for
-from deployments.models.store import ModelStore
 from deployments.values.sound import SPEECH_RATE
-from tests.benchmarks.question_sets import SMALL
-from tests.benchmarks.spoken_answers import at_speech_rate, ingest, until_ready
-from tests.servers import ROOT, milvus_server, nats_server, program, ray_cluster
+from tests.benchmarks.benchmark import Benchmark, Need, option
+from tests.benchmarks.figures import Figure, at_most, median, percentile, plain, share
+from tests.benchmarks.question_sets import small_questions, some_of
+from tests.benchmarks.shipped_client import ingest, spoken, until_ready
+from tests.benchmarks.site import ShippedGraph, Site
 
 CHUNK_S = 0.1
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
-_REST_S = 30.0
+_TURNS = 5
 _ALIKE = 0.6
 """Share of letters that a question and its transcript have in common at least, in order."""
+
+
+@dataclass(frozen=True)
+class Options:
+    minutes: float = option(30.0, 0.01, "of conversation; what was begun is brought to its end")
+    warm_up: float = option(5.0, 0.0, "minutes before memory is looked at")
+    rest: float = option(30.0, 0.2, "seconds before memory is looked at")
+    sessions: int = option(8, 1, "at once")
+    questions: int = option(50, 1, "that are asked over and over")
 
 
 @dataclass
@@ -76,6 +75,7 @@ class Microphone:
         self._collection = collection
         self._counts = counts
         self._random = random.Random(seed)
+        self._interrupted_turn = seed % _TURNS
         self._id = ""
         self._text = ""
         self._first_sound_at = 0.0
@@ -93,9 +93,9 @@ class Microphone:
             subscriptions = [await connection.subscribe(subject, cb=self._heard) for subject in subjects]
             conversation = conversation_pb2.ConversationRequest(collection=self._collection)
             await self._send(type="start", user_id=self._id, conversation=conversation)
-            for turn in range(5):
+            for turn in range(_TURNS):
                 if time.monotonic() < until:
-                    await self._ask(interrupts=turn == 2)
+                    await self._ask(interrupts=turn == self._interrupted_turn)
             await self._send(type="end")
             await asyncio.sleep(1.0)
             for subscription in subscriptions:
@@ -108,6 +108,8 @@ class Microphone:
         self._speaks.clear()
         ended_at = await self._play(pcm)
         await self._until(self._speaks if interrupts else self._over)
+        if self._first_sound_at:
+            self._counts.first_sound_s.append(self._first_sound_at - ended_at)
         if interrupts:
             spoken_into = self._turn
             # Behind the time in which speech goes on with the question.
@@ -122,8 +124,6 @@ class Microphone:
             while self._record.turn <= spoken_into and not self._record.revision and self._over.is_set():
                 self._over.clear()
                 await self._until(self._over)
-        elif self._first_sound_at:
-            self._counts.first_sound_s.append(self._first_sound_at - ended_at)
         self._counts.turns += 1
         self._check(question)
         await self._play(bytes(self._random.randint(5, 20) * _CHUNK_BYTES))
@@ -202,56 +202,69 @@ def _name_of(command: list[str]) -> str:
     return Path(script).name
 
 
-def audio_tasks(metrics_url: str) -> float:
-    lines = httpx.get(metrics_url, timeout=10).text.splitlines()
-    found = [line for line in lines if re.match(r"ray_hearth_audio_tasks\b", line)]
+def audio_tasks(metrics: str) -> float:
+    found = [line for line in metrics.splitlines() if re.match(r"ray_hearth_audio_tasks\b", line)]
     return float(found[0].rsplit(" ", 1)[1]) if found else float("nan")
 
 
-async def measure(url: str, metrics_url: str, options: argparse.Namespace) -> None:
+async def measure(graph: ShippedGraph, options: Options) -> list[Figure]:
     counts = Counts()
-    rows = [line.split("\t") for line in SMALL.read_text().splitlines()]
-    async with connected(url) as client:
+    questions = some_of(small_questions(), options.questions)
+    async with connected(graph.nats_url) as client:
         await until_ready(client)
-        collections = await ingest(client)
-        spoken: dict[str, list[tuple[str, bytes]]] = {}
-        for document, question, _ in rows:
-            said = await say(client, messages_pb2.TTSRequest(text=question), _WAIT_S, unheard)
-            spoken.setdefault(document, []).append((question, at_speech_rate(said.pcm, said.rate)))
-        documents = list(spoken)
+        collections = await ingest(client, (question.kind for question in questions))
+        said: dict[str, list[tuple[str, bytes]]] = {}
+        for question in questions:
+            said.setdefault(question.kind, []).append((question.text, await spoken(client, question.text)))
+        kinds = list(said)
 
         async def talk(seconds: float, into: Counts) -> None:
             until = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
-                for number in range(options.sessions):
-                    document = documents[number % len(documents)]
-                    microphone = Microphone(client, spoken[document], collections[document], into, number)
+                for at in range(options.sessions):
+                    kind = kinds[at % len(kinds)]
+                    microphone = Microphone(client, said[kind], collections[kind], into, at)
                     group.create_task(microphone.talk(until))
 
         # Long enough for the caches to fill up to their bounds.
         await talk(options.warm_up * 60.0, Counts())
-        await asyncio.sleep(_REST_S)
-        before, tasks_before = unshared_bytes(), audio_tasks(metrics_url)
+        await asyncio.sleep(options.rest)
+        before, tasks_before = unshared_bytes(), audio_tasks(graph.metrics())
         print(f"  warm: {before.total() / 1e6:.0f} MB, {tasks_before:.0f} tasks", file=sys.stderr)
         _, held = await asyncio.gather(talk(options.minutes * 60.0, counts), _watch(counts, options.minutes, before))
-        await asyncio.sleep(_REST_S)
-        after, tasks_after = unshared_bytes(), audio_tasks(metrics_url)
-    print(f"{options.sessions} sessions at once for {options.minutes:g} minutes: {counts.turns} turns, ", end="")
-    print(f"{counts.interrupted} of them after an interruption")
-    print(f"answers or questions of another session: {len(counts.mixed_up)} (at most 0)")
-    for one in counts.mixed_up[:10]:
+        await asyncio.sleep(options.rest)
+        after, tasks_after = unshared_bytes(), audio_tasks(graph.metrics())
+    for one in (*counts.mixed_up[:10], *sorted(set(counts.failed))[:5]):
         print(f"  {one}")
-    print(f"turns that failed: {len(counts.failed)} {sorted(set(counts.failed))[:5]}")
-    low, _, high = statistics.quantiles(counts.first_sound_s, n=4)
-    median = statistics.median(counts.first_sound_s)
-    print(f"first sound after the end of the question: {median:.2f} s ({low:.2f} to {high:.2f})")
-    print(f"tasks of the replica that hears: {tasks_before:.0f} before, {tasks_after:.0f} after")
+    tasks = [
+        plain("tasks of the replica that hears: before", tasks_before),
+        plain("tasks of the replica that hears: after", tasks_after),
+    ]
+    return [*of_turns(counts), *tasks, *of_memory(before, after, held)]
+
+
+def of_turns(counts: Counts) -> list[Figure]:
+    return [
+        share("turns after an interruption", counts.interrupted, counts.turns),
+        share("answers or questions of another session", len(counts.mixed_up), counts.turns, at_most(0)),
+        share("turns that failed", len(counts.failed), counts.turns, at_most(0)),
+        median("first sound after the end of the question", counts.first_sound_s, "s"),
+    ]
+
+
+def of_memory(before: Counter[str], after: Counter[str], held: Sequence[int]) -> list[Figure]:
+    title = "unshared memory"
+    found = [
+        plain(f"{title}: before", before.total() / 1e6, "MB"),
+        plain(f"{title}: after", after.total() / 1e6, "MB"),
+    ]
     if third := len(held) // 3:
-        of_thirds = [statistics.median(held[at * third : (at + 1) * third]) / 1e6 for at in range(3)]
-        print(f"unshared memory, medians of each third: {', '.join(f'{one:.0f} MB' for one in of_thirds)}")
-    print(f"unshared memory: {before.total() / 1e6:.0f} MB before, {after.total() / 1e6:.0f} MB after; of which")
+        for at in range(3):
+            of_third = percentile(held[at * third : (at + 1) * third], 50) or 0.0
+            found.append(plain(f"{title}: median of third {at + 1}", of_third / 1e6, "MB"))
     for name, _ in after.most_common():
-        print(f"  {name:<24}{before[name] / 1e6:>8.0f}{after[name] / 1e6:>8.0f} MB")
+        found.append(plain(f"{title} of {name}: grown", (after[name] - before[name]) / 1e6, "MB"))
+    return found
 
 
 async def _watch(counts: Counts, minutes: float, before: Counter[str]) -> list[int]:
@@ -274,38 +287,12 @@ async def _watch(counts: Counts, minutes: float, before: Counter[str]) -> list[i
     return held
 
 
-@contextmanager
-def graph() -> Generator[tuple[str, str]]:
-    """Run the shipped graph on servers of its own; give the NATS server's URL and where Ray's metrics are."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        nats_url = stack.enter_context(nats_server(folder / "nats", "-js", "-sd", str(folder / "store")))
-        milvus_uri = stack.enter_context(milvus_server(folder / "milvus"))
-        environment = {
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(REPLICA_SITE))),
-            "NATS_URL": nats_url,
-            "MILVUS_HOST": milvus_uri,
-            "HEARTH_MODELS": str(ModelStore.from_environment().folder),
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            **SERVE_ENVIRONMENT,
-        }
-        cluster = stack.enter_context(ray_cluster(folder / "ray", environment))
-        command = [program("serve"), "deploy", "serve_config.yaml", "--address", cluster.dashboard_url]
-        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **environment}, capture_output=True)
-        yield nats_url, cluster.metrics_url
+def run(options: Options, site: Site) -> list[Figure]:
+    with site.shipped_graph() as graph:
+        return asyncio.run(measure(graph, options))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--warm-up", type=float, default=5.0, help="minutes before memory is looked at (default: 5)")
-    parser.add_argument("--sessions", type=int, default=8)
-    options = parser.parse_args()
-    with graph() as (url, metrics_url):
-        asyncio.run(measure(url, metrics_url, options))
-
+BENCHMARK = Benchmark("soak", __doc__, takes="forty minutes", needs=(Need.MODELS,), options=Options, run=run)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

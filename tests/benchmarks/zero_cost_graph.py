@@ -1,15 +1,18 @@
 """The graph with engines that cost nothing, so that what is left is what Hearth itself costs.
 
-The deployments are Hearth's own with other engines put in. Each model is also an HTTP endpoint of the same replica, in
-the shape of the API that such a model has, for the replaced design. Passages come from a constant in place of Milvus,
-on both sides: a search costs the same wherever it is called from.
+The services are Hearth's own with other engines and another store of passages put in. Each model is also an HTTP
+endpoint of the same replica, in the shape of the API that such a model has, for the replaced design. Passages come from
+a constant in place of Milvus, on both sides: a search costs the same wherever it is called from.
+
+This is the only module of the benchmarks that builds deployments from Hearth's parts; `timed_models` builds those whose
+models take time.
 """
 
 import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,15 +21,16 @@ from ray.serve import Application
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-import bridges.application as ingress
-import deployments.milvus.passages
 import deployments.orchestration as services
+from bridges.application import NatsIngressDeployment
 from deployments.call import Call
 from deployments.graph.definitions import CHAT, EMBEDDINGS, INGESTION, LANGUAGE_MODEL, RERANKER, RETRIEVAL
+from deployments.graph.replica import prepare_replica
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
-from deployments.settings.orchestration import OrchestrationSettings
+from deployments.settings.orchestration import MilvusSettings, OrchestrationSettings
+from deployments.values.chat import AnswerItem, ChatQuestion
 from deployments.values.language import Answering, Generation, Message, Role
 from deployments.values.retrieval import Passage, Ranking
 from deployments.values.vectors import Vectors
@@ -37,6 +41,8 @@ PASSAGES = tuple(
     for number in range(20)
 )
 SYSTEM = "You answer questions from the passages you are given."
+ENDED = "/ended"
+"""Path of the language model's HTTP endpoint at which it says when its generators ended."""
 _ANSWER_TOKENS = 16
 _HTTP_CALL_S = 60.0
 
@@ -115,11 +121,8 @@ class ZeroCostReranker:
         return
 
 
-class ConstantStore:
+class ConstantPassages:
     """Finds the same passages whatever is asked."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        return
 
     async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
         del call, collection, question, vector
@@ -130,17 +133,21 @@ class ConstantStore:
         return "constant"
 
 
-# Whoever imports this module, as every replica of these deployments does, gets its passages from the constant.
-deployments.milvus.passages.MilvusPassages = ConstantStore  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _class_of(deployment: Any) -> Any:
-    """Return the class inside one of Hearth's deployments."""
-    return deployment.func_or_class
+def constant_passages(settings: MilvusSettings) -> ConstantPassages:
+    del settings
+    return ConstantPassages()
 
 
 def _language_model(engine: ZeroCostModel) -> LanguageModel:
     return LanguageModel(engine, Answering(SYSTEM, 5, (), check_sentences=False, generation=Generation()))
+
+
+def _embeddings() -> Embeddings:
+    return Embeddings(ZeroCostEmbeddings())
+
+
+def _reranker() -> Reranker:
+    return Reranker(ZeroCostReranker())
 
 
 class BenchmarkLanguageModel(LANGUAGE_MODEL.replica_class(_language_model)):
@@ -148,13 +155,9 @@ class BenchmarkLanguageModel(LANGUAGE_MODEL.replica_class(_language_model)):
         self._engine = ZeroCostModel()
         await super().__init__(self._engine)
 
-    async def ended(self, call: Call) -> list[float]:
-        """Return when generators ended since the last time this was asked, on the machine's monotonic clock."""
-        del call
-        ended, self._engine.ended = self._engine.ended, []
-        return ended
-
     async def __call__(self, request: Request) -> Response:
+        if request.url.path.endswith(ENDED):
+            return JSONResponse(self._take_ended())
         body = await request.json()
         messages = [Message(Role(message["role"]), message["content"]) for message in body["messages"]]
         generation = Generation(max_tokens=body["max_tokens"])
@@ -167,8 +170,13 @@ class BenchmarkLanguageModel(LANGUAGE_MODEL.replica_class(_language_model)):
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
+    def _take_ended(self) -> list[float]:
+        """Return when generators ended since the last time this was asked, on the machine's monotonic clock."""
+        ended, self._engine.ended = self._engine.ended, []
+        return ended
 
-class BenchmarkEmbeddings(EMBEDDINGS.replica_class(lambda: Embeddings(ZeroCostEmbeddings()))):
+
+class BenchmarkEmbeddings(EMBEDDINGS.replica_class(_embeddings)):
     async def __call__(self, request: Request) -> Response:
         body = await request.json()
         vectors = await self.service.embed(Call.within(_HTTP_CALL_S), body["input"])
@@ -176,7 +184,7 @@ class BenchmarkEmbeddings(EMBEDDINGS.replica_class(lambda: Embeddings(ZeroCostEm
         return JSONResponse({"object": "list", "data": data})
 
 
-class BenchmarkReranker(RERANKER.replica_class(lambda: Reranker(ZeroCostReranker()))):
+class BenchmarkReranker(RERANKER.replica_class(_reranker)):
     async def __call__(self, request: Request) -> Response:
         body = await request.json()
         rankings = await self.service.rerank(Call.within(_HTTP_CALL_S), body["query"], body["documents"])
@@ -184,48 +192,63 @@ class BenchmarkReranker(RERANKER.replica_class(lambda: Reranker(ZeroCostReranker
         return JSONResponse({"results": results})
 
 
-class BenchmarkRetrieval(RETRIEVAL.replica_class(services.build_retrieval)):
-    """Imported from here, so that the constant store is in its replica."""
+class Leaver:
+    """Asks Chat, which is a deployment of its own, for many answers at once, and leaves them all.
+
+    Args:
+        application: That Chat is in.
+    """
+
+    def __init__(self, application: str) -> None:
+        prepare_replica("Leaver")
+        self._chat = CHAT.in_application(application)
+
+    async def __call__(self, request: Request) -> Response:
+        """Return when the answers were left, on the machine's monotonic clock."""
+        body = await request.json()
+        call = Call.within(_HTTP_CALL_S)
+        streams = [self._chat.answer(call, ChatQuestion(body["question"])) for _ in range(body["streams"])]
+        await asyncio.gather(*(_read(stream, body["items"]) for stream in streams))
+        left = time.monotonic()
+        await asyncio.gather(*(stream.aclose() for stream in streams))
+        return JSONResponse(left)
 
 
-class BenchmarkChat(CHAT.replica_class(services.build_chat)):
-    """Likewise."""
+async def _read(stream: AsyncGenerator[AnswerItem], items: int) -> None:
+    for _ in range(items):
+        await anext(stream)
 
 
-class BenchmarkIngestion(INGESTION.replica_class(services.build_ingestion)):
-    """Likewise."""
-
-
-class BenchmarkIngress(_class_of(ingress.NatsIngressDeployment)):
-    """Likewise."""
-
-
-def _bind(deployment: type, name: str, *arguments: Any) -> Application:
-    wrap = serve.deployment(
-        name=name, ray_actor_options={"num_cpus": 0}, health_check_period_s=1, max_ongoing_requests=1000
-    )
-    return wrap(deployment).bind(*arguments)
-
-
-def language_model(args: dict[str, Any]) -> Application:
+def language_model(args: Mapping[str, Any]) -> Application:
+    """Build the language-model application."""
     del args
-    return _bind(BenchmarkLanguageModel, "LanguageModel")
+    return serve.deployment(name=LANGUAGE_MODEL.name)(BenchmarkLanguageModel).bind()
 
 
-def embeddings(args: dict[str, Any]) -> Application:
+def embeddings(args: Mapping[str, Any]) -> Application:
+    """Build the embeddings application."""
     del args
-    return _bind(BenchmarkEmbeddings, "Embeddings")
+    return serve.deployment(name=EMBEDDINGS.name)(BenchmarkEmbeddings).bind()
 
 
-def reranker(args: dict[str, Any]) -> Application:
+def reranker(args: Mapping[str, Any]) -> Application:
+    """Build the reranker application."""
     del args
-    return _bind(BenchmarkReranker, "Reranker")
+    return serve.deployment(name=RERANKER.name)(BenchmarkReranker).bind()
+
+
+def leaver(args: Mapping[str, str]) -> Application:
+    """Build the application of the caller that leaves; `args` name the `application` that Chat is in."""
+    return serve.deployment(name=Leaver.__name__)(Leaver).bind(args["application"])
 
 
 def orchestration(args: OrchestrationSettings) -> Application:
+    """Build the orchestration, its services apart or all of them in the ingress's replica."""
     handles: dict[str, Any] = {}
-    if not args.in_process:
-        handles[RETRIEVAL.name] = _bind(BenchmarkRetrieval, RETRIEVAL.name, args)
-        handles[CHAT.name] = _bind(BenchmarkChat, CHAT.name, args, dict(handles))
-        handles[INGESTION.name] = _bind(BenchmarkIngestion, INGESTION.name, args)
-    return _bind(BenchmarkIngress, "NatsIngress", args, handles)
+    if RETRIEVAL.name not in args.in_process:
+        handles[RETRIEVAL.name] = RETRIEVAL.bind(services.build_retrieval, args, constant_passages)
+    if CHAT.name not in args.in_process:
+        handles[CHAT.name] = CHAT.bind(services.build_chat, args, dict(handles), constant_passages)
+    if INGESTION.name not in args.in_process:
+        handles[INGESTION.name] = INGESTION.bind(services.build_ingestion, args)
+    return NatsIngressDeployment.bind(args, handles, constant_passages)

@@ -87,7 +87,7 @@ def test_credentials_in_the_server_s_url_are_not_shown() -> None:
 
 
 def test_an_error_says_when_to_try_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(**_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OverloadedError("too many requests wait", retry_after_s=3.0)
 
     monkeypatch.setattr("bridges.command_line.main.cli", fail)

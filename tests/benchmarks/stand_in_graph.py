@@ -1,0 +1,116 @@
+"""Graphs whose models are stand-ins, on one cluster: what Serve is told of them, and where they are.
+
+Each graph has an account of its own on one NATS server, so that none hears the requests of another one.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+ZERO_COST = "tests.benchmarks.zero_cost_graph"
+TIMED = "tests.benchmarks.timed_models"
+MAX_IN_FLIGHT = 8
+"""Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
+ZERO_COST_SERVICES = ("Chat", "Retrieval", "Ingestion")
+LIVE_SERVICES = (*ZERO_COST_SERVICES, "Voice", "Transcription", "Speech")
+
+Config = Mapping[str, Any]
+
+
+class Side(StrEnum):
+    """What answers on an account of the NATS server, which has its name.
+
+    * REPLACED: the design that Hearth replaces, a process of its own; only the account is made here.
+    * APART: Hearth with models that cost nothing, its services apart.
+    * TOGETHER: the same with the services in the ingress's replica.
+    * LIVE: Hearth with models that take the time that they are told to, and all services in the ingresses' replicas.
+    * LIVE_APART: the same, Transcription and Speech apart.
+    """
+
+    REPLACED = "replaced"
+    APART = "apart"
+    TOGETHER = "together"
+    LIVE = "live"
+    LIVE_APART = "live-apart"
+
+
+_ZERO_COST_SIDES = {Side.REPLACED, Side.APART, Side.TOGETHER}
+_LIVE_SIDES = {Side.LIVE: LIVE_SERVICES, Side.LIVE_APART: LIVE_SERVICES[:4]}
+
+
+@dataclass(frozen=True, slots=True)
+class StandInGraph:
+    """Where the graphs are.
+
+    Attributes:
+        nats_port: Of the NATS server.
+        http_url: Of Serve's proxy: the models, each below the name of its application.
+    """
+
+    nats_port: int
+    http_url: str
+
+    def nats_url(self, side: Side) -> str:
+        """Return where the clients of one side connect."""
+        return f"nats://{side}:{side}@127.0.0.1:{self.nats_port}"
+
+
+def nats_accounts() -> str:
+    """Return the configuration of the NATS server."""
+    accounts = "\n".join(f"  {side}: {{ users: [ {{ user: {side}, password: {side} }} ] }}" for side in Side)
+    return f"accounts {{\n{accounts}\n}}\n"
+
+
+def serve_config(graph: StandInGraph, sides: Collection[Side]) -> Config:
+    """Return what Serve is told."""
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": int(graph.http_url.rsplit(":", 1)[1])},
+        "logging_config": {"log_level": "INFO", "enable_access_log": False},
+        "applications": list(_applications(graph, sides)),
+    }
+
+
+def _applications(graph: StandInGraph, sides: Collection[Side]) -> Iterator[Config]:
+    if not _ZERO_COST_SIDES.isdisjoint(sides):
+        yield _application("language-model", f"{ZERO_COST}:language_model", ["LanguageModel"], route="/language-model")
+        yield _application("embeddings", f"{ZERO_COST}:embeddings", ["Embeddings"], route="/embeddings")
+        yield _application("reranker", f"{ZERO_COST}:reranker", ["Reranker"], route="/reranker")
+    for side, in_process in ((Side.APART, ()), (Side.TOGETHER, ZERO_COST_SERVICES)):
+        if side in sides:
+            nats = {"url": graph.nats_url(side), "max_in_flight": MAX_IN_FLIGHT}
+            args = {"nats": nats, "memory": {"enabled": False}, "in_process": list(in_process)}
+            apart = [name for name in ZERO_COST_SERVICES if name not in in_process]
+            yield _application(side, f"{ZERO_COST}:orchestration", ["NatsIngress", *apart], args)
+    if Side.APART in sides:
+        args = {"application": Side.APART}
+        yield _application("leaver", f"{ZERO_COST}:leaver", ["Leaver"], args, route="/leaver")
+    if not _LIVE_SIDES.keys().isdisjoint(sides):
+        yield _application("timed-language-model", f"{TIMED}:language_model", ["LanguageModel"])
+        yield _application("speech-to-text", f"{TIMED}:speech_to_text", ["SpeechToText"])
+        yield _application("text-to-speech", f"{TIMED}:text_to_speech", ["TextToSpeech"], route="/text-to-speech")
+    for side, in_process in _LIVE_SIDES.items():
+        if side in sides:
+            args = {
+                "nats": {"url": graph.nats_url(side), "max_in_flight": 128},
+                "memory": {"enabled": False},
+                "language_model": "timed-language-model",
+                "in_process": list(in_process),
+            }
+            apart = [name for name in LIVE_SERVICES if name not in in_process]
+            ingresses: Sequence[str] = ("NatsIngress", "AudioIngress")
+            yield _application(side, "bridges.application:orchestration", [*ingresses, *apart], args)
+
+
+def _application(
+    name: str, import_path: str, deployments: Iterable[str], args: Mapping[str, Any] | None = None, route: str = ""
+) -> Config:
+    common = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 1000, "health_check_period_s": 1}
+    return {
+        "name": name,
+        "route_prefix": route or None,
+        "import_path": import_path,
+        "args": dict(args or {}),
+        "deployments": [{"name": deployment, **common} for deployment in deployments],
+    }
