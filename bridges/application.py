@@ -255,7 +255,8 @@ def check_running(task: asyncio.Task[None], name: str) -> None:
     """Raise `UnavailableError` where an ingress has ended."""
     if task.done():
         error = None if task.cancelled() else task.exception()
-        raise UnavailableError(f"{name} has ended: {error}")
+        logger.error("%s has ended", name, exc_info=error)
+        raise UnavailableError(f"{name} has ended")
 
 
 def orchestration(args: OrchestrationSettings) -> Application:

@@ -63,6 +63,12 @@ class Backoff:
         return True
 
 
+def retry_after_s(header: str | None) -> float | None:
+    """Return the seconds that an HTTP answer asks for; None where it has no such header, or one that holds a date."""
+    seconds = (header or "").strip()
+    return float(seconds) if seconds.isdecimal() else None
+
+
 def _endless() -> float:
     return math.inf
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import httpx
 
+from deployments.backoff import retry_after_s
 from deployments.errors import BackEnd, HearthError, UpstreamFailedError
 from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
@@ -304,6 +305,5 @@ def _message(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    # For a date, or nothing, the usual pause has to do.
-    return min(float(text), _MAX_RETRY_AFTER_S) if text.isdecimal() else None
+    seconds = retry_after_s(response.headers.get("Retry-After"))
+    return None if seconds is None else min(seconds, _MAX_RETRY_AFTER_S)

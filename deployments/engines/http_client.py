@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import httpx
 
-from deployments.backoff import Backoff, retry
+from deployments.backoff import Backoff, retry, retry_after_s
 from deployments.call import Call
 from deployments.errors import (
     BackEnd,
@@ -215,7 +215,7 @@ class HttpBackEnd:
         status, back_end = response.status_code, self._back_end(response.status_code)
         if status == _TOO_MANY_REQUESTS or status in _AWAY or httpx.codes.is_server_error(status):
             self._log(logging.WARNING, response, "")
-            return self._passing(status, back_end, _retry_after_s(response))
+            return self._passing(status, back_end, retry_after_s(response.headers.get("Retry-After")))
         if self._takes_client_input and _is_too_long(response):
             self._log(logging.INFO, response, "")
             return PayloadTooLargeError(
@@ -256,9 +256,3 @@ def _is_too_long(response: httpx.Response) -> bool:
     if status == _CONTENT_TOO_LARGE:
         return True
     return status in _TOO_LONG_STATUSES and any(sign in response.text for sign in _TOO_LONG)
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Return the seconds of a Retry-After; None where there is none, or it is a date, which no model server sends."""
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isdecimal() else None

@@ -184,7 +184,7 @@ async def test_without_documents_the_model_answers_alone(client: HearthClient) -
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "reason"),
     [
         (messages_pb2.ChatRequest(), "the question is empty"),
         (messages_pb2.ChatRequest(message=" \n", query="\t"), "the question is empty"),
@@ -224,7 +224,7 @@ async def test_ingesting_again_replaces(client: HearthClient, ferry: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "reason"),
     [
         (document("", "text", ""), "no source"),
         (document("empty.md", " ", ""), "the document holds no text"),
@@ -232,9 +232,9 @@ async def test_ingesting_again_replaces(client: HearthClient, ferry: str) -> Non
     ],
 )
 async def test_a_document_that_cannot_be_ingested_is_told_why(
-    client: HearthClient, request_: documents_pb2.IngestRequest, said: str
+    client: HearthClient, request_: documents_pb2.IngestRequest, reason: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+    with pytest.raises(InvalidRequestError, match=reason):
         await client.ingest(request_, 60)
 
 

@@ -323,7 +323,7 @@ def test_detached_the_command_line_returns_with_the_submission(graph: Graph) -> 
         (["document-ingestion", "-p", "sauce=x"], 1, "it takes collection, source"),
         (["document-ingestion", "-p", "source"], 2, "'source' is not KEY=VALUE"),
         (["document-ingestion", "-p", "source=a", "-p", "source=b"], 2, "'source' is given twice"),
-        (["model-evaluation"], 1, "argo has no WorkflowTemplate 'model-evaluation' in namespace 'ai-ml'"),
+        (["model-evaluation"], 1, "argo has no WorkflowTemplate 'model-evaluation'"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(graph: Graph, arguments: list[str], code: int, message: str) -> None:

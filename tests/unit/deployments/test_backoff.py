@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployments.backoff import Backoff, retry
+from deployments.backoff import Backoff, retry, retry_after_s
 from deployments.errors import HearthError, NotFoundError, OverloadedError, UnavailableError
 
 AWAY = UnavailableError("away")
@@ -66,6 +66,14 @@ def test_there_is_an_end_by_number_or_by_time(backoff: Backoff) -> None:
 
 def test_what_would_be_waited_for_too_long_is_given_up_at_once() -> None:
     assert Backoff(1.0, 1.0, total_s=2.0).next_s(30.0) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("30", 30.0), (" 0 ", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("inf", None), ("", None)],
+)
+def test_seconds_are_read_from_a_header_and_dates_are_not(header: str, seconds: float | None) -> None:
+    assert retry_after_s(header) == seconds
 
 
 async def test_work_is_done_again_until_it_succeeds(pauses: list[float]) -> None:
