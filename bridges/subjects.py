@@ -393,7 +393,7 @@ STATUS_VALUE = _server(
 )
 _CONVERSATIONS_API = (
     _server("$JS.API.STREAM.INFO.KV_{conversations_bucket}", _BOTH_INGRESSES, "Looks for the bucket of conversations."),
-    _server("$JS.API.STREAM.CREATE.KV_{conversations_bucket}", _BOTH_INGRESSES, "Makes it where it is not there."),
+    _server("$JS.API.STREAM.CREATE.KV_{conversations_bucket}", _BOTH_INGRESSES, "Makes it if it does not exist."),
     _server("$JS.API.STREAM.MSG.GET.KV_{conversations_bucket}", _BOTH_INGRESSES, "Reads a value."),
     _server(
         "$JS.API.DIRECT.GET.KV_{conversations_bucket}.{key}",
@@ -404,7 +404,7 @@ _CONVERSATIONS_API = (
 )
 _RUNS_API = (
     _server("$JS.API.STREAM.INFO.KV_{runs_bucket}", _RUN_KEEPERS, "Looks for the bucket of runs."),
-    _server("$JS.API.STREAM.CREATE.KV_{runs_bucket}", _RUN_KEEPERS, "Makes it where it is not there."),
+    _server("$JS.API.STREAM.CREATE.KV_{runs_bucket}", _RUN_KEEPERS, "Makes it if it does not exist."),
     _server("$JS.API.STREAM.UPDATE.KV_{runs_bucket}", _RUN_KEEPERS, "Has it republish statuses where it does not."),
     _server("$JS.API.STREAM.MSG.GET.KV_{runs_bucket}", _RUN_KEEPERS, "Reads a value."),
     _server(
@@ -431,7 +431,7 @@ _TRIGGERS_API = (
     _server(
         f"$JS.API.CONSUMER.CREATE.{{triggers_stream}}.{TRIGGERS_CONSUMER}.{PIPELINE_TRIGGER.pattern}",
         _PIPELINES_ONLY,
-        "Makes the consumer where it is not there.",
+        "Makes the consumer if it does not exist.",
     ),
     _server(
         f"$JS.API.CONSUMER.MSG.NEXT.{{triggers_stream}}.{TRIGGERS_CONSUMER}", _PIPELINES_ONLY, "Takes kept triggers."

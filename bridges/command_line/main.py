@@ -408,7 +408,7 @@ async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s:
         async for item in items:
             if isinstance(item, messages_pb2.ChatResponse):
                 return item
-    raise UnavailableError("the answer ended without its end")
+    raise UnavailableError("the answer broke off before its end")
 
 
 async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:

@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 class ConversationMemory:
     """The conversations of all users.
 
-    Memory is a help and never a condition: where the bucket cannot be had or does not answer in time, a question is
+    Memory is a help and never a condition: where the bucket cannot be opened or does not answer in time, a question is
     answered without it, and the log says so.
 
     Args:
@@ -43,7 +43,7 @@ class ConversationMemory:
         return self._settings.turns
 
     async def connect(self, client: Client) -> None:
-        """Open the bucket, making it where it is not there."""
+        """Open the bucket, and make it if it does not exist."""
         if not self._settings.enabled:
             return
         config = KeyValueConfig(bucket=self._settings.bucket, ttl=self._settings.lifetime_s, history=1)

@@ -266,7 +266,7 @@ class Ingress:
             return None
         longest = self._settings.max_wait_s
         return OverloadedError(
-            f"it was not its turn within {longest:g} s",
+            f"it waited for longer than {longest:g} s",
             limit=Limit("nats.max_wait_s", longest, time.monotonic() - request.arrived),
         )
 

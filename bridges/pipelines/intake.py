@@ -64,7 +64,7 @@ class Runs(Protocol):
 
 
 class PipelineIntake:
-    """Takes up triggers of which nothing became.
+    """Starts the runs of triggers that their ingress lost.
 
     Args:
         settings: The stream.
@@ -78,7 +78,7 @@ class PipelineIntake:
         self._runs = runs
 
     async def run(self, client: Client) -> None:
-        """Take up lost triggers until cancelled; return where the stream cannot be had."""
+        """Start the runs of lost triggers until cancelled; return if the stream cannot be made."""
         if not self._settings.stream:
             return
         backoff = Backoff(_PAUSE_S, _LONGEST_PAUSE_S)

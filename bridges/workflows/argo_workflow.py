@@ -35,7 +35,7 @@ class WorkflowSource(Protocol):
 
         Raises:
             EngineNotFoundError: There is none of this name.
-            HearthError: It cannot be had.
+            HearthError: The engine does not give it.
         """
         ...
 
@@ -124,7 +124,7 @@ def state_of(workflow: Workflow) -> RunState:
     status = object_at(workflow, "status")
     phase = str(status.get("phase") or "")
     if phase not in _STATUSES:
-        raise UpstreamFailedError(f"argo says that the workflow is {phase!r}, which is no phase that is known")
+        raise UpstreamFailedError(f"argo says that the workflow is {phase!r}, which is not a known phase")
     return RunState(_STATUSES[phase], str(status.get("message") or ""))
 
 

@@ -224,7 +224,7 @@ class EngineClient:
         if not isinstance(decoded, dict):
             self._log(logging.WARNING, response)
             raise UpstreamFailedError(
-                f"{self.name} answered with something that is no JSON object",
+                f"{self.name} did not answer with a JSON object",
                 back_end=BackEnd(self.name, response.status_code),
             )
         return cast("Json", decoded)

@@ -26,7 +26,7 @@ def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
     """Load the speech-to-text model that the settings name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     match settings.engine:
         case WhisperSettings() as engine:
@@ -54,7 +54,7 @@ def voice_activity_engine(model: str) -> VoiceActivityEngine:
     """Load a voice activity model, by its name in the manifest or its path.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     library_required("onnxruntime", "voice-activity")
     from deployments.engines.hearing.silero import SileroVoiceActivity  # noqa: PLC0415
@@ -66,7 +66,7 @@ def end_of_turn_engine(model: str) -> EndOfTurnEngine | None:
     """Load a model that judges the end of a turn, by its name in the manifest or its path; none for no name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     if not model:
         return None
@@ -92,7 +92,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
     """Load the text-to-speech model that the settings name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     match settings.engine:
         case HibariSettings() as engine:

@@ -28,7 +28,7 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
     """Load the language model that the settings name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     match settings.engine:
         case LlamaCppSettings() as engine:
@@ -55,7 +55,7 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
     """Load the embeddings model that the settings name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     match settings.engine:
         case OnnxEmbeddingsSettings() as engine:
@@ -75,7 +75,7 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
     """Load the reranker that the settings name.
 
     Raises:
-        HearthError: It cannot be had; the message says what to do.
+        HearthError: It cannot be loaded. The message says what to do.
     """
     match settings.engine:
         case LateInteractionSettings() as engine:

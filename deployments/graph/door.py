@@ -250,7 +250,9 @@ def application_door(application: str, deployment: str) -> Door:
         try:
             return cast("DeploymentHandle[Any]", serve.get_deployment_handle(deployment, application))
         except KeyError as error:
-            raise UnavailableError(f"{deployment} is not there: no application {application!r} is deployed") from error
+            raise UnavailableError(
+                f"{deployment} cannot be called: no application {application!r} is deployed"
+            ) from error
 
     return TracedDoor(HandleDoor(find, deployment), deployment)
 

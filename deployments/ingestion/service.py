@@ -40,7 +40,7 @@ class DocumentStore(Protocol):
     """Where documents are kept."""
 
     async def ensure_collection(self, call: Call, collection: str, dimensions: int) -> None:
-        """Make the collection if it is not there."""
+        """Make the collection if it does not exist."""
         ...
 
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:

@@ -69,7 +69,7 @@ class MilvusDocuments:
         self._flushing: asyncio.Task[None] | None = None
 
     async def ensure_collection(self, call: Call, collection: str, dimensions: int) -> None:
-        """Make `collection` if it is not there.
+        """Make `collection` if it does not exist.
 
         Raises:
             InvalidRequestError: It is there, and was not made by this version of Hearth or holds vectors of another
@@ -132,7 +132,7 @@ class MilvusDocuments:
             first, *rest = rows if batch.first_index == 0 else (before, *rows)
             if first is None:
                 raise NotFoundError(
-                    f"the first part of {document.source[:_SHOWN]!r} is not there any more: begin it again",
+                    f"the first part of {document.source[:_SHOWN]!r} is gone: start again with the first part",
                     field="position",
                 )
             switched = [{**first, "chunks": batch.end}, *({**row, "chunks": 0} for row in others)]

@@ -33,7 +33,7 @@ class TurnSettings(Settings):
     """When a speaker has finished.
 
     Attributes:
-        silence_ms: Silence that ends a turn of which nothing else is known.
+        silence_ms: Silence that ends a turn when nothing else is known about it.
         shortest_silence_ms: The same where it sounds finished.
         longest_silence_ms: The same where it sounds unfinished, and the most that a speaker's habit can ask for.
         finished_at: Probability of the end-of-turn model from which a turn sounds finished.

@@ -22,7 +22,7 @@ class MilvusSettings(Settings):
     Attributes:
         uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
-        collection: Searched and written where a request names none. `COLLECTION_NAME` goes over it.
+        collection: Searched and written where a request names none. `COLLECTION_NAME` overrides it.
         retrieve: Passages fetched before reranking.
         keep: Passages kept where a request says `top_k` 0.
         max_keep: Bound on what a request may ask for.
@@ -46,7 +46,7 @@ class NatsSettings(Settings):
     """Where NATS is, and how requests are taken from it.
 
     Attributes:
-        url: One server, or several separated by commas. `NATS_URL` goes over it.
+        url: One server, or several separated by commas. `NATS_URL` overrides it.
         queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
         max_in_flight: Requests worked on at once by one ingress replica.
         max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
@@ -70,7 +70,7 @@ class HealthSettings(Settings):
     """Where the ingress answers `/health` and `/ready` over HTTP.
 
     Attributes:
-        host: Address to listen on. `HEARTH_HEALTH_HOST` goes over it.
+        host: Address to listen on. `HEARTH_HEALTH_HOST` overrides it.
         port: 0 for none. One that is taken is a warning, so that several replicas may share a node.
     """
 
@@ -83,7 +83,7 @@ class MemorySettings(Settings):
 
     Attributes:
         enabled: Off, every question stands for itself.
-        bucket: Its name. Made where it is not there; needs JetStream.
+        bucket: Its name. It is made if it does not exist, and needs JetStream.
         turns: Turns that are kept of each user.
         turn_characters: Longer questions and answers are cut.
         lifetime_s: Seconds after its last turn that a conversation is forgotten. Of a bucket that is there already,
@@ -102,7 +102,7 @@ class TurnRecordSettings(Settings):
 
     Attributes:
         file: Each record is appended to it as a line of JSON, on the machine of the ingress; empty for no file.
-            `HEARTH_TURNS` goes over it. What was said is in it only with `nats.log_text`.
+            `HEARTH_TURNS` overrides it. What was said is in it only with `nats.log_text`.
         max_bytes: A larger file is renamed to FILE.1, over the one before.
     """
 

@@ -50,8 +50,8 @@ class ArgoServerSettings(EngineConnectionSettings):
     """Argo Workflows by the REST API of Argo Server.
 
     Attributes:
-        url: `ARGO_HOST` goes over it.
-        namespace: Of the workflows. `ARGO_NAMESPACE` goes over it.
+        url: `ARGO_HOST` overrides it.
+        namespace: Of the workflows. `ARGO_NAMESPACE` overrides it.
         service_account: That the workflows run as; empty for the template's own.
     """
 
@@ -65,7 +65,7 @@ class KubernetesSettings(EngineConnectionSettings):
     """Argo Workflows by the Kubernetes API alone, as the pod's service account, for a cluster without Argo Server.
 
     Attributes:
-        namespace: Of the workflows. `ARGO_NAMESPACE` goes over it.
+        namespace: Of the workflows. `ARGO_NAMESPACE` overrides it.
         service_account: That the workflows run as; empty for the template's own.
     """
 
@@ -81,7 +81,7 @@ class KubeflowSettings(EngineConnectionSettings):
     """Kubeflow Pipelines by its v2beta1 API.
 
     Attributes:
-        url: `KUBEFLOW_HOST` goes over it.
+        url: `KUBEFLOW_HOST` overrides it.
         namespace: Of the pipelines, where Kubeflow serves several users; empty else.
         experiment_id: That runs belong to; empty for the default one.
         user: Sent in the header `user_header`, where Kubeflow serves several users; empty for none.
@@ -140,7 +140,7 @@ class ParameterSettings(Settings):
                 f"the default {self.default!r} is not what pattern {self.pattern!r} and type {self.type} take"
             )
         if self.required and self.default is not None:
-            raise ValueError("a required parameter has no use for a default")
+            raise ValueError("a required parameter must not have a default")
         return self
 
     def allows(self, value: str) -> bool:
@@ -175,10 +175,11 @@ class PipelinesSettings(Settings):
         argo: Where Argo Workflows is.
         kubeflow: Where Kubeflow Pipelines is.
         table: What may be started, by the name that triggers give.
-        bucket: Name of the NATS key-value bucket that keeps the runs. Made where it is not there; needs JetStream.
+        bucket: Name of the NATS key-value bucket that keeps the runs. It is made if it does not exist, and needs
+            JetStream.
         stream: Name of the NATS stream that keeps each trigger until something became of it, so that one whose ingress
-            dies, or is away, is not lost. Made where it is not there; empty for none.
-        stream_max_age_s: Seconds after which a trigger of which nothing became is not worth being run any more.
+            dies, or is away, is not lost. It is made if it does not exist. Empty for none.
+        stream_max_age_s: Seconds after which a lost trigger is no longer worth starting.
         remember_s: Seconds for which the bucket remembers a run after its last change. Of a bucket that is there
             already, its own holds.
         accept_timeout_s: Seconds in which a trigger has to be kept, while the service or the bucket is away.

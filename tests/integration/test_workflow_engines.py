@@ -244,7 +244,7 @@ async def test_a_phase_that_nobody_knows_is_waited_out(argo: Argo, caplog: pytes
         await asyncio.to_thread(argo.server.wait_for, "a second look", lambda: len(argo.server.asked("GET", NAME)) > 1)
     argo.server.set_phase(NAME, "Succeeded")
     await following.until(RunStatus.SUCCEEDED)
-    assert "'Dreaming', which is no phase that is known" in caplog.text
+    assert "'Dreaming', which is not a known phase" in caplog.text
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

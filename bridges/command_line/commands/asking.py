@@ -61,7 +61,7 @@ async def ask(
             if not item.success:
                 raise UpstreamFailedError(item.error or "no answer, and no reason given")
             return Asked(item, first_token_s, time.monotonic() - started, tokens, request.enable_rag)
-    raise UpstreamFailedError("the answer ended without its end")
+    raise UpstreamFailedError("the answer broke off before its end")
 
 
 def show_sources(asked: Asked) -> None:

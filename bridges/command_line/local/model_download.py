@@ -65,7 +65,7 @@ class ModelFetcher:
         """Fetch what a model is missing.
 
         Raises:
-            UnavailableError: Something cannot be had; the message says what, and what else can be done.
+            UnavailableError: A file cannot be fetched. The message says which one, and what else can be done.
             UpstreamFailedError: Something came, but is not what the manifest says.
         """
         missing = self.missing(model)

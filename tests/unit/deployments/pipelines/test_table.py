@@ -134,7 +134,10 @@ def test_a_value_that_is_not_of_its_type_is_none(text: str, kind: ParameterType)
             {"table": {"a": {"engine": "argo", "parameters": {"p": {"pattern": "a", "default": "b"}}}}},
             "the default 'b'",
         ),
-        ({"table": {"a": {"engine": "argo", "parameters": {"p": {"required": True, "default": "b"}}}}}, "no use for a"),
+        (
+            {"table": {"a": {"engine": "argo", "parameters": {"p": {"required": True, "default": "b"}}}}},
+            "must not have a",
+        ),
         ({"table": {"a": {"engine": "argo", "deadline_s": 1e6}}, "remember_s": 1e6}, "'a' has to be a day less"),
         ({"argo": {"kind": "argo-server", "url": "argo:2746"}}, "'argo:2746' is not a URL"),
         ({"argo": {"kind": "jenkins"}}, "'argo-server', 'kubernetes'"),
