@@ -195,7 +195,7 @@ async def measure(graph: StandInGraph, options: Options) -> list[Trial]:
 async def stopped_at(graph: StandInGraph) -> Mapping[str, float]:
     """Return when the generator of each text was closed, by the number of its trial."""
     async with httpx.AsyncClient(base_url=graph.http_url, timeout=_TRIAL_S, trust_env=False) as client:
-        response = await client.get("/text-to-speech")
+        response = await client.get("/timed-models")
         response.raise_for_status()
         return response.json()
 

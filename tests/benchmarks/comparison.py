@@ -31,7 +31,8 @@ from tests.benchmarks.benchmark import Benchmark, option
 from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, middle_of, percentile, plain, ratio
 from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import MAX_IN_FLIGHT, ZERO_COST_SERVICES, Side, StandInGraph
-from tests.benchmarks.zero_cost_graph import ENDED, PASSAGES, SYSTEM
+from tests.benchmarks.zero_cost_graph import PASSAGES
+from tests.benchmarks.zero_cost_models import ENDED, SYSTEM
 
 SUBJECT = "ai.chat.request"
 RETRIEVAL_CHAT = messages_pb2.ChatRequest(
@@ -53,7 +54,7 @@ class Options:
     overload: float = option(5.0, 0.3, "seconds of each")
     load: float = option(3.0, 15.0, "what is asked there, as a multiple of capacity")
     leaves: int = option(5, 1, f"how often {STREAMS} streams are left at once")
-    apart: bool = option(True, True, "whether Hearth is measured with its services apart, too")
+    apart: bool = option(True, False, "whether Hearth is measured with its services apart, too")
     idle: float = option(5.0, 0.2, "seconds to measure the idle share")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TITLE_WIDTH = 80
+_ALL_DIGITS_FROM = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,17 @@ class Figure:
         """Return the figure as a line of text."""
         if self.value is None:
             return f"{self.title:<{TITLE_WIDTH}} not measured"
-        shown = f"{self.title:<{TITLE_WIDTH}}{self.value:>10,.4g} {self.unit:<6}"
+        shown = f"{self.title:<{TITLE_WIDTH}}{_digits(self.value):>10} {self.unit:<6}"
         if self.low is not None and self.high is not None:
-            shown += f" {f'{self.low:,.4g} to {self.high:,.4g} of {self.count}':<28}"
+            shown += f" {f'{_digits(self.low)} to {_digits(self.high)} of {self.count}':<28}"
         if self.bar is not None:
             shown += f" {self.bar.verdict(self.value)}"
         return shown.rstrip()
+
+
+def _digits(value: float) -> str:
+    """Return a number with four digits, or all of those before its point."""
+    return f"{value:,.0f}" if abs(value) >= _ALL_DIGITS_FROM else f"{value:.4g}"
 
 
 def plain(title: str, value: float, unit: str = "", bar: Bar | None = None) -> Figure:

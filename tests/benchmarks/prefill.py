@@ -57,7 +57,7 @@ class Options:
     questions: int = option(20, 1, "that count")
     turns: int = option(4, 0, "before each question")
     passages: int = option(5, 1, "that the model is shown")
-    words_per_s: float = option(2.6, 6.0, "that its speaker says")
+    words_per_s: float = option(2.6, 12.0, "that its speaker says")
 
 
 @dataclass(frozen=True)

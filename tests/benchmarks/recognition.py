@@ -60,7 +60,7 @@ _CALL_S = 600.0
 class Options:
     recordings: bool = option(True, False, "whether real recordings are fetched; else one synthetic sentence is heard")
     folder: str = option("", "", "of the recordings; empty: one in the cache of this user")
-    wordless_s: float = option(600.0, 6.0, "seconds of sound in which nobody speaks")
+    wordless_s: float = option(600.0, 3.0, "seconds of sound in which nobody speaks")
     pace: float = option(1.0, 8.0, "at which recordings are heard live, 1 as they are")
 
 

@@ -49,6 +49,7 @@ class Options:
     minutes: float = option(30.0, 0.01, "of conversation; what was begun is brought to its end")
     warm_up: float = option(5.0, 0.0, "minutes before memory is looked at")
     rest: float = option(30.0, 0.2, "seconds before memory is looked at")
+    pause: float = option(2.0, 0.1, "seconds between a user's turns at most; a quarter of that at least")
     sessions: int = option(8, 1, "at once")
     questions: int = option(50, 1, "that are asked over and over")
 
@@ -68,7 +69,13 @@ class Microphone:
     """One user after the other, at one microphone."""
 
     def __init__(
-        self, client: HearthClient, questions: list[tuple[str, bytes]], collection: str, counts: Counts, seed: int
+        self,
+        client: HearthClient,
+        questions: list[tuple[str, bytes]],
+        collection: str,
+        counts: Counts,
+        seed: int,
+        pause_s: float,
     ) -> None:
         self._client = client
         self._questions = questions
@@ -76,6 +83,7 @@ class Microphone:
         self._counts = counts
         self._random = random.Random(seed)
         self._interrupted_turn = seed % _TURNS
+        self._pause_s = pause_s
         self._id = ""
         self._text = ""
         self._first_sound_at = 0.0
@@ -97,7 +105,7 @@ class Microphone:
                 if time.monotonic() < until:
                     await self._ask(interrupts=turn == self._interrupted_turn)
             await self._send(type="end")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(min(1.0, self._pause_s))
             for subscription in subscriptions:
                 await subscription.unsubscribe()
 
@@ -126,7 +134,8 @@ class Microphone:
                 await self._until(self._over)
         self._counts.turns += 1
         self._check(question)
-        await self._play(bytes(self._random.randint(5, 20) * _CHUNK_BYTES))
+        pause_s = self._random.uniform(self._pause_s / 4, self._pause_s)
+        await self._play(bytes(round(pause_s / CHUNK_S) * _CHUNK_BYTES))
 
     def _check(self, question: str) -> None:
         record = self._record
@@ -223,7 +232,7 @@ async def measure(graph: ShippedGraph, options: Options) -> list[Figure]:
             async with asyncio.TaskGroup() as group:
                 for at in range(options.sessions):
                     kind = kinds[at % len(kinds)]
-                    microphone = Microphone(client, said[kind], collections[kind], into, at)
+                    microphone = Microphone(client, said[kind], collections[kind], into, at, options.pause)
                     group.create_task(microphone.talk(until))
 
         # Long enough for the caches to fill up to their bounds.

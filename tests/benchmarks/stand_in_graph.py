@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-ZERO_COST = "tests.benchmarks.zero_cost_graph"
-TIMED = "tests.benchmarks.timed_models"
+ZERO_COST_MODELS = "tests.benchmarks.zero_cost_models"
+ZERO_COST_GRAPH = "tests.benchmarks.zero_cost_graph"
+TIMED_MODELS = "tests.benchmarks.timed_models"
 MAX_IN_FLIGHT = 8
 """Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
 ZERO_COST_SERVICES = ("Chat", "Retrieval", "Ingestion")
@@ -74,28 +75,29 @@ def serve_config(graph: StandInGraph, sides: Collection[Side]) -> Config:
 
 def _applications(graph: StandInGraph, sides: Collection[Side]) -> Iterator[Config]:
     if not _ZERO_COST_SIDES.isdisjoint(sides):
-        yield _application("language-model", f"{ZERO_COST}:language_model", ["LanguageModel"], route="/language-model")
-        yield _application("embeddings", f"{ZERO_COST}:embeddings", ["Embeddings"], route="/embeddings")
-        yield _application("reranker", f"{ZERO_COST}:reranker", ["Reranker"], route="/reranker")
+        yield _application(
+            "language-model", f"{ZERO_COST_MODELS}:language_model", ["LanguageModel"], route="/language-model"
+        )
+        yield _application("embeddings", f"{ZERO_COST_MODELS}:embeddings", ["Embeddings"], route="/embeddings")
+        yield _application("reranker", f"{ZERO_COST_MODELS}:reranker", ["Reranker"], route="/reranker")
     for side, in_process in ((Side.APART, ()), (Side.TOGETHER, ZERO_COST_SERVICES)):
         if side in sides:
             nats = {"url": graph.nats_url(side), "max_in_flight": MAX_IN_FLIGHT}
             args = {"nats": nats, "memory": {"enabled": False}, "in_process": list(in_process)}
             apart = [name for name in ZERO_COST_SERVICES if name not in in_process]
-            yield _application(side, f"{ZERO_COST}:orchestration", ["NatsIngress", *apart], args)
+            yield _application(side, f"{ZERO_COST_GRAPH}:orchestration", ["NatsIngress", *apart], args)
     if Side.APART in sides:
         args = {"application": Side.APART}
-        yield _application("leaver", f"{ZERO_COST}:leaver", ["Leaver"], args, route="/leaver")
+        yield _application("leaver", f"{ZERO_COST_GRAPH}:leaver", ["Leaver"], args, route="/leaver")
     if not _LIVE_SIDES.keys().isdisjoint(sides):
-        yield _application("timed-language-model", f"{TIMED}:language_model", ["LanguageModel"])
-        yield _application("speech-to-text", f"{TIMED}:speech_to_text", ["SpeechToText"])
-        yield _application("text-to-speech", f"{TIMED}:text_to_speech", ["TextToSpeech"], route="/text-to-speech")
+        deployments = ["LanguageModel", "SpeechToText", "TextToSpeech"]
+        yield _application("timed-models", f"{TIMED_MODELS}:models", deployments, route="/timed-models")
     for side, in_process in _LIVE_SIDES.items():
         if side in sides:
             args = {
                 "nats": {"url": graph.nats_url(side), "max_in_flight": 128},
                 "memory": {"enabled": False},
-                "language_model": "timed-language-model",
+                **dict.fromkeys(("language_model", "speech_to_text", "text_to_speech"), "timed-models"),
                 "in_process": list(in_process),
             }
             apart = [name for name in LIVE_SERVICES if name not in in_process]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -135,25 +136,20 @@ class InstantSpeechToText:
 
 
 class BenchmarkTextToSpeech(TEXT_TO_SPEECH.replica_class(TimedTextToSpeech)):
+    """Answers over HTTP, too. It holds the other models so that one application has them all."""
+
+    async def __init__(self, *others: DeploymentHandle[Any]) -> None:
+        await super().__init__()
+        self._others = others
+
     async def __call__(self, request: Request) -> Response:
         """Say when endless texts were stopped."""
         del request
         return JSONResponse(self.service.take_stopped())
 
 
-def language_model(args: Mapping[str, Any]) -> Application:
-    """Build the language-model application."""
+def models(args: Mapping[str, Any]) -> Application:
+    """Build the application of all three models."""
     del args
-    return LANGUAGE_MODEL.bind(TimedLanguageModel)
-
-
-def text_to_speech(args: Mapping[str, Any]) -> Application:
-    """Build the text-to-speech application."""
-    del args
-    return serve.deployment(name=TEXT_TO_SPEECH.name)(BenchmarkTextToSpeech).bind()
-
-
-def speech_to_text(args: Mapping[str, Any]) -> Application:
-    """Build the speech-to-text application."""
-    del args
-    return SPEECH_TO_TEXT.bind(InstantSpeechToText)
+    others = LANGUAGE_MODEL.bind(TimedLanguageModel), SPEECH_TO_TEXT.bind(InstantSpeechToText)
+    return serve.deployment(name=TEXT_TO_SPEECH.name)(BenchmarkTextToSpeech).bind(*others)

@@ -51,6 +51,13 @@ def test_milliseconds_are_made_of_seconds():
     assert milliseconds("first sound", [0.25]).line().split() == "first sound 250 ms 250 to 250 of 1".split()
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(25_731.4, "25,731"), (1000.0, "1,000"), (311.27, "311.3"), (0.354849, "0.3548")]
+)
+def test_a_value_is_shown_with_the_digits_that_a_reader_needs(value: float, shown: str):
+    assert plain("tokens", value, "per s").line().split() == ["tokens", shown, "per", "s"]
+
+
 def test_a_ratio_is_the_median_of_those_of_the_pairs():
     assert ratio("ours to theirs", [1.0, 4.0, 3.0], [2.0, 1.0, 1.0]).value == 3
 
