@@ -78,7 +78,7 @@ class Options:
     rounds: int = option(7, 1, "of CPU, all sides in each")
     seconds: float = option(6.0, 0.5, "that each trial lasts")
     sessions: int = option(40, 4, "of Hearth's in the rounds of CPU, and the fewest that are tried on one core")
-    most: int = option(260, 4, "sessions of Hearth's that are tried on one core")
+    most: int = option(600, 4, "sessions of Hearth's that are tried on one core; of pipecat's a fifth")
     idle_sessions: int = option(300, 20, "that are opened to see what an idle one takes")
     settle: float = option(3.0, 0.2, "seconds before an idle session is looked at")
     peer: bool = option(True, False, "whether pipecat is measured, too")
@@ -419,7 +419,7 @@ async def compare(ours: Ours, peer: PeerSide | None, options: Options) -> list[F
     carried[OURS] = await capacity(ours, trials[OURS][-1], options.most, 5, options.seconds)
     idle[OURS] = await ours.idle((30, 30 + options.idle_sessions), options.settle)
     if peer is not None:
-        carried[PEER] = await capacity(peer, trials[PEER][-1], 48, 2, options.seconds)
+        carried[PEER] = await capacity(peer, trials[PEER][-1], options.most // 5, 2, options.seconds)
         idle[PEER] = await peer.idle((4, 12))
     return figures({side: [trial.cpu_ms for trial in made] for side, made in trials.items()}, carried, idle)
 
