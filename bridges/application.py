@@ -201,11 +201,13 @@ class AudioIngressDeployment:
     async def __del__(self) -> None:
         """Transcribe what was being said, finish what was taken, leave NATS."""
         self._audio.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._listening
-        self._ingress.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listening
+        finally:
+            self._ingress.stop()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
 
 
 def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:

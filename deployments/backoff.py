@@ -65,8 +65,9 @@ class Backoff:
 
 def retry_after_s(header: str | None) -> float | None:
     """Return the seconds that an HTTP answer asks for; None where it has no such header, or one that holds a date."""
-    seconds = (header or "").strip()
-    return float(seconds) if seconds.isdecimal() else None
+    text = (header or "").strip()
+    seconds = float(text) if text.isdecimal() else math.inf
+    return seconds if math.isfinite(seconds) else None
 
 
 def _endless() -> float:

@@ -5,7 +5,7 @@ import logging
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
-from bridges.subjects import GREETING_RESPONSE, subject_for
+from bridges.subjects import GREETING_RESPONSE, is_publishable, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError
 from deployments.services import ChatService
@@ -47,7 +47,9 @@ class GreetingHandler:
     async def fail(self, request: messages_pb2.GreetingRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that failed: with no greeting, since the response cannot tell an error."""
         logger.warning("no greeting: %s", error.message)
-        await reply.sender.send(_subject(reply), _response(request, reply, ""))
+        # The server delivers an id with a "*" in it, and lets nobody publish to it.
+        if is_publishable(reply.parameters["user_id"]):
+            await reply.sender.send(_subject(reply), _response(request, reply, ""))
         if reply.reply_subject:
             await reply.refuse(error)
 

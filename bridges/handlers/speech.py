@@ -13,7 +13,7 @@ from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork, Work
 from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, status_message, tell_status
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES, SpokenStream
-from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, subject_for
+from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, is_publishable, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, RequestEndedError
 from deployments.services import SpeechService
@@ -58,7 +58,10 @@ class SpeechHandler:
     async def fail(self, request: messages_pb2.TTSRequest, error: HearthError, reply: Reply) -> None:
         """Tell that a text was not said, or not to its end."""
         del request
-        await tell_status(reply.sender, reply.parameters["session_id"], ERROR, error.message)
+        session_id = reply.parameters["session_id"]
+        # The server delivers an id with a "*" in it, and lets nobody publish to it.
+        if is_publishable(session_id):
+            await tell_status(reply.sender, session_id, ERROR, error.message)
         if reply.reply_subject:
             await reply.refuse(error)
 

@@ -3,7 +3,8 @@
 from enum import StrEnum
 
 from bridges.generated.messages.v1 import messages_pb2
-from deployments.errors import InvalidRequestError
+from bridges.subjects import is_publishable
+from deployments.errors import InvalidRequestError, Limit
 
 _NAME_BYTES = 256
 _LANGUAGE_BYTES = 64
@@ -38,15 +39,21 @@ def state_of(state: str) -> SessionState:
         return SessionState(state.strip().lower())
     except ValueError as error:
         expected = " or ".join(SessionState)
-        raise InvalidRequestError(f"state {state[:64]!r}: expected {expected}") from error
+        raise InvalidRequestError(f"state {state[:64]!r}: expected {expected}", field="state") from error
 
 
 def check_texts(session_id: str, step: messages_pb2.STTStreamMessage) -> None:
-    """Check that no text of a message is longer than the replicas pass on to each other.
+    """Check that a session can be answered, and that no text of a message is longer than replicas tell each other.
 
     Raises:
-        InvalidRequestError: One is; the message names the field, its size and the limit.
+        InvalidRequestError: Nothing can be published to a session of this id, or a text is too long. The error names
+            the field, and the message its size and the limit.
     """
+    if not is_publishable(session_id):
+        raise InvalidRequestError(
+            f"session_id {session_id[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part",
+            field="session_id",
+        )
     _check("session_id", session_id, _NAME_BYTES)
     _check("speaker_id", step.speaker_id, _NAME_BYTES)
     _check("user_id", step.user_id, _NAME_BYTES)
@@ -63,4 +70,6 @@ def _check(field: str, text: str, limit: int) -> None:
         return
     size = len(text.encode())
     if size > limit:
-        raise InvalidRequestError(f"{field} takes {size} bytes: at most {limit} are taken")
+        raise InvalidRequestError(
+            f"{field} takes {size} bytes: at most {limit} are taken", field=field, limit=Limit(field, limit, size)
+        )

@@ -130,8 +130,9 @@ class AudioIngress:
             # The last of what was said in them first: it takes numbers of turns and transcripts.
             self._registry.leave()
             await self._replicas.leave()
-        except nats.errors.Error as error:
-            logger.warning("the sessions are left without a word to the other replicas: %s", error)
+        except Exception:
+            # Of whatever kind: what is being said in the sessions is transcribed all the same.
+            logger.exception("the sessions are left without a word to the other replicas")
             self._registry.leave()
 
     # Messages.
@@ -200,6 +201,8 @@ class AudioIngress:
         if self._registry.has_ended(session_id):
             logger.debug("sound for session %s, which has ended", session_id)
             return None
+        # What was handed over is given once: it must not be lost to a refusal.
+        self._registry.check_room()
         return self._registry.open_late(session_id, self._replicas.handed_over(session_id))
 
     def _take_sound(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
@@ -214,11 +217,14 @@ class AudioIngress:
         if session.is_ending:
             logger.debug("session %s was ended twice", session.id)
             return
-        if step.audio:
-            self._take_sound(session, step)
-        session.is_ending = True
-        session.end_reply = reply
-        self._take_step(session, step)
+        try:
+            if step.audio:
+                self._take_sound(session, step)
+            session.end_reply = reply
+        finally:
+            # It ends, too, where its last sound is refused; the refusal is then the reply.
+            session.is_ending = True
+            self._take_step(session, step)
 
     async def _refuse(self, message: Msg, session: LiveSession | None, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""

@@ -19,7 +19,7 @@ from bridges.live.tasks import Spawn
 from bridges.live.transcripts import LiveTranscripts
 from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
-from deployments.errors import InvalidRequestError, OverloadedError
+from deployments.errors import InvalidRequestError, Limit, OverloadedError
 from deployments.listening.listener import Listener, ListeningLimits
 from deployments.listening.voice_activity import VoiceActivityEngine
 from deployments.settings.audio import AudioSettings
@@ -90,6 +90,9 @@ class SessionRegistry:
         """
         state = state_of(step.state) if step.state else SessionState.LISTENING
         conversation = copy_of(step.conversation) if step.HasField("conversation") else None
+        if conversation is not None:
+            # Before anything is reset or opened by a "start" that is refused.
+            self._conversing()
         session = self._sessions.get(session_id)
         if session is not None and (session.was_started or session.is_ending):
             self._replace(session)
@@ -113,6 +116,8 @@ class SessionRegistry:
         Raises:
             OverloadedError: There are too many.
         """
+        if known is not None and known.terms.conversation is not None:
+            self._conversing()
         session = self._open(session_id)
         if known is None:
             return session
@@ -126,10 +131,16 @@ class SessionRegistry:
         logger.info("session %s is taken over from another replica", session_id)
         return session
 
+    def check_room(self) -> None:
+        """Raise `OverloadedError` where no session can be opened now."""
+        most = self._parts.settings.max_sessions
+        if len(self._sessions) >= most:
+            limit = Limit("audio.max_sessions", most, len(self._sessions) + 1)
+            raise OverloadedError(f"{most} sessions are open already", limit=limit)
+
     def _open(self, session_id: str) -> LiveSession:
+        self.check_room()
         parts = self._parts
-        if len(self._sessions) >= parts.settings.max_sessions:
-            raise OverloadedError(f"{parts.settings.max_sessions} sessions are open already")
         queue = SoundQueue(parts.settings.max_backlog_s)
         session = LiveSession(session_id, parts.activity.new_stream(), Listener(parts.limits), queue)
         self._sessions[session_id] = session
@@ -149,8 +160,7 @@ class SessionRegistry:
         request = session.terms.conversation
         if request is None:
             return
-        if self._parts.conversing is None:
-            raise InvalidRequestError("conversation: nothing is answered aloud here")
+        conversing = self._conversing()
 
         def turn_to(state: SessionState) -> None:
             session.state = state
@@ -159,29 +169,43 @@ class SessionRegistry:
             session.id,
             session.terms,
             request,
-            self._parts.conversing,
+            conversing,
             turn_to,
             self._parts.spawn,
             self._parts.clients.sender(),
             turns,
         )
 
+    def _conversing(self) -> ConversationParts:
+        """Return what conversations need.
+
+        Raises:
+            InvalidRequestError: Nothing is answered here.
+        """
+        if self._parts.conversing is None:
+            raise InvalidRequestError("conversation: nothing is answered aloud here", field="conversation")
+        return self._parts.conversing
+
     # How they end.
 
     def end(self, session: LiveSession) -> None:
         """End a session behind its "end": what is being said is transcribed and answered, then it is forgotten."""
-        self._hearing.finish(session)
-        self._parts.spawn(self._farewell(session, "ended"))
+        self._part_from(session, "ended")
 
     def leave(self) -> None:
         """End all sessions, because this replica leaves: what is being said in them is transcribed."""
 
         def leave(session: LiveSession) -> None:
-            if not session.is_ending:
-                self._hearing.finish(session)
-                self._parts.spawn(self._farewell(session, "left"))
+            if not session.is_parting:
+                # Its "end" may wait behind sound that nobody will hear any more.
+                self._part_from(session, "ended" if session.is_ending else "left")
 
         self._with_each(leave)
+
+    def _part_from(self, session: LiveSession, why: str) -> None:
+        session.is_parting = True
+        self._hearing.finish(session)
+        self._parts.spawn(self._farewell(session, why))
 
     def drop(self, session: LiveSession, why: str) -> None:
         """Forget a session, and stop everything for it."""

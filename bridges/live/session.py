@@ -64,6 +64,7 @@ class LiveSession:
         utterance: What is being said.
         final: The last final transcript on its way; the next waits for it.
         last_final: The last final transcript that was published.
+        is_parting: Whether its farewell has begun.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
         reopened: The turn that what is said next goes on with.
@@ -90,6 +91,7 @@ class LiveSession:
     utterance: LiveUtterance | None = None
     final: asyncio.Task[None] | None = None
     last_final: messages_pb2.STTTranscription | None = None
+    is_parting: bool = False
     end_reply: str = ""
     fault: HearthError | None = None
     reopened: Turn | None = None

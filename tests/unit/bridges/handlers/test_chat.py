@@ -282,6 +282,13 @@ async def test_a_greeting_that_fails_keeps_nobody_waiting() -> None:
     assert (error.error, error.message, error.type) == (True, "no model", "unavailable")
 
 
+async def test_a_greeting_for_a_name_that_nothing_can_be_published_to_is_refused_on_the_reply_subject() -> None:
+    connection = await greet(ScriptedChat(), INBOX, user_id="a*b", nickname="Nick")
+    ((subject, refusal),) = connection.published
+    assert subject == INBOX
+    assert messages_pb2.ErrorResponse.FromString(refusal).type == "invalid_request"
+
+
 async def test_a_login_is_answered_by_nothing() -> None:
     connection = Connection()
     await LoginHandler(ScriptedChat()).handle(Call.within(5.0), messages_pb2.LoginEvent(), reply_to(connection, INBOX))

@@ -293,6 +293,42 @@ class TestSessions:
 
         assert virtually(run()) == 0
 
+    @pytest.mark.parametrize("name", ["a*b", "a>", "a\x01b"])
+    def test_a_session_that_nothing_can_be_published_to_is_refused(self, name: str) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send(name, type="start", reply="_INBOX.x")
+                await stage.send(name, type="chunk", audio=square_voice("nobody hears it"))
+                assert stage.ingress.session_count == 0
+                return stage
+
+        (refusal,) = virtually(run()).wire.on("_INBOX.x")
+        assert refusal.read(messages_pb2.ErrorResponse).type == "invalid_request"
+
+    def test_an_end_whose_sound_is_refused_ends_the_session(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="end", audio=bytes(640), sample_rate=1, reply="_INBOX.x")
+                await asyncio.sleep(2)
+                assert stage.ingress.session_count == 0
+                return stage
+
+        (refusal,) = virtually(run()).wire.on("_INBOX.x")
+        assert refusal.read(messages_pb2.ErrorResponse).type == "invalid_request"
+
+    def test_a_session_whose_end_still_waits_when_its_replica_leaves_is_ended(self) -> None:
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice("the last words"))
+                await stage.send("s", type="end", reply="_INBOX.x")
+            return stage
+
+        stage = virtually(run())
+        assert stage.ingress.session_count == 0
+        assert len(stage.wire.on("_INBOX.x")) == 1
+
     @pytest.mark.parametrize("reply", ["hearth.audio.interrupt", "ai.chat.request", "$JS.API.STREAM.DELETE.X"])
     def test_a_message_makes_hearth_speak_nowhere_that_its_client_may_not(self, reply: str) -> None:
         async def run() -> Scene:
