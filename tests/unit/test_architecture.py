@@ -40,6 +40,8 @@ ANY_ENGINE = frozenset(
         "listening.voice_activity",
         "engines.protocols",
         "engines.http_client",
+        "engines.back_end",
+        "engines.shapes",
         "engines.onnx_session",
         "engines.audio_file",
     )
@@ -97,6 +99,8 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     # An engine knows one library; settings only where engines are built.
     "deployments.engines.protocols": ANY_ENGINE,
     "deployments.engines.http_client": ANY_ENGINE,
+    "deployments.engines.back_end": ANY_ENGINE,
+    "deployments.engines.shapes": ANY_ENGINE,
     "deployments.engines.onnx_session": ANY_ENGINE,
     "deployments.engines.audio_file": ANY_ENGINE,
     "deployments.engines.language": ANY_ENGINE,

@@ -2,6 +2,7 @@
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.shapes import ShapeError, transcript_of
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import Transcript, TranscriptQuality
 
@@ -41,10 +42,10 @@ class OpenAITranscription:
         )
         answer = self._server.json_of(response)
         try:
-            text = str(answer["text"])
-        except (KeyError, TypeError) as error:
-            raise self._server.nonsense("something that is not a transcript") from error
-        return Transcript(text.strip(), language, len(samples) / SPEECH_RATE)
+            text = transcript_of(answer)
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
+        return Transcript(text, language, len(samples) / SPEECH_RATE)
 
     async def check(self) -> None:
         await self._server.check()

@@ -1,20 +1,16 @@
 """Language model behind the OpenAI chat completions API, streamed: vLLM, SGLang, llama.cpp's server and others."""
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import httpx
 
 from deployments.backoff import retry
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd, short_backoff
+from deployments.engines.shapes import ShapeError, chat_event, chat_request, estimated_tokens
 from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.values.language import Generation, Message
-
-_BYTES_PER_TOKEN = 3
-"""A careful guess, short of the four or so of English text, where the server's vocabulary is not at hand."""
 
 
 class OpenAIChatEngine:
@@ -48,7 +44,7 @@ class OpenAIChatEngine:
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return an estimate, rather too high than too low."""
-        return sum(len(message.content.encode()) // _BYTES_PER_TOKEN + 8 for message in messages)
+        return estimated_tokens(messages)
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """Yield the answer as the server streams it; tried up to three times until the first token.
@@ -86,15 +82,7 @@ class OpenAIChatEngine:
         await self._server.close()
 
     async def _attempt(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        body: dict[str, object] = {
-            "model": self._model,
-            "messages": [{"role": message.role.value, "content": message.content} for message in messages],
-            "max_tokens": generation.max_tokens,
-            "temperature": generation.temperature,
-            "stream": True,
-        }
-        if generation.stop:
-            body["stop"] = list(generation.stop)
+        body = chat_request(self._model, messages, generation) | {"stream": True}
         try:
             async with aclosing(self._texts(call, body)) as texts:
                 async for text in texts:
@@ -117,12 +105,12 @@ class OpenAIChatEngine:
                     if line.strip() == "data: [DONE]":
                         return
                     if call.remaining() == 0.0:
-                        raise self._server.out_of_time()
+                        raise self._server.errors.out_of_time()
                     if text := self._text_of(line):
                         yield text
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
-            raise self._server.broken_off()
+            raise self._server.errors.broken_off()
 
     def _text_of(self, line: str) -> str:
         """Return the text in one line of the event stream, empty for lines that carry none.
@@ -134,10 +122,9 @@ class OpenAIChatEngine:
         if not separator or prefix.strip() != "data":
             return ""
         try:
-            event: dict[str, Any] = json.loads(data)
-            if "error" in event:
-                raise self._server.failure(event["error"])
-            choices: list[dict[str, Any]] = event.get("choices") or [{}]
-            return str(choices[0].get("delta", {}).get("content") or "")
-        except (ValueError, AttributeError, IndexError) as error:
-            raise self._server.nonsense("something that is not a chat completion") from error
+            event = chat_event(data)
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
+        if event.error is not None:
+            raise self._server.errors.failure(event.error)
+        return event.text

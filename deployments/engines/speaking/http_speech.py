@@ -120,5 +120,5 @@ def _spoken(server: HttpBackEnd, response: httpx.Response, text: str) -> SpokenC
     try:
         samples, rate = decode_native(response.content)
     except HearthError as error:
-        raise server.nonsense(f"no audio: {error.reason}") from error
+        raise server.errors.nonsense(f"no audio: {error.reason}") from error
     return SpokenChunk(pcm_of(samples), rate, text, estimated_words(text, samples, rate))

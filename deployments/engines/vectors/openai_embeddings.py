@@ -1,13 +1,13 @@
 """Embeddings behind the OpenAI embeddings API: TEI, infinity, vLLM and others."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.values.vectors import Vectors, unit_length
+from deployments.engines.shapes import ShapeError, embeddings_of
+from deployments.values.vectors import Vectors
 
 
 class OpenAIEmbeddings:
@@ -43,16 +43,7 @@ class OpenAIEmbeddings:
 
     async def _embed_batch(self, call: Call, texts: Sequence[str]) -> Vectors:
         answer = await self._server.post(call, "/v1/embeddings", {"input": list(texts), "model": self._model})
-        return self._rows(answer, len(texts))
-
-    def _rows(self, answer: Any, expected: int) -> Vectors:
-        """Read the vectors out of an answer, in the order of `index`."""
         try:
-            entries = sorted(answer["data"], key=lambda entry: entry["index"])
-            indices = [entry["index"] for entry in entries]
-            vectors = np.array([entry["embedding"] for entry in entries], np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._server.nonsense("something that is not a list of embeddings") from error
-        if indices != list(range(expected)):
-            raise self._server.nonsense(f"{len(indices)} embeddings for {expected} texts")
-        return unit_length(vectors)
+            return embeddings_of(answer, len(texts))
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.shapes import ShapeError, rankings_of
 from deployments.values.retrieval import Ranking
 
 
@@ -34,15 +35,9 @@ class RerankApiReranker:
             body["model"] = self._model
         answer = await self._server.post(call, "/rerank", body)
         try:
-            rankings = [
-                Ranking(int(result["index"]), float(result.get("relevance_score", result.get("score"))))
-                for result in answer["results"]
-            ]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._server.nonsense("something that is not a list of results") from error
-        if sorted(ranking.index for ranking in rankings) != list(range(len(passages))):
-            raise self._server.nonsense(f"{len(rankings)} results for {len(passages)} passages")
-        return sorted(rankings, key=lambda ranking: -ranking.score)
+            return rankings_of(answer, len(passages))
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
         await self._server.check()

@@ -1,0 +1,140 @@
+"""What a back end's failures mean for the client of a request: the same over HTTP and by handle."""
+
+import logging
+from collections.abc import Mapping
+
+from deployments.errors import (
+    BackEnd,
+    DeadlineExceededError,
+    HearthError,
+    OverloadedError,
+    PayloadTooLargeError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+
+logger = logging.getLogger(__name__)
+
+_LOGGED_CHARACTERS = 200
+_TOO_MANY_REQUESTS = 429
+_AWAY = {408, 425, 502, 503, 504}
+_SERVER_ERROR = 500
+_CONTENT_TOO_LARGE = 413
+_TOO_LONG_STATUSES = {400, 422}
+_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "maximum context length", "model's context length")
+"""How servers say that an input is longer than a model reads: OpenAI by its code, llama.cpp by its type, vLLM and
+SGLang by their sentence alone."""
+
+
+class BackEndErrors:
+    """The errors of one back end.
+
+    What a status of HTTP, or its like in an answer by handle, means:
+
+    * 429: `OverloadedError`. 408, 425, 502, 503, 504: `UnavailableError`.
+    * 5xx else: `UpstreamFailedError`.
+    * 413, or a 400 or 422 that says that the input is longer than the model reads: `PayloadTooLargeError`, where the
+      input is as long as the client made it. Texts for embeddings and passages to rerank are cut by Hearth, and sound
+      comes in pieces of Hearth's own: there it is a refusal like any other.
+    * Everything else, such as 400, 401, 403, 404 and 422: `UpstreamFailedError` that is not retryable. Hearth makes
+      these requests from its settings, so only the operator can mend them. Servers do answer 400 for a voice that they
+      do not know; but the names of voices are settings too, and are looked up before the server is asked.
+
+    No error names the back end's address or quotes its answer. Both are logged, with the settings to look at.
+
+    Args:
+        role: What the back end does for Hearth, for messages, such as "embeddings server".
+        address: Where it is, for logs.
+        takes_client_input: Whether what is sent is as long as the client made it.
+        settings: By status, where an operator finds what it is about.
+        other_settings: The same for all other statuses.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        address: str,
+        *,
+        takes_client_input: bool = False,
+        settings: Mapping[int, str] | None = None,
+        other_settings: str = "engine",
+    ) -> None:
+        self.role = role
+        self.address = address
+        self._takes_client_input = takes_client_input
+        self._settings = settings or {}
+        self._other_settings = other_settings
+
+    def nonsense(self, what: str) -> UpstreamFailedError:
+        """Return the error of an answer that is not what was asked for, such as "something that is not JSON"."""
+        return UpstreamFailedError(f"the {self.role} sent {what}", back_end=self.back_end())
+
+    def failure(self, said: object) -> UpstreamFailedError:
+        """Return the error of an answer that tells a failure, and log what it `said`."""
+        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(said)))
+        return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
+
+    def broken_off(self) -> UnavailableError:
+        """Return the error of an answer that ended before its end."""
+        return UnavailableError(f"the {self.role} ended the answer before its end", back_end=self.back_end())
+
+    def out_of_time(self) -> DeadlineExceededError:
+        """Return the error of an answer that takes longer than the call has."""
+        return DeadlineExceededError(f"the {self.role} did not answer in the time given", back_end=self.back_end())
+
+    def away(self, what: str) -> UnavailableError:
+        """Return the error of a back end that cannot be asked now: `what` says how it is, such as "is away"."""
+        return UnavailableError(f"the {self.role} {what}", back_end=self.back_end())
+
+    def refusal(self, status: int, said: str, address: str = "", *, retry_after_s: float | None = None) -> HearthError:
+        """Return the error that a status stands for which is none of success, and log it.
+
+        Args:
+            status: Of HTTP, or its like.
+            said: The answer, or what it says of the error.
+            address: What was asked, for the log; empty for the back end itself.
+            retry_after_s: Seconds after which the back end wants to be asked again; None where it does not say.
+        """
+        address = address or self.address
+        back_end = self.back_end(status)
+        if status == _TOO_MANY_REQUESTS or status in _AWAY or status >= _SERVER_ERROR:
+            self._log(logging.WARNING, status, said, address, "")
+            return self._passing(status, back_end, retry_after_s)
+        if self._takes_client_input and _is_too_long(status, said):
+            self._log(logging.INFO, status, said, address, "")
+            return PayloadTooLargeError(
+                f"the {self.role} takes no input of this length (status {status})", back_end=back_end
+            )
+        hint = f"; look at {self._settings.get(status, self._other_settings)}"
+        self._log(logging.ERROR, status, said, address, hint)
+        return UpstreamFailedError(
+            f"the {self.role} refuses what Hearth asks of it (status {status}); only the operator can mend that",
+            retryable=False,
+            back_end=back_end,
+        )
+
+    def back_end(self, status: int | None = None) -> BackEnd:
+        """Return the back end as errors carry it."""
+        return BackEnd(self.role, status)
+
+    def _passing(self, status: int, back_end: BackEnd, retry_after_s: float | None) -> HearthError:
+        if status == _TOO_MANY_REQUESTS:
+            kind, what = OverloadedError, "has too much to do"
+        elif status in _AWAY:
+            kind, what = UnavailableError, "is away"
+        else:
+            kind, what = UpstreamFailedError, "failed"
+        return kind(f"the {self.role} {what} (status {status})", retry_after_s=retry_after_s, back_end=back_end)
+
+    def _log(self, level: int, status: int, said: str, address: str, hint: str) -> None:
+        logger.log(level, "the %s at %s answered %d: %s%s", self.role, address, status, _in_short(said), hint)
+
+
+def _in_short(said: str) -> str:
+    return " ".join(said.split())[:_LOGGED_CHARACTERS]
+
+
+def _is_too_long(status: int, said: str) -> bool:
+    if status == _CONTENT_TOO_LARGE:
+        return True
+    return status in _TOO_LONG_STATUSES and any(sign in said for sign in _TOO_LONG)

@@ -1,0 +1,153 @@
+"""The shapes of requests and answers that model servers share: OpenAI's, and that of the rerank API.
+
+The engines that speak HTTP use them, and so do the adapters of deployments that take the same shapes by handle.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from deployments.values.language import Generation, Message
+from deployments.values.retrieval import Ranking
+from deployments.values.vectors import Vectors, unit_length
+
+DONE = "[DONE]"
+"""What the last event of a stream of chat completions holds."""
+
+_BYTES_PER_TOKEN = 3
+"""A careful guess, short of the four or so of English text, where the model's vocabulary is not at hand."""
+
+
+class ShapeError(ValueError):
+    """An answer has not the shape that was expected; the text says what it is, such as "2 results for 3 passages"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEvent:
+    """One event of a stream of chat completions.
+
+    Attributes:
+        text: What the answer goes on with; empty for an event that carries none.
+        error: What the server says of a failure; None where it has not failed.
+    """
+
+    text: str = ""
+    error: object = None
+
+
+def estimated_tokens(messages: Sequence[Message]) -> int:
+    """Return an estimate of the tokens of a prompt, rather too high than too low."""
+    return sum(len(message.content.encode()) // _BYTES_PER_TOKEN + 8 for message in messages)
+
+
+def chat_request(model: str, messages: Sequence[Message], generation: Generation) -> dict[str, Any]:
+    """Return the body of a request for a chat completion, without `stream`."""
+    body: dict[str, Any] = {
+        "messages": [{"role": message.role.value, "content": message.content} for message in messages],
+        "max_tokens": generation.max_tokens,
+        "temperature": generation.temperature,
+    }
+    if model:
+        body["model"] = model
+    if generation.stop:
+        body["stop"] = list(generation.stop)
+    return body
+
+
+def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
+    """Read one event of a stream of chat completions, or a whole completion: its JSON, or what was read from it.
+
+    Raises:
+        ShapeError: It is no such thing.
+    """
+    try:
+        event = cast("Any", json.loads(data) if isinstance(data, str | bytes) else data)
+        if event.get("error") is not None:
+            return ChatEvent(error=event["error"])
+        choice: dict[str, Any] = (event.get("choices") or [{}])[0]
+        said: dict[str, Any] = choice.get("delta") or choice.get("message") or {}
+        return ChatEvent(str(said.get("content") or ""))
+    except (ValueError, AttributeError, LookupError, TypeError) as error:
+        raise ShapeError("something that is not a chat completion") from error
+
+
+def embeddings_of(answer: Any, expected: int) -> Vectors:
+    """Read the vectors out of an answer of the embeddings API, in the order of `index`.
+
+    Args:
+        answer: With `data`, a list of entries that have `index` and `embedding`.
+        expected: How many there must be.
+
+    Returns:
+        Vectors of length 1, of shape (expected, dimensions).
+
+    Raises:
+        ShapeError: It is no such answer, or has another number of vectors.
+    """
+    try:
+        entries = sorted(answer["data"], key=lambda entry: entry["index"])
+        indices = [entry["index"] for entry in entries]
+        vectors = np.array([entry["embedding"] for entry in entries], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShapeError("something that is not a list of embeddings") from error
+    if indices != list(range(expected)):
+        raise ShapeError(f"{len(indices)} embeddings for {expected} texts")
+    return vectors_of(vectors, expected)
+
+
+def vectors_of(rows: Any, expected: int) -> Vectors:
+    """Return rows of numbers as vectors of length 1, of shape (expected, dimensions).
+
+    Raises:
+        ShapeError: They are no such rows.
+    """
+    try:
+        vectors = np.asarray(rows, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ShapeError("something that is not a list of embeddings") from error
+    if vectors.ndim != 2 or len(vectors) != expected:  # noqa: PLR2004 - rows and columns
+        raise ShapeError(f"embeddings of shape {vectors.shape} for {expected} texts")
+    return unit_length(vectors)
+
+
+def rankings_of(answer: Any, expected: int) -> list[Ranking]:
+    """Read rankings, best first.
+
+    Args:
+        answer: Entries with `index` and `relevance_score` or `score`, in any order: a list, or under `results`.
+        expected: How many there must be.
+
+    Raises:
+        ShapeError: They are no such entries, or not one for each passage.
+    """
+    try:
+        results = answer["results"] if isinstance(answer, Mapping) else answer
+        rankings = [
+            Ranking(int(result["index"]), float(result.get("relevance_score", result.get("score"))))
+            for result in cast("list[dict[str, Any]]", results)
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ShapeError("something that is not a list of results") from error
+    if sorted(ranking.index for ranking in rankings) != list(range(expected)):
+        raise ShapeError(f"{len(rankings)} results for {expected} passages")
+    return best_first(rankings)
+
+
+def best_first(rankings: Sequence[Ranking]) -> list[Ranking]:
+    """Return rankings by their score, the highest first."""
+    return sorted(rankings, key=lambda ranking: -ranking.score)
+
+
+def transcript_of(answer: Any) -> str:
+    """Read the words out of an answer of the transcription API.
+
+    Raises:
+        ShapeError: It has no `text`.
+    """
+    try:
+        return str(answer["text"]).strip()
+    except (KeyError, TypeError) as error:
+        raise ShapeError("something that is not a transcript") from error
