@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from typing import Any, cast
+from typing import Any
 
 from nats.aio.client import Client
 from ray import serve
-from ray.exceptions import RayError
 from ray.serve import Application
-from ray.serve.exceptions import RayServeException
-from ray.serve.schema import DeploymentStatusOverview
 
 import deployments.orchestration as services
 from bridges.handlers.chat import ChatHandler
@@ -19,7 +16,7 @@ from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.handlers.pipelines import PipelineHandler, PipelineListHandler
 from bridges.handlers.recorded_question import VoiceHandler
 from bridges.handlers.speech import SpeechHandler, VoicesHandler
-from bridges.handlers.status import DeploymentState, StatusHandler
+from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.conversation_memory import ConversationMemory
@@ -47,16 +44,12 @@ from deployments.graph.definitions import (
 )
 from deployments.graph.deployment import Replica
 from deployments.graph.replica import prepare_replica
+from deployments.graph.serve_state import deployment_states
 from deployments.services import PipelinesService, VoiceService
 from deployments.settings.orchestration import OrchestrationSettings
-from deployments.values.status import ComponentStatus
+from deployments.values.status import ComponentStatus, DeploymentState
 
 logger = logging.getLogger(__name__)
-
-_SERVE_STATUS_S = 3.0
-_RUNNING = "RUNNING"
-_STARTING = ("STARTING", "UPDATING", "RECOVERING", "PENDING_MIGRATION")
-"""States of replicas, as Serve names them."""
 
 
 @serve.deployment(name=Role.NATS_INGRESS)
@@ -92,7 +85,7 @@ class NatsIngressDeployment:
             pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
         activity = Activity()
-        status = StatusHandler(reporters, activity, deployment_states)
+        status = StatusHandler(reporters, activity, states_or_none)
         memory = ConversationMemory(settings.memory)
         runs = PipelineRuns(settings.pipelines)
         chat_handler = ChatHandler(chat, voice, memory)
@@ -229,28 +222,13 @@ def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
     return Replica(replica.service, check_health=check_health, close=close)
 
 
-async def deployment_states() -> tuple[DeploymentState, ...]:
+async def states_or_none() -> tuple[DeploymentState, ...]:
     """Return what Serve says of its deployments; nothing where it cannot be asked now."""
     try:
-        async with asyncio.timeout(_SERVE_STATUS_S):
-            status = await asyncio.to_thread(serve.status)
-    except (RayError, RayServeException, TimeoutError) as error:
-        logger.warning("Serve was not asked for its deployments: %s", error or type(error).__name__)
+        return await deployment_states()
+    except UnavailableError as error:
+        logger.warning("%s", error.message)
         return ()
-    return tuple(
-        _deployment_state(application, name, deployment)
-        for application, overview in sorted(status.applications.items())
-        for name, deployment in overview.deployments.items()
-    )
-
-
-def _deployment_state(application: str, name: str, deployment: DeploymentStatusOverview) -> DeploymentState:
-    # Typed as an enumeration, which its members' names are equal to; Serve gives the names.
-    replicas = cast("dict[str, int]", deployment.replica_states)
-    starting = sum(replicas.get(state, 0) for state in _STARTING)
-    return DeploymentState(
-        application, name, deployment.status.value, replicas.get(_RUNNING, 0), starting, deployment.message
-    )
 
 
 def check_running(task: asyncio.Task[None], name: str) -> None:

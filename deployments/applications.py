@@ -23,6 +23,7 @@ from deployments.engines.speech_engines import (
 from deployments.engines.text_engines import embeddings_engine, language_model_engine, reranker_engine
 from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT, TEXT_TO_SPEECH
 from deployments.graph.deployment import Replica
+from deployments.graph.foreign import ForeignDeployment
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
@@ -80,7 +81,7 @@ def replica_with(
 
 
 def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
-    engine = language_model_engine(settings)
+    engine = language_model_engine(settings, ForeignDeployment)
     service = LanguageModel(engine, LanguageModelUserConfig().answering.to_value())
     slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
 
@@ -96,17 +97,17 @@ def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
 
 
 def _embeddings(settings: EmbeddingsSettings) -> Replica[Embeddings]:
-    engine = embeddings_engine(settings)
+    engine = embeddings_engine(settings, ForeignDeployment)
     return replica_with(Embeddings(engine), engine)
 
 
 def _reranker(settings: RerankerSettings) -> Replica[Reranker]:
-    engine = reranker_engine(settings)
+    engine = reranker_engine(settings, ForeignDeployment)
     return replica_with(Reranker(engine), engine)
 
 
 def _speech_to_text(settings: SpeechToTextSettings) -> Replica[SpeechToText]:
-    engine = speech_to_text_engine(settings)
+    engine = speech_to_text_engine(settings, ForeignDeployment)
     service = SpeechToText(
         engine,
         voice_activity_engine(settings.voice_activity),
@@ -118,5 +119,5 @@ def _speech_to_text(settings: SpeechToTextSettings) -> Replica[SpeechToText]:
 
 
 def _text_to_speech(settings: TextToSpeechSettings) -> Replica[TextToSpeech]:
-    engine = text_to_speech_engine(settings)
+    engine = text_to_speech_engine(settings, ForeignDeployment)
     return replica_with(TextToSpeech(engine, voice_folder(settings), settings.voice), engine)

@@ -22,16 +22,19 @@ class Call:
         request_id: Hearth's own id of the request, for logs: that of its trace, where it has one.
         deadline: When the answer must be there, in seconds of `time.monotonic()`.
         trace: The span that the call is made under; empty where the request is not traced.
+        session: What the request belongs to, such as a conversation; empty where it stands alone. Deployments with
+            several replicas can answer all requests of a session with the same one, which has read what went before.
     """
 
     request_id: str
     deadline: float
     trace: Trace = ()
+    session: str = ""
 
     @classmethod
-    def within(cls, seconds: float, request_id: str = "", trace: Trace = ()) -> Self:
+    def within(cls, seconds: float, request_id: str = "", trace: Trace = (), session: str = "") -> Self:
         """Start a call that has `seconds` from now."""
-        return cls(request_id, time.monotonic() + seconds, trace)
+        return cls(request_id, time.monotonic() + seconds, trace, session)
 
     def remaining(self) -> float:
         """Return the seconds left, 0 when the deadline has passed."""
@@ -42,5 +45,5 @@ class Call:
         if self.remaining() == 0.0:
             raise DeadlineExceededError(f"no time left for {doing}")
 
-    def __reduce__(self) -> tuple[object, tuple[float, str, Trace]]:
-        return type(self).within, (self.remaining(), self.request_id, self.trace)
+    def __reduce__(self) -> tuple[object, tuple[float, str, Trace, str]]:
+        return type(self).within, (self.remaining(), self.request_id, self.trace, self.session)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -14,28 +13,7 @@ from bridges.operations.readiness import Reporter, is_ready, reported
 from deployments.call import Call
 from deployments.component_status import replica_status
 from deployments.errors import HearthError
-from deployments.values.status import ComponentStatus
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentState:
-    """A deployment as Ray Serve sees it.
-
-    Attributes:
-        application: It belongs to.
-        name: Of the deployment.
-        status: Serve's word for it, such as "HEALTHY".
-        running: Replicas that run.
-        starting: Replicas that do not run yet.
-        message: Why it is not healthy.
-    """
-
-    application: str
-    name: str
-    status: str
-    running: int
-    starting: int
-    message: str
+from deployments.values.status import ComponentStatus, DeploymentState
 
 
 class StatusHandler:

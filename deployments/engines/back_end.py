@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from typing import cast
 
+from deployments.backoff import Backoff
 from deployments.errors import (
     BackEnd,
     DeadlineExceededError,
@@ -16,8 +18,14 @@ from deployments.errors import (
 logger = logging.getLogger(__name__)
 
 _LOGGED_CHARACTERS = 200
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 0.4
+_PAUSES = 2
+_WAITED_S = 2.0
+"""Somebody waits for the answer: where a server asks for more, the client is told how much, and may come back."""
 _TOO_MANY_REQUESTS = 429
 _AWAY = {408, 425, 502, 503, 504}
+_CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _CONTENT_TOO_LARGE = 413
 _TOO_LONG_STATUSES = {400, 422}
@@ -69,9 +77,15 @@ class BackEndErrors:
         """Return the error of an answer that is not what was asked for, such as "something that is not JSON"."""
         return UpstreamFailedError(f"the {self.role} sent {what}", back_end=self.back_end())
 
-    def failure(self, said: object) -> UpstreamFailedError:
-        """Return the error of an answer that tells a failure, and log what it `said`."""
-        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(said)))
+    def failure(self, said: object) -> HearthError:
+        """Return the error of an answer that tells a failure, and log what it `said`.
+
+        Where it has a status as `code`, that decides, as in `refusal`.
+        """
+        code = cast("Mapping[str, object]", said).get("code") if isinstance(said, Mapping) else None
+        if isinstance(code, int) and code >= _CLIENT_ERROR:
+            return self.refusal(code, str(cast("object", said)))
+        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(cast("object", said))))
         return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
 
     def broken_off(self) -> UnavailableError:
@@ -128,6 +142,11 @@ class BackEndErrors:
 
     def _log(self, level: int, status: int, said: str, address: str, hint: str) -> None:
         logger.log(level, "the %s at %s answered %d: %s%s", self.role, address, status, _in_short(said), hint)
+
+
+def short_backoff() -> Backoff:
+    """Return the pauses between attempts at a back end while somebody waits for its answer."""
+    return Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_PAUSES, total_s=_WAITED_S)
 
 
 def _in_short(said: str) -> str:

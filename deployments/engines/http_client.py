@@ -7,19 +7,14 @@ from typing import Any, cast
 
 import httpx
 
-from deployments.backoff import Backoff, retry, retry_after_s
+from deployments.backoff import retry, retry_after_s
 from deployments.call import Call
-from deployments.engines.back_end import BackEndErrors
+from deployments.engines.back_end import BackEndErrors, short_backoff
 from deployments.errors import HearthError, UpstreamFailedError
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 0.4
-_PAUSES = 2
-_WAITED_S = 2.0
-"""Somebody waits for the answer: where a server asks for more, the client is told how much, and may come back."""
 _SETTINGS = {
     401: "engine.api_key_variable",
     403: "engine.api_key_variable",
@@ -182,8 +177,3 @@ class HttpBackEnd:
             str(response.request.url.copy_with(query=None, username=None, password=None)),
             retry_after_s=retry_after_s(response.headers.get("Retry-After")),
         )
-
-
-def short_backoff() -> Backoff:
-    """Return the pauses between attempts at a server while somebody waits for its answer."""
-    return Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_PAUSES, total_s=_WAITED_S)

@@ -1,7 +1,7 @@
 """What the inference deployments ask of an engine. An engine knows one library, and nothing of Ray."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployments.call import Call
 from deployments.values.language import Generation, Message
@@ -36,6 +36,35 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Give back what the engine holds."""
+        ...
+
+
+class DeployedModel(Protocol):
+    """A deployment of the cluster that is not Hearth's, called by its handle."""
+
+    @property
+    def description(self) -> str:
+        """The deployment and its application, for status and logs."""
+        ...
+
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
+        """Return what a method of the deployment returns.
+
+        Raises:
+            HearthError: The deployment cannot be reached, failed or took too long; no text of its own is quoted.
+        """
+        ...
+
+    def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
+        """Yield what a method of the deployment yields; closing the generator stops it there.
+
+        Raises:
+            HearthError: As `call`.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` where no replica of the deployment runs."""
         ...
 
 

@@ -67,7 +67,8 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
         event = cast("Any", json.loads(data) if isinstance(data, str | bytes) else data)
         if event.get("error") is not None:
             return ChatEvent(error=event["error"])
-        choice: dict[str, Any] = (event.get("choices") or [{}])[0]
+        choices: list[Any] = event.get("choices") or [{}]
+        choice: dict[str, Any] = choices[0]
         said: dict[str, Any] = choice.get("delta") or choice.get("message") or {}
         return ChatEvent(str(said.get("content") or ""))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
@@ -124,10 +125,10 @@ def rankings_of(answer: Any, expected: int) -> list[Ranking]:
         ShapeError: They are no such entries, or not one for each passage.
     """
     try:
-        results = answer["results"] if isinstance(answer, Mapping) else answer
+        results = cast("list[Any]", answer["results"] if isinstance(answer, Mapping) else answer)
         rankings = [
             Ranking(int(result["index"]), float(result.get("relevance_score", result.get("score"))))
-            for result in cast("list[dict[str, Any]]", results)
+            for result in results
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ShapeError("something that is not a list of results") from error

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+from deployments.engines.adapter_protocols import load_adapter
 from deployments.engines.protocols import AudioDecoder, EndOfTurnEngine, SpeechToTextEngine, TextToSpeechEngine
 from deployments.engines.speaking.voice_folder import VoiceFiles, VoiceFolder
-from deployments.engines.text_engines import library_required, model_server
+from deployments.engines.text_engines import FindDeployed, bound, library_required, llm_server, model_server
 from deployments.listening.voice_activity import VoiceActivityEngine
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
+from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.settings.speech_models import (
     CoquiSettings,
     HibariSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
+    SpeechHandleSettings,
     SpeechToTextSettings,
     TextToSpeechSettings,
     WhisperSettings,
@@ -20,10 +23,16 @@ from deployments.settings.speech_models import (
 
 _ONNX = "model.onnx"
 _VOICE = "voice"
+_TRANSCRIPTION = "transcription server"
+_SPEECH = "speech server"
 
 
-def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
+def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) -> SpeechToTextEngine:
     """Load the speech-to-text model that the settings name.
+
+    Args:
+        settings: Of the application.
+        find: Gives the deployment of the cluster that they may name.
 
     Raises:
         HearthError: It cannot be loaded. The message says what to do.
@@ -46,8 +55,17 @@ def speech_to_text_engine(settings: SpeechToTextSettings) -> SpeechToTextEngine:
         case OpenAITranscriptionSettings() as engine:
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, "transcription server")
+            server = model_server(engine.base_url, engine.api_key_variable, _TRANSCRIPTION)
             return OpenAITranscription(server, model=engine.model, partial_model=engine.partial_model)
+        case LLMServerSettings() as engine:
+            from deployments.engines.hearing.llm_server_transcription import LLMServerTranscription  # noqa: PLC0415
+
+            return LLMServerTranscription(llm_server(engine, find, _TRANSCRIPTION))
+        case HandleSettings() as engine:
+            from deployments.engines.hearing.deployed_transcription import DeployedTranscription  # noqa: PLC0415
+
+            adapter = load_adapter(engine.adapter, engine.arguments)
+            return DeployedTranscription(bound(engine, adapter, find, _TRANSCRIPTION), adapter)
 
 
 def voice_activity_engine(model: str) -> VoiceActivityEngine:
@@ -88,8 +106,8 @@ def audio_decoder() -> AudioDecoder:
     return decode
 
 
-def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
-    """Load the text-to-speech model that the settings name.
+def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) -> TextToSpeechEngine:
+    """Load the text-to-speech model that the settings name; see `speech_to_text_engine`.
 
     Raises:
         HearthError: It cannot be loaded. The message says what to do.
@@ -105,7 +123,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415
 
             return OpenAISpeech(
-                model_server(engine.base_url, engine.api_key_variable, "speech server", takes_client_input=True),
+                model_server(engine.base_url, engine.api_key_variable, _SPEECH, takes_client_input=True),
                 model=engine.model,
                 voices=engine.voices,
                 language=engine.language,
@@ -116,10 +134,22 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.http_speech import CoquiSpeech  # noqa: PLC0415
 
             return CoquiSpeech(
-                model_server(engine.base_url, engine.api_key_variable, "speech server", takes_client_input=True),
+                model_server(engine.base_url, engine.api_key_variable, _SPEECH, takes_client_input=True),
                 speakers=engine.speakers,
                 language=engine.language,
                 reference_field=engine.reference_field,
+            )
+        case SpeechHandleSettings() as engine:
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.deployed_speech import DeployedSpeech  # noqa: PLC0415
+
+            adapter = load_adapter(engine.adapter, engine.arguments)
+            return DeployedSpeech(
+                bound(engine, adapter, find, _SPEECH),
+                adapter,
+                voices=engine.voices,
+                language=engine.language,
+                clones=engine.clones,
             )
 
 

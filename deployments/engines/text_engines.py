@@ -1,19 +1,28 @@
 """From settings to engines. A library is imported only where its engine is chosen: each comes with an extra."""
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployments.engines.adapter_protocols import Adapter, load_adapter
+from deployments.engines.back_end import BackEndErrors
+from deployments.engines.binding import Binding
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.protocols import EmbeddingsEngine, LanguageModelEngine, RerankerEngine
+from deployments.engines.language.remote_model import RemoteLanguageModel
+from deployments.engines.llm_server import LLMServerModel
+from deployments.engines.protocols import DeployedModel, EmbeddingsEngine, LanguageModelEngine, RerankerEngine
 from deployments.errors import BackEnd, UnavailableError
 from deployments.models.store import ModelStore
+from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.settings.text_models import (
+    ChatHandleSettings,
     CrossEncoderSettings,
     EmbeddingsSettings,
     LanguageModelSettings,
     LateInteractionSettings,
     LlamaCppSettings,
+    LLMServerChatSettings,
     OnnxEmbeddingsSettings,
     OpenAIChatSettings,
     OpenAIEmbeddingsSettings,
@@ -21,11 +30,21 @@ from deployments.settings.text_models import (
     RerankerSettings,
 )
 
+FindDeployed = Callable[[str, str, str], DeployedModel]
+"""Gives a deployment of the cluster that is not Hearth's, by its application, its name, and its role for Hearth."""
+
 _GGUF = "model.gguf"
+_LANGUAGE_MODEL = "language model"
+_EMBEDDINGS = "embeddings server"
+_RERANKER = "reranker"
 
 
-def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngine:
+def language_model_engine(settings: LanguageModelSettings, find: FindDeployed) -> LanguageModelEngine:
     """Load the language model that the settings name.
+
+    Args:
+        settings: Of the application.
+        find: Gives the deployment of the cluster that they may name.
 
     Raises:
         HearthError: It cannot be loaded. The message says what to do.
@@ -45,14 +64,26 @@ def language_model_engine(settings: LanguageModelSettings) -> LanguageModelEngin
                 cache_mib=engine.cache_mib,
             )
         case OpenAIChatSettings() as engine:
-            from deployments.engines.language.openai_chat import OpenAIChatEngine  # noqa: PLC0415
+            from deployments.engines.language.openai_chat import OpenAIChat  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, "language model", takes_client_input=True)
-            return OpenAIChatEngine(server, model=engine.model, context_tokens=engine.context_tokens)
+            server = model_server(engine.base_url, engine.api_key_variable, _LANGUAGE_MODEL, takes_client_input=True)
+            chat = OpenAIChat(server, model=engine.model)
+            return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
+        case LLMServerChatSettings() as engine:
+            from deployments.engines.language.llm_server_chat import LLMServerChat  # noqa: PLC0415
+
+            chat = LLMServerChat(llm_server(engine, find, _LANGUAGE_MODEL, takes_client_input=True))
+            return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
+        case ChatHandleSettings() as engine:
+            from deployments.engines.language.deployed_chat import DeployedChat  # noqa: PLC0415
+
+            adapter = load_adapter(engine.adapter, engine.arguments)
+            chat = DeployedChat(bound(engine, adapter, find, _LANGUAGE_MODEL), adapter)
+            return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
 
 
-def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
-    """Load the embeddings model that the settings name.
+def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> EmbeddingsEngine:
+    """Load the embeddings model that the settings name; see `language_model_engine`.
 
     Raises:
         HearthError: It cannot be loaded. The message says what to do.
@@ -67,12 +98,21 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, "embeddings server")
+            server = model_server(engine.base_url, engine.api_key_variable, _EMBEDDINGS)
             return OpenAIEmbeddings(server, model=engine.model)
+        case LLMServerSettings() as engine:
+            from deployments.engines.vectors.llm_server_vectors import LLMServerEmbeddings  # noqa: PLC0415
+
+            return LLMServerEmbeddings(llm_server(engine, find, _EMBEDDINGS))
+        case HandleSettings() as engine:
+            from deployments.engines.vectors.deployed_vectors import DeployedEmbeddings  # noqa: PLC0415
+
+            adapter = load_adapter(engine.adapter, engine.arguments)
+            return DeployedEmbeddings(bound(engine, adapter, find, _EMBEDDINGS), adapter)
 
 
-def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
-    """Load the reranker that the settings name.
+def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerEngine:
+    """Load the reranker that the settings name; see `language_model_engine`.
 
     Raises:
         HearthError: It cannot be loaded. The message says what to do.
@@ -98,8 +138,38 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
         case RerankApiSettings() as engine:
             from deployments.engines.vectors.rerank_api import RerankApiReranker  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, "reranker")
+            server = model_server(engine.base_url, engine.api_key_variable, _RERANKER)
             return RerankApiReranker(server, model=engine.model)
+        case LLMServerSettings() as engine:
+            from deployments.engines.vectors.llm_server_vectors import LLMServerReranker  # noqa: PLC0415
+
+            return LLMServerReranker(llm_server(engine, find, _RERANKER))
+        case HandleSettings() as engine:
+            from deployments.engines.vectors.deployed_vectors import DeployedReranker  # noqa: PLC0415
+
+            adapter = load_adapter(engine.adapter, engine.arguments)
+            return DeployedReranker(bound(engine, adapter, find, _RERANKER), adapter)
+
+
+def llm_server(
+    settings: LLMServerSettings, find: FindDeployed, role: str, *, takes_client_input: bool = False
+) -> LLMServerModel:
+    """Return a model of `ray.serve.llm`; see `BackEndErrors` for `role` and `takes_client_input`."""
+    deployed = find(settings.application, settings.deployment_name, role)
+    errors = BackEndErrors(
+        role,
+        deployed.description,
+        takes_client_input=takes_client_input,
+        other_settings="engine.application, engine.deployment and engine.model",
+    )
+    return LLMServerModel(deployed, settings.model, errors)
+
+
+def bound(settings: HandleSettings, adapter: Adapter, find: FindDeployed, role: str) -> Binding:
+    """Return a role that is bound to any other deployment; see `BackEndErrors` for `role`."""
+    deployed = find(settings.application, settings.deployment, role)
+    errors = BackEndErrors(role, deployed.description, other_settings="engine.adapter and engine.arguments")
+    return Binding(deployed, adapter.method, errors, streams=adapter.streams)
 
 
 def _folder(model: str, role: str) -> Path:

@@ -69,6 +69,51 @@ class Door(Protocol):
         ...
 
 
+class MethodHandles:
+    """The handles of one deployment's methods: the one place where the transport is chosen.
+
+    Args:
+        find_handle: Finds the deployment's handle. Called at the first use and again after it failed, so that
+            an application may start before the one it depends on.
+        serialization: Of requests and responses: "pickle", or "cloudpickle".
+    """
+
+    def __init__(self, find_handle: Callable[[], DeploymentHandle[Any]], *, serialization: str) -> None:
+        self._find_handle = find_handle
+        self._serialization = serialization
+        self._handle: DeploymentHandle[Any] | None = None
+        self._methods: dict[tuple[str, bool], DeploymentHandle[Any]] = {}
+
+    async def start(
+        self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
+    ) -> Any:
+        """Start a request, and return Serve's response to it.
+
+        The session of the call goes with it. A deployment whose request router heeds sessions, such as Serve's
+        `ConsistentHashRouter`, then answers all requests of a session with one replica.
+        """
+        if self._handle is None:
+            # It asks Serve's controller and waits for the answer.
+            self._handle = await asyncio.to_thread(self._find_handle)
+        handle = self._method(self._handle, method, stream=stream)
+        if call.session:
+            handle = handle.options(session_id=call.session)
+        return handle.remote(*arguments, **named)
+
+    def _method(self, handle: DeploymentHandle[Any], method: str, *, stream: bool) -> DeploymentHandle[Any]:
+        bound = self._methods.get((method, stream))
+        if bound is None:
+            bound = handle.options(
+                method_name=method,
+                stream=stream,
+                _by_reference=False,
+                request_serialization=self._serialization,
+                response_serialization=self._serialization,
+            )
+            self._methods[method, stream] = bound
+        return bound
+
+
 class HandleDoor:
     """The door to a deployment of the Serve graph.
 
@@ -79,16 +124,16 @@ class HandleDoor:
     """
 
     def __init__(self, find_handle: Callable[[], DeploymentHandle[Any]], name: str) -> None:
-        self._find_handle = find_handle
         self._name = name
-        self._handle: DeploymentHandle[Any] | None = None
-        self._methods: dict[tuple[str, bool], DeploymentHandle[Any]] = {}
+        # Values and errors are of importable classes, so plain pickle does; the default also takes closures, and takes
+        # longer.
+        self._handles = MethodHandles(find_handle, serialization="pickle")
         self._ending: set[asyncio.Task[None]] = set()
 
     async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
         """See `Door.call`."""
         call.check(f"{self._name}.{method}")
-        response = await self._start(method, (call, *arguments), named, stream=False)
+        response = await self._start(call, method, arguments, named, stream=False)
         answered = False
         try:
             async with asyncio.timeout(call.remaining()):
@@ -105,7 +150,7 @@ class HandleDoor:
     async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        response = await self._start(method, (call, *arguments), named, stream=True)
+        response = await self._start(call, method, arguments, named, stream=True)
         exhausted = False
         try:
             while True:
@@ -143,30 +188,12 @@ class HandleDoor:
         task.add_done_callback(self._ending.discard)
 
     async def _start(
-        self, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
+        self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
     ) -> Any:
         try:
-            if self._handle is None:
-                # It asks Serve's controller and waits for the answer.
-                self._handle = await asyncio.to_thread(self._find_handle)
-            return self._method(self._handle, method, stream=stream).remote(*arguments, **named)
+            return await self._handles.start(call, method, (call, *arguments), named, stream=stream)
         except (RayError, RayServeException) as error:
             raise self._translate(error, method) from error
-
-    def _method(self, handle: DeploymentHandle[Any], method: str, *, stream: bool) -> DeploymentHandle[Any]:
-        bound = self._methods.get((method, stream))
-        if bound is None:
-            # The one place where the transport is chosen. Values and errors are of importable classes, so plain pickle
-            # does; the default also takes closures, and takes longer.
-            bound = handle.options(
-                method_name=method,
-                stream=stream,
-                _by_reference=False,
-                request_serialization="pickle",
-                response_serialization="pickle",
-            )
-            self._methods[method, stream] = bound
-        return bound
 
     def _translate(self, error: Exception, method: str) -> HearthError:
         return translate(error, f"{self._name}.{method}")
@@ -270,8 +297,7 @@ def translate(error: BaseException, doing: str) -> HearthError:
         error: Anything but `asyncio.CancelledError`, which is the caller's own and passes through.
         doing: The deployment and method, for the message.
     """
-    # The default transport wraps the method's own exception, the gRPC transport raises it bare.
-    cause = cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
+    cause = cause_of(error)
     if isinstance(cause, HearthError):
         return cause
     if isinstance(cause, BackPressureError):
@@ -282,8 +308,8 @@ def translate(error: BaseException, doing: str) -> HearthError:
     for types, kind, what in _FOREIGN:
         if isinstance(cause, types):
             return kind(f"{doing} {what}")
-    if type(cause).__module__.startswith("grpc"):
-        return _translate_grpc(cause, doing)
+    if code := grpc_code(cause):
+        return _translate_grpc(code, doing)
     return InternalError(f"{doing} failed")
 
 
@@ -295,8 +321,19 @@ _FOREIGN: tuple[tuple[tuple[type[BaseException], ...], type[HearthError], str], 
 )
 
 
-def _translate_grpc(error: BaseException, doing: str) -> HearthError:
-    code = getattr(cast("Any", error).code(), "name", "UNKNOWN")
+def cause_of(error: BaseException) -> BaseException:
+    """Return what a method raised: the default transport wraps it, the gRPC transport raises it bare."""
+    return cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
+
+
+def grpc_code(error: BaseException) -> str:
+    """Return the status code of an error of the gRPC transport, such as "UNAVAILABLE"; empty for any other error."""
+    if not type(error).__module__.startswith("grpc"):
+        return ""
+    return str(getattr(cast("Any", error).code(), "name", "UNKNOWN"))
+
+
+def _translate_grpc(code: str, doing: str) -> HearthError:
     if code == "RESOURCE_EXHAUSTED":
         return PayloadTooLargeError(f"{doing}: the message is larger than the handle's transport takes")
     if code in {"UNAVAILABLE", "UNKNOWN"}:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from deployments.settings.base import Settings
+from deployments.settings.deployed import HandleSettings, LLMServerSettings
 
 
 class WhisperSettings(Settings):
@@ -60,7 +61,10 @@ class SpeechToTextSettings(Settings):
         max_recording_s: Longer audio files are refused. One CPU core takes 0.12 s for a second of speech.
     """
 
-    engine: Annotated[WhisperSettings | OpenAITranscriptionSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        WhisperSettings | OpenAITranscriptionSettings | LLMServerSettings | HandleSettings,
+        Field(discriminator="kind"),
+    ]
     voice_activity: str = "silero-vad"
     end_of_turn: str = "smart-turn-v3.2"
     max_recording_s: PositiveFloat = 300.0
@@ -119,6 +123,20 @@ class CoquiSettings(Settings):
     api_key_variable: str = ""
 
 
+class SpeechHandleSettings(HandleSettings):
+    """A voice model in any other deployment.
+
+    Attributes:
+        voices: Names of its voices, the default one first.
+        language: ISO 639-1 code of what they speak; empty where any.
+        clones: Whether it imitates the voice of a sample that a request brings.
+    """
+
+    voices: tuple[str, ...] = Field(default=("default",), min_length=1)
+    language: str = ""
+    clones: bool = False
+
+
 class TextToSpeechSettings(Settings):
     """The text-to-speech application.
 
@@ -129,7 +147,9 @@ class TextToSpeechSettings(Settings):
         max_loaded_voices: Custom voices kept in memory.
     """
 
-    engine: Annotated[HibariSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        HibariSettings | OpenAISpeechSettings | CoquiSettings | SpeechHandleSettings, Field(discriminator="kind")
+    ]
     voice: str = ""
     voice_folder: str = ""
     max_loaded_voices: PositiveInt = 4

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from deployments.settings.base import Settings
+from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.values.language import Answering, Exchange, Generation, introduction
 
 
@@ -46,6 +47,26 @@ class OpenAIChatSettings(Settings):
     model: str
     context_tokens: PositiveInt
     api_key_variable: str = ""
+
+
+class LLMServerChatSettings(LLMServerSettings):
+    """A language model of `ray.serve.llm`.
+
+    Attributes:
+        context_tokens: The model's context window.
+    """
+
+    context_tokens: PositiveInt
+
+
+class ChatHandleSettings(HandleSettings):
+    """A language model in any other deployment.
+
+    Attributes:
+        context_tokens: The model's context window.
+    """
+
+    context_tokens: PositiveInt
 
 
 class ExampleSettings(Settings):
@@ -108,7 +129,9 @@ class AnsweringSettings(Settings):
 class LanguageModelSettings(Settings):
     """The language-model application."""
 
-    engine: Annotated[LlamaCppSettings | OpenAIChatSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        LlamaCppSettings | OpenAIChatSettings | LLMServerChatSettings | ChatHandleSettings, Field(discriminator="kind")
+    ]
 
 
 class LanguageModelUserConfig(Settings):
@@ -144,7 +167,10 @@ class OpenAIEmbeddingsSettings(Settings):
 class EmbeddingsSettings(Settings):
     """The embeddings application."""
 
-    engine: Annotated[OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings | LLMServerSettings | HandleSettings,
+        Field(discriminator="kind"),
+    ]
 
 
 class LateInteractionSettings(Settings):
@@ -187,4 +213,7 @@ class RerankApiSettings(Settings):
 class RerankerSettings(Settings):
     """The reranker application."""
 
-    engine: Annotated[LateInteractionSettings | CrossEncoderSettings | RerankApiSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        LateInteractionSettings | CrossEncoderSettings | RerankApiSettings | LLMServerSettings | HandleSettings,
+        Field(discriminator="kind"),
+    ]

@@ -22,3 +22,24 @@ class ComponentStatus:
     required: bool = True
     process_id: int = 0
     resident_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A deployment as Ray Serve sees it.
+
+    Attributes:
+        application: It belongs to.
+        name: Of the deployment.
+        status: Serve's word for it, such as "HEALTHY".
+        running: Replicas that run.
+        starting: Replicas that do not run yet.
+        message: Why it is not healthy.
+    """
+
+    application: str
+    name: str
+    status: str
+    running: int
+    starting: int
+    message: str

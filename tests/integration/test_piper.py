@@ -16,6 +16,7 @@ from deployments.engines.speaking.split_vits import SplitVits, open_vits
 from deployments.engines.speaking.voice_folder import VoiceFiles
 from deployments.engines.speech_engines import text_to_speech_engine, voice_folder
 from deployments.errors import UnavailableError
+from deployments.graph.foreign import ForeignDeployment
 from deployments.inference.text_to_speech import TextToSpeech
 from deployments.models.manifest import Manifest
 from deployments.models.store import ModelStore
@@ -33,7 +34,7 @@ def service(models: ModelStore, monkeypatch_module: pytest.MonkeyPatch) -> TextT
     manifest = Manifest.load()
     ModelFetcher(manifest, models).fetch(manifest.model("joe"), lambda _: None)
     monkeypatch_module.setenv("HEARTH_MODELS", str(models.folder))
-    return TextToSpeech(text_to_speech_engine(SETTINGS), voice_folder(SETTINGS))
+    return TextToSpeech(text_to_speech_engine(SETTINGS, ForeignDeployment), voice_folder(SETTINGS))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ async def test_a_voice_whose_files_are_broken_is_refused_with_its_name(
     (tmp_path / "half" / "half.onnx").write_bytes(model)
     (tmp_path / "half" / "half.onnx.json").write_text(json.dumps(config))
     settings = SETTINGS.model_copy(update={"voice_folder": str(tmp_path)})
-    service = TextToSpeech(text_to_speech_engine(settings), voice_folder(settings))
+    service = TextToSpeech(text_to_speech_engine(settings, ForeignDeployment), voice_folder(settings))
     with refused(UnavailableError, field="speaker"):
         await spoken(service, SpeechText("Hello.", voice="half"))
     assert await spoken(service, SpeechText("Hello."))

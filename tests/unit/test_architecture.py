@@ -40,8 +40,12 @@ ANY_ENGINE = frozenset(
         "listening.voice_activity",
         "engines.protocols",
         "engines.http_client",
+        # What those share that speak with a model elsewhere, over HTTP or by handle.
         "engines.back_end",
         "engines.shapes",
+        "engines.llm_server",
+        "engines.binding",
+        "engines.adapter_protocols",
         "engines.onnx_session",
         "engines.audio_file",
     )
@@ -101,6 +105,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "deployments.engines.http_client": ANY_ENGINE,
     "deployments.engines.back_end": ANY_ENGINE,
     "deployments.engines.shapes": ANY_ENGINE,
+    "deployments.engines.llm_server": ANY_ENGINE,
+    "deployments.engines.binding": ANY_ENGINE,
+    "deployments.engines.adapter_protocols": ANY_ENGINE,
+    "deployments.engines.adapters": ANY_ENGINE,
     "deployments.engines.onnx_session": ANY_ENGINE,
     "deployments.engines.audio_file": ANY_ENGINE,
     "deployments.engines.language": ANY_ENGINE,

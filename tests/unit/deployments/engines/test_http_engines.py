@@ -12,7 +12,8 @@ import pytest
 from deployments.call import Call
 from deployments.engines.hearing.openai_transcription import OpenAITranscription
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.language.openai_chat import OpenAIChatEngine
+from deployments.engines.language.openai_chat import OpenAIChat
+from deployments.engines.language.remote_model import RemoteLanguageModel
 from deployments.engines.speaking.http_speech import CoquiSpeech, OpenAISpeech
 from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings
 from deployments.engines.vectors.rerank_api import RerankApiReranker
@@ -48,9 +49,9 @@ def server(answer: Answer, api_key: str = "", *, role: str = "model", takes_clie
     )
 
 
-def chat_engine(answer: Answer) -> OpenAIChatEngine:
+def chat_engine(answer: Answer) -> RemoteLanguageModel:
     back_end = server(answer, role="language model", takes_client_input=True)
-    return OpenAIChatEngine(back_end, model="big", context_tokens=4096)
+    return RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
 
 
 def refusing(status: int, body: str = "because: http://model.test", headers: Mapping[str, str] | None = None) -> Answer:
@@ -83,7 +84,7 @@ class Body(httpx.AsyncByteStream):
         self.closed = True
 
 
-async def generate(engine: OpenAIChatEngine, seconds: float = 5.0) -> list[str]:
+async def generate(engine: RemoteLanguageModel, seconds: float = 5.0) -> list[str]:
     generation = Generation(max_tokens=7, temperature=0.5, stop=("END",))
     async with aclosing(engine.generate(Call.within(seconds), MESSAGES, generation)) as texts:
         return [text async for text in texts]
@@ -100,7 +101,8 @@ async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
             200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
         )
 
-    engine = OpenAIChatEngine(server(answer, "secret", role="language model"), model="big", context_tokens=4096)
+    chat = OpenAIChat(server(answer, "secret", role="language model"), model="big")
+    engine = RemoteLanguageModel(chat, context_tokens=4096)
     assert await generate(engine) == ["Hel", "lo"]
     assert engine.tokens_generated == 2
     assert asked[0].url == "http://model.test/v1/chat/completions"

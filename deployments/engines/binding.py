@@ -1,0 +1,95 @@
+"""A role bound to a deployment of the cluster that is not Hearth's, called by its handle through an adapter.
+
+A model of the user's own, in a deployment of the user's own, stays as it is; `deployments.engines.adapter_protocols`
+says what an adapter is.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from deployments.backoff import retry
+from deployments.call import Call
+from deployments.engines.adapter_protocols import Arguments
+from deployments.engines.back_end import BackEndErrors, short_backoff
+from deployments.engines.protocols import DeployedModel
+from deployments.engines.shapes import ShapeError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What an adapter raises over an answer that has not the shape it expects."""
+
+
+class Binding:
+    """A deployment with the adapter that says how it is called.
+
+    Args:
+        model: The deployment.
+        method: See `Adapter`.
+        streams: See `Adapter`.
+        errors: What its failures mean.
+    """
+
+    def __init__(self, model: DeployedModel, method: str, errors: BackEndErrors, *, streams: bool) -> None:
+        self.errors = errors
+        self._model = model
+        self._method = method
+        self._streams = streams
+
+    @property
+    def description(self) -> str:
+        """The deployment, for status and logs."""
+        return f"{self._method} of {self._model.description}"
+
+    async def answer(self, call: Call, arguments: Arguments, read: Callable[[Any], T]) -> T:
+        """Return what an answer holds; asked for again, twice at most, while the deployment cannot be reached.
+
+        Args:
+            call: Whose deadline holds.
+            arguments: Of the method.
+            read: Of the adapter.
+        """
+
+        async def attempt() -> Any:
+            if not self._streams:
+                return await self._model.call(call, self._method, *arguments.positional, **arguments.named)
+            async with aclosing(self._items(call, arguments)) as items:
+                return [item async for item in items]
+
+        return self.read(read, await retry(attempt, short_backoff(), remaining_s=call.remaining))
+
+    async def items(self, call: Call, arguments: Arguments, read: Callable[[Any], T]) -> AsyncGenerator[T]:
+        """Yield what each item of an answer holds; the whole answer as one item where the method is no generator."""
+        if not self._streams:
+            yield await self.answer(call, arguments, read)
+            return
+        async with aclosing(self._items(call, arguments)) as items:
+            async for item in items:
+                yield self.read(read, item)
+
+    def read(self, read: Callable[[Any], T], answer: Any) -> T:
+        """Return what an answer holds.
+
+        Raises:
+            UpstreamFailedError: The adapter cannot read it.
+        """
+        try:
+            return read(answer)
+        except ShapeError as error:
+            raise self.errors.nonsense(str(error)) from error
+        except _UNREADABLE as error:
+            logger.warning(
+                "the adapter cannot read what %s answered: %s: %s", self.description, type(error).__name__, error
+            )
+            raise self.errors.nonsense("something that its adapter cannot read") from error
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` where no replica of the deployment runs."""
+        await self._model.check()
+
+    def _items(self, call: Call, arguments: Arguments) -> AsyncGenerator[Any]:
+        return self._model.stream(call, self._method, *arguments.positional, **arguments.named)

@@ -1,0 +1,118 @@
+"""What all language models have in common that run elsewhere, over HTTP or behind a handle."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from deployments.backoff import retry
+from deployments.call import Call
+from deployments.engines.back_end import short_backoff
+from deployments.engines.shapes import estimated_tokens
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.values.language import Generation, Message
+
+
+class RemoteChat(Protocol):
+    """A way to a language model that runs elsewhere."""
+
+    @property
+    def description(self) -> str:
+        """The model and where it is, for status and logs."""
+        ...
+
+    def texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        """Yield the pieces of an answer as they are made, none empty; closing the generator stops the model.
+
+        Raises:
+            PayloadTooLargeError: The prompt is longer than the model reads.
+            HearthError: As `BackEndErrors` says.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` when the model cannot be asked now."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the way holds."""
+        ...
+
+
+class RemoteLanguageModel:
+    """A language model that runs elsewhere.
+
+    Args:
+        chat: The way to it.
+        context_tokens: The model's context window.
+    """
+
+    def __init__(self, chat: RemoteChat, *, context_tokens: int) -> None:
+        self._chat = chat
+        self._context_tokens = context_tokens
+        self._tokens_generated = 0
+
+    is_remote = True
+
+    @property
+    def description(self) -> str:
+        return self._chat.description
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    @property
+    def tokens_generated(self) -> int:
+        return self._tokens_generated
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return an estimate, rather too high than too low."""
+        return estimated_tokens(messages)
+
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        """Yield the answer as it is streamed; tried up to three times until the first token.
+
+        Raises:
+            InvalidRequestError: The prompt is longer than the model reads. Hearth has cut it to `context_tokens`, by an
+                estimate where the server counts.
+            HearthError: As `BackEndErrors` says.
+        """
+
+        async def begun() -> tuple[str, AsyncGenerator[str]]:
+            texts = self._texts(call, messages, generation)
+            return await anext(texts, ""), texts
+
+        first, texts = await retry(begun, short_backoff(), remaining_s=call.remaining)
+        async with aclosing(texts):
+            if first:
+                self._tokens_generated += 1
+                yield first
+            async for text in texts:
+                self._tokens_generated += 1
+                yield text
+
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        """Have the model read a prompt, which a prefix cache then holds, and yield an estimate of its tokens."""
+        async with aclosing(self._texts(call, messages, Generation(max_tokens=1))) as texts:
+            async for _text in texts:
+                pass
+        yield estimated_tokens(messages)
+
+    async def check(self) -> None:
+        await self._chat.check()
+
+    async def close(self) -> None:
+        await self._chat.close()
+
+    async def _texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        try:
+            async with aclosing(self._chat.texts(call, messages, generation)) as texts:
+                async for text in texts:
+                    yield text
+        except PayloadTooLargeError as error:
+            raise InvalidRequestError(
+                "the question is too long for the language model",
+                field="message",
+                limit=Limit("engine.context_tokens", self._context_tokens),
+                back_end=error.back_end,
+            ) from error
