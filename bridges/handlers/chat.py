@@ -47,6 +47,7 @@ class ChatHandler:
         stream_subject = _stream_subject(request)
         question = _question(request, reply)
         question = replace(question, history=await self._memory.recall(question.user_id))
+        call = replace(call, session=question.user_id)
         answer = CollectedAnswer()
         try:
             items = self._answer(call, question, spoken=request.enable_tts)

@@ -81,7 +81,7 @@ class ConversationQuestions:
 
     def call(self, turn: int) -> Call:
         """Return a call for something that is done for a turn."""
-        return Call.within(self._answer_timeout_s, f"{self._session_id}-{turn}")
+        return Call.within(self._answer_timeout_s, f"{self._session_id}-{turn}", session=self._memory_key)
 
     async def _recalled(self) -> tuple[Exchange, ...]:
         if self._history is None:
