@@ -18,6 +18,9 @@ APPLICATION = "llm"
 SPREAD_APPLICATION = "llm-spread"
 DEPLOYMENT = "LLMServer:org--scripted_v1"
 """As `ray.serve.llm` would call the deployment of this model."""
+OWN_APPLICATION = "llm-own"
+OWN_DEPLOYMENT = "RayLanguageModel:org--scripted_v1"
+"""The same where Hearth's own server takes the place of Ray's."""
 
 
 # The names of vLLM are on the path only then.
@@ -30,6 +33,7 @@ def main(address: str, names: str) -> None:
     from ray.llm._internal.serve.core.server.builder import _get_deployment_name
     from ray.llm._internal.serve.core.server.llm_server import LLMServer
 
+    from deployments.ray_language_model import RayLanguageModel
     from tests.integration.llm_server.scripted_engine import MODEL, ScriptedEngine
 
     ray.init(address=address, namespace="tests", log_to_driver=False)
@@ -40,22 +44,26 @@ def main(address: str, names: str) -> None:
         experimental_configs={"stream_batching_interval_ms": 20},
     )
     assert f"LLMServer:{_get_deployment_name(config)}" == DEPLOYMENT
+    assert f"{RayLanguageModel.__name__}:{_get_deployment_name(config)}" == OWN_DEPLOYMENT
 
-    def deployment(replicas: int, **router: object) -> object:
+    def deployment(replicas: int, name: str = DEPLOYMENT, server: type = LLMServer, **more: object) -> object:
         options = {"num_cpus": 0, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
         return serve.deployment(
-            LLMServer,
-            name=DEPLOYMENT,
+            server,
+            name=name,
             num_replicas=replicas,
             max_ongoing_requests=100,
             health_check_period_s=1,
             ray_actor_options=options,
-            **router,
+            **more,
         ).bind(config, engine_cls=ScriptedEngine)
 
     serve.run(deployment(1), name=APPLICATION, route_prefix=None)
     router = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
     serve.run(deployment(2, request_router_config=router), name=SPREAD_APPLICATION, route_prefix=None)
+    user_config = {"answering": {"system_prompt": "Be brief.", "max_tokens": 500}}
+    own = deployment(1, OWN_DEPLOYMENT, RayLanguageModel, user_config=user_config)
+    serve.run(own, name=OWN_APPLICATION, route_prefix=None)
 
 
 if __name__ == "__main__":
