@@ -62,6 +62,11 @@ class Model:
     max_tokens: int = 256
 
     @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that lead to it: `ray.serve.llm` puts OpenAI's API in front of vLLM alone."""
+        return tuple(Way) if self.second else (Way.HANDLE, Way.OWN)
+
+    @property
     def deployment(self) -> str:
         return f"RayLanguageModel:{self.name.replace('/', '--').replace('.', '_')}"
 
@@ -126,7 +131,7 @@ class Bindings:
         return self._folder / "chats.jsonl"
 
     def _config(self) -> Mapping[str, Any]:
-        ways = [_way_application(way, self.model, self._http_port) for way in (Way.HTTP, Way.HANDLE)]
+        ways = [_way_application(way, self.model, self._http_port) for way in self.model.ways if way is not Way.OWN]
         return {
             "proxy_location": "HeadOnly",
             "http_options": {"host": servers.LOOPBACK, "port": self._http_port},
@@ -153,7 +158,7 @@ class Bindings:
             "import_path": "ray.serve.llm:build_openai_app",
             "runtime_env": {"py_executable": str(model.second.python), "env_vars": variables},
             "args": {
-                "llm_configs": [_vllm_config(model, model.second)],
+                "llm_configs": [_vllm_config(model, model.second, variables)],
                 "ingress_deployment_config": {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}},
             },
         }
@@ -217,7 +222,7 @@ def _scripted_config(model: Model) -> Mapping[str, Any]:
     }
 
 
-def _vllm_config(model: Model, second: SecondEnvironment) -> Mapping[str, Any]:
+def _vllm_config(model: Model, second: SecondEnvironment, variables: Mapping[str, str]) -> Mapping[str, Any]:
     return {
         "model_loading_config": {"model_id": model.name, "model_source": str(second.model)},
         "server_cls": _SERVER,
@@ -235,7 +240,9 @@ def _vllm_config(model: Model, second: SecondEnvironment) -> Mapping[str, Any]:
             "enable_prompt_tokens_details": True,
         },
         "runtime_env": {
+            # These replace the application's, they are not added to them.
             "env_vars": {
+                **variables,
                 "RAYLLM_VLLM_ENGINE_CLS": "tests.vllm.timed_vllm.TimedVLLMEngine",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
                 "VLLM_CPU_OMP_THREADS_BIND": "1",

@@ -68,13 +68,11 @@ async def cancel(bindings: Bindings, model: LanguageModelService) -> None:
 async def too_long(bindings: Bindings, model: LanguageModelService) -> None:
     """A question beyond the context window is the client's to shorten."""
     del bindings
-    try:
-        await _answer(model, "word " * 2 * CONTEXT_TOKENS)
-    except InvalidRequestError as error:
-        assert error.limit is not None
-        assert error.field == "message"
-        return
-    raise AssertionError("the question was answered")
+    asked = Prompt(SYSTEM, "word " * 2 * CONTEXT_TOKENS)
+    refused = await _error_of(model.generate(within(), asked))
+    assert isinstance(refused, InvalidRequestError), refused
+    assert refused.limit is not None
+    assert refused.field == "message"
 
 
 async def prefix_kept(bindings: Bindings, model: LanguageModelService) -> None:
@@ -143,10 +141,6 @@ async def engine_killed(bindings: Bindings, way: Way, kill: Callable[[], None]) 
         while not isinstance(refused, UnavailableError):
             refused = await _error_of(model.generate(within(5.0), Prompt(SYSTEM, story())))
     print(f"{way}: engine killed holds: {broken.kind}, then {refused.kind}: {refused.reason}", flush=True)
-
-
-async def _answer(model: LanguageModelService, question: str) -> str:
-    return "".join([text async for text in model.generate(within(), Prompt(SYSTEM, question))])
 
 
 async def _error_of(texts: Any) -> HearthError | None:

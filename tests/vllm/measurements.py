@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 import psutil
 
 from deployments.values.language import Prompt
-from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, milliseconds, percentile, plain, ratio, share
+from tests.benchmarks.figures import (
+    Bar,
+    Figure,
+    at_least,
+    at_most,
+    median,
+    milliseconds,
+    percentile,
+    plain,
+    ratio,
+    share,
+)
 from tests.vllm.bindings import Bindings, Way
 from tests.vllm.checks import SYSTEM, second_turn_is_warm, story, within
 
@@ -43,7 +54,7 @@ async def first_tokens(bindings: Bindings, ways: Iterable[Way], rounds: int) -> 
     for number in range(rounds + 1):
         for way, sample in samples.items():
             asked, begun = story(), time.monotonic()
-            async with aclosing(bindings.way_client(way).generate(within(), Prompt(SYSTEM, asked))) as texts:
+            async with aclosing(bindings.way(way).generate(within(), Prompt(SYSTEM, asked))) as texts:
                 await anext(texts)
                 taken = time.monotonic() - begun
             chat = await asyncio.to_thread(bindings.chat, asked)
@@ -62,7 +73,7 @@ async def processor_time(bindings: Bindings, samples: Mapping[Way, Samples], rou
     for _ in range(rounds):
         for way, sample in samples.items():
             begun, before, pieces = time.monotonic(), _processor_s(), 0
-            async with aclosing(bindings.way_client(way).generate(within(), Prompt(SYSTEM, story()))) as texts:
+            async with aclosing(bindings.way(way).generate(within(), Prompt(SYSTEM, story()))) as texts:
                 async for _text in texts:
                     pieces += 1
             spent = _processor_s() - before - idle_share * (time.monotonic() - begun)
@@ -74,7 +85,7 @@ async def aborts(bindings: Bindings, samples: Mapping[Way, Samples], streams: in
     for _ in range(rounds):
         for way, sample in samples.items():
             questions = [story() for _ in range(streams)]
-            clients = [bindings.way_client(way).generate(within(), Prompt(SYSTEM, one)) for one in questions]
+            clients = [bindings.way(way).generate(within(), Prompt(SYSTEM, one)) for one in questions]
             await asyncio.gather(*(anext(texts) for texts in clients))
             begun = time.monotonic()
             await asyncio.gather(*(texts.aclose() for texts in clients))
@@ -88,7 +99,7 @@ async def warm_turns(bindings: Bindings, ways: Iterable[Way], conversations: int
     """Hold conversations of two turns with several replicas; return how many second turns found the first one."""
     figures: list[Figure] = []
     for way in ways:
-        model, warm = bindings.way_client(way), 0
+        model, warm = bindings.way(way), 0
         for number in range(conversations):
             subject = f"{way.name} {number}."
             warm += await second_turn_is_warm(bindings, model, subject, f"{way.name}-{number}", facts=6)
@@ -100,14 +111,16 @@ async def warm_turns(bindings: Bindings, ways: Iterable[Way], conversations: int
 def compared(samples: Mapping[Way, Samples]) -> list[Figure]:
     """Return what was measured of each way, and the ratios to HTTP."""
     figures: list[Figure] = []
-    http = samples[Way.HTTP]
+    http = samples.get(Way.HTTP)
     for way, one in samples.items():
         figures.append(milliseconds(f"{way}: added to the first token", one.added_s))
         figures.append(median(f"{way}: CPU outside of the engine per {TOKENS} tokens", one.cpu_s, "s"))
         figures.append(_p99(way, one.abort_s, None if way is Way.HTTP else ABORT_MS))
     for way, one in samples.items():
-        if way is not Way.HTTP:
-            figures.append(ratio(f"{way} / {Way.HTTP}: added to the first token", one.added_s, http.added_s, FIRST_TOKEN))
+        if http is not None and way is not Way.HTTP:
+            figures.append(
+                ratio(f"{way} / {Way.HTTP}: added to the first token", one.added_s, http.added_s, FIRST_TOKEN)
+            )
             figures.append(ratio(f"{way} / {Way.HTTP}: CPU per {TOKENS} tokens", one.cpu_s, http.cpu_s, CPU))
     return figures
 
