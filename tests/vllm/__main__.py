@@ -10,7 +10,8 @@ and starts one cluster of two environments. One replica answers over three ways:
 
 Last the engine is killed, and two replicas take its place, which hold conversations.
 
-torch for the CPU comes from its own package index, or from the folder that UV_FIND_LINKS names. It takes 6 GB of memory.
+torch for the CPU comes from its own package index, or from the folder that UV_FIND_LINKS names. It takes 6 GB of
+memory.
 """
 
 import argparse

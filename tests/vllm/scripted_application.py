@@ -1,7 +1,7 @@
 """The scripted engine, timed, in place of vLLM; Hearth's server runs it.
 
-It is built where the names of vLLM are on the path and vLLM is not installed. OpenAI's API is left out: Ray's own has no
-routes with the FastAPI of Hearth's environment.
+It is built where the names of vLLM are on the path and vLLM is not installed. OpenAI's API is left out: Ray's own has
+no routes with the FastAPI of Hearth's environment.
 """
 
 from typing import Any
@@ -15,6 +15,13 @@ from tests.integration.llm_server.scripted_engine import ScriptedEngine
 from tests.vllm.timed_engine import timed
 
 
+class TimedScriptedEngine(timed(ScriptedEngine)):
+    """Tells of every chat how long its prompt was."""
+
+    def prepare(self, request: Any, chat: dict[str, Any]) -> None:
+        request.stream_options = {"include_usage": True}
+
+
 def build(args: dict[str, Any]) -> Application:
     """Build the server.
 
@@ -23,5 +30,5 @@ def build(args: dict[str, Any]) -> Application:
     """
     config = LLMConfig.model_validate(args["llm_configs"][0])
     options = dict(config.deployment_config)
-    server = serve.deployment(RayLanguageModel, name=args["deployment"], **options)
-    return server.bind(config, engine_cls=timed(ScriptedEngine))
+    server: Any = serve.deployment(RayLanguageModel, name=args["deployment"], **options)
+    return server.bind(config, engine_cls=TimedScriptedEngine)

@@ -26,7 +26,7 @@ class TimedVLLMEngine(_TimedEngine):
         client.abort = noted_abort
 
     def prepare(self, request: Any, chat: dict[str, Any]) -> None:
-        from vllm.entrypoints.generate.base.protocol import StreamOptions  # noqa: PLC0415
+        from vllm.entrypoints.generate.base.protocol import StreamOptions  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
 
         request.stream_options = request.stream_options or StreamOptions(include_usage=True)
         self._left[str(request.request_id)] = chat

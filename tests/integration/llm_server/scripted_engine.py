@@ -70,7 +70,7 @@ class ScriptedEngine(LLMEngine):
             yield _event(str(self.left))
         elif asked == "who are you?":
             yield _event(str(os.getpid()))
-        elif asked.startswith(("count", "die")):
+        elif asked.split()[-1].isdigit():
             async for event in self._count(asked, request.max_tokens):
                 yield event
         if getattr(request, "stream_options", None):
