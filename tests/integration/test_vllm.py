@@ -1,7 +1,7 @@
-"""`python -m tests.vllm` in its smallest form, which needs no vLLM: its checks hold, and it measures all that it can."""
+"""`python -m tests.vllm` in its smallest form, which needs no vLLM: its checks hold, and it measures what it can."""
 
-from tests.vllm.__main__ import SMOKE, run
 from tests.vllm.bindings import scripted_model
+from tests.vllm.run import SMOKE, run
 
 
 def test_the_smallest_form_checks_and_measures_both_bindings() -> None:

@@ -58,8 +58,9 @@ def timed(engine: type[Any]) -> type[Any]:
                     async for item in items:
                         chat["first"] = chat["first"] or time.monotonic()
                         _note_usage(chat, item)
+                        # Who has read this asks for nothing more.
+                        ended = isinstance(item, str) and item.startswith("data: [DONE]")
                         yield item
-                ended = True
             finally:
                 self.finish(request, chat, ended=ended)
 
