@@ -20,6 +20,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
+from bridges.live.early_messages import EarlyMessages
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
@@ -81,6 +82,8 @@ class AudioIngress:
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
         self._subscriptions: list[Any] = []
+        self._early = EarlyMessages()
+        self._is_acquainted = False
         self._connected = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -90,12 +93,18 @@ class AudioIngress:
         return len(self._registry)
 
     async def connect(self, connection: Connection) -> None:
-        """Take sessions from now on; `run` listens to them."""
-        self._connection = connection
+        """Take sessions, and return once no message of them is missed any more; `run` listens to them meanwhile.
+
+        Raises:
+            nats.errors.Error: The server does not answer.
+        """
         self._clients.connect(connection)
-        self._subscriptions += await self._replicas.connect(connection, self._registry)
+        # Before the others are asked for their sessions: from then on they leave new ones to this replica.
         self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
+        self._subscriptions += await self._replicas.connect(connection, self._registry)
         self._connected.set()
+        await self._replicas.join()
+        await self._take_early()
 
     async def run(self) -> None:
         """Listen until `stop`; then end every session with the final transcript of what was being said."""
@@ -138,6 +147,18 @@ class AudioIngress:
     # Messages.
 
     async def _received(self, message: Msg) -> None:
+        if self._is_acquainted:
+            await self._hear(message)
+        else:
+            self._early.keep(message)
+
+    async def _take_early(self) -> None:
+        """Take what was kept until the others were known; what comes meanwhile is behind it."""
+        while not self._stopping.is_set() and (message := self._early.next()):
+            await self._hear(message)
+        self._is_acquainted = True
+
+    async def _hear(self, message: Msg) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
         if session is None and not self._replicas.is_mine(session_id):

@@ -45,6 +45,14 @@ class Connection(Publisher, Protocol):
         """Return a subject of one's own."""
         ...
 
+    async def flush(self) -> None:
+        """Return once the server has read all commands that were given before.
+
+        Raises:
+            nats.errors.Error: It did not say so in time, or the connection is closed.
+        """
+        ...
+
 
 class NatsClient(Client):
     """A NATS client whose flush proves what its name says, and which no message of a client can stop.
