@@ -4,9 +4,11 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -23,19 +25,23 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT
+from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT, ServiceDefinition
+from deployments.graph.deployment import Replica
 from deployments.graph.foreign import ForeignDeployment
 from deployments.graph.serve_state import deployment_states
 from deployments.services import LanguageModelService
 from deployments.settings.speech_models import SpeechToTextSettings
 from deployments.settings.text_models import EmbeddingsSettings, LanguageModelSettings, RerankerSettings
 from deployments.values.language import Prompt
-from deployments.values.speech import Utterance
+from deployments.values.speech import TranscriptQuality, Utterance
 from tests import servers
 from tests.integration.llm_server.deploy import APPLICATION, DEPLOYMENT, SPREAD_APPLICATION
 from tests.integration.llm_server.protocol_names import write_protocol_names
 from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, TOKEN_PERIOD_S
 from tests.refusals import refused
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 ROLE = "language model"
 
@@ -52,10 +58,16 @@ def bound(application: str = APPLICATION, model: str = MODEL) -> dict[str, objec
     return {"kind": "ray-serve-llm", "application": application, "model": model}
 
 
+def deploy(name: str, role: ServiceDefinition[S], build: Callable[[T], Replica[S]], settings: T) -> S:
+    """Deploy a role as its application does, with none of the cluster's two CPUs; return its client."""
+    deployment = serve.deployment(name=role.name, ray_actor_options={"num_cpus": 0})(role.replica_class(build))
+    serve.run(deployment.bind(settings), name=name, route_prefix=None)
+    return role.in_application(name)
+
+
 def deployed_chat(name: str, engine: dict[str, object]) -> LanguageModelService:
     settings = LanguageModelSettings.model_validate({"engine": engine | {"context_tokens": 4096}})
-    serve.run(applications.language_model(settings), name=name, route_prefix=None)
-    return LANGUAGE_MODEL.in_application(name)
+    return deploy(name, LANGUAGE_MODEL, applications._language_model, settings)
 
 
 async def answer(chat: LanguageModelService, text: str, call: Call | None = None) -> str:
@@ -157,7 +169,7 @@ async def test_a_request_that_the_replica_cannot_read_is_not_taken_for_its_death
 
 
 async def test_a_method_that_is_not_there_is_a_failure(server: LLMServerModel) -> None:
-    with refused(UpstreamFailedError):
+    with refused(UpstreamFailedError, retryable=False):
         await server.answer(within(), "sing", LLMRequest("ChatCompletionRequest", model=MODEL, messages=[]))
 
 
@@ -195,26 +207,25 @@ async def test_requests_of_a_session_go_to_the_same_replica(spread_chat: Languag
 
 
 async def test_embeddings_are_read_without_vllm(llm_server: None) -> None:
-    serve.run(
-        applications.embeddings(EmbeddingsSettings.model_validate({"engine": bound()})), name="e", route_prefix=None
-    )
-    vectors = await EMBEDDINGS.in_application("e").embed(within(), ["", "abc"])
+    settings = EmbeddingsSettings.model_validate({"engine": bound()})
+    vectors = await deploy("e", EMBEDDINGS, applications._embeddings, settings).embed(within(), ["", "abc"])
     np.testing.assert_allclose(vectors, [[0, 0, 1], [3 / 10**0.5, 0, 1 / 10**0.5]], atol=1e-6)
     serve.delete("e")
 
 
 async def test_scores_are_read_without_vllm(llm_server: None) -> None:
-    serve.run(applications.reranker(RerankerSettings.model_validate({"engine": bound()})), name="r", route_prefix=None)
-    rankings = await RERANKER.in_application("r").rerank(within(), "roof", ["the cellar", "the roof"])
+    settings = RerankerSettings.model_validate({"engine": bound()})
+    rankings = await deploy("r", RERANKER, applications._reranker, settings).rerank(
+        within(), "roof", ["the cellar", "the roof"]
+    )
     assert [(ranking.index, ranking.score) for ranking in rankings] == [(1, 1.0), (0, 0.0)]
     serve.delete("r")
 
 
 async def test_transcripts_are_read_without_vllm(llm_server: None) -> None:
     settings = SpeechToTextSettings.model_validate({"engine": bound(), "end_of_turn": ""})
-    serve.run(applications.speech_to_text(settings), name="s", route_prefix=None)
-    pcm = bytes(32_000)
-    transcript = await SPEECH_TO_TEXT.in_application("s").transcribe(within(), Utterance(pcm, "en"))
+    service = deploy("s", SPEECH_TO_TEXT, applications._speech_to_text, settings)
+    transcript = await service.transcribe(within(), Utterance(bytes(32_000), "en"), TranscriptQuality.FINAL)
     assert transcript.text == "RIFF, 32044 bytes, en"
     serve.delete("s")
 
