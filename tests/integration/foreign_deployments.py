@@ -70,10 +70,12 @@ class WhisperDeployment:
         form = await self._form(request)
         return JSONResponse({"text": self._text(form["file"], form["language"].decode())})
 
-    async def _form(self, request: Request) -> dict[str, bytes]:
+    async def _form(self, request: Request) -> dict[str, Any]:
         head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
         parts = message_from_bytes(head + await request.body(), policy=HTTP).iter_parts()
-        return {part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts}
+        return {
+            str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True) for part in parts
+        }
 
     def _text(self, wav: bytes, language: str) -> str:
         samples, rate = soundfile.read(BytesIO(wav))

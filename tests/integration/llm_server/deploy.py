@@ -10,6 +10,7 @@ Args:
 
 import os
 import sys
+from typing import Any
 
 import ray
 from ray import serve
@@ -34,16 +35,17 @@ def main(address: str, names: str) -> None:
 
     ray.init(address=address, namespace="tests", log_to_driver=False)
     path = os.pathsep.join((names, os.environ["PYTHONPATH"]))
+    cpu: Any = {"kind": "cpu"}
     config = LLMConfig(
         model_loading_config={"model_id": MODEL},
-        accelerator_config={"kind": "cpu"},
+        accelerator_config=cpu,
         experimental_configs={"stream_batching_interval_ms": 20},
     )
     assert f"LLMServer:{_get_deployment_name(config)}" == DEPLOYMENT
 
-    def deployment(replicas: int, **router: object) -> object:
+    def deployment(replicas: int, **router: Any) -> Any:
         options = {"num_cpus": 0, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
-        return serve.deployment(
+        bare: Any = serve.deployment(
             LLMServer,
             name=DEPLOYMENT,
             num_replicas=replicas,
@@ -51,7 +53,8 @@ def main(address: str, names: str) -> None:
             health_check_period_s=1,
             ray_actor_options=options,
             **router,
-        ).bind(config, engine_cls=ScriptedEngine)
+        )
+        return bare.bind(config, engine_cls=ScriptedEngine)
 
     serve.run(deployment(1), name=APPLICATION, route_prefix=None)
     router = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
