@@ -30,6 +30,8 @@ _WAITED_S = 2.0
 """Somebody waits for the answer: where a server asks for more, the client is told how much, and may come back."""
 _TOO_MANY_REQUESTS = 429
 _AWAY = {408, 425, 502, 503, 504}
+_FAILED_DEPENDENCY = 424
+"""How text-embeddings-inference says that its model failed."""
 _SETTINGS = {
     401: "engine.api_key_variable",
     403: "engine.api_key_variable",
@@ -52,7 +54,7 @@ class HttpBackEnd:
 
     * 429: `OverloadedError`. 408, 425, 502, 503, 504, or no answer: `UnavailableError`. Where the answer has a
       Retry-After in seconds, the error has it too.
-    * 5xx else: `UpstreamFailedError`.
+    * 5xx else, and 424: `UpstreamFailedError`.
     * 413, or a 400 or 422 that says that the input is longer than the model reads: `PayloadTooLargeError`, where the
       input is as long as the client made it. Texts for embeddings and passages to rerank are cut by Hearth, and sound
       comes in pieces of Hearth's own: there it is a refusal like any other.
@@ -213,7 +215,7 @@ class HttpBackEnd:
         except httpx.HTTPError as error:
             return self.translate(error)
         status, back_end = response.status_code, self._back_end(response.status_code)
-        if status == _TOO_MANY_REQUESTS or status in _AWAY or httpx.codes.is_server_error(status):
+        if status in {_TOO_MANY_REQUESTS, _FAILED_DEPENDENCY, *_AWAY} or httpx.codes.is_server_error(status):
             self._log(logging.WARNING, response, "")
             return self._passing(status, back_end, retry_after_s(response.headers.get("Retry-After")))
         if self._takes_client_input and _is_too_long(response):

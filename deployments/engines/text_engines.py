@@ -19,6 +19,7 @@ from deployments.settings.text_models import (
     OpenAIEmbeddingsSettings,
     RerankApiSettings,
     RerankerSettings,
+    TeiSettings,
 )
 
 _GGUF = "model.gguf"
@@ -63,12 +64,24 @@ def embeddings_engine(settings: EmbeddingsSettings) -> EmbeddingsEngine:
             from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
             folder = _folder(engine.model, "embeddings")
-            return OnnxEmbeddings(folder, threads=engine.threads, max_tokens=engine.max_tokens)
+            return OnnxEmbeddings(
+                folder,
+                threads=engine.threads,
+                max_tokens=engine.max_tokens,
+                batch_tokens=engine.batch_tokens,
+                device=engine.device,
+                pooling=engine.pooling,
+            )
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, "embeddings server")
             return OpenAIEmbeddings(server, model=engine.model)
+        case TeiSettings() as engine:
+            from deployments.engines.vectors.tei import TeiEmbeddings  # noqa: PLC0415
+
+            server = model_server(engine.base_url, engine.api_key_variable, "embeddings server")
+            return TeiEmbeddings(server, batch_size=engine.batch_size)
 
 
 def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
@@ -88,18 +101,30 @@ def reranker_engine(settings: RerankerSettings) -> RerankerEngine:
                 max_tokens=engine.max_tokens,
                 token_weight=engine.token_weight,
                 cache_bytes=engine.cache_bytes,
+                device=engine.device,
             )
         case CrossEncoderSettings() as engine:
             library_required("onnxruntime", "onnx")
             from deployments.engines.vectors.cross_encoder import CrossEncoderReranker  # noqa: PLC0415
 
             folder = _folder(engine.model, "reranker")
-            return CrossEncoderReranker(folder, threads=engine.threads, max_tokens=engine.max_tokens)
+            return CrossEncoderReranker(
+                folder,
+                threads=engine.threads,
+                max_tokens=engine.max_tokens,
+                batch_tokens=engine.batch_tokens,
+                device=engine.device,
+            )
         case RerankApiSettings() as engine:
             from deployments.engines.vectors.rerank_api import RerankApiReranker  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, "reranker")
             return RerankApiReranker(server, model=engine.model)
+        case TeiSettings() as engine:
+            from deployments.engines.vectors.tei import TeiReranker  # noqa: PLC0415
+
+            server = model_server(engine.base_url, engine.api_key_variable, "reranker")
+            return TeiReranker(server, batch_size=engine.batch_size)
 
 
 def _folder(model: str, role: str) -> Path:
