@@ -6,6 +6,19 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from deployments.settings.base import Settings
 
+ComputeType = Literal[
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+    "auto",
+    "default",
+]
+
 
 class WhisperSettings(Settings):
     """Whisper models in process, by CTranslate2.
@@ -15,8 +28,9 @@ class WhisperSettings(Settings):
         partial_model: For partial transcripts, while somebody speaks; empty for the same model. One that knows only
             English is used where English is spoken.
         device: "cpu" or "cuda".
-        compute_type: Of CTranslate2: "int8" on a CPU, "float16" or "int8_float16" on an accelerator.
-        threads: Threads of one batch; each of the two models has its own.
+        compute_type: Of CTranslate2: "int8" on a CPU, "float16" or "int8_float16" on a card; "auto" takes the fastest
+            that the device has, "default" what the model was saved in. One that the device does not have is refused.
+        threads: Threads of one batch on a CPU; each of the two models has its own.
         batch_size: Utterances decoded together.
         language: ISO 639-1 code that is assumed where the detected language is not sure.
     """
@@ -25,7 +39,7 @@ class WhisperSettings(Settings):
     model: str = "whisper-base"
     partial_model: str = "whisper-tiny.en"
     device: Literal["cpu", "cuda"] = "cpu"
-    compute_type: str = "int8"
+    compute_type: ComputeType = "int8"
     threads: PositiveInt = 1
     batch_size: PositiveInt = 8
     language: str = "en"
