@@ -5,7 +5,8 @@ hundred times slower than planned helps nobody: here that is an error, when a mo
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 import onnxruntime
 
-from deployments.errors import UnavailableError
+from deployments.errors import HearthError, UnavailableError
 from deployments.values.devices import OnnxDevice
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,21 @@ _ACCELERATORS: Mapping[str, _Accelerator] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class SessionSetup:
+    """How sessions are opened on a device.
+
+    Attributes:
+        options: onnxruntime's `SessionOptions`.
+        providers: Those to name; None where the options hold the device.
+    """
+
+    options: Any
+    providers: list[Any] | None
+
+
 def open_session(model: Path | bytes, threads: int, device: OnnxDevice = "cpu") -> Any:
     """Return an onnxruntime session.
-
-    A spinning thread pool would take the cores from the other models of the machine, so it does not spin.
 
     Args:
         model: Its file, or what stands in one.
@@ -65,36 +77,71 @@ def open_session(model: Path | bytes, threads: int, device: OnnxDevice = "cpu") 
     Raises:
         UnavailableError: The device cannot be used. The message names the setting and says what to install.
     """
+    setup = session_setup(threads, device)
+    source = model if isinstance(model, bytes) else str(model)
+    with opening_on(device):
+        session = _library.InferenceSession(source, setup.options, providers=setup.providers, enable_fallback=0)
+    require_device(session, device)
+    return session
+
+
+def session_setup(threads: int, device: OnnxDevice = "cpu") -> SessionSetup:
+    """Return how to open sessions on a device, for libraries that open their own; `require_device` them afterwards.
+
+    A spinning thread pool would take the cores from the other models of the machine, so it does not spin.
+
+    Args:
+        threads: Threads of one call, for what runs on the processor.
+        device: What runs the model.
+
+    Raises:
+        UnavailableError: The installed onnxruntime does not know the device.
+    """
     options = _library.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
     if device == "cpu":
-        return _library.InferenceSession(source, options, providers=[_CPU])
-    return _open_on(device, source, options)
-
-
-def _open_on(device: OnnxDevice, source: str | bytes, options: Any) -> Any:
+        return SessionSetup(options, [_CPU])
     accelerator = _ACCELERATORS[device]
-    providers: list[Any] = []
-    if accelerator.provider in _library.get_available_providers():
-        if device == "cuda":
-            # CUDA out of Python packages, where there is none of the system.
-            _library.preload_dlls()
-        providers = [(accelerator.provider, dict(accelerator.options)), _CPU]
-    else:
-        # Given as devices, a provider is not given by its name.
+    if accelerator.provider not in _library.get_available_providers():
         options.add_provider_for_devices(_plugin_devices(device, accelerator), {})
+        return SessionSetup(options, None)
+    if device == "cuda":
+        # CUDA out of Python packages, where there is none of the system.
+        _library.preload_dlls()
+    return SessionSetup(options, [(accelerator.provider, dict(accelerator.options)), _CPU])
+
+
+def require_device(session: Any, device: OnnxDevice) -> None:
+    """Keep a session to its device.
+
+    Raises:
+        UnavailableError: It was opened without it.
+    """
+    if device == "cpu":
+        return
+    provider = _ACCELERATORS[device].provider
+    if provider not in session.get_providers():
+        raise _unusable(device, f"{provider} does not start; the log of onnxruntime says why")
+    session.disable_fallback()
+
+
+@contextmanager
+def opening_on(device: OnnxDevice) -> Generator[None]:
+    """Say of what goes wrong within, on an accelerator, which setting it is about; else leave it as it is.
+
+    Raises:
+        UnavailableError: It went wrong on an accelerator.
+    """
     try:
-        session = _library.InferenceSession(source, options, providers=providers or None, enable_fallback=0)
+        yield
     except Exception as error:
+        if device == "cpu" or isinstance(error, HearthError):
+            raise
         # Of no common class. What it says names files of the machine.
         logger.exception("onnxruntime cannot open the model on %s", device)
-        raise _unusable(device, f"{accelerator.provider} cannot open the model; the log says why") from error
-    if accelerator.provider not in session.get_providers():
-        raise _unusable(device, f"{accelerator.provider} does not start; the log of onnxruntime says why")
-    return session
+        raise _unusable(device, "the model cannot be opened on it; the log says why") from error
 
 
 def _plugin_devices(device: OnnxDevice, accelerator: _Accelerator) -> list[Any]:

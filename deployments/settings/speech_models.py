@@ -45,6 +45,31 @@ class WhisperSettings(Settings):
     language: str = "en"
 
 
+class OnnxAsrSettings(Settings):
+    """Parakeet, Canary, Whisper and other models in ONNX form, in process, by onnx-asr.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder.
+        architecture: As onnx-asr calls it, such as "nemo-conformer-tdt" (Parakeet) or "nemo-conformer-aed" (Canary);
+            empty for what the folder's config.json says.
+        quantization: Which of several versions of the files, such as "int8"; empty for the plain one.
+        languages: ISO 639-1 codes that the model knows; the first is assumed where one has to be told.
+        device: What runs the model.
+        threads: Threads of one batch on a CPU.
+        batch_size: Utterances decoded together.
+    """
+
+    kind: Literal["onnx-asr"]
+    model: str
+    architecture: str = ""
+    quantization: str = ""
+    languages: tuple[str, ...] = Field(default=("en",), min_length=1)
+    # Sound has any length, and MIGraphX compiles a model anew for each.
+    device: Literal["cpu", "cuda", "openvino:CPU", "openvino:GPU"] = "cpu"
+    threads: PositiveInt = 1
+    batch_size: PositiveInt = 8
+
+
 class OpenAITranscriptionSettings(Settings):
     """A model behind the OpenAI transcription API.
 
@@ -74,7 +99,7 @@ class SpeechToTextSettings(Settings):
         max_recording_s: Longer audio files are refused. One CPU core takes 0.12 s for a second of speech.
     """
 
-    engine: Annotated[WhisperSettings | OpenAITranscriptionSettings, Field(discriminator="kind")]
+    engine: Annotated[WhisperSettings | OnnxAsrSettings | OpenAITranscriptionSettings, Field(discriminator="kind")]
     voice_activity: str = "silero-vad"
     end_of_turn: str = "smart-turn-v3.2"
     max_recording_s: PositiveFloat = 300.0
