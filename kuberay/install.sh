@@ -15,11 +15,12 @@ done
 uv sync --frozen --no-default-groups --no-editable "$@"
 
 packages=$("$UV_PROJECT_ENVIRONMENT/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+patterns=$(entries unused-files.txt)
 cd "$packages"
-# Not quoted, so that the shell finds what a pattern matches; a pattern without a match goes to rm, which fails.
-for pattern in $(cd - >/dev/null && entries unused-files.txt); do
-    rm -r $pattern
+# Not quoted, so that the shell finds what a pattern matches. One without a match is taken as a name, and rm fails.
+for path in $patterns; do
+    rm -r "$path"
 done
-# Files below NAME.libs were changed by the makers of wheels, in a way that strip does not understand.
-find . -path '*.libs' -prune -o -path './nvidia' -prune \
+# Not what the makers of wheels changed in a way that strip does not understand (NAME.libs), nor what drives accelerators.
+find . \( -path '*.libs' -o -path './nvidia*' -o -path './onnxruntime*' \) -prune \
     -o -type f \( -name '*.so' -o -name raylet -o -name gcs_server \) -exec strip --strip-unneeded {} +
