@@ -153,7 +153,13 @@ def test_an_image_holds_no_compiler_and_nothing_that_installs_python_packages(ta
 
 def test_the_orchestration_has_no_engine_and_the_cpu_has_what_serve_config_needs() -> None:
     assert set(options(installation("orchestration"), "--extra")) == {"voice-activity", "otlp"}
-    assert set(options(installation("cpu"), "--extra")) == {"llama-cpp", "onnx", "whisper", "hibari", "otlp"}
+    engines = {"llama-cpp", "onnx", "whisper", "hibari"}
+    assert set(options(installation("cpu"), "--extra")) == {*engines, "voice-activity", "otlp"}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_every_image_can_import_every_application_for_serve_may_build_it_on_any_node(target: str) -> None:
+    assert "voice-activity" in options(installation(target), "--extra")
 
 
 @pytest.mark.parametrize("target", ["cuda", "rocm"])
