@@ -13,6 +13,7 @@ from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.settings.speech_models import (
     CoquiSettings,
     HibariSettings,
+    OnnxAsrSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
     SpeechHandleSettings,
@@ -51,6 +52,19 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
                 threads=engine.threads,
                 batch_size=engine.batch_size,
                 language=engine.language,
+            )
+        case OnnxAsrSettings() as engine:
+            library_required("onnx_asr", "onnx-asr")
+            from deployments.engines.hearing.onnx_asr_model import OnnxAsrEngine  # noqa: PLC0415
+
+            return OnnxAsrEngine(
+                ModelStore.from_environment().locate(engine.model, "speech-to-text"),
+                architecture=engine.architecture,
+                quantization=engine.quantization,
+                languages=engine.languages,
+                device=engine.device,
+                threads=engine.threads,
+                batch_size=engine.batch_size,
             )
         case OpenAITranscriptionSettings() as engine:
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415

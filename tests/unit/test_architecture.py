@@ -19,6 +19,9 @@ ENGINE_LIBRARIES = {
     "pymilvus",
     "grpc",
     "ctranslate2",
+    "onnx_asr",
+    "kokoro_onnx",
+    "pocket_tts",
     "hibari",
     "piper",
 }
