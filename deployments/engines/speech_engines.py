@@ -11,6 +11,7 @@ from deployments.models.store import ModelStore
 from deployments.settings.speech_models import (
     CoquiSettings,
     HibariSettings,
+    KokoroSettings,
     OnnxAsrSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
@@ -114,6 +115,17 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.hibari_speech import HibariSpeech  # noqa: PLC0415
 
             return HibariSpeech(threads=engine.threads)
+        case KokoroSettings() as engine:
+            library_required("kokoro_onnx", "kokoro")
+            from deployments.engines.speaking.kokoro_speech import KokoroSpeech  # noqa: PLC0415
+
+            return KokoroSpeech(
+                ModelStore.from_environment().locate(engine.model, "text-to-speech"),
+                voices=engine.voices,
+                language=engine.language,
+                device=engine.device,
+                threads=engine.threads,
+            )
         case OpenAISpeechSettings() as engine:
             library_required("soundfile", "whisper")
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415

@@ -116,6 +116,27 @@ class HibariSettings(Settings):
     threads: PositiveInt = 1
 
 
+class KokoroSettings(Settings):
+    """Kokoro's voices in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder with the model, one .onnx file, and one file of
+            voices, such as voices-v1.0.bin.
+        voices: Names of the voices to offer, the default one first; none for all that speak a known language.
+        language: What all voices are to speak, as espeak-ng calls it, such as "en-us"; empty for that of each voice.
+        device: What runs the model.
+        threads: Threads of the model on a CPU.
+    """
+
+    kind: Literal["kokoro"]
+    model: str
+    voices: tuple[str, ...] = ()
+    language: str = ""
+    # A sentence has any length, and MIGraphX compiles a model anew for each.
+    device: Literal["cpu", "cuda", "openvino:CPU", "openvino:GPU"] = "cpu"
+    threads: PositiveInt = 2
+
+
 class OpenAISpeechSettings(Settings):
     """A voice model behind the OpenAI speech API.
 
@@ -168,7 +189,9 @@ class TextToSpeechSettings(Settings):
         max_loaded_voices: Custom voices kept in memory.
     """
 
-    engine: Annotated[HibariSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        HibariSettings | KokoroSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")
+    ]
     voice: str = ""
     voice_folder: str = ""
     max_loaded_voices: PositiveInt = 4
