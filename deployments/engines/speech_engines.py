@@ -15,6 +15,7 @@ from deployments.settings.speech_models import (
     OnnxAsrSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
+    PocketSettings,
     SpeechToTextSettings,
     TextToSpeechSettings,
     WhisperSettings,
@@ -125,6 +126,18 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
                 language=engine.language,
                 device=engine.device,
                 threads=engine.threads,
+            )
+        case PocketSettings() as engine:
+            library_required("pocket_tts", "pocket-tts")
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.pocket_model import PocketModel  # noqa: PLC0415
+            from deployments.engines.speaking.pocket_speech import PocketSpeech  # noqa: PLC0415
+
+            return PocketSpeech(
+                PocketModel(engine.model, quantize=engine.quantize),
+                name=Path(engine.model).stem,
+                voices=engine.voices,
+                language=engine.language,
             )
         case OpenAISpeechSettings() as engine:
             library_required("soundfile", "whisper")

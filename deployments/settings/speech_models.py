@@ -137,6 +137,24 @@ class KokoroSettings(Settings):
     threads: PositiveInt = 2
 
 
+class PocketSettings(Settings):
+    """Pocket TTS in process, on the CPU; it imitates the voice of `TTSRequest.speaker_wav_b64`.
+
+    Attributes:
+        model: A language of Pocket TTS, such as "english", whose files come from the model hub, or the path of a
+            configuration, a .yaml file. The weights that imitate voices have to be asked for on the hub.
+        voices: Names of its voices, or paths of files with one (sound, or .safetensors), the default one first.
+        language: ISO 639-1 code of what the model speaks.
+        quantize: Compute with 8 bits.
+    """
+
+    kind: Literal["pocket-tts"]
+    model: str = "english"
+    voices: tuple[str, ...] = Field(default=("alba",), min_length=1)
+    language: str = "en"
+    quantize: bool = False
+
+
 class OpenAISpeechSettings(Settings):
     """A voice model behind the OpenAI speech API.
 
@@ -190,7 +208,8 @@ class TextToSpeechSettings(Settings):
     """
 
     engine: Annotated[
-        HibariSettings | KokoroSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")
+        HibariSettings | KokoroSettings | PocketSettings | OpenAISpeechSettings | CoquiSettings,
+        Field(discriminator="kind"),
     ]
     voice: str = ""
     voice_folder: str = ""
