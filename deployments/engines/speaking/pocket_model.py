@@ -1,5 +1,6 @@
 """Pocket TTS as its library has it: torch and kyutai's model."""
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,8 @@ import torch  # pyright: ignore[reportMissingImports]
 
 from deployments.errors import UnavailableError
 from deployments.values.sound import Samples
+
+logger = logging.getLogger(__name__)
 
 # Neither is there where types are checked: the extra brings some gigabytes.
 _torch = cast("Any", torch)
@@ -33,6 +36,7 @@ class PocketModel:
         try:
             self._model = _library.TTSModel.load_model(**source, quantize=quantize)
         except (OSError, ValueError) as error:
+            logger.exception("Pocket TTS cannot load %s", model)
             raise UnavailableError(
                 f"engine.model: Pocket TTS cannot load {Path(model).name}; the log says why", field="engine.model"
             ) from error
@@ -45,6 +49,7 @@ class PocketModel:
         try:
             return self._model.get_state_for_audio_prompt(path if path.suffix else name, truncate=True)
         except (OSError, ValueError) as error:
+            logger.exception("Pocket TTS has no voice %s", name)
             raise UnavailableError(
                 f"engine.voices: Pocket TTS has no voice {path.stem}; the log says why", field="engine.voices"
             ) from error
