@@ -12,6 +12,7 @@ from deployments.call import Call
 from deployments.engines.hearing.onnx_asr_model import OnnxAsrEngine
 from deployments.engines.speech_engines import speech_to_text_engine
 from deployments.errors import UnavailableError
+from deployments.graph.foreign import ForeignDeployment
 from deployments.settings.speech_models import SpeechToTextSettings
 from deployments.values.sound import SPEECH_RATE
 from deployments.values.speech import TranscriptQuality
@@ -98,6 +99,8 @@ def test_a_version_of_the_files_is_chosen_by_its_name(tmp_path: Path) -> None:
 
 def test_the_settings_choose_it_and_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     engine = {"kind": "onnx-asr", "model": str(save_tdt(tmp_path / "model"))}
-    assert speech_to_text_engine(SpeechToTextSettings.model_validate({"engine": engine})).description
+    assert speech_to_text_engine(SpeechToTextSettings.model_validate({"engine": engine}), ForeignDeployment).description
     with refused(UnavailableError, field="engine.device"):
-        speech_to_text_engine(SpeechToTextSettings.model_validate({"engine": engine | {"device": "cuda"}}))
+        speech_to_text_engine(
+            SpeechToTextSettings.model_validate({"engine": engine | {"device": "cuda"}}), ForeignDeployment
+        )

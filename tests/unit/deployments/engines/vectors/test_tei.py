@@ -12,6 +12,7 @@ from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.text_engines import embeddings_engine, reranker_engine
 from deployments.engines.vectors.tei import TeiEmbeddings, TeiReranker
 from deployments.errors import BackEnd, HearthError, OverloadedError, UpstreamFailedError
+from deployments.graph.foreign import ForeignDeployment
 from deployments.settings.text_models import EmbeddingsSettings, RerankerSettings
 from deployments.values.retrieval import Ranking
 from tests.refusals import refused
@@ -144,8 +145,8 @@ async def test_scores_of_another_shape_are_refused(answer: object) -> None:
 
 async def test_the_settings_choose_it() -> None:
     engine = {"engine": {"kind": "tei", "base_url": "http://tei.test/"}}
-    embeddings = embeddings_engine(EmbeddingsSettings.model_validate(engine))
-    reranker = reranker_engine(RerankerSettings.model_validate(engine))
+    embeddings = embeddings_engine(EmbeddingsSettings.model_validate(engine), ForeignDeployment)
+    reranker = reranker_engine(RerankerSettings.model_validate(engine), ForeignDeployment)
     assert embeddings.description == reranker.description == "TEI at http://tei.test"
     assert embeddings.is_remote
     await embeddings.close()
