@@ -82,6 +82,8 @@ class AudioIngress:
         self._loop = ListeningLoop(self._line, hearing, self._registry)
         self._subscriptions: list[Any] = []
         self._connected = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._drained = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
@@ -90,28 +92,51 @@ class AudioIngress:
         return len(self._registry)
 
     async def connect(self, connection: Connection) -> None:
-        """Take sessions from now on; `run` listens to them."""
+        """Take sessions from now on, if this replica was not drained before; `run` listens to them."""
         self._connection = connection
         self._clients.connect(connection)
         self._subscriptions += await self._replicas.connect(connection, self._registry)
+        if self._leaving.is_set():
+            # `run` waits for nothing any more, and the others count on this replica already.
+            await self._leave()
+            return
         self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
         self._connected.set()
 
     async def run(self) -> None:
-        """Listen until `stop`; then end every session with the final transcript of what was being said."""
-        await _first(self._connected.wait(), self._stopping.wait())
-        if not self._connected.is_set():
-            return
-        async with self._tasks.running() as group:
-            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
-            await self._stopping.wait()
-            for task in steady:
-                task.cancel()
-            await self._leave()
+        """Listen until `drain` or `stop`, then end every session; return after `stop`.
+
+        What was being said in a session is transcribed. What another replica needs to go on with it was told.
+        """
+        try:
+            await _first(self._connected.wait(), self._leaving.wait())
+            if self._connected.is_set():
+                await self._listen()
+        finally:
+            self._drained.set()
+        await self._stopping.wait()
+
+    async def drain(self) -> None:
+        """Take no more messages, for good, hand the sessions over, and return when all that was said is transcribed."""
+        self._leaving.set()
+        await self._drained.wait()
 
     def stop(self) -> None:
         """Take no more messages; `run` returns when what was said is transcribed."""
+        self._leaving.set()
         self._stopping.set()
+
+    def held(self) -> dict[str, int]:
+        """Return how many sessions are listened to, by the pattern of their subject; empty for none."""
+        return {AUDIO_STREAM.pattern: len(self._registry)} if len(self._registry) else {}
+
+    async def _listen(self) -> None:
+        async with self._tasks.running() as group:
+            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
+            await self._leaving.wait()
+            for task in steady:
+                task.cancel()
+            await self._leave()
 
     async def _sweep(self) -> None:
         sweeps = 0

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from deployments.errors import UnavailableError
 
@@ -67,6 +68,18 @@ class NatsClient(Client):
         """
         await super().flush(timeout)
         await super().flush(timeout)
+
+    async def abandon(self, subscription: Subscription, within_s: float) -> None:
+        """Take what a subscription has received, and no more, where it could not be drained.
+
+        nats-py would make it anew whenever the connection comes back.
+        """
+        # nats-py names none of these in public. Its own `drain` does the same.
+        self._remove_sub(subscription._id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self.is_closed else within_s):
+                await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:

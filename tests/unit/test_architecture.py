@@ -48,6 +48,7 @@ ANY_BRIDGE = frozenset(
     {
         "bridges.subjects",
         "bridges.requests",
+        "bridges.draining",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -63,6 +64,7 @@ ANY_BRIDGE = frozenset(
 ANY_COMMAND = frozenset(
     {
         "bridges.subjects",
+        "bridges.draining",
         "bridges.generated",
         "bridges.sessions.turn_log",
         "bridges.command_line.client",
@@ -117,6 +119,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.generate": frozenset({"bridges.subject_pages"}),
+    "bridges.draining": frozenset({"deployments.errors"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,
