@@ -5,7 +5,6 @@ Two real Ray nodes with an ingress of each kind, and a model that ends its answe
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import time
@@ -23,6 +22,7 @@ from nats.aio.msg import Msg
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.models.store import ModelStore
 from tests import servers
+from tests.drain_command import DrainCommand
 from tests.openai_server import TOKENS, OpenAIServer, openai_server
 
 WHOLE = "".join(TOKENS).strip()
@@ -156,40 +156,6 @@ async def until(happened: Any) -> None:
     await asyncio.to_thread(servers.wait_until, "it", happened, 60)
 
 
-class Drain:
-    """`hearth drain`, as the preStop hook of a node runs it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        self._process = process
-        self._output = process.stdout
-        self.lines: list[str] = []
-
-    @classmethod
-    async def start(cls, environment: dict[str, str], *options: str) -> "Drain":
-        process = await asyncio.create_subprocess_exec(
-            servers.program("hearth"),
-            *("drain", *options),
-            env={**os.environ, **environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        return cls(process)
-
-    async def until_said(self, words: str) -> None:
-        async with asyncio.timeout(30):
-            while not any(words in line for line in self.lines):
-                line = await self._output.readline()
-                assert line, self.lines
-                self.lines.append(line.decode().strip())
-
-    async def ended(self) -> int:
-        async with asyncio.timeout(90):
-            rest = await self._output.read()
-            self.lines += rest.decode().splitlines()
-            return await self._process.wait()
-
-
 async def test_a_node_that_is_drained_and_then_ended_loses_no_answer_no_request_and_no_session(
     nodes: Nodes, client: Client
 ) -> None:
@@ -200,7 +166,7 @@ async def test_a_node_that_is_drained_and_then_ended_loses_no_answer_no_request_
     await until(lambda: len(nodes.model.asked) == HELD)
     processes = {name: set(states) for name, states in nodes.replicas().items()}
 
-    drain = await Drain.start(nodes.environments["worker"])
+    drain = await DrainCommand.start(nodes.environments["worker"])
     await drain.until_said("on ai.chat.request")
     await drain.until_said("AudioIngress")
     await until_services(client, 2)
@@ -212,17 +178,16 @@ async def test_a_node_that_is_drained_and_then_ended_loses_no_answer_no_request_
     assert drain.lines[-1] == "2 ingresses are drained."
     assert [(await answer).response for answer in held] == [WHOLE] * HELD
 
-    again = await Drain.start(nodes.environments["worker"], "--at-least", "4")
+    again = await DrainCommand.start(nodes.environments["worker"], "--at-least", "4")
     assert await again.ended() == 0, again.lines
     await until_services(client, 2)
     replicas = nodes.replicas()
     assert {name: set(states) for name, states in replicas.items()} == processes, "Serve finds nothing wrong with them"
     assert {state for states in replicas.values() for state in states.values()} == {"RUNNING"}
 
-    started = time.monotonic()
     nodes.worker.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(nodes.worker.wait, 60)
-    print("SIGTERM to end", time.monotonic() - started, nodes.worker.returncode)
+    # Ray does not wait for anything any more.
+    await asyncio.to_thread(nodes.worker.wait, DRAIN_TIMEOUT_S / 2)
     answers = await asyncio.gather(*(ask(client, f"{number}") for number in range(20)))
     assert [answer.response for answer in answers] == [WHOLE] * 20
     assert await speakers_of(client) == dict.fromkeys(SESSIONS, "ada")
