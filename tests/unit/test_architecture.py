@@ -57,6 +57,7 @@ ANY_BRIDGE = frozenset(
     {
         "bridges.subjects",
         "bridges.requests",
+        "bridges.draining",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -72,6 +73,7 @@ ANY_BRIDGE = frozenset(
 ANY_COMMAND = frozenset(
     {
         "bridges.subjects",
+        "bridges.draining",
         "bridges.generated",
         "bridges.sessions.turn_log",
         "bridges.command_line.client",
@@ -132,6 +134,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.generate": frozenset({"bridges.subject_pages"}),
+    "bridges.draining": frozenset({"deployments.errors"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,

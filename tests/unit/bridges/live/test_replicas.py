@@ -10,8 +10,14 @@ import pytest
 
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.ingress import AudioIngress
+from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS
+from deployments.settings.audio import AudioSettings
 from tests.conversation.scene import (
+    Counted,
+    LoudnessActivity,
+    ReadingTranscription,
     Scene,
     ScriptedVoice,
     SlowSpeech,
@@ -191,6 +197,60 @@ async def open_session(stage: Scene) -> str:
         if stage.ingress.session_count > before:
             return name
     raise AssertionError("the silent replica has more right to all of them")
+
+
+class TestDraining:
+    def test_a_drained_replica_hands_its_sessions_over_and_takes_none_again(self) -> None:
+        async def run() -> tuple[int, dict[str, int], dict[str, int], list[int]]:
+            wire = Wire()
+            async with two_replicas(wire) as (one, two):
+                for session_id in SESSIONS:
+                    await start(wire, session_id)
+                await speak_silence(wire, 2)
+                before, held = one.ingress.session_count, one.ingress.held()
+                await one.ingress.drain()
+                drained = one.ingress.held()
+                # Long after a replica that falls silent would have been taken for lost.
+                await speak_silence(wire, 8)
+                await one.ingress.drain()
+                return before, held, drained, [one.ingress.session_count, two.ingress.session_count]
+
+        before, held, drained, after = run_virtually(run())
+        assert before
+        assert (held, drained) == ({"ai.voice.stream.{session_id}": before}, {})
+        assert after == [0, 20]
+
+    def test_what_is_being_said_is_transcribed_before_the_drain_is_over(self) -> None:
+        async def run() -> list[str]:
+            async with scene() as one:
+                await one.send("s", type="chunk", audio=square_voice("good morning"))
+                await asyncio.sleep(1)
+                await one.ingress.drain()
+                return one.finals("s")
+
+        assert run_virtually(run()) == ["good morning"]
+
+    def test_one_that_is_drained_while_it_joins_takes_no_session_and_leaves_none_alone(self) -> None:
+        async def run() -> tuple[int, int]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a", voice=ScriptedVoice()) as one:
+                joins = AudioIngress(
+                    AudioSettings(), ReadingTranscription(), LoudnessActivity(), SessionWork(), Counted(), replica="b"
+                )
+                running = asyncio.create_task(joins.run())
+                connecting = asyncio.create_task(joins.connect(wire))
+                await asyncio.sleep(0.1)
+                await joins.drain()
+                await connecting
+                for session_id in SESSIONS:
+                    await start(wire, session_id)
+                await speak_silence(wire, 2)
+                counts = one.ingress.session_count, joins.session_count
+                joins.stop()
+                await running
+                return counts
+
+        assert run_virtually(run()) == (20, 0)
 
 
 class TestWhatMayBeAskedFor:
