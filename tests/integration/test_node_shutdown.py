@@ -7,7 +7,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import time
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
