@@ -1,5 +1,6 @@
 """A RayService as its tests read it."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 Service = dict[str, Any]
 Group = dict[str, Any]
 Container = dict[str, Any]
+Deployment = dict[str, Any]
 
 
 def cluster(service: Service) -> dict[str, Any]:
@@ -66,20 +68,41 @@ def drain_seconds(group: Group) -> float:
     return float(environment(ray_container(group)).get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "30"))
 
 
+def name_of(group: Group) -> str:
+    """Return a group's name; the head's is the operator's (v1.7.0 utils/constant.go:352)."""
+    return group.get("groupName", "headgroup")
+
+
 def serve_config(service: Service) -> dict[str, Any]:
-    return yaml.safe_load(service["spec"]["serveConfigV2"])
+    return _parsed(service["spec"]["serveConfigV2"])
 
 
-def deployments(service: Service) -> Iterator[dict[str, Any]]:
+def deployments(service: Service) -> Iterator[Deployment]:
     for application in serve_config(service)["applications"]:
         yield from application["deployments"]
 
 
+def selected_group(deployment: Deployment) -> str:
+    """Return the group that a deployment is to run on, empty where it is any with room."""
+    return deployment.get("ray_actor_options", {}).get("label_selector", {}).get("ray.io/node-group", "")
+
+
+def runs_ingresses(service: Service, group: Group) -> bool:
+    """Say whether a node of a group may hold an ingress. Those need no CPU, so any node has room."""
+    ingresses = [entry for entry in deployments(service) if entry["name"] in {"NatsIngress", "AudioIngress"}]
+    return any(selected_group(entry) in {"", name_of(group)} for entry in ingresses)
+
+
 def longest_shutdown(service: Service) -> float:
-    """Return how long the slowest replica may take to finish what it has accepted, in seconds."""
+    """Return how long the slowest replica may take to finish what it has accepted, in seconds (Serve's default: 20)."""
     return max(deployment.get("graceful_shutdown_timeout_s", 20) for deployment in deployments(service))
 
 
 def is_dns_label(name: str, length: int) -> bool:
     """Say whether a name is a label as RFC 1035 has it, and short enough."""
     return len(name) <= length and re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) is not None
+
+
+@functools.cache
+def _parsed(config: str) -> dict[str, Any]:
+    return yaml.load(config, yaml.CSafeLoader)

@@ -3,34 +3,36 @@
 Each rule names its place in KubeRay v1.7.0, below `ray-operator/controllers/ray`, or in Ray 2.60.0, below `ray`.
 """
 
-from pathlib import Path
-
 import pytest
-import yaml
 
+from tests.manifests.kustomize import one, resources, variants
 from tests.manifests.ray_service import (
     Service,
     cluster,
     containers,
+    deployments,
     drain_seconds,
+    environment,
     groups,
     head,
     is_dns_label,
     longest_shutdown,
+    name_of,
     option_seconds,
     pod,
     ports,
     pre_stop,
     ray_container,
+    runs_ingresses,
+    selected_group,
+    serve_config,
     workers,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture
-def service() -> Service:
-    return yaml.safe_load((ROOT / "kuberay" / "rayservice.yaml").read_text())
+@pytest.fixture(params=variants(), ids=str)
+def service(request: pytest.FixtureRequest) -> Service:
+    return one(resources(request.param), "RayService")
 
 
 # The cluster becomes active.
@@ -84,15 +86,26 @@ def test_the_head_is_not_asked_for_its_proxy(service: Service) -> None:
 
 def test_ingresses_leave_their_queue_group_before_ray_is_stopped(service: Service) -> None:
     """The operator deletes all pods of a cluster at once and gives them no hook (rayservice_controller.go:1292)."""
-    for group in groups(service):
+    holders = [group for group in groups(service) if runs_ingresses(service, group)]
+    assert holders
+    for group in holders:
         assert pre_stop(group)[:2] == ["hearth", "drain"]
         assert option_seconds(pre_stop(group), "--timeout") > longest_shutdown(service)
 
 
-def test_workers_hold_their_replicas_for_the_answers_of_other_nodes(service: Service) -> None:
-    """At SIGTERM Ray drains a node for 30 s by default, then kills what runs on it (Ray `_private/node.py:665`)."""
+def test_models_answer_what_ingresses_of_other_nodes_have_taken(service: Service) -> None:
+    """At SIGTERM Ray drains a node for 30 s by default, then kills what runs on it (Ray `_private/node.py:665`).
+
+    Where a replica cannot move, Serve stops it as long before that as it may take to stop
+    (Ray `serve/_private/deployment_state.py:5928`).
+    """
+    (orchestration,) = (app for app in serve_config(service)["applications"] if app["name"] == "orchestration")
+    longest_request = orchestration["args"]["nats"]["request_timeout_s"]
     for group in workers(service):
+        models = [entry for entry in deployments(service) if selected_group(entry) == group["groupName"]]
+        stop = max((entry["graceful_shutdown_timeout_s"] for entry in models), default=0)
         assert drain_seconds(group) > longest_shutdown(service)
+        assert runs_ingresses(service, group) or drain_seconds(group) - stop >= longest_request
 
 
 def test_the_head_outlives_the_answers_of_its_workers(service: Service) -> None:
@@ -181,3 +194,85 @@ def test_quantities_are_texts(service: Service) -> None:
     for container in containers(service):
         for amounts in container["resources"].values():
             assert {type(amount) for amount in amounts.values()} <= {str}
+
+
+# Where what is deployed runs.
+
+
+def test_deployments_run_on_groups_that_there_are(service: Service) -> None:
+    """The operator tells Ray a pod's group, and Ray makes it a label of the node.
+
+    common/pod.go:1267, Ray `_private/resource_and_label_spec.py:296`. Serve also builds an application where the
+    selectors of its deployments say, so where its image has what it imports
+    (Ray `serve/_private/application_state.py:1656`).
+    """
+    names = {group["groupName"] for group in workers(service)}
+    assert {selected_group(entry) for entry in deployments(service)} <= {*names, ""}
+    for application in serve_config(service)["applications"]:
+        selectors = {selected_group(entry) for entry in application["deployments"]}
+        assert len(selectors) == 1, f"{application['name']} is built on any node"
+
+
+def test_nothing_of_ours_runs_on_the_head(service: Service) -> None:
+    """A deployment that asks for no CPU could, and its pod is the one whose loss is felt most."""
+    assert ray_container(head(service))["resources"]["limits"]["cpu"]
+    for entry in deployments(service):
+        options = entry["ray_actor_options"]
+        assert selected_group(entry) != name_of(head(service))
+        assert selected_group(entry) or options["num_cpus"] > 0
+    assert head(service)["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_an_accelerator_that_the_operator_does_not_know_is_counted_by_hand(service: Service) -> None:
+    """It counts limits whose name ends in "gpu" as GPUs (utils/resources.go:8, common/pod.go:1454)."""
+    for group in workers(service):
+        devices = [name for name in ray_container(group)["resources"]["limits"] if "/" in name]
+        if [name for name in devices if not name.endswith("gpu")]:
+            assert group["rayStartParams"]["num-gpus"] == "1"
+
+
+# Components.
+
+
+def test_the_autoscaler_passes_the_restricted_standard_and_alone_has_a_token(service: Service) -> None:
+    """Its container gets no security context by itself (common/pod.go:985) and asks the Kubernetes API."""
+    if not cluster(service).get("enableInTreeAutoscaling"):
+        assert "autoscalerOptions" not in cluster(service)
+        return
+    options = cluster(service)["autoscalerOptions"]
+    assert options["securityContext"] == ray_container(head(service))["securityContext"]
+    assert options["version"] == "v2"
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert place in {mount["mountPath"] for mount in options["volumeMounts"]}
+    assert place not in {mount["mountPath"] for mount in ray_container(head(service))["volumeMounts"]}
+    volumes = {volume["name"] for volume in pod(head(service))["volumes"]}
+    assert {mount["name"] for mount in options["volumeMounts"]} <= volumes
+    # Version 2 replaces pods and does not let their containers restart (utils/validation.go:226).
+    assert not [group for group in groups(service) if pod(group).get("restartPolicy", "Never") != "Never"]
+
+
+def test_the_store_of_the_head_is_said_once(service: Service) -> None:
+    """Variables and options of both stores exclude each other (utils/validation.go:153, 166 and 333)."""
+    options = cluster(service).get("gcsFaultToleranceOptions", {})
+    if options.get("backend") == "rocksdb":
+        assert not {key for key in options if key.startswith("redis")}
+        assert "gcs-storage" not in {volume["name"] for volume in pod(head(service))["volumes"]}
+    else:
+        assert "storage" not in options
+    assert "ray.io/ft-enabled" not in service["metadata"].get("annotations", {})
+    names = set(environment(ray_container(head(service))))
+    assert not names & {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME", "RAY_gcs_storage"}
+
+
+def test_a_closed_network_lets_pods_look_up_names_and_the_operator_ask(service: Service) -> None:
+    """The operator opens nothing but the way between pods of one cluster (networkpolicy_controller.go:306 and 374)."""
+    policy = cluster(service).get("networkPolicy")
+    if policy is None:
+        return
+    assert policy["mode"] == "DenyAll"
+    for side in ("head", "worker"):
+        assert {53} <= {port["port"] for rule in policy[side]["egressRules"] for port in rule["ports"]}
+        assert {8080} <= {port["port"] for rule in policy[side]["ingressRules"] for port in rule["ports"]}
+    assert {8265} <= {port["port"] for rule in policy["head"]["ingressRules"] for port in rule["ports"]}
+    assert {4222, 19530} <= {port["port"] for rule in policy["worker"]["egressRules"] for port in rule["ports"]}
+    assert "workerGroups" not in policy, "an entry there replaces the rules of all workers"
