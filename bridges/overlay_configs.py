@@ -17,6 +17,8 @@ _HEAD = (
     "# Change those, then run `uv run python -m bridges.generate`.\n"
 )
 _WIDTH = 120
+# The key of a patch that names the overlay whose patch comes before it.
+_BASED_ON = "based_on"
 _LISTS_BY_NAME = frozenset({"applications", "deployments"})
 
 Node = dict[str, Any]
@@ -26,13 +28,15 @@ def overlay_configs(root: Path) -> dict[Path, str]:
     """Return the text of each overlay's configuration, by where it belongs.
 
     Args:
-        root: The checkout. Each folder in its `kuberay/overlays` has a patch.
+        root: The checkout. Each folder in its `kuberay/overlays` that has a patch is an overlay with a configuration.
+
+    Raises:
+        ValueError: A patch has no mapping where it needs one, or is based on one that is not there or on itself.
     """
-    config = (root / CONFIG_NAME).read_text(encoding="utf-8")
-    patches = sorted((root / "kuberay" / "overlays").glob(f"*/{PATCH_NAME}"))
-    return {
-        patch.with_name(CONFIG_NAME): patched_config(config, patch.read_text(encoding="utf-8")) for patch in patches
-    }
+    config = yaml.safe_load((root / CONFIG_NAME).read_text(encoding="utf-8"))
+    paths = sorted((root / "kuberay" / "overlays").glob(f"*/{PATCH_NAME}"))
+    patches = {path.parent.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {path.with_name(CONFIG_NAME): _text(_patched(config, patches, path.parent.name)) for path in paths}
 
 
 def patched_config(config: str, patch: str) -> str:
@@ -45,8 +49,21 @@ def patched_config(config: str, patch: str) -> str:
     Raises:
         ValueError: The patch has no mapping where it needs one.
     """
-    merged = _merged(yaml.safe_load(config), yaml.safe_load(patch))
-    return _HEAD + yaml.safe_dump(merged, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    return _text(_merged(yaml.safe_load(config), yaml.safe_load(patch)))
+
+
+def _patched(config: Node, patches: Mapping[str, Node], overlay: str, above: tuple[str, ...] = ()) -> Node:
+    """Return what an overlay deploys; `above` are the overlays that are based on it."""
+    if overlay not in patches or overlay in above:
+        raise ValueError(f"{' < '.join((*above, overlay))}: no overlay with a {PATCH_NAME} to be based on")
+    patch = dict(patches[overlay])
+    if below := patch.pop(_BASED_ON, ""):
+        config = _patched(config, patches, below, (*above, overlay))
+    return _merged(config, patch)
+
+
+def _text(config: Node) -> str:
+    return _HEAD + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=_WIDTH)
 
 
 def _merged(node: Node, patch: Node) -> Node:

@@ -66,10 +66,12 @@ def write_overlay(folder: Path, variant: Variant, **fields: object) -> None:
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-def own_components(overlay: str) -> tuple[str, ...]:
-    """Return the components that an overlay has by itself."""
+def own_components(overlay: str) -> frozenset[str]:
+    """Return the components that an overlay has by itself, or by the overlays that it is made of."""
     content = yaml.safe_load((KUBERAY / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8"))
-    return tuple(Path(path).name for path in content.get("components", []))
+    below = [Path(path).name for path in content["resources"] if Path(path).name in OVERLAYS]
+    own = frozenset(Path(path).name for path in content.get("components", []))
+    return own.union(*(own_components(name) for name in below))
 
 
 def variants() -> Iterator[Variant]:

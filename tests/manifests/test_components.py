@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deployments.settings.pipelines import KubernetesSettings
-from tests.manifests.kustomize import OVERLAYS, Resource, Variant, one, resources
+from tests.manifests.kustomize import OVERLAYS, Resource, Variant, one, own_components, resources
 from tests.manifests.ray_service import (
     Service,
     groups,
@@ -22,6 +22,10 @@ from tests.manifests.ray_service import (
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_NAMES = {"chat-handler", "voice-assistant", "stt-module", "tts-module", "pipeline-bridge"}
+
+
+def with_component(overlay: str, component: str) -> list[Resource]:
+    return resources(Variant(overlay, () if component in own_components(overlay) else (component,)))
 
 
 def labels(group: dict[str, Any]) -> dict[str, str]:
@@ -43,7 +47,7 @@ def matches(selector: dict[str, Any], group: dict[str, Any]) -> bool:
 
 @pytest.fixture(params=OVERLAYS)
 def with_workflows(request: pytest.FixtureRequest) -> list[Resource]:
-    return resources(Variant(request.param, ("workflows",)))
+    return with_component(request.param, "workflows")
 
 
 def test_the_role_allows_what_the_adapter_does_with_workflows_and_nothing_else(with_workflows: list[Resource]) -> None:
@@ -73,8 +77,7 @@ def test_only_the_pods_that_start_workflows_have_its_token(with_workflows: list[
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_budget_counts_the_pods_of_any_cluster_of_hearth(overlay: str) -> None:
     """A RayCluster has no scale subresource, which shares and maxUnavailable need, and its name changes."""
-    own = () if overlay == "five-nodes" else ("disruption-budget",)
-    built = resources(Variant(overlay, own))
+    built = with_component(overlay, "disruption-budget")
     service = one(built, "RayService")
     budgets = {entry["metadata"]["name"]: entry["spec"] for entry in built if entry["kind"] == "PodDisruptionBudget"}
     for name, kind in (("hearth-head", [head(service)]), ("hearth-workers", workers(service))):
@@ -91,7 +94,7 @@ def test_a_budget_counts_the_pods_of_any_cluster_of_hearth(overlay: str) -> None
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_old_names_lead_to_pods_with_an_ingress(overlay: str) -> None:
-    built = resources(Variant(overlay, () if overlay == "five-nodes" else ("old-names",)))
+    built = with_component(overlay, "old-names")
     service = one(built, "RayService")
     services = {entry["metadata"]["name"]: entry["spec"] for entry in built if entry["kind"] == "Service"}
     assert set(services) == OLD_NAMES
@@ -119,7 +122,7 @@ def test_the_health_port_is_the_one_that_is_configured(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_prometheus_reads_all_pods(overlay: str) -> None:
-    built = resources(Variant(overlay, ("pod-monitor",)))
+    built = with_component(overlay, "pod-monitor")
     monitor, service = one(built, "PodMonitor")["spec"], one(built, "RayService")
     assert all(matches(monitor["selector"], group) for group in groups(service))
     (endpoint,) = monitor["podMetricsEndpoints"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from bridges.overlay_configs import overlay_configs
 from tests.manifests.kustomize import (
     COMPONENTS,
     KUBERAY,
@@ -23,7 +25,8 @@ from tests.manifests.kustomize import (
     variants,
     write_overlay,
 )
-from tests.manifests.ray_service import Service, cluster, containers, groups, pod, ray_container, workers
+from tests.manifests.ray_service import Service, cluster, containers, groups, pod, ray_container, serve_config, workers
+from tests.pages import blocks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -135,7 +138,7 @@ def test_an_image_carries_the_version_of_hearth(service: Service) -> None:
     (version,) = (line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version ="))
     number = version.split('"')[1]
     assert service["metadata"]["labels"]["app.kubernetes.io/version"] == number
-    assert all(container["image"].partition(":")[2].startswith(f"{number}-") for container in containers(service))
+    assert all(container["image"].rpartition(":")[2].startswith(f"{number}-") for container in containers(service))
 
 
 # Pods.
@@ -183,25 +186,41 @@ def runs_several(group: dict[str, Any]) -> bool:
 # An owner's own overlay, as the page describes it.
 
 
-def test_an_owner_names_a_registry_and_servers_in_a_few_lines(tmp_path: Path) -> None:
-    write_overlay(
-        tmp_path,
-        Variant("cpu"),
-        images=[{"name": "hearth", "newName": "registry.example/hearth"}],
-        configMapGenerator=[
-            {"name": "hearth-environment", "behavior": "merge", "literals": ["NATS_URL=nats://nats.example:4222"]}
-        ],
-    )
-    built = build(tmp_path)
-    service, environment = one(built, "RayService"), one(built, "ConfigMap")
+@pytest.fixture
+def of_an_owner(tmp_path: Path) -> list[Resource]:
+    """Return the page's own overlay, made and built in a copy of the folder."""
+    shutil.copytree(KUBERAY, tmp_path / "kuberay")
+    shutil.copy(ROOT / "serve_config.yaml", tmp_path)
+    mine = tmp_path / "kuberay" / "overlays" / "mine"
+    mine.mkdir()
+    patch, kustomization = blocks((KUBERAY / "README.md").read_text(), "yaml")
+    (mine / "serve_patch.yaml").write_text(patch.code)
+    (mine / "kustomization.yaml").write_text(kustomization.code)
+    for path, text in overlay_configs(tmp_path).items():
+        path.write_text(text)
+    return build(mine)
+
+
+def test_an_owner_s_overlay_is_two_small_files(of_an_owner: list[Resource]) -> None:
+    service, environment = one(of_an_owner, "RayService"), one(of_an_owner, "ConfigMap")
+    assert [fault for resource in of_an_owner for fault in faults(resource)] == []
     assert {container["image"] for container in containers(service)} == {
-        "registry.example/hearth:0.1.0-orchestration",
-        "registry.example/hearth:0.1.0-cpu",
+        "registry.example.com/hearth:0.1.0-orchestration",
+        "registry.example.com/hearth:0.1.0-cpu",
     }
-    assert environment["data"]["NATS_URL"] == "nats://nats.example:4222"
+    assert environment["data"]["NATS_URL"] == "nats://nats.example.com:4222"
     assert environment["data"]["HEARTH_HEALTH_HOST"] == "0.0.0.0"  # noqa: S104
     for container in containers(service):
         assert container["envFrom"][0]["configMapRef"]["name"] == environment["metadata"]["name"]
+
+
+def test_an_owner_s_overlay_deploys_its_own_configuration(of_an_owner: list[Resource]) -> None:
+    mine, theirs = one(of_an_owner, "RayService"), one(resources(Variant("cpu")), "RayService")
+    changed, before = (
+        {entry["name"]: entry for entry in serve_config(service)["applications"]} for service in (mine, theirs)
+    )
+    assert changed["orchestration"]["args"]["nats"]["max_in_flight"] == 16
+    assert changed["orchestration"]["deployments"] == before["orchestration"]["deployments"]
 
 
 def test_a_changed_variable_is_a_change_of_the_pods_where_there_is_room_for_two_clusters(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What an overlay deploys: a configuration of Serve, and a patch."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 
-from bridges.overlay_configs import patched_config
+from bridges.overlay_configs import overlay_configs, patched_config
 
 CONFIG = """
 applications:
@@ -18,7 +21,7 @@ applications:
 """
 
 
-def patched(patch: str) -> dict[str, dict[str, object]]:
+def patched(patch: str) -> dict[str, dict[str, Any]]:
     applications = yaml.safe_load(patched_config(CONFIG, patch))["applications"]
     return {entry["name"]: entry for entry in applications}
 
@@ -68,3 +71,33 @@ def test_it_says_where_it_comes_from() -> None:
 def test_a_patch_that_names_nothing_is_refused(patch: str) -> None:
     with pytest.raises(ValueError, match="a mapping is needed here"):
         patched_config(CONFIG, patch)
+
+
+# Overlays upon overlays.
+
+
+def overlays(root: Path, **patches: str) -> dict[str, dict[str, Any]]:
+    (root / "serve_config.yaml").write_text(CONFIG, encoding="utf-8")
+    for name, patch in patches.items():
+        folder = root / "kuberay" / "overlays" / name
+        folder.mkdir(parents=True)
+        (folder / "serve_patch.yaml").write_text(patch, encoding="utf-8")
+    return {path.parent.name: yaml.safe_load(text) for path, text in overlay_configs(root).items()}
+
+
+def test_an_overlay_can_be_based_on_another(tmp_path: Path) -> None:
+    made = overlays(
+        tmp_path,
+        cpu="applications: {mouth: null}",
+        mine="{based_on: cpu, applications: {ears: {args: {limit: 6}}}}",
+    )
+    (ears,) = made["mine"]["applications"]
+    assert ears["args"]["limit"] == 6
+    assert set(made["mine"]) == {"applications"}
+    assert made["cpu"]["applications"][0]["args"]["limit"] == 5
+
+
+@pytest.mark.parametrize("based_on", ["mine", "theirs"])
+def test_an_overlay_that_is_based_on_nothing_is_refused(tmp_path: Path, based_on: str) -> None:
+    with pytest.raises(ValueError, match=f"mine < {based_on}: no overlay"):
+        overlays(tmp_path, mine=f"based_on: {based_on}")
