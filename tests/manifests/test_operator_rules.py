@@ -5,6 +5,7 @@ Each rule names its place in KubeRay v1.7.0, below `ray-operator/controllers/ray
 
 import pytest
 
+from bridges.command_line.main import cli
 from tests.manifests.kustomize import one, resources, variants
 from tests.manifests.ray_service import (
     Service,
@@ -91,6 +92,14 @@ def test_ingresses_leave_their_queue_group_before_ray_is_stopped(service: Servic
     for group in holders:
         assert pre_stop(group)[:2] == ["hearth", "drain"]
         assert option_seconds(pre_stop(group), "--timeout") > longest_shutdown(service)
+
+
+@pytest.mark.xfail(strict=True, reason="the command is not there yet")
+def test_the_hook_is_a_command_that_there_is(service: Service) -> None:
+    """A hook that fails is an Event, and the pod is stopped at once."""
+    options = {name for parameter in cli.commands["drain"].params for name in parameter.opts}
+    for group in groups(service):
+        assert {word for word in pre_stop(group) if word.startswith("--")} <= options
 
 
 def test_models_answer_what_ingresses_of_other_nodes_have_taken(service: Service) -> None:
