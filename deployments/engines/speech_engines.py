@@ -11,9 +11,11 @@ from deployments.models.store import ModelStore
 from deployments.settings.speech_models import (
     CoquiSettings,
     HibariSettings,
+    KokoroSettings,
     OnnxAsrSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
+    PocketSettings,
     SpeechToTextSettings,
     TextToSpeechSettings,
     WhisperSettings,
@@ -114,6 +116,29 @@ def text_to_speech_engine(settings: TextToSpeechSettings) -> TextToSpeechEngine:
             from deployments.engines.speaking.hibari_speech import HibariSpeech  # noqa: PLC0415
 
             return HibariSpeech(threads=engine.threads)
+        case KokoroSettings() as engine:
+            library_required("kokoro_onnx", "kokoro")
+            from deployments.engines.speaking.kokoro_speech import KokoroSpeech  # noqa: PLC0415
+
+            return KokoroSpeech(
+                ModelStore.from_environment().locate(engine.model, "text-to-speech"),
+                voices=engine.voices,
+                language=engine.language,
+                device=engine.device,
+                threads=engine.threads,
+            )
+        case PocketSettings() as engine:
+            library_required("pocket_tts", "pocket-tts")
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.pocket_model import PocketModel  # noqa: PLC0415
+            from deployments.engines.speaking.pocket_speech import PocketSpeech  # noqa: PLC0415
+
+            return PocketSpeech(
+                PocketModel(engine.model, quantize=engine.quantize),
+                name=Path(engine.model).stem,
+                voices=engine.voices,
+                language=engine.language,
+            )
         case OpenAISpeechSettings() as engine:
             library_required("soundfile", "whisper")
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415

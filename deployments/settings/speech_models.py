@@ -116,6 +116,45 @@ class HibariSettings(Settings):
     threads: PositiveInt = 1
 
 
+class KokoroSettings(Settings):
+    """Kokoro's voices in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder with the model, one .onnx file, and one file of
+            voices, such as voices-v1.0.bin.
+        voices: Names of the voices to offer, the default one first; none for all that speak a known language.
+        language: What all voices are to speak, as espeak-ng calls it, such as "en-us"; empty for that of each voice.
+        device: What runs the model.
+        threads: Threads of the model on a CPU.
+    """
+
+    kind: Literal["kokoro"]
+    model: str
+    voices: tuple[str, ...] = ()
+    language: str = ""
+    # A sentence has any length, and MIGraphX compiles a model anew for each.
+    device: Literal["cpu", "cuda", "openvino:CPU", "openvino:GPU"] = "cpu"
+    threads: PositiveInt = 2
+
+
+class PocketSettings(Settings):
+    """Pocket TTS in process, on the CPU; it imitates the voice of `TTSRequest.speaker_wav_b64`.
+
+    Attributes:
+        model: A language of Pocket TTS, such as "english", whose files come from the model hub, or the path of a
+            configuration, a .yaml file. The weights that imitate voices have to be asked for on the hub.
+        voices: Names of its voices, or paths of files with one (sound, or .safetensors), the default one first.
+        language: ISO 639-1 code of what the model speaks.
+        quantize: Compute with 8 bits.
+    """
+
+    kind: Literal["pocket-tts"]
+    model: str = "english"
+    voices: tuple[str, ...] = Field(default=("alba",), min_length=1)
+    language: str = "en"
+    quantize: bool = False
+
+
 class OpenAISpeechSettings(Settings):
     """A voice model behind the OpenAI speech API.
 
@@ -168,7 +207,10 @@ class TextToSpeechSettings(Settings):
         max_loaded_voices: Custom voices kept in memory.
     """
 
-    engine: Annotated[HibariSettings | OpenAISpeechSettings | CoquiSettings, Field(discriminator="kind")]
+    engine: Annotated[
+        HibariSettings | KokoroSettings | PocketSettings | OpenAISpeechSettings | CoquiSettings,
+        Field(discriminator="kind"),
+    ]
     voice: str = ""
     voice_folder: str = ""
     max_loaded_voices: PositiveInt = 4

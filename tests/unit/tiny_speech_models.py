@@ -4,6 +4,7 @@ The spectrogram that comes to them is onnx-asr's own, of 80 bands, each of mean 
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deployments.values.sound import SPEECH_RATE, Samples
+
+Inputs = Mapping[str, tuple[int, Sequence[int | str]]]
+"""By name: the type of numbers, and the shape."""
 
 BANDS = 80
 SUBSAMPLING = 8
@@ -51,7 +55,7 @@ def save_tdt(folder: Path) -> Path:
         helper.make_node("Identity", ["input_states_1"], ["output_states_1"]),
         helper.make_node("Identity", ["input_states_2"], ["output_states_2"]),
     ]
-    inputs = {
+    inputs: Inputs = {
         "encoder_outputs": (TensorProto.FLOAT, [1, len(TOKENS), 1]),
         "targets": (TensorProto.INT32, [1, 1]),
         "target_length": (TensorProto.INT32, [1]),
@@ -86,7 +90,7 @@ def save_aed(folder: Path) -> Path:
         helper.make_node("Cast", ["input_ids"], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["numbers", "ends"], ["decoder_hidden_states"]),
     ]
-    inputs = {
+    inputs: Inputs = {
         "input_ids": (TensorProto.INT64, ["texts", "tokens"]),
         "encoder_embeddings": (TensorProto.FLOAT, ["texts", BANDS, "frames"]),
         "encoder_mask": (TensorProto.INT64, ["texts", 1]),
@@ -97,7 +101,7 @@ def save_aed(folder: Path) -> Path:
     return _described(folder, "nemo-conformer-aed", tokens)
 
 
-_LISTENER = {
+_LISTENER: Inputs = {
     "audio_signal": (TensorProto.FLOAT, ["texts", BANDS, "frames"]),
     "length": (TensorProto.INT64, ["texts"]),
 }
@@ -127,7 +131,7 @@ def _described(folder: Path, architecture: str, tokens: list[str]) -> Path:
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[int, list[int | str]]],
+    inputs: Inputs,
     outputs: list[str],
     constants: dict[str, np.ndarray] | None = None,
 ) -> None:

@@ -154,4 +154,5 @@ def _options(setup: SessionSetup) -> dict[str, Any]:
 
 def _sessions_of(model: Any) -> list[Any]:
     """Return the sessions that a model has opened; onnx-asr does not give them."""
-    return [value for value in vars(model.asr).values() if isinstance(value, onnxruntime.InferenceSession)]
+    held = cast("dict[str, object]", vars(model.asr))
+    return [value for value in held.values() if isinstance(value, onnxruntime.InferenceSession)]
