@@ -94,7 +94,6 @@ def test_ingresses_leave_their_queue_group_before_ray_is_stopped(service: Servic
         assert option_seconds(pre_stop(group), "--timeout") > longest_shutdown(service)
 
 
-@pytest.mark.xfail(strict=True, reason="the command is not there yet")
 def test_the_hook_is_a_command_that_there_is(service: Service) -> None:
     """A hook that fails is an Event, and the pod is stopped at once."""
     options = {name for parameter in cli.commands["drain"].params for name in parameter.opts}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from ray.llm._internal.serve.core.configs.llm_config import LLMConfig
 from ray.serve.schema import ServeDeploySchema
 
@@ -38,9 +38,6 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "orchestration": OrchestrationSettings,
 }
 
-# Of the overlay five-nodes: applications whose engines' settings are not there yet.
-ARRIVING = {"language-model", "embeddings", "reranker", "text-to-speech"}
-
 
 def service_of(overlay: str) -> Service:
     return one(resources(Variant(overlay)), "RayService")
@@ -62,11 +59,7 @@ def test_serve_accepts_it(service: Service) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_arguments_are_settings(overlay: str, name: str, request: pytest.FixtureRequest) -> None:
-    if overlay == "five-nodes" and name in ARRIVING:
-        request.applymarker(
-            pytest.mark.xfail(raises=ValidationError, strict=True, reason="the engine is not there yet")
-        )
+def test_the_arguments_are_settings(overlay: str, name: str) -> None:
     SETTINGS[name].model_validate(applications(service_of(overlay))[name]["args"])
 
 

@@ -141,7 +141,6 @@ def test_an_image_carries_the_version_of_hearth(service: Service) -> None:
     assert all(container["image"].rpartition(":")[2].startswith(f"{number}-") for container in containers(service))
 
 
-@pytest.mark.xfail(strict=True, reason="the Dockerfile has no targets yet")
 def test_every_image_of_ours_is_a_target_of_the_dockerfile(service: Service) -> None:
     dockerfile = (KUBERAY / "Dockerfile").read_text()
     for container in containers(service):
