@@ -22,6 +22,7 @@ from bridges.live.ingress import AudioIngress
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.operations.activity import Activity
+from bridges.operations.draining import DrainServer
 from bridges.operations.health import HealthServer
 from bridges.operations.metrics import RayMetrics
 from bridges.operations.readiness import Reporter, reported
@@ -117,9 +118,13 @@ class NatsIngressDeployment:
             runs.connect(client)
 
         self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity)
-        self._health = HealthServer(settings.health, self._check, self._ingress.is_serving, status.components)
+        self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
+        self._health = HealthServer(
+            settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components
+        )
         self._running = asyncio.create_task(self._ingress.run())
         await self._health.start()
+        await self._drain.start()
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
@@ -134,6 +139,7 @@ class NatsIngressDeployment:
         self._ingress.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
+        await self._drain.stop()
         await self._health.stop()
 
 
@@ -182,8 +188,10 @@ class AudioIngressDeployment:
             await self._audio.connect(client)
 
         self._ingress = Ingress(settings.nats, rows, components, connected, metrics)
+        self._drain = DrainServer(Role.AUDIO_INGRESS, self._leave, lambda: self._ingress.held() | self._audio.held())
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
+        await self._drain.start()
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
@@ -191,16 +199,23 @@ class AudioIngressDeployment:
         check_running(self._listening, Role.AUDIO_INGRESS)
         self._ingress.check()
 
+    async def _leave(self) -> None:
+        """Finish what was taken, then hand the sessions over: until then, an interruption stops what is said here."""
+        await self._ingress.drain()
+        await self._audio.drain()
+
     async def __del__(self) -> None:
-        """Transcribe what was being said, finish what was taken, leave NATS."""
-        self._audio.stop()
+        """Finish what was taken, transcribe what was being said, leave NATS."""
         try:
+            await self._leave()
+            self._audio.stop()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listening
         finally:
             self._ingress.stop()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
+            await self._drain.stop()
 
 
 def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:

@@ -1,6 +1,7 @@
-"""Generate what is made from something else: the protobuf modules, and the tables of subjects on a page.
+"""Generate what is made from something else: protobuf modules, tables of subjects, and what overlays deploy.
 
-The modules under `bridges/generated` come from `proto/`, the tables from `bridges.subjects`.
+The modules under `bridges/generated` come from `proto/`, the tables on a page from `bridges.subjects`, and the
+configurations under `kuberay/overlays` from `serve_config.yaml` and a patch.
 
 Run `uv run python -m bridges.generate`. With `--check` nothing is written, and the exit status is 1 if what is
 committed differs from what would be written.
@@ -14,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
+
+from bridges.overlay_configs import overlay_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "proto"
@@ -75,14 +78,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is stale")
     arguments = parser.parse_args()
     stale = _refreshed_modules(write=not arguments.check)
-    page = page_with_subjects(SUBJECTS_PAGE)
-    if page != SUBJECTS_PAGE.read_text(encoding="utf-8"):
-        stale.append(SUBJECTS_PAGE.name)
+    texts = {SUBJECTS_PAGE: page_with_subjects(SUBJECTS_PAGE), **overlay_configs(ROOT)}
+    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale += [str(path.relative_to(ROOT)) for path in changed]
     if arguments.check:
         if stale:
             sys.exit(f"stale, run `uv run python -m bridges.generate`: {', '.join(stale)}")
         return
-    SUBJECTS_PAGE.write_text(page, encoding="utf-8")
+    for path in changed:
+        path.write_text(texts[path], encoding="utf-8")
     print(f"{len(stale)} files changed" if stale else "nothing changed")  # noqa: T201
 
 

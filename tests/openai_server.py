@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,15 +24,17 @@ class OpenAIServer:
         url: Where it listens.
         asked: The last message of each completion that was asked for.
         left: Completions whose client closed the connection before their end.
+        may_end: Lets the answers end that were held.
     """
 
     url: str = ""
     asked: list[str] = field(default_factory=list[str])
     left: int = 0
+    may_end: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Does what the question says: "[fail]", "[break]", "[silent]", "[slow N]", "[long N]"; else it answers."""
+    """Does what the question says: "[fail]", "[break]", "[silent]", "[held]", "[slow N]", "[long N]"; else answers."""
 
     protocol_version = "HTTP/1.1"
     state: OpenAIServer
@@ -69,6 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
             for number in range(int(found[1])):
                 self._token(f" {number}")
                 time.sleep(SLOW_TOKEN_S)
+        elif "[held]" in text:
+            self._token(TOKENS[0])
+            self.state.may_end.wait()
+            for token in TOKENS[1:]:
+                self._token(token)
         else:
             for token in TOKENS[:3] if "[break]" in text else TOKENS:
                 self._token(token)

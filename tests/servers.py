@@ -168,9 +168,25 @@ def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCl
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
     with running(command, folder / "ray.log", environment):
         wait_until("Ray's dashboard", lambda: _listens(dashboard_port))
-        wait_until("Ray", lambda: "Ray runtime started" in (folder / "ray.log").read_text(errors="replace"))
+        _wait_for_ray(folder / "ray.log")
         metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
         yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}", metrics_url)
+
+
+@contextmanager
+def ray_worker(folder: Path, cluster: RayCluster, environment: Mapping[str, str]) -> Generator[subprocess.Popen[bytes]]:
+    """Run `ray start`, as on any further machine of a cluster; give its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [program("ray"), "start", "--address", cluster.address, "--block", "--node-ip-address", LOOPBACK]
+    command += ["--dashboard-agent-listen-port", str(free_port()), "--metrics-export-port", str(free_port())]
+    command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
+    with running(command, folder / "ray.log", environment) as process:
+        _wait_for_ray(folder / "ray.log")
+        yield process
+
+
+def _wait_for_ray(log: Path) -> None:
+    wait_until("Ray", lambda: "Ray runtime started" in log.read_text(errors="replace"))
 
 
 def _listens(port: int) -> bool:

@@ -20,6 +20,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
+from bridges.live.early_messages import EarlyMessages
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
@@ -81,7 +82,11 @@ class AudioIngress:
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
         self._subscriptions: list[Any] = []
+        self._early = EarlyMessages()
+        self._is_acquainted = False
         self._connected = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._drained = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
@@ -90,28 +95,59 @@ class AudioIngress:
         return len(self._registry)
 
     async def connect(self, connection: Connection) -> None:
-        """Take sessions from now on; `run` listens to them."""
-        self._connection = connection
+        """Take sessions, and return once no message of them is missed any more; `run` listens to them meanwhile.
+
+        A replica that was drained before takes none.
+
+        Raises:
+            nats.errors.Error: The server does not answer.
+        """
         self._clients.connect(connection)
-        self._subscriptions += await self._replicas.connect(connection, self._registry)
+        # Before the others are asked for their sessions: from then on they leave new ones to this replica.
         self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
+        self._subscriptions += await self._replicas.connect(connection, self._registry)
+        if self._leaving.is_set():
+            # `run` waits for nothing any more, and the others may count on this replica already.
+            await self._leave()
+            return
         self._connected.set()
+        await self._replicas.join()
+        await self._take_early()
 
     async def run(self) -> None:
-        """Listen until `stop`; then end every session with the final transcript of what was being said."""
-        await _first(self._connected.wait(), self._stopping.wait())
-        if not self._connected.is_set():
-            return
-        async with self._tasks.running() as group:
-            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
-            await self._stopping.wait()
-            for task in steady:
-                task.cancel()
-            await self._leave()
+        """Listen until `drain` or `stop`, then end every session; return after `stop`.
+
+        What was being said in a session is transcribed. What another replica needs to go on with it was told.
+        """
+        try:
+            await _first(self._connected.wait(), self._leaving.wait())
+            if self._connected.is_set():
+                await self._listen()
+        finally:
+            self._drained.set()
+        await self._stopping.wait()
+
+    async def drain(self) -> None:
+        """Take no more messages, for good, hand the sessions over, and return when all that was said is transcribed."""
+        self._leaving.set()
+        await self._drained.wait()
 
     def stop(self) -> None:
         """Take no more messages; `run` returns when what was said is transcribed."""
+        self._leaving.set()
         self._stopping.set()
+
+    def held(self) -> dict[str, int]:
+        """Return how many sessions are listened to, by the pattern of their subject; empty for none."""
+        return {AUDIO_STREAM.pattern: len(self._registry)} if len(self._registry) else {}
+
+    async def _listen(self) -> None:
+        async with self._tasks.running() as group:
+            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
+            await self._leaving.wait()
+            for task in steady:
+                task.cancel()
+            await self._leave()
 
     async def _sweep(self) -> None:
         sweeps = 0
@@ -138,6 +174,18 @@ class AudioIngress:
     # Messages.
 
     async def _received(self, message: Msg) -> None:
+        if self._is_acquainted:
+            await self._hear(message)
+        else:
+            self._early.keep(message)
+
+    async def _take_early(self) -> None:
+        """Take what was kept until the others were known; what comes meanwhile is behind it."""
+        while not self._leaving.is_set() and (message := self._early.next()):
+            await self._hear(message)
+        self._is_acquainted = True
+
+    async def _hear(self, message: Msg) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
         if session is None and not self._replicas.is_mine(session_id):

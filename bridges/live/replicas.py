@@ -88,20 +88,31 @@ class AudioReplicas:
         self._connection: Connection
 
     async def connect(self, connection: Connection, listening: ListeningReplica) -> list[Any]:
-        """Get to know the others, and return the subscriptions over which they are heard."""
+        """Hear the others from now on, and return the subscriptions over which they are heard."""
         self._connection = connection
         self._listening = listening
-        subscriptions = [
+        self._joined_at = now()
+        return [
             await connection.subscribe(AUDIO_REPLICAS.wildcard, cb=self._heard_replica),
             await connection.subscribe(AUDIO_INTERRUPT.wildcard, cb=self._heard_interruption),
         ]
-        self._joined_at = now()
+
+    async def join(self) -> None:
+        """Get to know the others: return once each has told its sessions, 3.3 s after they were asked at the latest.
+
+        From its beginning on the others leave new sessions to this replica. `run` is to go on beside it, for another
+        that joins at the same time waits for this one.
+
+        Raises:
+            nats.errors.Error: The others cannot be asked.
+        """
         await self._publish(self._told.heartbeat(asks_everybody=True))
+        # The others have their time from when they were asked.
+        await self._connection.flush()
         await asyncio.sleep(_ACQUAINTANCE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_ACQUAINTANCE_S):
                 await self._until_all_are_known()
-        return subscriptions
 
     async def _until_all_are_known(self) -> None:
         while not all(peer.is_whole for peer in self._peers.values()):
@@ -185,7 +196,9 @@ class AudioReplicas:
             return
         self._is_greeted = self._is_greeted or is_new
         self._is_asked = self._is_asked or told.asks_everybody or told.asks == self._replica
-        if not peer.is_whole and now() - self._asked_at.get(name, self._joined_at) >= _ASK_AGAIN_S:
+        # One that joins may not have been there yet when this one asked everybody.
+        asked_at = self._asked_at.get(name, -math.inf if told.asks_everybody else self._joined_at)
+        if not peer.is_whole and now() - asked_at >= _ASK_AGAIN_S:
             self._asked_at[name] = now()
             self._asking.add(name)
         if self._is_greeted or self._is_asked or self._asking:

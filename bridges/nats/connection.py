@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from deployments.errors import UnavailableError
 
@@ -45,6 +46,14 @@ class Connection(Publisher, Protocol):
         """Return a subject of one's own."""
         ...
 
+    async def flush(self) -> None:
+        """Return once the server has read all commands that were given before.
+
+        Raises:
+            nats.errors.Error: It did not say so in time, or the connection is closed.
+        """
+        ...
+
 
 class NatsClient(Client):
     """A NATS client whose flush proves what its name says, and which no message of a client can stop.
@@ -55,7 +64,8 @@ class NatsClient(Client):
 
     A NATS server passes on whatever bytes a client puts into subjects and headers. nats-py ends its reading over
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
-    bytes are replaced.
+    bytes are replaced. It does the same over the PONG of a flush that nobody waits for any more, because its time was
+    over or its task was cancelled; here such a PONG is nothing special.
     """
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
@@ -67,6 +77,23 @@ class NatsClient(Client):
         """
         await super().flush(timeout)
         await super().flush(timeout)
+
+    async def abandon(self, subscription: Subscription, within_s: float) -> None:
+        """Take what a subscription has received, and no more, where it could not be drained.
+
+        nats-py would make it anew whenever the connection comes back.
+        """
+        # nats-py names none of these in public. Its own `drain` does the same.
+        self._remove_sub(subscription._id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self.is_closed else within_s):
+                await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:

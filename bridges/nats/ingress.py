@@ -7,6 +7,7 @@ queue; workers take it from there.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -132,40 +133,47 @@ class Ingress:
         # A burst arrives before any worker has its turn, so the queue has room for what they will take.
         self._capacity = settings.max_in_flight + settings.max_waiting
         self._waiting: asyncio.Queue[_Arrived] = asyncio.Queue(self._capacity)
-        self._taken = 0
+        self._held: Counter[str] = Counter()
         self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group)
         self._listeners = Listeners()
         self._subscriptions: list[Subscription] = []
+        self._leaving = asyncio.Event()
+        self._drained = asyncio.Event()
         self._stopping = asyncio.Event()
         self._serving = asyncio.Event()
 
     async def run(self) -> None:
-        """Connect, wait for the graph, and take requests until `stop`; then finish those that were taken."""
+        """Connect, wait for the graph, and take requests until `drain` or `stop`; finish them; return after `stop`.
+
+        The connection stands until then: what is done outside of requests may still need it.
+        """
         try:
-            if not await self._connection.open(self._stopping) or not await self._until_ready():
-                return
-            async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
-                workers.append(group.create_task(self._refuse_the_old()))
-                await self._connected(self._client)
-                await self._subscribe()
-                self._serving.set()
-                logger.info("taking requests as queue group %r", self._settings.queue_group)
-                await self._stopping.wait()
-                await self._drain()
-                for worker in workers:
-                    worker.cancel()
+            if await self._connection.open(self._leaving) and await self._until_ready():
+                await self._serve()
+            self._drained.set()
+            await self._stopping.wait()
         finally:
             self._serving.clear()
+            self._drained.set()
             await self._connection.close()
+
+    async def drain(self) -> None:
+        """Take no more requests, for good, and return when those that were taken are answered."""
+        self._leaving.set()
+        await self._drained.wait()
 
     def stop(self) -> None:
         """Take no more requests; `run` returns when those that were taken are answered."""
+        self._leaving.set()
         self._stopping.set()
+
+    def held(self) -> dict[str, int]:
+        """Return how many requests were taken and are not answered yet, by their subject's pattern."""
+        return dict(+self._held)
 
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
-        return self._serving.is_set() and not self._stopping.is_set() and self._client.is_connected
+        return self._serving.is_set() and not self._leaving.is_set() and self._client.is_connected
 
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
@@ -173,12 +181,27 @@ class Ingress:
 
     def check(self) -> None:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
-        self._connection.check()
+        if not self._drained.is_set():
+            self._connection.check()
+
+    async def _serve(self) -> None:
+        """Take requests until `drain` or `stop`, and finish them."""
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
+            workers.append(group.create_task(self._refuse_the_old()))
+            await self._connected(self._client)
+            await self._subscribe()
+            self._serving.set()
+            logger.info("taking requests as queue group %r", self._settings.queue_group)
+            await self._leaving.wait()
+            await self._leave()
+            for worker in workers:
+                worker.cancel()
 
     async def _until_ready(self) -> bool:
-        """Wait for the graph; return False when stopped before it was ready."""
+        """Wait for the graph; return False when drained or stopped before it was ready."""
         logged = 0.0
-        while not self._stopping.is_set():
+        while not self._leaving.is_set():
             components = await self._components(Call.within(_READY_CALL_S, "readiness"))
             if is_ready(components):
                 return True
@@ -205,24 +228,27 @@ class Ingress:
         async def enqueue(message: Msg) -> None:
             identity = uuid4().hex
             request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
-            if self._taken >= self._capacity:
+            if self._held.total() >= self._capacity:
                 await self._answer(request, self._full())
                 return
-            self._taken += 1
+            self._held[endpoint.row.subject.pattern] += 1
             self._waiting.put_nowait(request)
 
         return enqueue
 
-    async def _drain(self) -> None:
+    async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
         logger.info("leaving queue group %r", self._settings.queue_group)
         try:
-            async with asyncio.timeout(_FLUSH_S):
+            async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
                 for subscription in self._subscriptions:
-                    await subscription.drain()
-        except (nats.errors.Error, TimeoutError) as error:
+                    group.create_task(subscription.drain())
+        except* (nats.errors.Error, TimeoutError) as errors:
+            error = errors.exceptions[0]
             # Without a server nothing more arrives; what was taken is still worked off.
-            logger.warning("the queue group could not be left in good order: %s", error or type(error).__name__)
+            logger.warning("the queue group could not be left in good order: %s", str(error) or type(error).__name__)
+            for subscription in self._subscriptions:
+                await self._client.abandon(subscription, _FLUSH_S)
         await self._waiting.join()
         if self._client.is_connected:
             await self._client.flush(_FLUSH_S)
@@ -234,8 +260,7 @@ class Ingress:
             try:
                 await self._answer(request, self._too_old(request))
             finally:
-                self._taken -= 1
-                self._waiting.task_done()
+                self._done_with(request)
                 self._count_open()
 
     async def _refuse_the_old(self) -> None:
@@ -246,8 +271,11 @@ class Ingress:
                 try:
                     await self._answer(request, error)
                 finally:
-                    self._taken -= 1
-                    self._waiting.task_done()
+                    self._done_with(request)
+
+    def _done_with(self, request: _Arrived) -> None:
+        self._held[request.endpoint.row.subject.pattern] -= 1
+        self._waiting.task_done()
 
     def _take_the_old(self) -> list[tuple[_Arrived, OverloadedError]]:
         """Take those out of the queue that have waited too long; the others keep their order."""
@@ -280,8 +308,9 @@ class Ingress:
 
     def _count_open(self) -> None:
         waiting = self._waiting.qsize()
-        self._metrics.open(self._taken - waiting, waiting)
-        self._activity.open(self._taken - waiting, waiting)
+        in_flight = self._held.total() - waiting
+        self._metrics.open(in_flight, waiting)
+        self._activity.open(in_flight, waiting)
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""

@@ -21,12 +21,14 @@ class HealthServer:
 
     * `/health`: does the replica work? 200, or 503 when it should be replaced.
     * `/ready`: are requests answered now? 200 when NATS is connected, requests are taken and everything that a chat
-      answer needs is ready, else 503. What an answer can do without, such as Milvus, is listed as degraded.
+      answer needs is ready, else 503. What an answer can do without, such as Milvus, is listed as degraded. An ingress
+      that is drained is healthy, but never ready again.
 
     Args:
         settings: Where to listen.
         check: Raises `UnavailableError` when the ingress should be replaced.
         serving: Says whether requests are taken.
+        draining: Says whether the ingress takes no more, for good.
         components: Asks the graph how it is.
     """
 
@@ -35,11 +37,13 @@ class HealthServer:
         settings: HealthSettings,
         check: Callable[[], None],
         serving: Callable[[], bool],
+        draining: Callable[[], bool],
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
     ) -> None:
         self._settings = settings
         self._check = check
         self._serving = serving
+        self._draining = draining
         self._components = components
         application = web.Application()
         application.router.add_get("/health", self._health)
@@ -75,6 +79,7 @@ class HealthServer:
         report = {
             "ready": ready,
             "taking_requests": self._serving(),
+            "draining": self._draining(),
             "degraded": [part.name for part in components if not part.ready and not part.required],
             "components": {part.name: {"ready": part.ready, "detail": part.detail} for part in components},
         }

@@ -25,6 +25,8 @@ _WAITED_S = 2.0
 """Somebody waits for the answer: where a server asks for more, the client is told how much, and may come back."""
 _TOO_MANY_REQUESTS = 429
 _AWAY = {408, 425, 502, 503, 504}
+_FAILED_DEPENDENCY = 424
+"""How text-embeddings-inference says that its model failed."""
 _CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _CONTENT_TOO_LARGE = 413
@@ -40,7 +42,7 @@ class BackEndErrors:
     What a status of HTTP, or its like in an answer by handle, means:
 
     * 429: `OverloadedError`. 408, 425, 502, 503, 504: `UnavailableError`.
-    * 5xx else: `UpstreamFailedError`.
+    * 5xx else, and 424: `UpstreamFailedError`.
     * 413, or a 400 or 422 that says that the input is longer than the model reads: `PayloadTooLargeError`, where the
       input is as long as the client made it. Texts for embeddings and passages to rerank are cut by Hearth, and sound
       comes in pieces of Hearth's own: there it is a refusal like any other.
@@ -111,7 +113,7 @@ class BackEndErrors:
         """
         address = address or self.address
         back_end = self.back_end(status)
-        if status == _TOO_MANY_REQUESTS or status in _AWAY or status >= _SERVER_ERROR:
+        if status in {_TOO_MANY_REQUESTS, _FAILED_DEPENDENCY, *_AWAY} or status >= _SERVER_ERROR:
             self._log(logging.WARNING, status, said, address, "")
             return self._passing(status, back_end, retry_after_s)
         if self._takes_client_input and _is_too_long(status, said):

@@ -13,8 +13,11 @@ from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.settings.speech_models import (
     CoquiSettings,
     HibariSettings,
+    KokoroSettings,
+    OnnxAsrSettings,
     OpenAISpeechSettings,
     OpenAITranscriptionSettings,
+    PocketSettings,
     SpeechHandleSettings,
     SpeechToTextSettings,
     TextToSpeechSettings,
@@ -51,6 +54,19 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
                 threads=engine.threads,
                 batch_size=engine.batch_size,
                 language=engine.language,
+            )
+        case OnnxAsrSettings() as engine:
+            library_required("onnx_asr", "onnx-asr")
+            from deployments.engines.hearing.onnx_asr_model import OnnxAsrEngine  # noqa: PLC0415
+
+            return OnnxAsrEngine(
+                ModelStore.from_environment().locate(engine.model, "speech-to-text"),
+                architecture=engine.architecture,
+                quantization=engine.quantization,
+                languages=engine.languages,
+                device=engine.device,
+                threads=engine.threads,
+                batch_size=engine.batch_size,
             )
         case OpenAITranscriptionSettings() as engine:
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
@@ -118,6 +134,29 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
             from deployments.engines.speaking.hibari_speech import HibariSpeech  # noqa: PLC0415
 
             return HibariSpeech(threads=engine.threads)
+        case KokoroSettings() as engine:
+            library_required("kokoro_onnx", "kokoro")
+            from deployments.engines.speaking.kokoro_speech import KokoroSpeech  # noqa: PLC0415
+
+            return KokoroSpeech(
+                ModelStore.from_environment().locate(engine.model, "text-to-speech"),
+                voices=engine.voices,
+                language=engine.language,
+                device=engine.device,
+                threads=engine.threads,
+            )
+        case PocketSettings() as engine:
+            library_required("pocket_tts", "pocket-tts")
+            library_required("soundfile", "whisper")
+            from deployments.engines.speaking.pocket_model import PocketModel  # noqa: PLC0415
+            from deployments.engines.speaking.pocket_speech import PocketSpeech  # noqa: PLC0415
+
+            return PocketSpeech(
+                PocketModel(engine.model, quantize=engine.quantize),
+                name=Path(engine.model).stem,
+                voices=engine.voices,
+                language=engine.language,
+            )
         case OpenAISpeechSettings() as engine:
             library_required("soundfile", "whisper")
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415

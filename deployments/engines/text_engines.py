@@ -28,6 +28,7 @@ from deployments.settings.text_models import (
     OpenAIEmbeddingsSettings,
     RerankApiSettings,
     RerankerSettings,
+    TeiSettings,
 )
 
 FindDeployed = Callable[[str, str, str], DeployedModel]
@@ -94,12 +95,24 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
             from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
             folder = _folder(engine.model, "embeddings")
-            return OnnxEmbeddings(folder, threads=engine.threads, max_tokens=engine.max_tokens)
+            return OnnxEmbeddings(
+                folder,
+                threads=engine.threads,
+                max_tokens=engine.max_tokens,
+                batch_tokens=engine.batch_tokens,
+                device=engine.device,
+                pooling=engine.pooling,
+            )
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, _EMBEDDINGS)
             return OpenAIEmbeddings(server, model=engine.model)
+        case TeiSettings() as engine:
+            from deployments.engines.vectors.tei import TeiEmbeddings  # noqa: PLC0415
+
+            server = model_server(engine.base_url, engine.api_key_variable, _EMBEDDINGS)
+            return TeiEmbeddings(server, batch_size=engine.batch_size)
         case LLMServerSettings() as engine:
             from deployments.engines.vectors.llm_server_vectors import LLMServerEmbeddings  # noqa: PLC0415
 
@@ -128,18 +141,30 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
                 max_tokens=engine.max_tokens,
                 token_weight=engine.token_weight,
                 cache_bytes=engine.cache_bytes,
+                device=engine.device,
             )
         case CrossEncoderSettings() as engine:
             library_required("onnxruntime", "onnx")
             from deployments.engines.vectors.cross_encoder import CrossEncoderReranker  # noqa: PLC0415
 
             folder = _folder(engine.model, "reranker")
-            return CrossEncoderReranker(folder, threads=engine.threads, max_tokens=engine.max_tokens)
+            return CrossEncoderReranker(
+                folder,
+                threads=engine.threads,
+                max_tokens=engine.max_tokens,
+                batch_tokens=engine.batch_tokens,
+                device=engine.device,
+            )
         case RerankApiSettings() as engine:
             from deployments.engines.vectors.rerank_api import RerankApiReranker  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, _RERANKER)
             return RerankApiReranker(server, model=engine.model)
+        case TeiSettings() as engine:
+            from deployments.engines.vectors.tei import TeiReranker  # noqa: PLC0415
+
+            server = model_server(engine.base_url, engine.api_key_variable, _RERANKER)
+            return TeiReranker(server, batch_size=engine.batch_size)
         case LLMServerSettings() as engine:
             from deployments.engines.vectors.llm_server_vectors import LLMServerReranker  # noqa: PLC0415
 

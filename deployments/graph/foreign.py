@@ -23,6 +23,8 @@ from deployments.graph.tracing import call_span, stream_span
 logger = logging.getLogger(__name__)
 
 _LOGGED_CHARACTERS = 500
+_NO_METHOD = "Tried to call a method"
+"""Serve has no class of its own for this."""
 
 
 class ForeignDeployment:
@@ -141,6 +143,8 @@ class ForeignDeployment:
         self._log(method, cause)
         if grpc_code(cause) == "UNKNOWN" and _was_unreadable(cause):
             translated = UpstreamFailedError(f"the {self._role} could not read its request", retryable=False)
+        elif isinstance(cause, RayServeException) and str(cause).startswith(_NO_METHOD):
+            translated = UpstreamFailedError(f"the {self._role} has no method {method!r}", retryable=False)
         else:
             translated = translate(cause, f"the {self._role}")
         if isinstance(translated, InternalError):

@@ -7,6 +7,19 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
 
+ComputeType = Literal[
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+    "auto",
+    "default",
+]
+
 
 class WhisperSettings(Settings):
     """Whisper models in process, by CTranslate2.
@@ -16,8 +29,9 @@ class WhisperSettings(Settings):
         partial_model: For partial transcripts, while somebody speaks; empty for the same model. One that knows only
             English is used where English is spoken.
         device: "cpu" or "cuda".
-        compute_type: Of CTranslate2: "int8" on a CPU, "float16" or "int8_float16" on an accelerator.
-        threads: Threads of one batch; each of the two models has its own.
+        compute_type: Of CTranslate2: "int8" on a CPU, "float16" or "int8_float16" on a card; "auto" takes the fastest
+            that the device has, "default" what the model was saved in. One that the device does not have is refused.
+        threads: Threads of one batch on a CPU; each of the two models has its own.
         batch_size: Utterances decoded together.
         language: ISO 639-1 code that is assumed where the detected language is not sure.
     """
@@ -26,10 +40,35 @@ class WhisperSettings(Settings):
     model: str = "whisper-base"
     partial_model: str = "whisper-tiny.en"
     device: Literal["cpu", "cuda"] = "cpu"
-    compute_type: str = "int8"
+    compute_type: ComputeType = "int8"
     threads: PositiveInt = 1
     batch_size: PositiveInt = 8
     language: str = "en"
+
+
+class OnnxAsrSettings(Settings):
+    """Parakeet, Canary, Whisper and other models in ONNX form, in process, by onnx-asr.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder.
+        architecture: As onnx-asr calls it, such as "nemo-conformer-tdt" (Parakeet) or "nemo-conformer-aed" (Canary);
+            empty for what the folder's config.json says.
+        quantization: Which of several versions of the files, such as "int8"; empty for the plain one.
+        languages: ISO 639-1 codes that the model knows; the first is assumed where one has to be told.
+        device: What runs the model.
+        threads: Threads of one batch on a CPU.
+        batch_size: Utterances decoded together.
+    """
+
+    kind: Literal["onnx-asr"]
+    model: str
+    architecture: str = ""
+    quantization: str = ""
+    languages: tuple[str, ...] = Field(default=("en",), min_length=1)
+    # Sound has any length, and MIGraphX compiles a model anew for each.
+    device: Literal["cpu", "cuda", "openvino:CPU", "openvino:GPU"] = "cpu"
+    threads: PositiveInt = 1
+    batch_size: PositiveInt = 8
 
 
 class OpenAITranscriptionSettings(Settings):
@@ -62,7 +101,7 @@ class SpeechToTextSettings(Settings):
     """
 
     engine: Annotated[
-        WhisperSettings | OpenAITranscriptionSettings | LLMServerSettings | HandleSettings,
+        WhisperSettings | OnnxAsrSettings | OpenAITranscriptionSettings | LLMServerSettings | HandleSettings,
         Field(discriminator="kind"),
     ]
     voice_activity: str = "silero-vad"
@@ -79,6 +118,45 @@ class HibariSettings(Settings):
 
     kind: Literal["hibari"]
     threads: PositiveInt = 1
+
+
+class KokoroSettings(Settings):
+    """Kokoro's voices in process.
+
+    Attributes:
+        model: A name in the model manifest, or the path of a folder with the model, one .onnx file, and one file of
+            voices, such as voices-v1.0.bin.
+        voices: Names of the voices to offer, the default one first; none for all that speak a known language.
+        language: What all voices are to speak, as espeak-ng calls it, such as "en-us"; empty for that of each voice.
+        device: What runs the model.
+        threads: Threads of the model on a CPU.
+    """
+
+    kind: Literal["kokoro"]
+    model: str
+    voices: tuple[str, ...] = ()
+    language: str = ""
+    # A sentence has any length, and MIGraphX compiles a model anew for each.
+    device: Literal["cpu", "cuda", "openvino:CPU", "openvino:GPU"] = "cpu"
+    threads: PositiveInt = 2
+
+
+class PocketSettings(Settings):
+    """Pocket TTS in process, on the CPU; it imitates the voice of `TTSRequest.speaker_wav_b64`.
+
+    Attributes:
+        model: A language of Pocket TTS, such as "english", whose files come from the model hub, or the path of a
+            configuration, a .yaml file. The weights that imitate voices have to be asked for on the hub.
+        voices: Names of its voices, or paths of files with one (sound, or .safetensors), the default one first.
+        language: ISO 639-1 code of what the model speaks.
+        quantize: Compute with 8 bits.
+    """
+
+    kind: Literal["pocket-tts"]
+    model: str = "english"
+    voices: tuple[str, ...] = Field(default=("alba",), min_length=1)
+    language: str = "en"
+    quantize: bool = False
 
 
 class OpenAISpeechSettings(Settings):
@@ -148,7 +226,8 @@ class TextToSpeechSettings(Settings):
     """
 
     engine: Annotated[
-        HibariSettings | OpenAISpeechSettings | CoquiSettings | SpeechHandleSettings, Field(discriminator="kind")
+        HibariSettings | KokoroSettings | PocketSettings | OpenAISpeechSettings | CoquiSettings | SpeechHandleSettings,
+        Field(discriminator="kind"),
     ]
     voice: str = ""
     voice_folder: str = ""

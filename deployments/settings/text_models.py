@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
+from deployments.values.devices import OnnxDevice
 from deployments.values.language import Answering, Exchange, Generation, introduction
 
 
@@ -145,14 +146,21 @@ class OnnxEmbeddingsSettings(Settings):
 
     Attributes:
         model: A name in the model manifest, or the path of a folder with model.onnx and tokenizer.json.
-        threads: Batches that run at once, each on a thread.
+        device: What runs the model.
+        pooling: How a text's vector is made of those of its tokens, as the model was trained: "mean" of all, or "cls",
+            the first one.
+        threads: Batches that run at once, each on a thread; on an accelerator one is enough.
         max_tokens: Texts are cut to this many tokens.
+        batch_tokens: Padded tokens in one batch at most; an accelerator wants many.
     """
 
     kind: Literal["onnx"]
     model: str
+    device: OnnxDevice = "cpu"
+    pooling: Literal["mean", "cls"] = "mean"
     threads: PositiveInt = 2
     max_tokens: PositiveInt = 256
+    batch_tokens: PositiveInt = 1024
 
 
 class OpenAIEmbeddingsSettings(Settings):
@@ -164,11 +172,26 @@ class OpenAIEmbeddingsSettings(Settings):
     api_key_variable: str = ""
 
 
+class TeiSettings(Settings):
+    """The model of a text-embeddings-inference server, by its own API.
+
+    Attributes:
+        base_url: Of the server.
+        batch_size: Texts in one request; the server takes no more than its `--max-client-batch-size`.
+        api_key_variable: Environment variable that holds the API key, where the server asks for one.
+    """
+
+    kind: Literal["tei"]
+    base_url: str
+    batch_size: PositiveInt = 32
+    api_key_variable: str = ""
+
+
 class EmbeddingsSettings(Settings):
     """The embeddings application."""
 
     engine: Annotated[
-        OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings | LLMServerSettings | HandleSettings,
+        OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings | TeiSettings | LLMServerSettings | HandleSettings,
         Field(discriminator="kind"),
     ]
 
@@ -178,7 +201,8 @@ class LateInteractionSettings(Settings):
 
     Attributes:
         model: The embeddings model.
-        threads: Batches that run at once, each on a thread.
+        device: What runs the model.
+        threads: Batches that run at once, each on a thread; on an accelerator one is enough.
         max_tokens: Texts are cut to this many tokens.
         token_weight: Share of the token score in the blend; the rest is the sentence score.
         cache_bytes: Token vectors kept for passages seen before.
@@ -186,6 +210,7 @@ class LateInteractionSettings(Settings):
 
     kind: Literal["late-interaction"]
     model: str
+    device: OnnxDevice = "cpu"
     threads: PositiveInt = 2
     max_tokens: PositiveInt = 256
     token_weight: float = Field(default=0.65, ge=0.0, le=1.0)
@@ -197,8 +222,10 @@ class CrossEncoderSettings(Settings):
 
     kind: Literal["cross-encoder"]
     model: str
+    device: OnnxDevice = "cpu"
     threads: PositiveInt = 2
     max_tokens: PositiveInt = 512
+    batch_tokens: PositiveInt = 2048
 
 
 class RerankApiSettings(Settings):
@@ -214,6 +241,11 @@ class RerankerSettings(Settings):
     """The reranker application."""
 
     engine: Annotated[
-        LateInteractionSettings | CrossEncoderSettings | RerankApiSettings | LLMServerSettings | HandleSettings,
+        LateInteractionSettings
+        | CrossEncoderSettings
+        | RerankApiSettings
+        | TeiSettings
+        | LLMServerSettings
+        | HandleSettings,
         Field(discriminator="kind"),
     ]

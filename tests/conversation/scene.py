@@ -16,6 +16,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.connection import Connection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -366,6 +367,9 @@ class Wire:
         self.inboxes += 1
         return f"_INBOX.{self.inboxes}"
 
+    async def flush(self) -> None:
+        """Return at once: whatever was given before has been read."""
+
     def on(self, subject: str) -> list[Sent]:
         """Return what was sent on a subject."""
         return [sent for sent in self.sent if sent.subject == subject]
@@ -461,13 +465,14 @@ class Scene:
 async def scene(
     transcription: ReadingTranscription | None = None,
     wire: Wire | None = None,
+    connection: Connection | None = None,
     replica: str = "",
     voice: ScriptedVoice | None = None,
     turns_file: str = "",
     activity: VoiceActivityEngine | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
-    """Run a replica of the audio ingress for as long as the block lasts."""
+    """Run a replica of the audio ingress for as long as the block lasts, on a connection of its own if need be."""
     work, metrics = SessionWork(), Counted()
     records = TurnRecords(TurnRecordSettings(file=turns_file), with_text=False)
     memory = ConversationMemory(MemorySettings(enabled=False))
@@ -484,7 +489,7 @@ async def scene(
     )
     connected = wire or Wire()
     running = asyncio.create_task(ingress.run())
-    await ingress.connect(connected)
+    await ingress.connect(connection or connected)
     try:
         yield Scene(ingress, connected, work, metrics)
     finally:

@@ -20,6 +20,7 @@ class Ingress:
 
     fault: str = ""
     serving: bool = True
+    draining: bool = False
     model: bool = True
     milvus: bool = True
 
@@ -38,7 +39,13 @@ class Ingress:
 @asynccontextmanager
 async def probing(ingress: Ingress, port: int | None = None) -> AsyncGenerator[httpx.AsyncClient]:
     chosen = free_port() if port is None else port
-    server = HealthServer(HealthSettings(port=chosen), ingress.check, lambda: ingress.serving, ingress.components)
+    server = HealthServer(
+        HealthSettings(port=chosen),
+        ingress.check,
+        lambda: ingress.serving,
+        lambda: ingress.draining,
+        ingress.components,
+    )
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{chosen}") as client:
         yield client
@@ -75,6 +82,13 @@ async def test_without_its_model_or_its_queue_group_it_is_not_ready() -> None:
             assert ready.status_code == 503
             assert not ready.json()["ready"]
             assert (await client.get("/health")).status_code == 200
+
+
+async def test_one_that_is_drained_is_healthy_and_says_why_it_is_not_ready() -> None:
+    async with probing(Ingress(serving=False, draining=True)) as client:
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["draining"]) == (503, True)
+        assert (await client.get("/health")).status_code == 200
 
 
 async def test_a_port_that_is_taken_stops_nothing() -> None:

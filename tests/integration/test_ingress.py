@@ -12,12 +12,14 @@ from typing import Any
 
 import nats
 import nats.errors
+import psutil
 import pytest
 from nats.aio.client import Client
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
+from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
 from bridges.nats.reply import Reply
@@ -130,8 +132,8 @@ async def client(nats_url: str) -> AsyncGenerator[Client]:
     await connection.close()
 
 
-def request(text: str) -> bytes:
-    return messages_pb2.ChatRequest(message=text).SerializeToString()
+def request(text: str, request_id: str = "") -> bytes:
+    return messages_pb2.ChatRequest(message=text, request_id=request_id).SerializeToString()
 
 
 async def ask(client: Client, text: str, subject: str = "ai.chat.request") -> messages_pb2.ChatResponse:
@@ -626,6 +628,9 @@ async def test_nothing_is_lost_or_answered_twice_while_ingresses_come_and_go(nat
             for _ in range(20):
                 await client.publish("ai.chat.request", request(f"{asked}"), reply=inbox)
                 asked += 1
+        # The last are at the server before the last ingress leaves. A flush alone overtakes what waits in the client.
+        await client.flush()
+        await client.flush()
     await client.flush()
     assert sorted(answers) == sorted(f"answer to {number}" for number in range(asked))
 
@@ -691,6 +696,128 @@ async def ask_until_taken(client: Client, text: str) -> messages_pb2.ChatRespons
         except nats.errors.NoRespondersError:
             await asyncio.sleep(0.05)
     raise AssertionError("nobody takes requests")
+
+
+async def test_a_drained_ingress_answers_what_it_took_and_takes_nothing_more(nats_url: str, client: Client) -> None:
+    leaving, staying = Graph(), Graph()
+    staying.may_answer.set()
+    async with serving(nats_url, leaving) as ingress:
+        taken = asyncio.create_task(ask(client, "taken"))
+        await leaving.asked.wait()
+        async with serving(nats_url, staying):
+            draining = asyncio.create_task(ingress.drain())
+            await until_one_service_is_left(client)
+            assert all([(await ask(client, f"{number}")).success for number in range(20)])
+            assert (ingress.held(), leaving.most_open) == ({"ai.chat.request": 1}, 1)
+            assert not draining.done()
+            leaving.may_answer.set()
+            assert (await taken).response == "answer to taken"
+            await asyncio.wait_for(draining, 5)
+        assert ingress.held() == {}
+        assert not ingress.is_serving()
+        await ingress.drain()
+        with pytest.raises(nats.errors.NoRespondersError):
+            await ask(client, "nobody is left, and the server says so at once")
+
+
+async def test_a_drained_ingress_lives_on_and_stops_at_once(nats_url: str) -> None:
+    ingress = Ingress(
+        NatsSettings(url=nats_url), [], Graph().components, ConversationMemory(MemorySettings()).connect, Counted()
+    )
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    await asyncio.wait_for(ingress.drain(), 5)
+    assert not running.done(), "its replica would be replaced"
+    await ingress._client.close()
+    ingress.check()
+    ingress.stop()
+    await asyncio.wait_for(running, 1)
+
+
+@pytest.mark.parametrize("trouble", ["away", "frozen"])
+async def test_an_ingress_that_was_drained_while_the_server_was_not_there_stays_out_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr("bridges.nats.ingress._FLUSH_S", 0.2)
+    graph = Graph()
+    port = str(free_port())
+    back = asyncio.Event()
+
+    async def is_back() -> None:
+        back.set()
+
+    with ExitStack() as first, ExitStack() as second:
+        url = first.enter_context(nats_server(tmp_path / "first", "-p", port))
+        async with (
+            serving(url, graph) as ingress,
+            await nats.connect(url, reconnected_cb=is_back, reconnect_time_wait=1) as client,
+        ):
+            taken = await client.subscribe("ai.chat.response.taken")
+            await client.publish("ai.chat.request", request("taken", request_id="taken"))
+            await graph.asked.wait()
+            server = process_of(tmp_path / "first")
+            if trouble == "frozen":
+                server.suspend()
+            else:
+                first.close()
+            draining = asyncio.create_task(ingress.drain())
+            await asyncio.wait([draining], timeout=1)
+            if trouble == "frozen":
+                server.resume()
+                first.close()
+            second.enter_context(nats_server(tmp_path / "second", "-p", port))
+            await asyncio.wait_for(back.wait(), 10)
+            await until_connected(ingress)
+            graph.may_answer.set()
+            answer = messages_pb2.ChatResponse.FromString((await taken.next_msg(timeout=10)).data)
+            assert answer.response == "answer to taken"
+            await asyncio.wait_for(draining, 10)
+            await ingress._client.flush()
+            with pytest.raises(nats.errors.NoRespondersError):
+                await ask(client, "to nobody")
+
+
+async def until_connected(ingress: Ingress) -> None:
+    async with asyncio.timeout(10):
+        while not ingress._client.is_connected:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+def process_of(folder: Path) -> psutil.Process:
+    """Return the NATS server whose files are in a folder."""
+    (ports,) = folder.glob("nats-server_*.ports")
+    return psutil.Process(int(ports.stem.partition("_")[2]))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["before its graph is ready", "before its server is there"])
+async def test_an_ingress_that_is_drained_early_never_begins(nats_url: str, client: Client, there: bool) -> None:
+    graph = Graph(ready=False)
+    url = nats_url if there else f"nats://127.0.0.1:{free_port()}"
+    async with serving(url, graph) as ingress:
+        await asyncio.wait_for(ingress.drain(), 5)
+        graph.ready = True
+        assert not ingress.is_serving()
+        with pytest.raises(nats.errors.NoRespondersError):
+            await ask(client, "to nobody")
+
+
+async def test_a_server_that_answers_a_flush_too_late_is_heard_all_the_same(tmp_path: Path) -> None:
+    with nats_server(tmp_path) as url:
+        connection = LastingConnection(url, "late")
+        await connection.open(asyncio.Event())
+        client = connection.client
+        heard = await client.subscribe("subject")
+        server = process_of(tmp_path)
+        server.suspend()
+        with pytest.raises(nats.errors.FlushTimeoutError):
+            await client.flush(0.1)  # pyright: ignore[reportArgumentType] - only ever waited for
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.flush(), 0.1)
+        server.resume()
+        await client.flush()
+        await client.publish("subject", b"heard")
+        assert (await heard.next_msg(timeout=5)).data == b"heard"
+        await connection.close()
 
 
 async def test_an_ingress_without_a_server_can_be_stopped() -> None:

@@ -64,7 +64,9 @@ async def until_heard(client: Client) -> None:
     for session_id in SESSIONS:
         await client.publish(f"ai.voice.stream.{session_id}", nonsense, reply=refusals.subject)
     for _ in SESSIONS:
-        await refusals.next_msg(timeout=10)
+        refusal = await refusals.next_msg(timeout=10)
+        # The server itself answers, with no data, where nobody listens.
+        assert messages_pb2.ErrorResponse.FromString(refusal.data).type == "invalid_request"
     await refusals.unsubscribe()
 
 

@@ -4,9 +4,11 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -18,20 +20,22 @@ from deployments.component_status import status_or_error
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.errors import (
+    BackEnd,
     DeadlineExceededError,
     InvalidRequestError,
     Limit,
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT
+from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT, ServiceDefinition
+from deployments.graph.deployment import Replica
 from deployments.graph.foreign import ForeignDeployment
 from deployments.graph.serve_state import deployment_states
 from deployments.services import LanguageModelService
 from deployments.settings.speech_models import SpeechToTextSettings
 from deployments.settings.text_models import EmbeddingsSettings, LanguageModelSettings, RerankerSettings
 from deployments.values.language import Prompt
-from deployments.values.speech import Utterance
+from deployments.values.speech import TranscriptQuality, Utterance
 from deployments.values.status import ComponentStatus
 from tests import servers
 from tests.integration.llm_server.deploy import (
@@ -44,6 +48,9 @@ from tests.integration.llm_server.deploy import (
 from tests.integration.llm_server.protocol_names import write_protocol_names
 from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, TOKEN_PERIOD_S
 from tests.refusals import refused
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 ROLE = "language model"
 
@@ -60,10 +67,16 @@ def bound(application: str = APPLICATION, model: str = MODEL) -> dict[str, objec
     return {"kind": "ray-serve-llm", "application": application, "model": model}
 
 
+def deploy(name: str, role: ServiceDefinition[S], build: Callable[[T], Replica[S]], settings: T) -> S:
+    """Deploy a role as its application does, with none of the cluster's two CPUs; return its client."""
+    deployment = serve.deployment(name=role.name, ray_actor_options={"num_cpus": 0})(role.replica_class(build))
+    serve.run(deployment.bind(settings), name=name, route_prefix=None)
+    return role.in_application(name)
+
+
 def deployed_chat(name: str, engine: dict[str, object]) -> LanguageModelService:
     settings = LanguageModelSettings.model_validate({"engine": engine | {"context_tokens": 4096}})
-    serve.run(applications.language_model(settings), name=name, route_prefix=None)
-    return LANGUAGE_MODEL.in_application(name)
+    return deploy(name, LANGUAGE_MODEL, applications._language_model, settings)
 
 
 async def answer(chat: LanguageModelService, text: str, call: Call | None = None) -> str:
@@ -102,7 +115,8 @@ def server(llm_server: None) -> LLMServerModel:
 
 
 def test_vllm_is_not_installed_here() -> None:
-    assert find_spec("vllm") is None or find_spec("vllm").origin is None
+    spec = find_spec("vllm")
+    assert spec is None or spec.origin is None
 
 
 async def test_an_answer_comes_token_by_token(chat: LanguageModelService) -> None:
@@ -137,16 +151,15 @@ async def test_reading_ahead_asks_for_a_single_token(chat: LanguageModelService)
 
 async def test_a_question_that_is_too_long_is_the_client_s_to_shorten(chat: LanguageModelService) -> None:
     # Hearth's own estimate lets it pass.
-    with refused(InvalidRequestError, field="message", limit=Limit("engine.context_tokens", 4096)) as raised:
+    limit, back_end = Limit("engine.context_tokens", 4096), BackEnd(ROLE, 400)
+    with refused(InvalidRequestError, field="message", limit=limit, back_end=back_end):
         await answer(chat, "a " * (LIMIT_TOKENS + 1))
-    assert raised.value.back_end.status == 400
 
 
 async def test_a_model_that_the_server_does_not_have_is_the_operator_s_to_mend(llm_server: None) -> None:
     chat = deployed_chat("other-model", bound(model="another") | {"deployment": DEPLOYMENT})
-    with refused(UpstreamFailedError, retryable=False) as raised:
+    with refused(UpstreamFailedError, retryable=False, back_end=BackEnd(ROLE, 404)) as raised:
         await answer(chat, "count to 1")
-    assert raised.value.back_end.status == 404
     assert "another" not in raised.value.message
     serve.delete("other-model")
 
@@ -154,9 +167,8 @@ async def test_a_model_that_the_server_does_not_have_is_the_operator_s_to_mend(l
 async def test_an_engine_that_dies_in_an_answer_breaks_it_off(chat: LanguageModelService) -> None:
     async with aclosing(chat.generate(within(), asking("die at 2"))) as tokens:
         assert [await anext(tokens), await anext(tokens)] == ["0 ", "1 "]
-        with refused(UpstreamFailedError, retryable=True) as raised:
+        with refused(UpstreamFailedError, retryable=True, back_end=BackEnd(ROLE, 500)):
             await anext(tokens)
-    assert raised.value.back_end.status == 500
 
 
 async def test_a_dead_engine_is_unavailable(chat: LanguageModelService) -> None:
@@ -171,7 +183,7 @@ async def test_a_request_that_the_replica_cannot_read_is_not_taken_for_its_death
 
 
 async def test_a_method_that_is_not_there_is_a_failure(server: LLMServerModel) -> None:
-    with refused(UpstreamFailedError):
+    with refused(UpstreamFailedError, retryable=False):
         await server.answer(within(), "sing", LLMRequest("ChatCompletionRequest", model=MODEL, messages=[]))
 
 
@@ -277,26 +289,25 @@ async def _status_of(chat: LanguageModelService) -> ComponentStatus:
 
 
 async def test_embeddings_are_read_without_vllm(llm_server: None) -> None:
-    serve.run(
-        applications.embeddings(EmbeddingsSettings.model_validate({"engine": bound()})), name="e", route_prefix=None
-    )
-    vectors = await EMBEDDINGS.in_application("e").embed(within(), ["", "abc"])
+    settings = EmbeddingsSettings.model_validate({"engine": bound()})
+    vectors = await deploy("e", EMBEDDINGS, applications._embeddings, settings).embed(within(), ["", "abc"])
     np.testing.assert_allclose(vectors, [[0, 0, 1], [3 / 10**0.5, 0, 1 / 10**0.5]], atol=1e-6)
     serve.delete("e")
 
 
 async def test_scores_are_read_without_vllm(llm_server: None) -> None:
-    serve.run(applications.reranker(RerankerSettings.model_validate({"engine": bound()})), name="r", route_prefix=None)
-    rankings = await RERANKER.in_application("r").rerank(within(), "roof", ["the cellar", "the roof"])
+    settings = RerankerSettings.model_validate({"engine": bound()})
+    rankings = await deploy("r", RERANKER, applications._reranker, settings).rerank(
+        within(), "roof", ["the cellar", "the roof"]
+    )
     assert [(ranking.index, ranking.score) for ranking in rankings] == [(1, 1.0), (0, 0.0)]
     serve.delete("r")
 
 
 async def test_transcripts_are_read_without_vllm(llm_server: None) -> None:
     settings = SpeechToTextSettings.model_validate({"engine": bound(), "end_of_turn": ""})
-    serve.run(applications.speech_to_text(settings), name="s", route_prefix=None)
-    pcm = bytes(32_000)
-    transcript = await SPEECH_TO_TEXT.in_application("s").transcribe(within(), Utterance(pcm, "en"))
+    service = deploy("s", SPEECH_TO_TEXT, applications._speech_to_text, settings)
+    transcript = await service.transcribe(within(), Utterance(bytes(32_000), "en"), TranscriptQuality.FINAL)
     assert transcript.text == "RIFF, 32044 bytes, en"
     serve.delete("s")
 

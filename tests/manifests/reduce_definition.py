@@ -25,10 +25,10 @@ def reduce_definition(definition: Schema, version: str = "v1") -> Schema:
     Unknown fields are refused where the definition lists fields, as an API server does under strict validation.
     """
     versions = {entry["name"]: entry for entry in definition["spec"]["versions"]}
-    return _share_repeated(_facts(versions[version]["schema"]["openAPIV3Schema"]))
+    return _share_repeated(facts_of(versions[version]["schema"]["openAPIV3Schema"]))
 
 
-def _facts(schema: Schema) -> Schema:
+def facts_of(schema: Schema) -> Schema:
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
     facts: Schema = {key: schema[key] for key in _KEPT if key in schema}
@@ -37,13 +37,13 @@ def _facts(schema: Schema) -> Schema:
     if required := [name for name in schema.get("required", []) if "default" not in properties.get(name, {})]:
         facts["required"] = required
     if properties:
-        facts["properties"] = {name: _facts(entry) for name, entry in properties.items()}
+        facts["properties"] = {name: facts_of(entry) for name, entry in properties.items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             facts["additionalProperties"] = False
     elif isinstance(schema.get("additionalProperties"), dict):
-        facts["additionalProperties"] = _facts(schema["additionalProperties"])
+        facts["additionalProperties"] = facts_of(schema["additionalProperties"])
     if "items" in schema:
-        facts["items"] = _facts(schema["items"])
+        facts["items"] = facts_of(schema["items"])
     return facts
 
 

@@ -19,6 +19,9 @@ ENGINE_LIBRARIES = {
     "pymilvus",
     "grpc",
     "ctranslate2",
+    "onnx_asr",
+    "kokoro_onnx",
+    "pocket_tts",
     "hibari",
     "piper",
 }
@@ -54,6 +57,7 @@ ANY_BRIDGE = frozenset(
     {
         "bridges.subjects",
         "bridges.requests",
+        "bridges.draining",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -69,6 +73,7 @@ ANY_BRIDGE = frozenset(
 ANY_COMMAND = frozenset(
     {
         "bridges.subjects",
+        "bridges.draining",
         "bridges.generated",
         "bridges.sessions.turn_log",
         "bridges.command_line.client",
@@ -129,7 +134,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.requests": frozenset({"bridges.subjects", "bridges.generated", "deployments.services"}),
     "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
-    "bridges.generate": frozenset({"bridges.subject_pages"}),
+    "bridges.overlay_configs": frozenset(),
+    "bridges.generate": frozenset({"bridges.subject_pages", "bridges.overlay_configs"}),
+    "bridges.draining": frozenset({"deployments.errors"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,

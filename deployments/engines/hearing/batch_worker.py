@@ -1,13 +1,18 @@
 """Runs together what waits together: one thread, one batch at a time."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from deployments.call import Call
-from deployments.errors import DeadlineExceededError, Limit, OverloadedError
+from deployments.errors import DeadlineExceededError, HearthError, Limit, OverloadedError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+_PROBE_S = 5.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,6 +53,7 @@ class BatchWorker(Generic[T, R]):
         self._waiting: list[_Waiting[T, R]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._working: asyncio.Task[None] | None = None
+        self._has_failed = False
 
     async def submit(self, call: Call, item: T, *, urgent: bool = True) -> R:
         """Return what the function makes of `item`.
@@ -78,6 +84,21 @@ class BatchWorker(Generic[T, R]):
         except TimeoutError as error:
             raise DeadlineExceededError(f"{self._name} did not get to it in the time given") from error
 
+    async def check(self, probe: T) -> None:
+        """Raise `UnavailableError` where the last batch failed and `probe` alone fails too: an accelerator may be lost.
+
+        A function that works costs nothing here.
+        """
+        if not self._has_failed:
+            return
+        try:
+            await self.submit(Call.within(_PROBE_S), probe)
+        except HearthError as error:
+            # It is busy, which says nothing against it.
+            logger.info("%s was not tried again: %s", self._name, error)
+        except Exception as error:
+            raise UnavailableError(f"{self._name} fails, whatever it is given") from error
+
     def close(self) -> None:
         """Take nothing more; what runs is let run."""
         if self._working is not None:
@@ -90,10 +111,12 @@ class BatchWorker(Generic[T, R]):
             try:
                 results = await loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
             except Exception as error:  # noqa: BLE001 - it is the callers' error, each is told
+                self._has_failed = True
                 for one in batch:
                     if not one.result.done():
                         one.result.set_exception(error)
                 continue
+            self._has_failed = False
             for one, result in zip(batch, results, strict=True):
                 if not one.result.done():
                     one.result.set_result(result)

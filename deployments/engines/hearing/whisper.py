@@ -6,12 +6,14 @@ base and tiny.en). Below 10 s, and now and then at 10 s, the decoder begins to r
 decoded again with all 30 s.
 """
 
+import ctypes
 import logging
 import math
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from tokenizers import Tokenizer
 from deployments.call import Call
 from deployments.engines.hearing.batch_worker import BatchWorker
 from deployments.engines.hearing.log_mel import log_mel
+from deployments.errors import UnavailableError
 from deployments.values.sound import SPEECH_RATE, Samples
 from deployments.values.speech import Transcript, TranscriptQuality
 
@@ -50,6 +53,8 @@ _NO_SPEECH_LIKELY = 0.5
 _UNSURE_OF_WORDS = -0.5
 """Noise and silence come out as "you" with a probability of no speech of 0.89 to 0.95; speech at 0.0 to 0.3."""
 _DETECTED_SURELY = 0.5
+_CHOSEN_BY_CTRANSLATE2 = {"auto", "default"}
+_CUBLAS_PACKAGE, _CUBLAS = "nvidia-cublas-cu12", "libcublas.so.12"
 _NOTE = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫]+")
 
 
@@ -83,6 +88,9 @@ class WhisperEngine:
         threads: Threads of one batch.
         batch_size: Utterances in one batch.
         language: Assumed where the detected one is not sure, and what a model that knows only English speaks.
+
+    Raises:
+        UnavailableError: There is no such device, or it does not compute so. The message names the setting.
     """
 
     is_remote = False
@@ -98,7 +106,9 @@ class WhisperEngine:
         batch_size: int = 8,
         language: str = "en",
     ) -> None:
-        self._names = ", ".join(folder.name for folder in (final, partial) if folder)
+        _require(device, compute_type)
+        names = ", ".join(folder.name for folder in (final, partial) if folder)
+        self.description = f"CTranslate2, {names}" if device == "cpu" else f"CTranslate2, {names} on {device}"
         self._final = _Model(final, device=device, compute_type=compute_type, threads=threads, language=language)
         self._partial = (
             _Model(partial, device=device, compute_type=compute_type, threads=threads, language=language)
@@ -109,10 +119,6 @@ class WhisperEngine:
         self._partial_worker = (
             _worker(self._partial, "speech-to-text-partial", batch_size) if partial else self._final_worker
         )
-
-    @property
-    def description(self) -> str:
-        return f"CTranslate2, {self._names}"
 
     async def transcribe(
         self, call: Call, samples: Samples, language: str, effort: TranscriptQuality, *, urgent: bool = True
@@ -128,11 +134,46 @@ class WhisperEngine:
         return Transcript(decoded.text, decoded.language, seconds)
 
     async def check(self) -> None:
-        """Nothing can be lost while the process lives."""
+        """Raise `UnavailableError` where a model has failed and still does."""
+        probe = _Job(np.zeros(SPEECH_RATE, np.float32), "en", _SHORTEST_S, is_final=False)
+        for worker in {self._final_worker, self._partial_worker}:
+            await worker.check(probe)
 
     async def close(self) -> None:
         self._final_worker.close()
         self._partial_worker.close()
+
+
+def _require(device: str, compute_type: str) -> None:
+    library = cast("Any", ctranslate2)
+    if device == "cuda":
+        _load_cublas()
+        if not library.get_cuda_device_count():
+            raise UnavailableError(
+                "engine.device is 'cuda', but CTranslate2 finds no CUDA device: "
+                "does this machine have a card, its driver, and does the replica ask for it (num_gpus)?",
+                field="engine.device",
+            )
+    if compute_type in _CHOSEN_BY_CTRANSLATE2:
+        return
+    supported = sorted(library.get_supported_compute_types(device))
+    if compute_type not in supported:
+        raise UnavailableError(
+            f"engine.compute_type is {compute_type!r}, which this machine's {device} does not compute: "
+            f"expected {', '.join(supported)}, auto or default",
+            field="engine.compute_type",
+        )
+
+
+def _load_cublas() -> None:
+    """Load cuBLAS where a Python package holds it: CTranslate2 asks for it by name, and finds only the system's."""
+    try:
+        packaged = files(_CUBLAS_PACKAGE) or []
+    except PackageNotFoundError:
+        return
+    for file in packaged:
+        if file.name == _CUBLAS:
+            ctypes.CDLL(str(file.locate()))
 
 
 def _worker(model: "_Model", name: str, batch_size: int) -> BatchWorker[_Job, _Decoded]:

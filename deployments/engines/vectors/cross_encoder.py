@@ -5,7 +5,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from deployments.call import Call
-from deployments.engines.vectors.onnx_model import OnnxModel
+from deployments.engines.vectors.onnx_model import OnnxModel, model_name
+from deployments.values.devices import OnnxDevice
 from deployments.values.retrieval import Ranking
 
 
@@ -17,11 +18,22 @@ class CrossEncoderReranker:
         threads: Batches that run at once, each on a thread.
         max_tokens: Pairs are cut to this many tokens, the longer text first.
         batch_tokens: Padded tokens in one batch at most.
+        device: What runs the model.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 512, batch_tokens: int = 2048) -> None:
-        self._name = folder.name
-        self._model = OnnxModel(folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 2,
+        max_tokens: int = 512,
+        batch_tokens: int = 2048,
+        device: OnnxDevice = "cpu",
+    ) -> None:
+        self._name = model_name(folder, device)
+        self._model = OnnxModel(
+            folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens, device=device
+        )
 
     is_remote = False
 
@@ -39,7 +51,8 @@ class CrossEncoderReranker:
         return sorted(rankings, key=lambda ranking: -ranking.score)
 
     async def check(self) -> None:
-        """Do nothing: a loaded session can always run."""
+        """See `OnnxModel.check`."""
+        await self._model.check()
 
     async def close(self) -> None:
         self._model.close()

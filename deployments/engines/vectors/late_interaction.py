@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from deployments.call import Call
 from deployments.engines.vectors.onnx_encoder import EncodedText, OnnxEncoder
+from deployments.engines.vectors.onnx_model import model_name
+from deployments.values.devices import OnnxDevice
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
 
@@ -61,6 +63,7 @@ class LateInteractionReranker:
         folder: The embedding model's folder.
         token_weight: Share of the token score in the blend; the rest is the sentence score.
         cache_bytes: Token vectors kept for passages seen before.
+        device: What runs the model.
     """
 
     def __init__(
@@ -71,9 +74,10 @@ class LateInteractionReranker:
         max_tokens: int = 256,
         token_weight: float = 0.65,
         cache_bytes: int = 128 << 20,
+        device: OnnxDevice = "cpu",
     ) -> None:
-        self._name = folder.name
-        self._encoder = OnnxEncoder(folder, threads=threads, max_tokens=max_tokens)
+        self._name = model_name(folder, device)
+        self._encoder = OnnxEncoder(folder, threads=threads, max_tokens=max_tokens, device=device)
         self._token_weight = token_weight
         self._cache = TokenVectorCache(cache_bytes)
 
@@ -99,7 +103,8 @@ class LateInteractionReranker:
         return [Ranking(index, scores[index]) for index in order]
 
     async def check(self) -> None:
-        """Do nothing: a loaded session can always run."""
+        """See `OnnxModel.check`."""
+        await self._encoder.check()
 
     async def close(self) -> None:
         self._encoder.close()

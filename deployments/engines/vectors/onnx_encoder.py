@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from deployments.call import Call
 from deployments.engines.vectors.onnx_model import OnnxModel
+from deployments.values.devices import OnnxDevice
 from deployments.values.vectors import Vectors, unit_length
+
+Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class EncodedText:
     Attributes:
         token_ids: Vocabulary ids of the tokens, the two special ones included: shape (tokens,).
         token_vectors: One row of length 1 for each token: shape (tokens, dimensions), float32.
-        embedding: Mean of the model's token outputs, of length 1: shape (dimensions,), float32.
+        embedding: The text's own vector, of length 1: shape (dimensions,), float32.
     """
 
     token_ids: npt.NDArray[np.int64]
@@ -36,10 +40,25 @@ class OnnxEncoder:
         threads: Batches that run at once, each on a thread.
         max_tokens: Texts are cut to this many tokens.
         batch_tokens: Padded tokens in one batch at most.
+        device: What runs the model.
+        pooling: How a text's vector is made of those of its tokens, as the model was trained: "mean" of all, or "cls",
+            the first one.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 2, max_tokens: int = 256, batch_tokens: int = 1024) -> None:
-        self._model = OnnxModel(folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 2,
+        max_tokens: int = 256,
+        batch_tokens: int = 1024,
+        device: OnnxDevice = "cpu",
+        pooling: Pooling = "mean",
+    ) -> None:
+        self._model = OnnxModel(
+            folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens, device=device
+        )
+        self._pooling = pooling
 
     async def encode(self, call: Call, texts: Sequence[str]) -> list[EncodedText]:
         """Return what the encoder makes of each text, in order.
@@ -52,12 +71,18 @@ class OnnxEncoder:
         async with aclosing(self._model.run(call, encodings)) as outputs:
             async for index, vectors in outputs:
                 token_ids = np.array(encodings[index].ids, np.int64)
-                encoded[index] = _encoded(token_ids, vectors[: len(token_ids)])
+                encoded[index] = self._encoded(token_ids, vectors[: len(token_ids)])
         return [encoded[index] for index in range(len(texts))]
+
+    async def check(self) -> None:
+        """See `OnnxModel.check`."""
+        await self._model.check()
 
     def close(self) -> None:
         self._model.close()
 
-
-def _encoded(token_ids: npt.NDArray[np.int64], vectors: Vectors) -> EncodedText:
-    return EncodedText(token_ids, unit_length(vectors), unit_length(vectors.mean(axis=0)))
+    def _encoded(self, token_ids: npt.NDArray[np.int64], vectors: Vectors) -> EncodedText:
+        # A model of 16 bits would lose in a mean what it has.
+        exact = vectors.astype(np.float32)
+        pooled = exact[0] if self._pooling == "cls" else exact.mean(axis=0)
+        return EncodedText(token_ids, unit_length(exact), unit_length(pooled))

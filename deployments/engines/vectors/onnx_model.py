@@ -16,7 +16,13 @@ from tokenizers import Encoding, Tokenizer
 from deployments.call import Call
 from deployments.engines.onnx_session import open_session
 from deployments.engines.vectors.shortest_job_first import ShortestJobFirst
+from deployments.errors import UnavailableError
+from deployments.values.devices import OnnxDevice
 from deployments.values.vectors import Vectors
+
+_COMPILES_EACH_SHAPE = {"rocm", "openvino:NPU"}
+"""Devices on which the first input of each shape takes seconds to minutes."""
+_FEWEST_COLUMNS = 16
 
 TextOrPair = str | tuple[str, str]
 
@@ -38,10 +44,18 @@ class OnnxModel:
         threads: Batches that run at once.
         max_tokens: Inputs are cut to this many tokens; of a pair, the longer text first.
         batch_tokens: Padded tokens in one batch at most.
+        device: What runs the model.
+
+    Raises:
+        UnavailableError: The device cannot be used; see `open_session`.
     """
 
-    def __init__(self, folder: Path, *, threads: int, max_tokens: int, batch_tokens: int) -> None:
-        self._session = open_session(folder / "model.onnx", 1)
+    def __init__(
+        self, folder: Path, *, threads: int, max_tokens: int, batch_tokens: int, device: OnnxDevice = "cpu"
+    ) -> None:
+        self._session = open_session(folder / "model.onnx", 1, device)
+        self._device = device
+        self._has_failed = False
         self._inputs: set[str] = {entry.name for entry in self._session.get_inputs()}
         self._tokenizer = cast("Any", Tokenizer.from_file(str(folder / "tokenizer.json")))
         self._tokenizer.enable_truncation(max_tokens)
@@ -87,6 +101,19 @@ class OnnxModel:
             for _, rows in running:
                 rows.cancel()
 
+    async def check(self) -> None:
+        """Raise `UnavailableError` where the model has failed and still does: an accelerator may be lost.
+
+        A model that works costs nothing here.
+        """
+        if not self._has_failed:
+            return
+        (probe,) = await self.tokenize(["?"])
+        try:
+            await self._running.submit(0, partial(self._run, [probe]))
+        except Exception as error:
+            raise UnavailableError(f"the model does not run any more on {self._device}") from error
+
     def close(self) -> None:
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self._running.close()
@@ -96,17 +123,39 @@ class OnnxModel:
         return text[:limit] if isinstance(text, str) else (text[0][:limit], text[1][:limit])
 
     def _run(self, encodings: Sequence[Encoding]) -> Vectors:
-        longest = max(len(encoding.ids) for encoding in encodings)
-        feeds = {
-            name: np.zeros((len(encodings), longest), np.int64)
-            for name in ("input_ids", "attention_mask", "token_type_ids")
-        }
+        shape = (len(encodings), max(len(encoding.ids) for encoding in encodings))
+        if self._device in _COMPILES_EACH_SHAPE:
+            shape = _of_few(shape, self._max_tokens)
+        feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+        # What is made of a row of padding is thrown away; one token of it counts, so that nothing is divided by none.
+        feeds["attention_mask"][:, 0] = 1
         for row, encoding in enumerate(encodings):
             end = len(encoding.ids)
             feeds["input_ids"][row, :end] = encoding.ids
             feeds["attention_mask"][row, :end] = 1
             feeds["token_type_ids"][row, :end] = encoding.type_ids
-        return self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0]
+        try:
+            outputs = self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})
+        except Exception:
+            self._has_failed = True
+            raise
+        self._has_failed = False
+        return outputs[0][: len(encodings)]
+
+
+def _of_few(shape: tuple[int, int], most_columns: int) -> tuple[int, int]:
+    """Return the next larger of the few shapes that are ever used, such as (4, 64) for (3, 40)."""
+    rows, columns = shape
+    return _power_of_two(rows), min(most_columns, max(_FEWEST_COLUMNS, _power_of_two(columns)))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def model_name(folder: Path, device: OnnxDevice) -> str:
+    """Return the name of a model for status and logs, with its device where that is not the processor."""
+    return folder.name if device == "cpu" else f"{folder.name} on {device}"
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""Reranker behind the rerank API (`POST /rerank`) that TEI, infinity, vLLM and llama.cpp's server share."""
+"""Reranker behind the rerank API (`POST /rerank`) that infinity, vLLM and llama.cpp's server share; TEI has its own."""
 
 from collections.abc import Sequence
 

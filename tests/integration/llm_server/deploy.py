@@ -10,6 +10,7 @@ Args:
 
 import os
 import sys
+from typing import Any
 
 import ray
 from ray import serve
@@ -38,17 +39,18 @@ def main(address: str, names: str) -> None:
 
     ray.init(address=address, namespace="tests", log_to_driver=False)
     path = os.pathsep.join((names, os.environ["PYTHONPATH"]))
+    cpu: Any = {"kind": "cpu"}
     config = LLMConfig(
         model_loading_config={"model_id": MODEL},
-        accelerator_config={"kind": "cpu"},
+        accelerator_config=cpu,
         experimental_configs={"stream_batching_interval_ms": 20},
     )
     assert f"LLMServer:{_get_deployment_name(config)}" == DEPLOYMENT
     assert f"{RayLanguageModel.__name__}:{_get_deployment_name(config)}" == OWN_DEPLOYMENT
 
-    def deployment(replicas: int, name: str = DEPLOYMENT, server: type = LLMServer, **more: object) -> object:
+    def deployment(replicas: int, name: str = DEPLOYMENT, server: Any = LLMServer, **more: Any) -> Any:
         options = {"num_cpus": 0, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
-        return serve.deployment(
+        bare: Any = serve.deployment(
             server,
             name=name,
             num_replicas=replicas,
@@ -56,7 +58,8 @@ def main(address: str, names: str) -> None:
             health_check_period_s=1,
             ray_actor_options=options,
             **more,
-        ).bind(config, engine_cls=ScriptedEngine)
+        )
+        return bare.bind(config, engine_cls=ScriptedEngine)
 
     serve.run(deployment(1), name=APPLICATION, route_prefix=None)
     router = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}

@@ -19,6 +19,9 @@ LIMIT_TOKENS = 1000
 
 # Their modules are there only where the engine runs.
 # ruff: noqa: PLC0415
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+# Ray types its generators as functions that return them.
+# pyright: reportIncompatibleMethodOverride=false
 
 
 class ScriptedEngine(LLMEngine):

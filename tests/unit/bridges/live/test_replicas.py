@@ -1,8 +1,8 @@
 """Several replicas that share the live sessions, from their clients' point of view, on a virtual clock."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -10,11 +10,18 @@ import pytest
 
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.live.ingress import AudioIngress
+from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS
+from deployments.settings.audio import AudioSettings
 from tests.conversation.scene import (
+    Counted,
+    LoudnessActivity,
+    ReadingTranscription,
     Scene,
     ScriptedVoice,
     SlowSpeech,
+    Subscription,
     TimedActivity,
     Wire,
     scene,
@@ -192,6 +199,60 @@ async def open_session(stage: Scene) -> str:
     raise AssertionError("the silent replica has more right to all of them")
 
 
+class TestDraining:
+    def test_a_drained_replica_hands_its_sessions_over_and_takes_none_again(self) -> None:
+        async def run() -> tuple[int, dict[str, int], dict[str, int], list[int]]:
+            wire = Wire()
+            async with two_replicas(wire) as (one, two):
+                for session_id in SESSIONS:
+                    await start(wire, session_id)
+                await speak_silence(wire, 2)
+                before, held = one.ingress.session_count, one.ingress.held()
+                await one.ingress.drain()
+                drained = one.ingress.held()
+                # Long after a replica that falls silent would have been taken for lost.
+                await speak_silence(wire, 8)
+                await one.ingress.drain()
+                return before, held, drained, [one.ingress.session_count, two.ingress.session_count]
+
+        before, held, drained, after = run_virtually(run())
+        assert before
+        assert (held, drained) == ({"ai.voice.stream.{session_id}": before}, {})
+        assert after == [0, 20]
+
+    def test_what_is_being_said_is_transcribed_before_the_drain_is_over(self) -> None:
+        async def run() -> list[str]:
+            async with scene() as one:
+                await one.send("s", type="chunk", audio=square_voice("good morning"))
+                await asyncio.sleep(1)
+                await one.ingress.drain()
+                return one.finals("s")
+
+        assert run_virtually(run()) == ["good morning"]
+
+    def test_one_that_is_drained_while_it_joins_takes_no_session_and_leaves_none_alone(self) -> None:
+        async def run() -> tuple[int, int]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a", voice=ScriptedVoice()) as one:
+                joins = AudioIngress(
+                    AudioSettings(), ReadingTranscription(), LoudnessActivity(), SessionWork(), Counted(), replica="b"
+                )
+                running = asyncio.create_task(joins.run())
+                connecting = asyncio.create_task(joins.connect(wire))
+                await asyncio.sleep(0.1)
+                await joins.drain()
+                await connecting
+                for session_id in SESSIONS:
+                    await start(wire, session_id)
+                await speak_silence(wire, 2)
+                counts = one.ingress.session_count, joins.session_count
+                joins.stop()
+                await running
+                return counts
+
+        assert run_virtually(run()) == (20, 0)
+
+
 class TestWhatMayBeAskedFor:
     @pytest.mark.parametrize(
         ("fields", "error"),
@@ -328,3 +389,142 @@ class TestInterruptions:
                     return [*epochs, *(one.epoch for one in two.transcripts("s") if one.transcript == "good night")]
 
         assert set(run_virtually(run())) == {1}
+
+
+class LateConnection:
+    """A connection to the wire whose commands are read a while after they were given, in order.
+
+    Args:
+        wire: Where it leads.
+        delay_s: After which each command is read.
+    """
+
+    def __init__(self, wire: Wire, delay_s: float) -> None:
+        self._wire = wire
+        self._delay_s = delay_s
+        self._commands: asyncio.Queue[tuple[float, Callable[[], Awaitable[Any]]]] = asyncio.Queue()
+
+    @property
+    def max_payload(self) -> int:
+        return self._wire.max_payload
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        self._give(lambda: self._wire.publish(subject, payload, reply, headers))
+
+    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscription:
+        subscription = Subscription(self._wire, subject, cb)
+
+        async def begin() -> None:
+            self._wire.subscriptions.append(subscription)
+
+        self._give(begin)
+        return subscription
+
+    def new_inbox(self) -> str:
+        return self._wire.new_inbox()
+
+    async def flush(self) -> None:
+        read = asyncio.Event()
+
+        async def answer() -> None:
+            read.set()
+
+        self._give(answer)
+        await read.wait()
+
+    async def run(self) -> None:
+        """Read the commands, until cancelled."""
+        while True:
+            due, read = await self._commands.get()
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            await read()
+
+    def _give(self, command: Callable[[], Awaitable[Any]]) -> None:
+        self._commands.put_nowait((asyncio.get_running_loop().time() + self._delay_s, command))
+
+
+@asynccontextmanager
+async def late(wire: Wire, delay_s: float) -> AsyncGenerator[LateConnection]:
+    connection = LateConnection(wire, delay_s)
+    reading = asyncio.create_task(connection.run())
+    try:
+        yield connection
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
+async def entered(leaving: AsyncExitStack, *replicas: AbstractAsyncContextManager[Scene]) -> list[Scene]:
+    """Run replicas that join at the same time."""
+    return await asyncio.gather(*(leaving.enter_async_context(replica) for replica in replicas))
+
+
+class TestJoining:
+    def test_a_replica_that_has_joined_misses_nothing_that_is_sent_from_then_on(self) -> None:
+        async def run() -> int:
+            wire = Wire()
+            async with (
+                late(wire, 1.0) as connection,
+                scene(wire=wire, connection=connection, voice=ScriptedVoice()) as one,
+            ):
+                for session_id in SESSIONS:
+                    await start(wire, session_id)
+                return one.ingress.session_count
+
+        assert run_virtually(run()) == 20
+
+    @pytest.mark.parametrize("sent_at_s", [0.1, 0.299, 0.3, 0.301, 0.5])
+    def test_a_session_that_begins_while_a_replica_joins_is_opened_by_one_of_both(self, sent_at_s: float) -> None:
+        async def run() -> tuple[int, int, list[str]]:
+            wire = Wire()
+            async with AsyncExitStack() as leaving:
+                one = await leaving.enter_async_context(scene(wire=wire, replica="a", voice=ScriptedVoice()))
+                joining = asyncio.create_task(entered(leaving, scene(wire=wire, replica="b", voice=ScriptedVoice())))
+                await asyncio.sleep(sent_at_s)
+                for session_id in SESSIONS:
+                    await one.send(session_id, type="start", speaker_id="ada")
+                    await one.send(session_id, type="chunk", audio=square_voice("good morning") + bytes(64_000))
+                (two,) = await joining
+                await asyncio.sleep(2)
+                speakers = [
+                    transcript.speaker_id
+                    for session_id in SESSIONS
+                    for transcript in one.transcripts(session_id)
+                    if transcript.is_final and transcript.transcript == "good morning"
+                ]
+                return one.ingress.session_count, two.ingress.session_count, speakers
+
+        first, second, speakers = run_virtually(run())
+        assert first + second == 20
+        assert second > 0
+        assert speakers == ["ada"] * 20
+
+    def test_a_session_that_ends_while_a_replica_joins_is_not_heard_there_again(self) -> None:
+        async def run() -> list[int]:
+            wire = Wire()
+            async with scene(wire=wire, replica="a") as one, AsyncExitStack() as leaving:
+                for session_id in SESSIONS:
+                    await one.send(session_id, type="start")
+                joining = asyncio.create_task(entered(leaving, scene(wire=wire, replica="b")))
+                await asyncio.sleep(0.1)
+                # The new one waits for it, and learns meanwhile that the sessions have ended.
+                await be_silent(wire)
+                for session_id in SESSIONS:
+                    await one.send(session_id, type="chunk", audio=SILENCE)
+                    await one.send(session_id, type="end")
+                await joining
+                await asyncio.sleep(1)
+                return [len(one.finals(session_id)) for session_id in SESSIONS]
+
+        assert run_virtually(run()) == [1] * 20
+
+    def test_replicas_that_join_at_the_same_time_do_not_wait_for_each_other(self) -> None:
+        async def run() -> float:
+            wire = Wire()
+            async with AsyncExitStack() as leaving:
+                await entered(leaving, *(scene(wire=wire, replica=name) for name in ("a", "b", "c")))
+                return asyncio.get_running_loop().time()
+
+        assert run_virtually(run()) < 0.5

@@ -9,7 +9,7 @@ import pytest
 
 from deployments.call import Call
 from deployments.engines.hearing.batch_worker import BatchWorker
-from deployments.errors import DeadlineExceededError, Limit, OverloadedError
+from deployments.errors import DeadlineExceededError, Limit, OverloadedError, UnavailableError
 from tests.refusals import refused
 
 
@@ -116,3 +116,35 @@ async def test_more_than_may_wait_are_refused_and_time_is_kept() -> None:
     with pytest.raises(DeadlineExceededError):
         await work.submit(Call.within(0.01), 2)
     machine.may_run.set()
+
+
+async def test_a_function_that_fails_is_unavailable_until_it_works_again() -> None:
+    machine = Machine()
+    machine.may_run.set()
+    work = worker(machine)
+    await work.check(13)
+    assert machine.batches == [], "nothing has failed, so nothing is tried"
+    with pytest.raises(ValueError, match="13"):
+        await work.submit(Call.within(10), 13)
+    with refused(UnavailableError):
+        await work.check(13)
+    await work.check(2)
+    await work.check(13)
+    assert machine.batches == [[13], [13], [2]]
+    work.close()
+
+
+async def test_one_that_is_busy_is_not_taken_for_one_that_fails() -> None:
+    machine = Machine()
+    machine.may_run.set()
+    work = worker(machine, max_waiting=1)
+    with pytest.raises(ValueError, match="13"):
+        await work.submit(Call.within(10), 13)
+    machine.may_run.clear()
+    running = await submitted(work, 2)
+    await asyncio.sleep(0)
+    running += await submitted(work, 4)
+    await work.check(13)
+    machine.may_run.set()
+    assert await asyncio.gather(*running) == [4, 8]
+    work.close()

@@ -1,6 +1,8 @@
 """Embeddings, late interaction and the cross-encoder, on models small enough to be computed by hand."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.call import Call
+from deployments.engines.onnx_session import open_session
+from deployments.engines.vectors import onnx_model
 from deployments.engines.vectors.cross_encoder import CrossEncoderReranker
 from deployments.engines.vectors.late_interaction import LateInteractionReranker, TokenVectorCache
 from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
 from deployments.engines.vectors.onnx_encoder import EncodedText, OnnxEncoder
-from deployments.engines.vectors.onnx_model import length_sorted_batches
-from deployments.errors import DeadlineExceededError
+from deployments.engines.vectors.onnx_model import OnnxModel, length_sorted_batches
+from deployments.errors import DeadlineExceededError, UnavailableError
 from tests.unit.tiny_onnx import HEAD, TABLE, WORDS, save_cross_encoder, save_encoder
 
 TEXTS = ["dogs are welcome", "the pool opens at seven", "cats", "the hotel"]
@@ -52,6 +56,65 @@ async def test_a_text_is_embedded_alike_alone_and_in_any_batch(encoder_folder: P
         assert np.allclose(alone.embedding, in_batch.embedding)
         assert alone.token_ids.tolist() == in_batch.token_ids.tolist()
         assert len(in_batch.token_vectors) == len(in_batch.token_ids), "padding is gone"
+
+
+async def test_a_model_that_was_trained_so_gives_the_vector_of_its_first_token(encoder_folder: Path) -> None:
+    vectors = await OnnxEmbeddings(encoder_folder, pooling="cls").embed(Call.within(5.0), TEXTS)
+    assert np.allclose(vectors, unit(TABLE[WORDS.index("[CLS]")]), atol=1e-6)
+
+
+class ShapesSeen:
+    """A session that remembers the shapes of its inputs."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def run(self, names: None, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        self.shapes |= {value.shape for value in feeds.values()}
+        return self._session.run(names, feeds)
+
+
+async def test_a_device_that_compiles_each_shape_sees_few_of_them(
+    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_model, "open_session", lambda path, threads, device: open_session(path, threads))
+    model = OnnxModel(encoder_folder, threads=1, max_tokens=40, batch_tokens=200, device="rocm")
+    model._session = seen = ShapesSeen(model._session)
+    texts = ["dogs " * count for count in range(60)]
+    encodings = await model.tokenize(texts)
+    outputs = {index: vectors async for index, vectors in model.run(Call.within(5.0), encodings)}
+    assert {columns for _, columns in seen.shapes} == {16, 32, 40}
+    assert all(rows & (rows - 1) == 0 for rows, _ in seen.shapes)
+    for index, encoding in enumerate(encodings):
+        assert np.allclose(outputs[index][: len(encoding.ids)], TABLE[encoding.ids])
+
+
+class Breaking:
+    """A session that fails until it is mended."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.is_broken = True
+
+    def run(self, names: None, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if self.is_broken:
+            raise RuntimeError("the device is gone")
+        return self._session.run(names, feeds)
+
+
+async def test_a_model_that_fails_is_unavailable_until_it_runs_again(encoder_folder: Path) -> None:
+    embeddings = OnnxEmbeddings(encoder_folder)
+    await embeddings.check()
+    model = embeddings._encoder._model
+    model._session = session = Breaking(model._session)
+    await embeddings.check()
+    with pytest.raises(RuntimeError):
+        await embeddings.embed(Call.within(5.0), TEXTS)
+    with pytest.raises(UnavailableError):
+        await embeddings.check()
+    session.is_broken = False
+    await embeddings.check()
 
 
 async def test_long_texts_are_cut(encoder_folder: Path) -> None:
