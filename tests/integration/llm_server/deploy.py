@@ -10,6 +10,7 @@ Args:
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,8 +18,15 @@ from ray import serve
 
 APPLICATION = "llm"
 SPREAD_APPLICATION = "llm-spread"
+ROUTED_APPLICATION = "routed"
+"""Its request router can be imported only where its owner deployed it, like those of `ray.serve.llm` without vLLM."""
+ROUTER = "OwnersRouter"
 DEPLOYMENT = "LLMServer:org--scripted_v1"
 """As `ray.serve.llm` would call the deployment of this model."""
+
+
+class Idle:
+    """Does nothing; nobody calls it."""
 
 
 # The names of vLLM are on the path only then.
@@ -59,6 +67,10 @@ def main(address: str, names: str) -> None:
     serve.run(deployment(1), name=APPLICATION, route_prefix=None)
     router = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
     serve.run(deployment(2, request_router_config=router), name=SPREAD_APPLICATION, route_prefix=None)
+    Path(names, f"{ROUTER}.py").write_text(f"from ray.serve.request_router import RequestRouter as {ROUTER}\n")
+    router = {"request_router_class": f"{ROUTER}.{ROUTER}"}
+    idle: Any = serve.deployment(Idle, ray_actor_options={"num_cpus": 0}, request_router_config=router)
+    serve.run(idle.bind(), name=ROUTED_APPLICATION, route_prefix=None)
 
 
 if __name__ == "__main__":
