@@ -10,6 +10,7 @@ Args:
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,11 +18,18 @@ from ray import serve
 
 APPLICATION = "llm"
 SPREAD_APPLICATION = "llm-spread"
+ROUTED_APPLICATION = "routed"
+"""Its request router can be imported only where its owner deployed it, like those of `ray.serve.llm` without vLLM."""
+ROUTER = "OwnersRouter"
 DEPLOYMENT = "LLMServer:org--scripted_v1"
 """As `ray.serve.llm` would call the deployment of this model."""
 OWN_APPLICATION = "llm-own"
 OWN_DEPLOYMENT = "RayLanguageModel:org--scripted_v1"
 """The same where Hearth's own server takes the place of Ray's."""
+
+
+class Idle:
+    """Does nothing; nobody calls it."""
 
 
 # The names of vLLM are on the path only then.
@@ -67,6 +75,10 @@ def main(address: str, names: str) -> None:
     user_config = {"answering": {"system_prompt": "Be brief.", "max_tokens": 500}}
     own = deployment(1, OWN_DEPLOYMENT, RayLanguageModel, user_config=user_config)
     serve.run(own, name=OWN_APPLICATION, route_prefix=None)
+    Path(names, f"{ROUTER}.py").write_text(f"from ray.serve.request_router import RequestRouter as {ROUTER}\n")
+    router = {"request_router_class": f"{ROUTER}.{ROUTER}"}
+    idle: Any = serve.deployment(Idle, ray_actor_options={"num_cpus": 0}, request_router_config=router)
+    serve.run(idle.bind(), name=ROUTED_APPLICATION, route_prefix=None)
 
 
 if __name__ == "__main__":
