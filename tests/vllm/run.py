@@ -63,13 +63,18 @@ def run(model: Model, scope: Scope) -> list[Figure]:
         AssertionError: A check failed.
     """
     with running(model) as bindings:
-        figures = asyncio.run(_measured(bindings, scope))
-        if scope.is_killed:
-            asyncio.run(engine_killed(bindings, Way.OWN, _kill_engine))
-        if scope.conversations:
-            bindings.scale(2)
-            figures += asyncio.run(warm_turns(bindings, BY_HANDLE, scope.conversations))
-        return figures
+        return asyncio.run(_all(bindings, scope))
+
+
+# One loop for everything: handles of Serve belong to the loop that they were first used on.
+async def _all(bindings: Bindings, scope: Scope) -> list[Figure]:
+    figures = await _measured(bindings, scope)
+    if scope.is_killed:
+        await engine_killed(bindings, Way.OWN, _kill_engine)
+    if scope.conversations:
+        await asyncio.to_thread(bindings.scale, 2)
+        figures += await warm_turns(bindings, BY_HANDLE, scope.conversations)
+    return figures
 
 
 async def _measured(bindings: Bindings, scope: Scope) -> list[Figure]:
