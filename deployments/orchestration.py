@@ -95,7 +95,8 @@ def build_chat(
 ) -> Chat:
     """Build chat; `handles` are those of the services that it calls, where they do not run in this process."""
     retrieval = RETRIEVAL.connect(handles, build_retrieval, settings, open_passages)
-    return Chat(LANGUAGE_MODEL.in_application(settings.language_model), retrieval)
+    model = LANGUAGE_MODEL.in_application(settings.language_model, settings.language_model_deployment)
+    return Chat(model, retrieval)
 
 
 def build_voice(

@@ -20,11 +20,10 @@ import types
 from collections.abc import AsyncGenerator, MutableSequence, Sequence
 from contextlib import aclosing
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
-from deployments.engines.protocols import DeployedModel
 from deployments.engines.shapes import DONE
 from deployments.errors import UpstreamFailedError
 
@@ -53,8 +52,20 @@ class LLMRequest:
         self._kind = kind
         self._fields = fields
 
+    def build(self) -> Any:
+        """Return Ray's object, in a process that can import its class.
+
+        Raises:
+            ValueError: The class refuses a field.
+        """
+        return pkgutil.resolve_name(self._validator)(self._fields)
+
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return NamedElsewhere(f"{_MODELS}:{self._kind}.model_validate"), (self._fields,)
+        return NamedElsewhere(self._validator), (self._fields,)
+
+    @property
+    def _validator(self) -> str:
+        return f"{_MODELS}:{self._kind}.model_validate"
 
 
 class NamedElsewhere:
@@ -89,6 +100,17 @@ class Upload:
         return NamedElsewhere("fastapi:UploadFile"), (BytesIO(self._data),)
 
 
+class LLMServer(Protocol):
+    """What is asked of an `LLMServer`, or of what stands in its replica; see `DeployedModel`."""
+
+    @property
+    def description(self) -> str: ...
+
+    def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]: ...
+
+    async def check(self) -> None: ...
+
+
 class LLMServerModel:
     """One model behind an `LLMServer`.
 
@@ -98,7 +120,7 @@ class LLMServerModel:
         errors: What its failures mean.
     """
 
-    def __init__(self, server: DeployedModel, model: str, errors: BackEndErrors) -> None:
+    def __init__(self, server: LLMServer, model: str, errors: BackEndErrors) -> None:
         self.model = model
         self.errors = errors
         self._server = server

@@ -13,7 +13,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from deployments.graph.clients import client_class
-from deployments.graph.deployment import Replica, replica_class
+from deployments.graph.deployment import Replica, add_methods, replica_class
 from deployments.graph.door import application_door, handle_door, in_process_door
 from deployments.graph.interface import methods_of
 from deployments.services import (
@@ -56,9 +56,14 @@ class ServiceDefinition(Generic[S]):
         self._methods = methods_of(interface)
         self._client = client_class(name, self._methods)
 
-    def in_application(self, application: str) -> S:
-        """Return a client of the service in another Serve application, which need not run yet."""
-        return cast("S", self._client(application_door(application, self.name)))
+    def in_application(self, application: str, deployment: str = "") -> S:
+        """Return a client of the service in another Serve application, which need not run yet.
+
+        Args:
+            application: Its name.
+            deployment: The service's deployment in it, where that is not called as the service.
+        """
+        return cast("S", self._client(application_door(application, self.name, deployment or self.name)))
 
     def by_handle(self, handle: DeploymentHandle[Any]) -> S:
         """Return a client of the service in the same Serve application.
@@ -82,6 +87,17 @@ class ServiceDefinition(Generic[S]):
     def replica_class(self, build: Callable[P, S | Replica[S]]) -> type[Any]:
         """Return the class that Serve runs in the service's replicas: see `deployments.graph.deployment`."""
         return replica_class(self.name, self._methods, build)
+
+    def add_to(self, replica: type[Any]) -> None:
+        """Give a class of replicas that answers other calls already the service's methods, too.
+
+        Args:
+            replica: The class. Its instances hold the service as `service`.
+
+        Raises:
+            TypeError: The class has a method of such a name already.
+        """
+        add_methods(replica, self.name, self._methods)
 
     def bind(self, build: Callable[P, S | Replica[S]], *arguments: P.args, **named: P.kwargs) -> Application:
         """Return the service's deployment, bound to what it is built from.

@@ -59,12 +59,28 @@ def replica_class(name: str, methods: Iterable[Method], build: Callable[..., obj
             if replica.close:
                 self.__del__ = replica.close
 
-    for method in methods:
-        forwarder = _stream(method) if method.is_stream else _call(method)
-        forwarder.__name__, forwarder.__qualname__ = method.name, f"{name}.{method.name}"
-        setattr(ServiceReplica, method.name, forwarder)
+    add_methods(ServiceReplica, name, methods)
     ServiceReplica.__name__ = ServiceReplica.__qualname__ = name
     return ServiceReplica
+
+
+def add_methods(replica: type[Any], name: str, methods: Iterable[Method]) -> None:
+    """Give a class of replicas the methods of a service, as a door calls them.
+
+    Args:
+        replica: The class. Its instances hold the service as `service`.
+        name: The deployment, for what is logged of a method.
+        methods: Of the service.
+
+    Raises:
+        TypeError: The class has a method of such a name already.
+    """
+    for method in methods:
+        if hasattr(replica, method.name):
+            raise TypeError(f"{replica.__name__} has a method {method.name} of its own")
+        forwarder = _stream(method) if method.is_stream else _call(method)
+        forwarder.__name__, forwarder.__qualname__ = method.name, f"{name}.{method.name}"
+        setattr(replica, method.name, forwarder)
 
 
 def _call(method: Method) -> Callable[..., Any]:

@@ -270,18 +270,22 @@ def in_process_door(service: object, name: str) -> Door:
     return TracedDoor(InProcessDoor(service, name), name)
 
 
-def application_door(application: str, deployment: str) -> Door:
-    """Return the door to a deployment of another Serve application, which need not run yet."""
+def application_door(application: str, name: str, deployment: str) -> Door:
+    """Return the door to a deployment of another Serve application, which need not run yet.
+
+    Args:
+        application: Its name.
+        name: The service, for messages and spans.
+        deployment: The deployment that answers for it.
+    """
 
     def find() -> DeploymentHandle[Any]:
         try:
             return cast("DeploymentHandle[Any]", serve.get_deployment_handle(deployment, application))
         except KeyError as error:
-            raise UnavailableError(
-                f"{deployment} cannot be called: no application {application!r} is deployed"
-            ) from error
+            raise UnavailableError(f"{name} cannot be called: no application {application!r} is deployed") from error
 
-    return TracedDoor(HandleDoor(find, deployment), deployment)
+    return TracedDoor(HandleDoor(find, name), name)
 
 
 def handle_door(handle: DeploymentHandle[Any]) -> Door:

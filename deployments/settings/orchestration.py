@@ -115,6 +115,8 @@ class OrchestrationSettings(Settings):
 
     Attributes:
         language_model: Name of the Serve application that holds the language model.
+        language_model_deployment: The deployment in it that answers; it has another name where the language model is
+            a server of `ray.serve.llm` itself, such as "RayLanguageModel:my-model".
         embeddings: Likewise for embeddings.
         reranker: Likewise for the reranker.
         audio: How live audio is listened to.
@@ -137,6 +139,7 @@ class OrchestrationSettings(Settings):
     turns: TurnRecordSettings = TurnRecordSettings()
     pipelines: PipelinesSettings = PipelinesSettings()
     language_model: str = "language-model"
+    language_model_deployment: str = "LanguageModel"
     embeddings: str = "embeddings"
     reranker: str = "reranker"
     speech_to_text: str = "speech-to-text"

@@ -111,17 +111,17 @@ def text_at(url: str) -> str:
     return response.text
 
 
-def deploy(dashboard_url: str, config: Config) -> None:
+def deploy(dashboard_url: str, config: Config, within_s: float = _DEPLOY_S) -> None:
     """Give a configuration to Serve and wait until all its applications run.
 
     Raises:
         RuntimeError: An application failed; the message says why.
-        TimeoutError: It took longer than four minutes.
+        TimeoutError: It took longer than `within_s` seconds.
     """
     wanted = {application["name"] for application in config["applications"]}
     with httpx.Client(base_url=dashboard_url, timeout=60, trust_env=False) as client:
         client.put("/api/serve/applications/", json=dict(config)).raise_for_status()
-        deadline = time.monotonic() + _DEPLOY_S
+        deadline = time.monotonic() + within_s
         while True:
             applications = _applications(client)
             failed = [entry["message"] for entry in applications.values() if entry["status"] == "DEPLOY_FAILED"]
@@ -131,7 +131,7 @@ def deploy(dashboard_url: str, config: Config) -> None:
             if not waiting:
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not running after {_DEPLOY_S:g} s: {', '.join(sorted(waiting))}")
+                raise TimeoutError(f"not running after {within_s:g} s: {', '.join(sorted(waiting))}")
             time.sleep(0.1)
 
 

@@ -16,6 +16,7 @@ from ray import serve
 
 from deployments import applications
 from deployments.call import Call
+from deployments.component_status import status_or_error
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.errors import (
@@ -35,8 +36,16 @@ from deployments.settings.speech_models import SpeechToTextSettings
 from deployments.settings.text_models import EmbeddingsSettings, LanguageModelSettings, RerankerSettings
 from deployments.values.language import Prompt
 from deployments.values.speech import TranscriptQuality, Utterance
+from deployments.values.status import ComponentStatus
 from tests import servers
-from tests.integration.llm_server.deploy import APPLICATION, DEPLOYMENT, ROUTED_APPLICATION, SPREAD_APPLICATION
+from tests.integration.llm_server.deploy import (
+    APPLICATION,
+    DEPLOYMENT,
+    OWN_APPLICATION,
+    OWN_DEPLOYMENT,
+    ROUTED_APPLICATION,
+    SPREAD_APPLICATION,
+)
 from tests.integration.llm_server.protocol_names import write_protocol_names
 from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, TOKEN_PERIOD_S
 from tests.refusals import refused
@@ -93,6 +102,12 @@ def chat(llm_server: None) -> LanguageModelService:
 @pytest.fixture(scope="module")
 def spread_chat(llm_server: None) -> LanguageModelService:
     return deployed_chat("spread", bound(SPREAD_APPLICATION))
+
+
+@pytest.fixture(scope="module")
+def own_chat(llm_server: None) -> LanguageModelService:
+    """Return Hearth's own server in place of Ray's, over the same engine: nothing of ours is deployed beside it."""
+    return LANGUAGE_MODEL.in_application(OWN_APPLICATION, OWN_DEPLOYMENT)
 
 
 @pytest.fixture
@@ -204,6 +219,74 @@ async def test_requests_of_a_session_go_to_the_same_replica(spread_chat: Languag
             answered.setdefault(session, set()).add(replica)
     assert all(len(replicas) == 1 for replicas in answered.values())
     assert len(set.union(*answered.values())) == 2
+
+
+async def test_our_server_answers_as_a_language_model(own_chat: LanguageModelService) -> None:
+    tokens = [token async for token in own_chat.generate(within(), asking("count to 5"))]
+    assert tokens == ["0 ", "1 ", "2 ", "3 ", "4 "]
+
+
+async def test_our_server_stays_an_llm_server(own_chat: LanguageModelService) -> None:
+    own = {"deployment": OWN_DEPLOYMENT}
+    assert await answer(deployed_chat("second-door", bound(OWN_APPLICATION) | own), "count to 2") == "0 1 "
+    serve.delete("second-door")
+
+
+async def test_our_server_stops_an_answer_that_is_left(own_chat: LanguageModelService) -> None:
+    left = int(await answer(own_chat, "how many were left?"))
+    async with aclosing(own_chat.generate(within(), asking("count to 450"))) as tokens:
+        await anext(tokens)
+    async with asyncio.timeout(450 * TOKEN_PERIOD_S):
+        while int(await answer(own_chat, "how many were left?")) == left:
+            pass
+
+
+async def test_our_server_counts_by_the_engine_s_own_vocabulary(own_chat: LanguageModelService) -> None:
+    room = LIMIT_TOKENS - 500
+    fitting = "count to 3 " + "a" * 5000
+    assert await answer(own_chat, f"{fitting} count to 1") == "0 "
+    with refused(InvalidRequestError, field="message", limit=Limit("engine.context_tokens", room, room + 3)):
+        # "Be brief." are two more.
+        await answer(own_chat, "a " * (room + 1))
+
+
+async def test_our_server_tells_what_it_read_beyond_its_cache(own_chat: LanguageModelService) -> None:
+    [first] = [tokens async for tokens in own_chat.read(within(), asking("count to 5"))]
+    [again] = [tokens async for tokens in own_chat.read(within(), asking("count to 5 and 6"))]
+    assert (first > 0, again) == (True, 2)
+
+
+async def test_our_server_tells_a_dying_engine_as_a_failure_and_a_dead_one_as_unavailable(
+    own_chat: LanguageModelService,
+) -> None:
+    async with aclosing(own_chat.generate(within(), asking("die at 2"))) as tokens:
+        assert [await anext(tokens), await anext(tokens)] == ["0 ", "1 "]
+        with refused(UpstreamFailedError, retryable=True):
+            await anext(tokens)
+    with refused(UnavailableError, reason=f"the {ROLE} is away"):
+        await answer(own_chat, "be dead")
+
+
+async def test_our_server_s_profile_and_status_tell_the_model(own_chat: LanguageModelService) -> None:
+    profile = await own_chat.profile(within())
+    assert profile.answering.system_prompt == "Be brief."
+    assert MODEL in profile.description
+    assert (await own_chat.status(within())).ready
+
+
+async def test_our_server_is_replaced_when_its_engine_is_dead(own_chat: LanguageModelService) -> None:
+    pid = await answer(own_chat, "who are you?")
+    await answer(own_chat, "fall ill")
+    status = await own_chat.status(within())
+    assert not status.ready
+    async with asyncio.timeout(60):
+        while not (await _status_of(own_chat)).ready:
+            pass
+    assert await answer(own_chat, "who are you?") != pid
+
+
+async def _status_of(chat: LanguageModelService) -> ComponentStatus:
+    return await status_or_error("LanguageModel", chat.status(within()))
 
 
 async def test_embeddings_are_read_without_vllm(llm_server: None) -> None:

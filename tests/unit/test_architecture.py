@@ -127,6 +127,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         {"deployments.call", "deployments.errors", "deployments.services", "deployments.values"}
     ),
     "deployments.applications": frozenset({"deployments"}),
+    "deployments.ray_language_model": frozenset({"deployments"}),
     "deployments.orchestration": frozenset({"deployments"}),
     # application, then live and handlers, then sessions and pipelines, then nats, then operations.
     "bridges.subjects": frozenset({"bridges.generated", "deployments.errors"}),
@@ -172,6 +173,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 MAY_IMPORT_RAY = {
     "deployments.graph",
     "deployments.applications",
+    "deployments.ray_language_model",
     "deployments.orchestration",
     "bridges.application",
     "bridges.operations.metrics",

@@ -110,9 +110,19 @@ class RemoteLanguageModel:
                 async for text in texts:
                     yield text
         except PayloadTooLargeError as error:
-            raise InvalidRequestError(
-                "the question is too long for the language model",
-                field="message",
-                limit=Limit("engine.context_tokens", self._context_tokens),
-                back_end=error.back_end,
-            ) from error
+            raise too_long(error, self._context_tokens) from error
+
+
+def too_long(error: PayloadTooLargeError, context_tokens: int) -> InvalidRequestError:
+    """Return the error of a prompt that a model server refused for its length, as the client of the question is told.
+
+    Args:
+        error: The server's.
+        context_tokens: The model's context window.
+    """
+    return InvalidRequestError(
+        "the question is too long for the language model",
+        field="message",
+        limit=Limit("engine.context_tokens", context_tokens),
+        back_end=error.back_end,
+    )

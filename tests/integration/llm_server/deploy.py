@@ -23,6 +23,9 @@ ROUTED_APPLICATION = "routed"
 ROUTER = "OwnersRouter"
 DEPLOYMENT = "LLMServer:org--scripted_v1"
 """As `ray.serve.llm` would call the deployment of this model."""
+OWN_APPLICATION = "llm-own"
+OWN_DEPLOYMENT = "RayLanguageModel:org--scripted_v1"
+"""The same where Hearth's own server takes the place of Ray's."""
 
 
 class Idle:
@@ -39,6 +42,7 @@ def main(address: str, names: str) -> None:
     from ray.llm._internal.serve.core.server.builder import _get_deployment_name
     from ray.llm._internal.serve.core.server.llm_server import LLMServer
 
+    from deployments.ray_language_model import RayLanguageModel
     from tests.integration.llm_server.scripted_engine import MODEL, ScriptedEngine
 
     ray.init(address=address, namespace="tests", log_to_driver=False)
@@ -50,17 +54,18 @@ def main(address: str, names: str) -> None:
         experimental_configs={"stream_batching_interval_ms": 20},
     )
     assert f"LLMServer:{_get_deployment_name(config)}" == DEPLOYMENT
+    assert f"{RayLanguageModel.__name__}:{_get_deployment_name(config)}" == OWN_DEPLOYMENT
 
-    def deployment(replicas: int, **router: Any) -> Any:
+    def deployment(replicas: int, name: str = DEPLOYMENT, server: type = LLMServer, **more: Any) -> Any:
         options = {"num_cpus": 0, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
         bare: Any = serve.deployment(
-            LLMServer,
-            name=DEPLOYMENT,
+            server,
+            name=name,
             num_replicas=replicas,
             max_ongoing_requests=100,
             health_check_period_s=1,
             ray_actor_options=options,
-            **router,
+            **more,
         )
         return bare.bind(config, engine_cls=ScriptedEngine)
 
@@ -71,6 +76,9 @@ def main(address: str, names: str) -> None:
     router = {"request_router_class": f"{ROUTER}.{ROUTER}"}
     idle: Any = serve.deployment(Idle, ray_actor_options={"num_cpus": 0}, request_router_config=router)
     serve.run(idle.bind(), name=ROUTED_APPLICATION, route_prefix=None)
+    user_config = {"answering": {"system_prompt": "Be brief.", "max_tokens": 500}}
+    own = deployment(1, OWN_DEPLOYMENT, RayLanguageModel, user_config=user_config)
+    serve.run(own, name=OWN_APPLICATION, route_prefix=None)
 
 
 if __name__ == "__main__":

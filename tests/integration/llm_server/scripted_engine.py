@@ -7,6 +7,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray.llm._internal.serve.core.engine.protocol import LLMEngine
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 MODEL = "org/scripted.v1"
 TOKEN_PERIOD_S = 0.01
@@ -23,12 +27,14 @@ LIMIT_TOKENS = 1000
 class ScriptedEngine(LLMEngine):
     """Does what the last message of a chat says.
 
-    That is "count to 9", "die at 3", "be dead", "how many were left?", or "who are you?".
+    That is "count to 9", "die at 3", "be dead", "fall ill", "how many were left?", or "who are you?".
     """
 
     def __init__(self, llm_config: Any) -> None:
         self.llm_config = llm_config
         self.left = 0
+        self.is_ill = False
+        self.cached_words = 0
 
     async def start(self) -> None: ...
 
@@ -39,7 +45,18 @@ class ScriptedEngine(LLMEngine):
 
     async def reset_prefix_cache(self) -> None: ...
 
-    async def check_health(self) -> None: ...
+    async def check_health(self) -> None:
+        if self.is_ill:
+            raise RuntimeError("the engine is dead")
+
+    async def build_asgi_app(self) -> Starlette:
+        async def models(request: Request) -> JSONResponse:
+            return JSONResponse({"data": [{"id": MODEL, "max_model_len": LIMIT_TOKENS}]})
+
+        async def tokenize(request: Request) -> JSONResponse:
+            return JSONResponse({"count": _words((await request.json())["messages"])})
+
+        return Starlette(routes=[Route("/v1/models", models), Route("/tokenize", tokenize, methods=["POST"])])
 
     async def chat(self, request: Any, raw_request_info: Any = None) -> AsyncGenerator[Any, None]:
         asked = request.messages[-1]["content"]
@@ -50,13 +67,20 @@ class ScriptedEngine(LLMEngine):
             from vllm.v1.engine.exceptions import EngineDeadError
 
             raise EngineDeadError("EngineCore encountered an issue")
+        if asked == "fall ill":
+            self.is_ill = True
         if asked == "how many were left?":
             yield _event(str(self.left))
         elif asked == "who are you?":
             yield _event(str(os.getpid()))
-        else:
+        elif asked.split()[-1].isdigit():
             async for event in self._count(asked, request.max_tokens):
                 yield event
+        if getattr(request, "stream_options", None):
+            read, cached = _words(request.messages), self.cached_words
+            usage = {"prompt_tokens": read, "prompt_tokens_details": {"cached_tokens": min(read, cached)}}
+            yield "data: " + json.dumps({"choices": [], "usage": usage}) + "\n\n"
+            self.cached_words = read
         yield "data: [DONE]\n\n"
 
     async def embeddings(self, request: Any, raw_request_info: Any = None) -> AsyncGenerator[Any, None]:
@@ -88,7 +112,7 @@ class ScriptedEngine(LLMEngine):
         if request.model != MODEL:
             info = ErrorInfo(message=f"The model `{request.model}` does not exist.", type="NotFoundError", code=404)
             return ErrorResponse(error=info)
-        words = sum(len(message["content"].split()) for message in request.messages)
+        words = _words(request.messages)
         if words > LIMIT_TOKENS:
             told = f"This model's maximum context length is {LIMIT_TOKENS} tokens. However, you requested {words}."
             return ErrorResponse(error=ErrorInfo(message=told, type="BadRequestError", param="input", code=400))
@@ -110,3 +134,7 @@ class ScriptedEngine(LLMEngine):
 
 def _event(text: str) -> str:
     return "data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}) + "\n\n"
+
+
+def _words(messages: list[dict[str, str]]) -> int:
+    return sum(len(message["content"].split()) for message in messages)

@@ -1,0 +1,199 @@
+"""Language model on an engine of `ray.serve.llm`, in the very replica that runs the engine: vLLM or SGLang.
+
+No handle is crossed, and tokens are counted by the engine's own vocabulary and chat template. What Ray calls an
+`LLMEngine` was read in Ray 2.60, `ray/llm/_internal/serve/core/engine/protocol.py`. Its chat takes and makes what an
+`LLMServer` does, so that requests, answers and errors are read as `deployments.engines.llm_server` reads them.
+"""
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol, cast
+
+import httpx
+
+from deployments.call import Call
+from deployments.engines.back_end import BackEndErrors
+from deployments.engines.language.llm_server_chat import LLMServerChat
+from deployments.engines.language.remote_model import too_long
+from deployments.engines.llm_server import LLMRequest, LLMServerModel
+from deployments.engines.shapes import chat_request
+from deployments.errors import (
+    BackEnd,
+    HearthError,
+    PayloadTooLargeError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+from deployments.values.language import Generation, Message
+
+logger = logging.getLogger(__name__)
+
+_ROLE = "language model"
+_CHAT = "chat"
+_REQUEST = "ChatCompletionRequest"
+_COUNT_S = 10.0
+
+
+class LLMEngine(Protocol):
+    """The part of Ray's `LLMEngine` that is used."""
+
+    async def check_health(self) -> None:
+        """Raise where the engine is dead."""
+        ...
+
+    async def build_asgi_app(self) -> Any:
+        """Return the engine's own HTTP server, as an ASGI application."""
+        ...
+
+
+class LLMEngineModel:
+    """A model of an engine in this process.
+
+    Made by `of`.
+    """
+
+    is_remote = False
+
+    def __init__(self, model: LLMServerModel, routes: httpx.AsyncClient, context_tokens: int) -> None:
+        self._model = model
+        self._chat = LLMServerChat(model)
+        self._routes = routes
+        self._context_tokens = context_tokens
+        self._tokens_generated = 0
+
+    @classmethod
+    async def of(cls, engine: LLMEngine, model: str) -> "LLMEngineModel":
+        """Return a model of a started engine.
+
+        Args:
+            engine: Runs the model.
+            model: The model's id there.
+
+        Raises:
+            HearthError: The engine does not say how long a prompt may be.
+        """
+        server = LLMServerModel(_Engine(engine), model, BackEndErrors(_ROLE, "this replica", takes_client_input=True))
+        # The engine has more routes than Ray has methods, and Ray's own `tokenize` looks for vLLM's where it is not.
+        # No socket is opened: the application is called in this process.
+        transport = httpx.ASGITransport(await engine.build_asgi_app())
+        routes = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_COUNT_S)
+        models = await _asked(routes, server.errors, "GET", "/v1/models")
+        return cls(server, routes, int(models["data"][0]["max_model_len"]))
+
+    @property
+    def description(self) -> str:
+        return self._model.description
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    @property
+    def tokens_generated(self) -> int:
+        return self._tokens_generated
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a prompt takes in the model's own template and vocabulary."""
+        body = chat_request(self._model.model, messages, Generation())
+        asked = {"model": body["model"], "messages": body["messages"]}
+        return int((await _asked(self._routes, self._model.errors, "POST", "/tokenize", asked))["count"])
+
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        """Yield the answer as it is made; closing the generator aborts it in the engine."""
+        try:
+            async with aclosing(self._chat.texts(call, messages, generation)) as texts:
+                async for text in texts:
+                    self._tokens_generated += 1
+                    yield text
+        except PayloadTooLargeError as error:
+            raise too_long(error, self._context_tokens) from error
+
+    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+        """Have the engine read a prompt, which its prefix cache then holds; closing the generator aborts it.
+
+        Tokens that the cache held already are counted, too, unless the engine tells them apart
+        (`enable_prompt_tokens_details` of vLLM).
+        """
+        body = chat_request(self._model.model, messages, Generation(max_tokens=1))
+        request = LLMRequest(_REQUEST, **body, stream=True, stream_options={"include_usage": True})
+        try:
+            async with aclosing(self._model.events(call, _CHAT, request)) as events:
+                async for data in events:
+                    if (tokens := self._tokens_read(data)) is not None:
+                        yield tokens
+        except PayloadTooLargeError as error:
+            raise too_long(error, self._context_tokens) from error
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` where the engine is dead."""
+        await self._model.check()
+
+    async def close(self) -> None:
+        await self._routes.aclose()
+
+    def _tokens_read(self, data: str) -> int | None:
+        """Return how many tokens of a prompt were read, from the event that tells it; None for any other event.
+
+        Raises:
+            HearthError: The event tells of a failure.
+        """
+        event: dict[str, Any] = json.loads(data)
+        if error := event.get("error"):
+            raise self._model.errors.failure(error)
+        usage = cast("Mapping[str, Any] | None", event.get("usage"))
+        if not usage:
+            return None
+        details: Mapping[str, Any] = usage.get("prompt_tokens_details") or {}
+        return int(usage["prompt_tokens"]) - int(details.get("cached_tokens") or 0)
+
+
+class _Engine:
+    """An engine, called like the `LLMServer` in whose replica it is."""
+
+    def __init__(self, engine: LLMEngine) -> None:
+        self._engine = engine
+
+    @property
+    def description(self) -> str:
+        return f"{type(self._engine).__name__} in its own replica"
+
+    async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
+        """Yield what a method of the engine makes for its only argument, an `LLMRequest`."""
+        call.check(f"a request to the {_ROLE}")
+        request = cast("LLMRequest", arguments[0]).build()
+        try:
+            async with aclosing(getattr(self._engine, method)(request, **named)) as items:
+                async for item in items:
+                    yield item
+        except HearthError:
+            raise
+        except Exception as error:
+            logger.warning("the engine failed with %s: %s", type(error).__name__, error)
+            raise UpstreamFailedError(f"the {_ROLE} failed", back_end=BackEnd(_ROLE)) from error
+
+    async def check(self) -> None:
+        try:
+            await self._engine.check_health()
+        except Exception as error:
+            raise UnavailableError(
+                f"the engine of the {_ROLE} is dead ({type(error).__name__})", back_end=BackEnd(_ROLE)
+            ) from error
+
+
+async def _asked(
+    routes: httpx.AsyncClient, errors: BackEndErrors, method: str, path: str, body: object = None
+) -> Mapping[str, Any]:
+    """Return what a route of the engine answers.
+
+    Raises:
+        HearthError: It refuses, or fails.
+    """
+    try:
+        response = await routes.request(method, path, json=body)
+    except httpx.HTTPError as error:
+        raise errors.away("is away") from error
+    if not response.is_success:
+        raise errors.refusal(response.status_code, response.text, path)
+    return response.json()
