@@ -56,7 +56,7 @@ def main(address: str, names: str) -> None:
     assert f"LLMServer:{_get_deployment_name(config)}" == DEPLOYMENT
     assert f"{RayLanguageModel.__name__}:{_get_deployment_name(config)}" == OWN_DEPLOYMENT
 
-    def deployment(replicas: int, name: str = DEPLOYMENT, server: Any = LLMServer, **more: Any) -> Any:
+    def deployment(replicas: int, name: str = DEPLOYMENT, server: type = LLMServer, **more: Any) -> Any:
         options = {"num_cpus": 0, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
         bare: Any = serve.deployment(
             server,
@@ -72,13 +72,13 @@ def main(address: str, names: str) -> None:
     serve.run(deployment(1), name=APPLICATION, route_prefix=None)
     router = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
     serve.run(deployment(2, request_router_config=router), name=SPREAD_APPLICATION, route_prefix=None)
-    user_config = {"answering": {"system_prompt": "Be brief.", "max_tokens": 500}}
-    own = deployment(1, OWN_DEPLOYMENT, RayLanguageModel, user_config=user_config)
-    serve.run(own, name=OWN_APPLICATION, route_prefix=None)
     Path(names, f"{ROUTER}.py").write_text(f"from ray.serve.request_router import RequestRouter as {ROUTER}\n")
     router = {"request_router_class": f"{ROUTER}.{ROUTER}"}
     idle: Any = serve.deployment(Idle, ray_actor_options={"num_cpus": 0}, request_router_config=router)
     serve.run(idle.bind(), name=ROUTED_APPLICATION, route_prefix=None)
+    user_config = {"answering": {"system_prompt": "Be brief.", "max_tokens": 500}}
+    own = deployment(1, OWN_DEPLOYMENT, RayLanguageModel, user_config=user_config)
+    serve.run(own, name=OWN_APPLICATION, route_prefix=None)
 
 
 if __name__ == "__main__":
