@@ -78,7 +78,7 @@ async def counts_become(expected: tuple[int, ...], *ingresses: AudioIngress) -> 
 
 async def test_sessions_stay_where_they_are_until_their_replica_leaves_or_dies(nats_url: str, client: Client) -> None:
     async with AsyncExitStack() as running:
-        first, _ = await running.enter_async_context(replica(nats_url, "first"))
+        first, leaving = await running.enter_async_context(replica(nats_url, "first"))
         await send(client, type="start", speaker_id="ada")
         await until_heard(client)
         async with replica(nats_url, "second") as (second, _):
@@ -86,8 +86,10 @@ async def test_sessions_stay_where_they_are_until_their_replica_leaves_or_dies(n
             await send(client, type="chunk", audio=bytes(640))
             await until_heard(client)
             assert (first.session_count, second.session_count, third.session_count) == (40, 0, 0)
-            first.stop()
-            await counts_become((0,), first)
+            await first.drain()
+            assert first.session_count == 0
+            # What it told the others is at the server before what is sent next.
+            await leaving.flush()
             await send(client, type="chunk", audio=bytes(640))
             await until_heard(client)
             assert second.session_count + third.session_count == 40
