@@ -38,6 +38,11 @@ class ChatEvent:
     error: object = None
 
 
+def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Return texts in pieces of at most `size`, in order."""
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
+
+
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """Return an estimate of the tokens of a prompt, rather too high than too low."""
     return sum(len(message.content.encode()) // _BYTES_PER_TOKEN + 8 for message in messages)

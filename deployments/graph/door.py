@@ -114,6 +114,25 @@ class MethodHandles:
         return bound
 
 
+async def answer_of(call: Call, response: Any, translate: Callable[[Exception], HearthError]) -> Any:
+    """Return the answer that a response of Serve brings; cancel the request unless it came.
+
+    Raises:
+        HearthError: What `translate` makes of what was raised, `TimeoutError` where the call's time is over.
+    """
+    answered = False
+    try:
+        async with asyncio.timeout(call.remaining()):
+            result = await response
+        answered = True
+    except Exception as error:
+        raise translate(error) from error
+    finally:
+        if not answered:
+            response.cancel()
+    return result
+
+
 class HandleDoor:
     """The door to a deployment of the Serve graph.
 
@@ -134,18 +153,7 @@ class HandleDoor:
         """See `Door.call`."""
         call.check(f"{self._name}.{method}")
         response = await self._start(call, method, arguments, named, stream=False)
-        answered = False
-        try:
-            async with asyncio.timeout(call.remaining()):
-                result = await response
-            answered = True
-        except Exception as error:
-            raise self._translate(error, method) from error
-        else:
-            return result
-        finally:
-            if not answered:
-                response.cancel()
+        return await answer_of(call, response, lambda error: self._translate(error, method))
 
     async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""

@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
 from deployments.errors import BackEnd, HearthError, InternalError, UnavailableError, UpstreamFailedError
-from deployments.graph.door import MethodHandles, cause_of, grpc_code, translate
+from deployments.graph.door import MethodHandles, answer_of, cause_of, grpc_code, translate
 from deployments.graph.serve_state import deployment_states
 from deployments.graph.tracing import call_span, stream_span
 
@@ -72,17 +72,7 @@ class ForeignDeployment:
         with call_span(call, self._deployment, method) as traced:
             traced.check(f"a request to the {self._role}")
             response = await self._start(traced, method, arguments, named, stream=False)
-            answered = False
-            try:
-                async with asyncio.timeout(traced.remaining()):
-                    result = await response
-                answered = True
-            except Exception as error:
-                raise self._translate(error, method) from error
-            finally:
-                if not answered:
-                    response.cancel()
-            return result
+            return await answer_of(traced, response, lambda error: self._translate(error, method))
 
     def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """Yield what a method yields; closing the generator cancels the request. See `call`."""

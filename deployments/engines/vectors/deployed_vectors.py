@@ -8,7 +8,7 @@ import numpy as np
 from deployments.call import Call
 from deployments.engines.adapter_protocols import EmbeddingsAdapter, RerankerAdapter
 from deployments.engines.binding import Binding
-from deployments.engines.shapes import ShapeError, best_first, vectors_of
+from deployments.engines.shapes import ShapeError, batches, best_first, vectors_of
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
@@ -35,8 +35,7 @@ class DeployedEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
-        return np.concatenate([await self._embed_batch(call, batch) for batch in batches])
+        return np.concatenate([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
 
     async def check(self) -> None:
         await self._binding.check()

@@ -7,7 +7,7 @@ import numpy as np
 
 from deployments.call import Call
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
-from deployments.engines.shapes import ShapeError, best_first, vectors_of
+from deployments.engines.shapes import ShapeError, batches, rankings_of, vectors_of
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
@@ -35,8 +35,7 @@ class LLMServerEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
-        return np.concatenate([await self._embed_batch(call, batch) for batch in batches])
+        return np.concatenate([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
 
     async def check(self) -> None:
         await self._server.check()
@@ -90,12 +89,12 @@ class LLMServerReranker:
         )
         answer = await self._server.answer(call, "score", request)
         try:
-            rankings = [Ranking(int(_index(entry)), float(_member(entry, "score"))) for entry in answer.data]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            scores = [{"index": _index(entry), "score": _member(entry, "score")} for entry in answer.data]
+            return rankings_of(scores, len(passages))
+        except (AttributeError, KeyError, TypeError) as error:
             raise self._server.errors.nonsense("something that is not a list of scores") from error
-        if sorted(ranking.index for ranking in rankings) != list(range(len(passages))):
-            raise self._server.errors.nonsense(f"{len(rankings)} scores for {len(passages)} passages")
-        return best_first(rankings)
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
         await self._server.check()

@@ -6,7 +6,7 @@ import numpy as np
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.shapes import ShapeError, embeddings_of
+from deployments.engines.shapes import ShapeError, batches, embeddings_of
 from deployments.values.vectors import Vectors
 
 
@@ -32,8 +32,7 @@ class OpenAIEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
-        return np.concatenate([await self._embed_batch(call, batch) for batch in batches])
+        return np.concatenate([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
 
     async def check(self) -> None:
         await self._server.check()

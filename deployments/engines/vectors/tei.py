@@ -5,14 +5,14 @@ refuses a long text. Its rerank API is not that of Cohere, Jina and vLLM, which 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.shapes import ShapeError, batches, best_first, rankings_of, vectors_of
 from deployments.values.retrieval import Ranking
-from deployments.values.vectors import Vectors, unit_length
+from deployments.values.vectors import Vectors
 
 _BLANK = " "
 """Stands for an empty text: the server refuses one, and with it all others of the request."""
@@ -38,7 +38,7 @@ class TeiEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        return np.concatenate([await self._embed(call, batch) for batch in _batches(texts, self._batch_size)])
+        return np.concatenate([await self._embed(call, batch) for batch in batches(texts, self._batch_size)])
 
     async def check(self) -> None:
         await self._server.check()
@@ -49,12 +49,9 @@ class TeiEmbeddings:
     async def _embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         answer = await self._server.post(call, "/embed", {"inputs": _filled(texts), "truncate": True})
         try:
-            vectors = np.array(answer, np.float32)
-        except (TypeError, ValueError) as error:
-            raise self._server.errors.nonsense("something that is not a list of embeddings") from error
-        if vectors.ndim != 2 or len(vectors) != len(texts):  # noqa: PLR2004 - a row for each text
-            raise self._server.errors.nonsense(f"embeddings of shape {vectors.shape} for {len(texts)} texts")
-        return unit_length(vectors)
+            return vectors_of(answer, len(texts))
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
 
 class TeiReranker:
@@ -78,10 +75,11 @@ class TeiReranker:
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         """Return one ranking for each passage, best first; the score is the server's, from 0 to 1."""
         rankings: list[Ranking] = []
-        for batch in _batches(passages, self._batch_size):
-            scores = await self._scores(call, query, batch)
-            rankings += [Ranking(len(rankings) + index, score) for index, score in enumerate(scores)]
-        return sorted(rankings, key=lambda ranking: -ranking.score)
+        for batch in batches(passages, self._batch_size):
+            ranked = await self._rank(call, query, batch)
+            before = len(rankings)
+            rankings += [Ranking(before + ranking.index, ranking.score) for ranking in ranked]
+        return best_first(rankings)
 
     async def check(self) -> None:
         await self._server.check()
@@ -89,22 +87,14 @@ class TeiReranker:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _scores(self, call: Call, query: str, passages: Sequence[str]) -> list[float]:
-        """Return the score of each passage, in their order."""
+    async def _rank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         body = {"query": query or _BLANK, "texts": _filled(passages), "truncate": True}
-        answer: Any = await self._server.post(call, "/rerank", body)
+        answer = await self._server.post(call, "/rerank", body)
         try:
-            scores = {int(result["index"]): float(result["score"]) for result in answer}
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._server.errors.nonsense("something that is not a list of scores") from error
-        if scores.keys() != set(range(len(passages))):
-            raise self._server.errors.nonsense(f"{len(scores)} scores for {len(passages)} passages")
-        return [scores[index] for index in range(len(passages))]
+            return rankings_of(answer, len(passages))
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
 
 def _filled(texts: Sequence[str]) -> list[str]:
     return [text or _BLANK for text in texts]
-
-
-def _batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [texts[start : start + size] for start in range(0, len(texts), size)]
