@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from deployments.call import Call
+from deployments.engines.language.remote_model import text_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
-from deployments.engines.shapes import ShapeError, chat_event, chat_request
+from deployments.engines.shapes import chat_request
 from deployments.values.language import Generation, Message
 
 _METHOD = "chat"
@@ -32,7 +33,7 @@ class LLMServerChat:
         request = LLMRequest(_REQUEST, **body, stream=True)
         async with aclosing(self._server.events(call, _METHOD, request)) as events:
             async for data in events:
-                if text := self._text_of(data):
+                if text := text_in(data, self._server.errors):
                     yield text
 
     async def check(self) -> None:
@@ -40,12 +41,3 @@ class LLMServerChat:
 
     async def close(self) -> None:
         """Do nothing: a handle holds nothing that is to be given back."""
-
-    def _text_of(self, data: str) -> str:
-        try:
-            event = chat_event(data)
-        except ShapeError as error:
-            raise self._server.errors.nonsense(str(error)) from error
-        if event.error is not None:
-            raise self._server.errors.failure(event.error)
-        return event.text

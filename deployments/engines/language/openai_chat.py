@@ -6,7 +6,8 @@ import httpx
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request
+from deployments.engines.language.remote_model import text_in
+from deployments.engines.shapes import DONE, chat_request
 from deployments.values.language import Generation, Message
 
 
@@ -60,10 +61,4 @@ class OpenAIChat:
         prefix, separator, data = line.partition(":")
         if not separator or prefix.strip() != "data":
             return ""
-        try:
-            event = chat_event(data)
-        except ShapeError as error:
-            raise self._server.errors.nonsense(str(error)) from error
-        if event.error is not None:
-            raise self._server.errors.failure(event.error)
-        return event.text
+        return text_in(data, self._server.errors)

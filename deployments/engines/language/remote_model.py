@@ -6,10 +6,25 @@ from typing import Protocol
 
 from deployments.backoff import retry
 from deployments.call import Call
-from deployments.engines.back_end import short_backoff
-from deployments.engines.shapes import estimated_tokens
+from deployments.engines.back_end import BackEndErrors, short_backoff
+from deployments.engines.shapes import ShapeError, chat_event, estimated_tokens
 from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.values.language import Generation, Message
+
+
+def text_in(data: str, errors: BackEndErrors) -> str:
+    """Return the text in the JSON of one event of a stream of chat completions; empty where it carries none.
+
+    Raises:
+        HearthError: The event reports a failure, or is no chat completion.
+    """
+    try:
+        event = chat_event(data)
+    except ShapeError as error:
+        raise errors.nonsense(str(error)) from error
+    if event.error is not None:
+        raise errors.failure(event.error)
+    return event.text
 
 
 class RemoteChat(Protocol):
