@@ -24,6 +24,18 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
 """What an adapter raises over an answer that has not the shape it expects."""
 
 
+def text_by(read: Callable[[Any], object]) -> Callable[[Any], str]:
+    """Return what reads text as an adapter does, and refuses what the adapter returns that is none."""
+
+    def text(answer: Any) -> str:
+        said = read(answer)
+        if not isinstance(said, str):
+            raise TypeError(f"its text() returned {type(said).__name__} where a str was expected")
+        return said
+
+    return text
+
+
 class Binding:
     """A deployment with the adapter that says how it is called.
 

@@ -2,7 +2,7 @@
 
 from deployments.call import Call
 from deployments.engines.adapter_protocols import SpeechToTextAdapter
-from deployments.engines.binding import Binding
+from deployments.engines.binding import Binding, text_by
 from deployments.values.sound import SPEECH_RATE, Samples
 from deployments.values.speech import Transcript, TranscriptQuality
 
@@ -25,7 +25,7 @@ class DeployedTranscription:
     ) -> Transcript:
         """Return what is said in samples at 16 kHz."""
         del effort, urgent
-        text = await self._binding.answer(call, self._adapter.request(samples, language), self._adapter.text)
+        text = await self._binding.answer(call, self._adapter.request(samples, language), text_by(self._adapter.text))
         return Transcript(text.strip(), language, len(samples) / SPEECH_RATE)
 
     async def check(self) -> None:

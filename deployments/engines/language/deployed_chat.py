@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from deployments.call import Call
 from deployments.engines.adapter_protocols import LanguageModelAdapter
-from deployments.engines.binding import Binding
+from deployments.engines.binding import Binding, text_by
 from deployments.values.language import Generation, Message
 
 
@@ -23,7 +23,7 @@ class DeployedChat:
     async def texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
         """See `RemoteChat.texts`."""
         arguments = self._adapter.request(messages, generation)
-        async with aclosing(self._binding.items(call, arguments, self._adapter.text)) as texts:
+        async with aclosing(self._binding.items(call, arguments, text_by(self._adapter.text))) as texts:
             async for text in texts:
                 if text:
                     yield text

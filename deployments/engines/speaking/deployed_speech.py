@@ -73,9 +73,13 @@ class DeployedSpeech:
 
     def _decoded(self, sound: bytes | tuple[Samples, int]) -> tuple[Samples, int]:
         if not isinstance(sound, bytes):
-            samples, rate = sound
-            return self._binding.read(lambda given: np.asarray(given, np.float32).reshape(-1), samples), int(rate)
+            return self._binding.read(_samples, sound)
         try:
             return decode_native(sound)
         except HearthError as error:
             raise self._binding.errors.nonsense(f"no audio: {error.reason}") from error
+
+
+def _samples(sound: tuple[Samples, int]) -> tuple[Samples, int]:
+    samples, rate = sound
+    return np.asarray(samples, np.float32).reshape(-1), int(rate)

@@ -1,0 +1,120 @@
+"""What an adapter returns that it should not is the deployment's nonsense, never a fault inside Hearth."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.call import Call
+from deployments.engines.adapter_protocols import Arguments
+from deployments.engines.back_end import BackEndErrors
+from deployments.engines.binding import Binding
+from deployments.engines.hearing.deployed_transcription import DeployedTranscription
+from deployments.engines.language.deployed_chat import DeployedChat
+from deployments.engines.speaking.deployed_speech import DeployedSpeech
+from deployments.engines.vectors.deployed_vectors import DeployedEmbeddings, DeployedReranker
+from deployments.errors import BackEnd, UnavailableError, UpstreamFailedError
+from deployments.values.language import Generation
+from deployments.values.speech import SpeechText, TranscriptQuality
+from tests.refusals import refused
+
+ROLE = "model"
+NONSENSE = {"back_end": BackEnd(ROLE), "reason": f"the {ROLE} sent something that its adapter cannot read"}
+
+
+class Scripted:
+    """A deployment that answers with what it was given, after it was away `away` times."""
+
+    description = "a deployment of the tests"
+
+    def __init__(self, *answers: Any, away: int = 0) -> None:
+        self.answers = answers
+        self.away = away
+
+    async def call(self, call: Call, method: str, /, *arguments: object, **named: object) -> Any:
+        if self.away:
+            self.away -= 1
+            raise UnavailableError("away", back_end=BackEnd(ROLE))
+        return self.answers[0]
+
+    async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
+        for answer in self.answers:
+            yield answer
+
+    async def check(self) -> None: ...
+
+
+class Through:
+    """An adapter that returns an answer as it is."""
+
+    method = "m"
+    streams = False
+
+    def request(self, *anything: object) -> Arguments:
+        return Arguments(*anything)
+
+    def text(self, answer: Any) -> Any:
+        return answer
+
+    vectors = scores = sound = text
+
+
+THROUGH: Any = Through()
+"""It breaks every adapter's promise of what it returns."""
+
+
+def bound(*answers: Any, away: int = 0, streams: bool = False) -> Binding:
+    return Binding(Scripted(*answers, away=away), "m", BackEndErrors(ROLE, "here"), streams=streams)
+
+
+def within() -> Call:
+    return Call.within(5.0, "test")
+
+
+@pytest.mark.parametrize("answer", [None, 7, {"text": "a"}, b"a"])
+async def test_text_that_is_none(answer: Any) -> None:
+    with refused(UpstreamFailedError, **NONSENSE):
+        _ = [text async for text in DeployedChat(bound(answer), THROUGH).texts(within(), [], Generation())]
+    with refused(UpstreamFailedError, **NONSENSE):
+        samples = np.zeros(160, np.float32)
+        await DeployedTranscription(bound(answer), THROUGH).transcribe(within(), samples, "", TranscriptQuality.FINAL)
+
+
+@pytest.mark.parametrize("sound", [7, (1, 2, 3), ("loud", 8000), ([0.0], "fast"), ([0.0], None)])
+async def test_sound_that_is_none(sound: Any) -> None:
+    engine = DeployedSpeech(bound(sound), THROUGH, voices=("v",))
+    with refused(UpstreamFailedError, **NONSENSE):
+        _ = [chunk async for chunk in engine.speak(within(), SpeechText("hello", voice="v"))]
+
+
+async def test_an_audio_file_that_is_none() -> None:
+    engine = DeployedSpeech(bound(b"no audio"), THROUGH, voices=("v",))
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)) as raised:
+        _ = [chunk async for chunk in engine.speak(within(), SpeechText("hello", voice="v"))]
+    assert "no audio" in raised.value.reason
+
+
+async def test_sound_in_pieces_is_one_chunk_and_empty_pieces_are_left_out() -> None:
+    pieces = ((np.full(80, 0.5), 8000), b"", ([0.25] * 80, 8000))
+    engine = DeployedSpeech(bound(*pieces, streams=True), THROUGH, voices=("v",))
+    [chunk] = [chunk async for chunk in engine.speak(within(), SpeechText("hello", voice="v"))]
+    assert (chunk.rate, chunk.seconds) == (8000, 0.02)
+
+
+@pytest.mark.parametrize("rows", [None, [[1.0]], [[1.0], [1.0, 2.0]], "ab", [1.0, 2.0], [["a"], ["b"]]])
+async def test_vectors_that_are_none(rows: Any) -> None:
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
+        await DeployedEmbeddings(bound(rows), THROUGH).embed(within(), ["one", "two"])
+
+
+@pytest.mark.parametrize("scores", [None, [1.0], ["high", "low"], 7])
+async def test_scores_that_are_none(scores: Any) -> None:
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
+        await DeployedReranker(bound(scores), THROUGH).rerank(within(), "q", ["a", "b"])
+
+
+async def test_a_deployment_that_is_away_is_asked_again_twice() -> None:
+    assert await bound("here", away=2).answer(within(), Arguments(), str) == "here"
+    with refused(UnavailableError, back_end=BackEnd(ROLE)):
+        await bound("here", away=3).answer(within(), Arguments(), str)
