@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nats
 import numpy as np
 import psutil
 import soxr
@@ -59,6 +58,7 @@ from tests.benchmarks.figures import Bar, Figure, at_least, at_most, median, pla
 from tests.benchmarks.peer import PEERS, peer_python
 from tests.benchmarks.shipped import voice_activity_file
 from tests.benchmarks.site import Site
+from tests.nats_client import nats_connected
 from tests.speaking import spoken_by
 
 CHUNK_S = 0.02
@@ -197,7 +197,7 @@ class Ours:
         self._sound = sound
 
     async def trial(self, sessions: int, seconds: float) -> Trial:
-        async with self._listening() as report, await nats.connect(self._url) as client:
+        async with self._listening() as report, await nats_connected(self._url) as client:
             await self._open(client, sessions)
             before = await report()
             began, phases = await self._speak(client, sessions, seconds)
@@ -216,7 +216,7 @@ class Ours:
 
     async def idle(self, counts: tuple[int, int], settle_s: float) -> Idle:
         """Return the bytes and tasks of one idle session, from the difference between two numbers of them."""
-        async with self._listening() as report, await nats.connect(self._url) as client:
+        async with self._listening() as report, await nats_connected(self._url) as client:
             reports: list[Mapping[str, Any]] = []
             opened = 0
             for count in counts:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import pytest
 import yaml
 from nats.aio.client import Client
@@ -17,6 +16,7 @@ from bridges.command_line.client import HearthClient, connected
 from deployments.models.store import ModelStore
 from tests.collector import Collector
 from tests.end_to_end.command import Done, hearth, readme_blocks, typed
+from tests.nats_client import nats_connected
 from tests.servers import ROOT, program
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.kubeflow import KubeflowServer
@@ -150,5 +150,5 @@ async def client(graph: Graph) -> AsyncGenerator[HearthClient]:
 
 @pytest.fixture
 async def connection(graph: Graph) -> AsyncGenerator[Client]:
-    async with await nats.connect(graph.nats_url) as connection:
+    async with await nats_connected(graph.nats_url) as connection:
         yield connection

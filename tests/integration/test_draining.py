@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from bridges.generated.messages.v1 import messages_pb2
 from tests.drain_command import DrainCommand
+from tests.nats_client import nats_connected
 from tests.servers import nats_server, running
 
 SUBJECT = "ai.chat.request"
@@ -26,7 +27,7 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest.fixture
 async def client(nats_url: str) -> AsyncGenerator[Client]:
-    async with await nats.connect(nats_url) as connection:
+    async with await nats_connected(nats_url) as connection:
         yield connection
 
 

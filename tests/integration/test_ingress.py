@@ -33,6 +33,7 @@ from deployments.settings.orchestration import MemorySettings, NatsSettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.retrieval import Passage
 from deployments.values.status import ComponentStatus
+from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
 
@@ -127,7 +128,7 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest.fixture
 async def client(nats_url: str) -> AsyncGenerator[Client]:
-    connection = await nats.connect(nats_url)
+    connection = await nats_connected(nats_url)
     yield connection
     await connection.close()
 
@@ -250,7 +251,7 @@ async def test_a_client_s_trace_comes_back_with_every_message_of_the_answer(nats
 async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> None:
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b,c=d"}
     for over, accepted in ((0, True), (1, False)):
-        connection = await nats.connect(nats_url, allow_reconnect=False)
+        connection = await nats_connected(nats_url, allow_reconnect=False)
         sender = Sender(connection, headers=headers)
         await connection.publish("too.large", b"x" * (sender.room + over), headers=headers)
         if accepted:
@@ -512,7 +513,7 @@ class Endless(Graph):
 async def test_a_client_that_leaves_its_stream_ends_the_work(nats_url: str) -> None:
     graph = Endless()
     async with serving(nats_url, graph):
-        leaving = await nats.connect(nats_url)
+        leaving = await nats_connected(nats_url)
         stream = await leaving.subscribe("ai.chat.response.stream.r1")
         request = messages_pb2.ChatRequest(request_id="r1", message="100000", enable_streaming=True)
         await leaving.publish("ai.chat.request", request.SerializeToString())
@@ -684,7 +685,7 @@ async def test_a_server_that_restarts_finds_the_ingress_again(tmp_path: Path) ->
         async with serving(url, graph) as ingress:
             first.close()
             second.enter_context(nats_server(tmp_path / "second", "-p", port))
-            async with await nats.connect(url) as client:
+            async with await nats_connected(url) as client:
                 assert (await ask_until_taken(client, "again")).response == "answer to again"
                 ingress.check()
 
@@ -750,7 +751,7 @@ async def test_an_ingress_that_was_drained_while_the_server_was_not_there_stays_
         url = first.enter_context(nats_server(tmp_path / "first", "-p", port))
         async with (
             serving(url, graph) as ingress,
-            await nats.connect(url, reconnected_cb=is_back, reconnect_time_wait=1) as client,
+            await nats_connected(url, reconnected_cb=is_back, reconnect_time_wait=1) as client,
         ):
             taken = await client.subscribe("ai.chat.response.taken")
             await client.publish("ai.chat.request", request("taken", request_id="taken"))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import nats
 import pytest
 from nats.aio.client import Client
 
@@ -14,6 +13,7 @@ from bridges.nats.connection import LastingConnection
 from bridges.sessions.epochs import SessionWork
 from deployments.settings.audio import AudioSettings
 from tests.conversation.scene import Counted, LoudnessActivity, ReadingTranscription, square_voice
+from tests.nats_client import nats_connected
 from tests.servers import nats_server
 
 SESSIONS = [f"session-{number}" for number in range(40)]
@@ -27,7 +27,7 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest.fixture
 async def client(nats_url: str) -> AsyncGenerator[Client]:
-    connection = await nats.connect(nats_url)
+    connection = await nats_connected(nats_url)
     yield connection
     await connection.close()
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from uuid import uuid4
 
-import nats
 import pytest
 from nats.aio.client import Client
 
 from bridges.nats.conversation_memory import ConversationMemory
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.language import Exchange
+from tests.nats_client import nats_connected
 from tests.servers import nats_server
 
 
@@ -24,7 +24,7 @@ def jetstream_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest.fixture
 async def client(jetstream_url: str) -> AsyncGenerator[Client]:
-    async with await nats.connect(jetstream_url) as connection:
+    async with await nats_connected(jetstream_url) as connection:
         yield connection
 
 
@@ -108,7 +108,7 @@ async def test_a_server_without_jetstream_costs_the_memory_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     with nats_server(tmp_path_factory.mktemp("core")) as url:
-        async with await nats.connect(url) as plain:
+        async with await nats_connected(url) as plain:
             async with asyncio.timeout(10):
                 conversations = await memory(plain)
             await conversations.remember("u1", turn(1))
@@ -122,7 +122,7 @@ async def test_a_server_that_went_away_does_not_hold_an_answer_up(tmp_path_facto
     async def ignore(_: Exception) -> None: ...
 
     with nats_server(folder, "-js", "-sd", str(folder / "store")) as url:
-        connection = await nats.connect(url, error_cb=ignore)
+        connection = await nats_connected(url, error_cb=ignore)
         conversations = await memory(connection)
     async with asyncio.timeout(5):
         assert await conversations.recall("u1") == ()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -22,6 +21,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from deployments.models.store import ModelStore
 from tests import servers
 from tests.drain_command import DrainCommand
+from tests.nats_client import nats_connected
 from tests.openai_server import TOKENS, OpenAIServer, openai_server
 
 WHOLE = "".join(TOKENS).strip()
@@ -123,7 +123,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, nats_url: str, models: Model
 
 @pytest.fixture
 async def client(nodes: Nodes) -> AsyncGenerator[Client]:
-    async with await nats.connect(nodes.nats_url) as connection:
+    async with await nats_connected(nodes.nats_url) as connection:
         await until_services(connection, 4)
         yield connection
 

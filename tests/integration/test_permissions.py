@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -64,6 +63,7 @@ from tests.conversation.scene import (
     SlowSpeech,
     square_voice,
 )
+from tests.nats_client import nats_connected
 from tests.servers import nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
 from tests.workflow_engines.argo import ArgoServer
@@ -115,7 +115,7 @@ class Server:
         async def ignore(_: Exception) -> None:
             """What the server denies stands in its log."""
 
-        return await nats.connect(self.url_for(user), error_cb=ignore)
+        return await nats_connected(self.url_for(user), error_cb=ignore)
 
 
 @contextmanager

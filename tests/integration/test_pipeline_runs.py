@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -19,6 +18,7 @@ from deployments.errors import BackEnd, UnavailableError
 from deployments.pipelines.ports import KeptRun, StaleRunError
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineReport, Run, RunStatus
+from tests.nats_client import nats_connected
 from tests.refusals import refused
 from tests.servers import nats_server
 from tests.workflow_engines.follower import eventually
@@ -26,7 +26,7 @@ from tests.workflow_engines.follower import eventually
 
 @pytest.fixture
 async def client(nats_url: str) -> AsyncGenerator[Client]:
-    async with await nats.connect(nats_url) as connection:
+    async with await nats_connected(nats_url) as connection:
         yield connection
 
 
@@ -208,7 +208,7 @@ async def test_without_jetstream_or_a_connection_the_reason_is_told(tmp_path: Pa
     with refused(UnavailableError, back_end=BackEnd("NATS")):
         await runs.accept(run())
     with nats_server(tmp_path) as url:
-        async with await nats.connect(url) as plain:
+        async with await nats_connected(url) as plain:
             runs.connect(plain)
             with refused(UnavailableError, retryable=True, back_end=BackEnd("NATS")):
                 await runs.accept(run())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import RetentionPolicy, StreamConfig
@@ -26,6 +25,7 @@ from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
 from deployments.call import Call
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineTrigger
+from tests.nats_client import nats_connected
 from tests.servers import ROOT, RestartableServer, free_port, nats_server
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.engine_server import Fault, serving
@@ -59,7 +59,7 @@ def kubeflow() -> Generator[KubeflowServer]:
 
 @pytest.fixture
 async def connection(nats_url: str) -> AsyncGenerator[Client]:
-    async with await nats.connect(nats_url) as connection:
+    async with await nats_connected(nats_url) as connection:
         yield connection
 
 
@@ -238,14 +238,14 @@ async def test_a_nats_server_that_restarts_loses_no_run(
     server.start()
     try:
         async with running(settings(argo, kubeflow, "runs"), server.url) as replica:
-            async with await nats.connect(server.url) as connection:
+            async with await nats_connected(server.url) as connection:
                 scene = Scene(replica, connection, argo, kubeflow, settings(argo, kubeflow, "runs"))
                 request_id, followed = await scene.trigger()
                 await followed.until_word("pending")
             await asyncio.to_thread(server.stop)
             argo.set_phase(argo.names[0], "Running")
             await asyncio.to_thread(server.start)
-            async with await nats.connect(server.url) as connection:
+            async with await nats_connected(server.url) as connection:
                 followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id=request_id))
                 argo.set_phase(argo.names[0], "Succeeded")
                 await followed.until_word("succeeded")
@@ -303,7 +303,7 @@ async def torture(tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer) ->
     with nats_server(tmp_path / "nats", "-js", "-sd", str(tmp_path / "store")) as url:
         chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
         process = KilledProcess(url, chosen, tmp_path / "log")
-        async with await nats.connect(url) as connection:
+        async with await nats_connected(url) as connection:
             process.start()
             await eventually("the stream", lambda: has_stream(connection))
             try:
@@ -413,7 +413,7 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
     monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
     with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
         chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
-        async with await nats.connect(url) as connection:
+        async with await nats_connected(url) as connection:
             # Of an earlier start, under other settings.
             earlier = StreamConfig(
                 name="HEARTH_PIPELINES",
@@ -423,7 +423,7 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
                 no_ack=True,
             )
             await connection.jetstream().add_stream(earlier)
-        async with await nats.connect(url) as connection, running(chosen, url):
+        async with await nats_connected(url) as connection, running(chosen, url):
             stream = connection.jetstream()
             await eventually("the consumer", lambda: has_consumer(connection))
             assert (await stream.stream_info("HEARTH_PIPELINES")).config.max_age == chosen.stream_max_age_s
@@ -445,7 +445,7 @@ async def test_another_stream_over_the_subject_costs_that_and_nothing_else(
     tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
-        async with await nats.connect(url) as connection:
+        async with await nats_connected(url) as connection:
             await connection.jetstream().add_stream(name="THEIRS", subjects=["ai.pipeline.>"], no_ack=True)
             chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
             async with running(chosen, url) as replica:
