@@ -82,11 +82,11 @@ class BackEndErrors:
     def failure(self, said: object) -> HearthError:
         """Return the error of an answer that tells a failure, and log what it `said`.
 
-        Where it has a status as `code`, that decides, as in `refusal`.
+        Where it has a status as `code`, that decides, as in `refusal`. Gateways write it as a text.
         """
-        code = cast("Mapping[str, object]", said).get("code") if isinstance(said, Mapping) else None
-        if isinstance(code, int) and code >= _CLIENT_ERROR:
-            return self.refusal(code, str(cast("object", said)))
+        code = str(cast("Mapping[str, object]", said).get("code")) if isinstance(said, Mapping) else ""
+        if code.isdecimal() and int(code) >= _CLIENT_ERROR:
+            return self.refusal(int(code), str(cast("object", said)))
         logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(cast("object", said))))
         return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
 

@@ -17,6 +17,11 @@ from deployments.values.vectors import Vectors, unit_length
 DONE = "[DONE]"
 """What the last event of a stream of chat completions holds."""
 
+_TEXT = "text"
+_ERROR = "error"
+_GIVEN_UP = {"error", "abort"}
+_SAID_BY_FRAMEWORKS = ("detail", "message", "msg", "errors")
+
 _BYTES_PER_TOKEN = 3
 """A careful guess, short of the four or so of English text, where the model's vocabulary is not at hand."""
 
@@ -32,10 +37,12 @@ class ChatEvent:
     Attributes:
         text: What the answer goes on with; empty for an event that carries none.
         error: What the server says of a failure; None where it has not failed.
+        ends: Whether the answer is whole after this text.
     """
 
     text: str = ""
     error: object = None
+    ends: bool = False
 
 
 def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -69,15 +76,41 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
         ShapeError: It is no such thing.
     """
     try:
-        event = cast("Any", json.loads(data) if isinstance(data, str | bytes) else data)
-        if event.get("error") is not None:
-            return ChatEvent(error=event["error"])
-        choices: list[Any] = event.get("choices") or [{}]
-        choice: dict[str, Any] = choices[0]
-        said: dict[str, Any] = choice.get("delta") or choice.get("message") or {}
-        return ChatEvent(str(said.get("content") or ""))
+        event: dict[str, Any] = cast("Any", json.loads(data) if isinstance(data, str | bytes) else data) or {}
+        choice: dict[str, Any] = (event.get("choices") or [None])[0] or {}
+        error = _failure_of(event, choice)
+        if error is not None:
+            return ChatEvent(error=error)
+        delta: dict[str, Any] = choice.get("delta") or {}
+        message: dict[str, Any] = choice.get("message") or {}
+        text = _text_of((delta or message).get("content"))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise ShapeError("something that is not a chat completion") from error
+    is_whole = bool(message) and not delta
+    return ChatEvent(text, ends=is_whole or bool(choice.get("finish_reason")))
+
+
+def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
+    """Return what an event says of a failure, in any of the shapes that servers and gateways give it; else None.
+
+    OpenAI's `error`, as an object or a text; the same inside a choice, as OpenRouter has it; a finish reason of an
+    answer that the engine gave up, as SGLang has it; `object: error`, as older vLLM has it; and what web frameworks
+    make of an exception. A server may have an `error` of null, or an empty one, in every event: that is none.
+    """
+    if told := event.get("error") or choice.get("error"):
+        return told
+    if choice.get("finish_reason") in _GIVEN_UP or _ERROR in (event.get("object"), event.get("type")):
+        return choice or event
+    said = any(event.get(name) and isinstance(event[name], str | list) for name in _SAID_BY_FRAMEWORKS)
+    return event if said and not choice else None
+
+
+def _text_of(content: Any) -> str:
+    """Return the text of a message's content: a text, nothing, or parts, of which those that hold thoughts are none."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts: list[Any] = content
+    return "".join(part.get("text") or "" for part in parts if part.get("type", _TEXT) in {_TEXT, "output_text"})
 
 
 def embeddings_of(answer: Any, expected: int) -> Vectors:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from deployments.call import Call
-from deployments.engines.language.remote_model import text_in
+from deployments.engines.language.remote_model import event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import chat_request
 from deployments.values.language import Generation, Message
@@ -33,7 +33,7 @@ class LLMServerChat:
         request = LLMRequest(_REQUEST, **body, stream=True)
         async with aclosing(self._server.events(call, _METHOD, request)) as events:
             async for data in events:
-                if text := text_in(data, self._server.errors):
+                if text := event_in(data, self._server.errors).text:
                     yield text
 
     async def check(self) -> None:

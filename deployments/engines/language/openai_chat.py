@@ -1,14 +1,19 @@
 """Language model behind the OpenAI chat completions API, streamed: vLLM, SGLang, llama.cpp's server and others."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import httpx
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.language.remote_model import text_in
-from deployments.engines.shapes import DONE, chat_request
+from deployments.engines.language.event_stream import server_sent_events
+from deployments.engines.language.remote_model import event_in
+from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request
+from deployments.errors import HearthError
 from deployments.values.language import Generation, Message
+
+_ERROR = "error"
 
 
 class OpenAIChat:
@@ -32,16 +37,19 @@ class OpenAIChat:
         body = chat_request(self._model, messages, generation) | {"stream": True}
         async with self._server.stream(call, "/v1/chat/completions", body) as response:
             try:
-                # The deadline is looked at between lines, and the client bounds the wait for each. A timeout around
-                # the wait would end at the same moment as the caller's: its second cancellation would interrupt
-                # httpx while it closes the connection for the first, which then stays open, and the model at work.
-                async for line in response.aiter_lines():
-                    if line.strip() == f"data: {DONE}":
-                        return
-                    if call.remaining() == 0.0:
-                        raise self._server.errors.out_of_time()
-                    if text := self._text_of(line):
-                        yield text
+                async with aclosing(server_sent_events(response, lambda: self._check_time(call))) as events:
+                    async for event in events:
+                        if event.event == _ERROR:
+                            raise self._failure(event.data)
+                        for data in _completions_in(event.data):
+                            if data == DONE:
+                                return
+                            said = event_in(data, self._server.errors)
+                            if said.text:
+                                yield said.text
+                            # What may follow, such as the usage, is nothing to wait for.
+                            if said.ends:
+                                return
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
             raise self._server.errors.broken_off()
@@ -52,13 +60,19 @@ class OpenAIChat:
     async def close(self) -> None:
         await self._server.close()
 
-    def _text_of(self, line: str) -> str:
-        """Return the text in one line of the event stream, empty for lines that carry none.
+    def _failure(self, data: str) -> HearthError:
+        """Return the error of an event whose name says that it is one."""
+        try:
+            return self._server.errors.failure(chat_event(data).error or data)
+        except ShapeError:
+            return self._server.errors.failure(data)
 
-        Raises:
-            HearthError: The line reports an error or cannot be read.
-        """
-        prefix, separator, data = line.partition(":")
-        if not separator or prefix.strip() != "data":
-            return ""
-        return text_in(data, self._server.errors)
+    def _check_time(self, call: Call) -> None:
+        if call.remaining() == 0.0:
+            raise self._server.errors.out_of_time()
+
+
+def _completions_in(data: str) -> list[str]:
+    """Return the JSONs in the data of one event: one, unless the server forgot the empty lines between its events."""
+    lines = [line.strip() for line in data.split("\n") if line.strip()]
+    return lines if all(line.startswith(('{"', DONE)) for line in lines) else [data]

@@ -7,13 +7,13 @@ from typing import Protocol
 from deployments.backoff import retry
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors, short_backoff
-from deployments.engines.shapes import ShapeError, chat_event, estimated_tokens
+from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
 from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.values.language import Generation, Message
 
 
-def text_in(data: str, errors: BackEndErrors) -> str:
-    """Return the text in the JSON of one event of a stream of chat completions; empty where it carries none.
+def event_in(data: str, errors: BackEndErrors) -> ChatEvent:
+    """Return what the JSON of one event of a stream of chat completions says; its `error` is None.
 
     Raises:
         HearthError: The event reports a failure, or is no chat completion.
@@ -24,7 +24,7 @@ def text_in(data: str, errors: BackEndErrors) -> str:
         raise errors.nonsense(str(error)) from error
     if event.error is not None:
         raise errors.failure(event.error)
-    return event.text
+    return event
 
 
 class RemoteChat(Protocol):

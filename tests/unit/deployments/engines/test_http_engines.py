@@ -314,7 +314,7 @@ async def test_a_broken_connection_is_told_as_what_it_is(error: Exception, kind:
         raise error
 
     with refused(kind, retryable=True, back_end=BackEnd("model")) as raised:
-        await embed(server(answer), seconds=0.3)
+        await embed(server(answer), seconds=5.0)
     assert "model.test" not in raised.value.message
 
 

@@ -1,0 +1,165 @@
+"""Answers of chat completions in the bytes that servers and gateways really send, however the network cuts them."""
+
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import httpx
+import pytest
+
+from deployments.call import Call
+from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.language.openai_chat import OpenAIChat
+from deployments.engines.language.remote_model import RemoteLanguageModel
+from deployments.errors import (
+    BackEnd,
+    DeadlineExceededError,
+    OverloadedError,
+    PayloadTooLargeError,
+    UnavailableError,
+    UpstreamFailedError,
+)
+from deployments.values.language import Generation, Message, Role
+from tests.refusals import refused
+
+EVENT_STREAM = "text/event-stream"
+DONE = "data: [DONE]\n\n"
+
+
+class Pieces(httpx.AsyncByteStream):
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> str:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
+
+    back_end = HttpBackEnd(
+        "http://model.test", role="language model", takes_client_input=True, transport=httpx.MockTransport(answer)
+    )
+    engine = RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
+    async with aclosing(engine.generate(Call.within(seconds), [Message(Role.USER, "Hi")], Generation())) as texts:
+        return "".join([text async for text in texts])
+
+
+def event(content: object, **choice: object) -> str:
+    """Return an event as vLLM writes it, its text not escaped."""
+    return f"data: {json.dumps({'choices': [{'delta': {'content': content}, **choice}]}, ensure_ascii=False)}\n\n"
+
+
+TEXT = "Süd\u2028wind\u0085und\u2029ein\x1c\u000b😀 Ende"
+STREAM = event(None) + ": keep-alive\n\n" + event(TEXT[:9]) + event(TEXT[9:]) + event("", finish_reason="stop") + DONE
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_an_answer_is_the_same_however_lines_end_and_the_bytes_are_cut(end: str) -> None:
+    sent = STREAM.replace("\n", end).encode()
+    cuts = random.Random(23)
+    for _ in range(200):
+        places = sorted(cuts.sample(range(len(sent) + 1), k=cuts.randint(0, 12)))
+        pieces = [sent[start:stop] for start, stop in zip([0, *places], [*places, len(sent)], strict=True)]
+        assert await answered(*pieces) == TEXT
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        event("Hello").replace("data: ", "data:") + DONE.replace("data: ", "data:"),
+        "\ufeff" + event("Hello") + DONE,
+        "id: 7\nretry: 3000\nevent: message\n" + event("Hello") + DONE,
+        event("Hello") + "data: [DONE]",
+        event("Hello").strip() + "\n" + DONE,
+        event("Hello", finish_reason="stop"),
+        event("Hello") + event("", finish_reason="length"),
+        event("Hello", finish_reason="stop") + 'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n',
+        event("Hello", finish_reason="") + DONE,
+        event("Hello") + "event: ping\ndata: {}\n\ndata: null\n\ndata:\n\n" + DONE,
+        event("Hello", error=None, finish_reason=None).replace('"choices"', '"error": null, "choices"') + DONE,
+        'data: {"choices": null}\n\ndata: {"choices": [null]}\n\ndata: {"choices": [{"delta": null}]}\n\n'
+        + event("Hello")
+        + DONE,
+        'data: {\ndata: "choices":\ndata: [{"delta": {"content": "Hello"}}]}\n\n' + DONE,
+        event([{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hello"}])
+        + DONE,
+    ],
+)
+async def test_what_servers_add_or_leave_out_changes_no_answer(stream: str) -> None:
+    assert await answered(stream.encode()) == "Hello"
+
+
+@pytest.mark.parametrize("content_type", [EVENT_STREAM, "application/json", "text/plain; charset=iso-8859-1", ""])
+@pytest.mark.parametrize(
+    "body",
+    [
+        STREAM,
+        json.dumps({"choices": [{"message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}]}),
+        json.dumps({"choices": [{"message": {"content": TEXT}, "delta": None}], "error": None}, indent=1),
+    ],
+)
+async def test_the_body_says_whether_it_is_a_stream(content_type: str, body: str) -> None:
+    sent = body.encode()
+    assert await answered(b"", b"\n", sent[:1], sent[1:90], sent[90:], content_type=content_type) == TEXT
+
+
+FAILED = [
+    {"error": {"message": "CUDA error", "type": "server_error"}},
+    {"error": {"message": "CUDA error", "type": "None", "param": "None", "code": "500"}},
+    {"error": "CUDA error"},
+    {"object": "error", "message": "CUDA error", "type": "InternalServerError", "code": 500},
+    {"type": "error", "error": {"type": "api_error", "message": "CUDA error"}},
+    {"detail": "CUDA error"},
+    {"detail": [{"loc": ["body"], "msg": "CUDA error"}]},
+    {"message": "CUDA error"},
+    {"choices": [{"delta": {}, "finish_reason": "abort", "message": "CUDA error"}]},
+    {
+        "choices": [
+            {"delta": {"content": ""}, "finish_reason": "error", "error": {"code": 500, "message": "CUDA error"}}
+        ]
+    },
+]
+
+
+@pytest.mark.parametrize("said", FAILED, ids=json.dumps)
+@pytest.mark.parametrize("behind", [DONE, ""])
+@pytest.mark.parametrize("before", [event("half"), ""])
+async def test_an_error_inside_a_stream_is_an_error_and_its_words_are_logged(
+    said: object, behind: str, before: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UpstreamFailedError) as caught:
+        await answered(f"{before}data: {json.dumps(said)}\n\n{behind}".encode())
+    assert "CUDA error" in caplog.text
+    assert "CUDA error" not in caught.value.message
+
+
+async def test_an_event_named_error_is_an_error_whatever_it_holds(caplog: pytest.LogCaptureFixture) -> None:
+    for data in ("CUDA error", '{"reason": "CUDA error"}', '{"error": "CUDA error"}'):
+        caplog.clear()
+        with pytest.raises(UpstreamFailedError):
+            await answered(f"event: error\ndata: {data}\n\n{DONE}".encode())
+        assert "CUDA error" in caplog.text
+
+
+async def test_a_status_inside_a_stream_counts_as_one_before_it() -> None:
+    too_long = {"message": "This model's maximum context length is 4096 tokens", "code": "400"}
+    with refused(OverloadedError, back_end=BackEnd("language model", 429)):
+        await answered(b'data: {"error": {"message": "slow down", "code": "429"}}\n\n')
+    with pytest.raises(Exception, match="too long") as caught:
+        await answered(f"data: {json.dumps({'error': too_long})}\n\n".encode())
+    assert isinstance(caught.value.__cause__, PayloadTooLargeError)
+
+
+@pytest.mark.parametrize("stream", ["", ": ping\n\n", event("half"), "{}", "data: {}\n\n"])
+async def test_a_body_that_tells_no_end_is_an_error(stream: str) -> None:
+    with refused(UnavailableError, back_end=BackEnd("language model")):
+        await answered(stream.encode())
+
+
+async def test_comments_do_not_lengthen_the_time_of_an_answer() -> None:
+    with pytest.raises(DeadlineExceededError):
+        await answered(*[b": still here\n\n"] * 1000, event("late").encode(), seconds=0.001)
