@@ -21,6 +21,10 @@ DRAIN_PATH = "/drain"
 """What is posted to. The answer is a line of JSON (a `DrainProgress`) at once, one for each change, and a last one."""
 
 _SUFFIX = ".sock"
+_LONGEST_PATH = 107
+"""Bytes of a Unix socket's path: `unix(7)`."""
+_LONGEST_NAME = len("AudioIngress-4194304") + len(_SUFFIX)
+"""Of a socket, with the highest process id that Linux gives."""
 _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -92,9 +96,11 @@ def find_sockets(folder: Path) -> list[Path]:
         folder: Of the sockets; one that is not there has none.
 
     Raises:
-        OSError: It cannot be read, or others than this user may change it; or it is not there and cannot be made, so
-            that no ingress can have made it.
+        OSError: It cannot be read, or others than this user may change it; or it is not there and cannot be made, or
+            its path is too long, so that no ingress can be found in it.
     """
+    if (longest := _LONGEST_PATH - _LONGEST_NAME - 1) < len(os.fsencode(folder)):
+        raise OSError(f"'{folder}' is too long for a folder of sockets: at most {longest} bytes")
     if not folder.exists():
         if not os.access(folder.parent, os.W_OK | os.X_OK):
             raise PermissionError(f"'{folder.parent}' is not there, or this user may not write in it")

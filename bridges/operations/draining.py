@@ -68,7 +68,8 @@ class DrainServer:
 
     async def _listen(self, path: Path) -> Path:
         # It gets its name when it is listened on. Until then it would look like that of a process that is gone.
-        made = path.with_suffix(".new")
+        # As long as the name that it gets: the system takes a longer one in a renaming, where nobody can connect to it.
+        made = path.with_suffix(".made")
         await web.UnixSite(self._runner, str(made)).start()
         made.chmod(0o600)
         return made.rename(path)

@@ -21,7 +21,15 @@ import httpx
 
 from deployments.engines.adapter_protocols import Arguments
 from deployments.engines.llm_server import NamedElsewhere
-from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request, rankings_of, transcript_of
+from deployments.engines.shapes import (
+    DONE,
+    FailureToldError,
+    ShapeError,
+    chat_event,
+    chat_request,
+    rankings_of,
+    transcript_of,
+)
 from deployments.values.language import Generation, Message
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import SpeechText
@@ -31,6 +39,8 @@ Takes = Literal["dict", "named", "http"]
 _CALL = "__call__"
 _HOST = "http://deployment"
 _EVENT = "data:"
+_NO_DATA = (":", "event:", "id:", "retry:")
+"""Comments, which keep a connection open, and the other fields of server-sent events."""
 _BYTES = (bytes, bytearray)
 
 
@@ -84,7 +94,7 @@ class ChatCompletions:
         said = _plain(item)
         if not isinstance(said, str):
             return _text_of(said)
-        lines = [line.removeprefix(_EVENT).strip() for line in said.split("\n")]
+        lines = [line.removeprefix(_EVENT).strip() for line in said.split("\n") if not line.startswith(_NO_DATA)]
         return "".join(_text_of(line) for line in lines if line and line != DONE)
 
 
@@ -265,5 +275,5 @@ def _bytes(answer: Any) -> bytes:
 def _text_of(event: str | Mapping[str, Any]) -> str:
     said = chat_event(event)
     if said.error is not None:
-        raise ShapeError("an error in place of an answer")
+        raise FailureToldError(said.error)
     return said.text

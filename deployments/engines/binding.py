@@ -14,14 +14,11 @@ from deployments.call import Call
 from deployments.engines.adapter_protocols import Arguments
 from deployments.engines.back_end import BackEndErrors, short_backoff
 from deployments.engines.protocols import DeployedModel
-from deployments.engines.shapes import ShapeError
+from deployments.engines.shapes import FailureToldError, ShapeError
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
-"""What an adapter raises over an answer that has not the shape it expects."""
 
 
 def text_by(read: Callable[[Any], object]) -> Callable[[Any], str]:
@@ -88,12 +85,16 @@ class Binding:
 
         Raises:
             UpstreamFailedError: The adapter cannot read it.
+            HearthError: The answer tells a failure; see `BackEndErrors.failure`.
         """
         try:
             return read(answer)
+        except FailureToldError as error:
+            raise self.errors.failure(error.told) from error
         except ShapeError as error:
+            logger.warning("%s sent %s", self.description, error)
             raise self.errors.nonsense(str(error)) from error
-        except _UNREADABLE as error:
+        except Exception as error:  # of whatever kind: the adapter is not Hearth's, nor is what it reads
             logger.warning(
                 "the adapter cannot read what %s answered: %s: %s", self.description, type(error).__name__, error
             )

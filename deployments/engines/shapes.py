@@ -30,6 +30,18 @@ class ShapeError(ValueError):
     """An answer has not the shape that was expected; the text says what it is, such as "2 results for 3 passages"."""
 
 
+class FailureToldError(ShapeError):
+    """An answer tells a failure.
+
+    Attributes:
+        told: What it says of it, as `BackEndErrors.failure` takes it.
+    """
+
+    def __init__(self, told: object) -> None:
+        super().__init__("an error in place of an answer")
+        self.told = told
+
+
 @dataclass(frozen=True, slots=True)
 class ChatEvent:
     """One event of a stream of chat completions.
@@ -187,6 +199,9 @@ def transcript_of(answer: Any) -> str:
         ShapeError: It has no `text`.
     """
     try:
-        return str(answer["text"]).strip()
+        text = answer["text"]
     except (KeyError, TypeError) as error:
         raise ShapeError("something that is not a transcript") from error
+    if not isinstance(text, str):
+        raise ShapeError("a transcript that is not a text")
+    return text.strip()

@@ -79,7 +79,7 @@ def language_model_engine(settings: LanguageModelSettings, find: FindDeployed) -
             from deployments.engines.language.deployed_chat import DeployedChat  # noqa: PLC0415
 
             adapter = load_adapter(engine.adapter, engine.arguments)
-            chat = DeployedChat(bound(engine, adapter, find, _LANGUAGE_MODEL), adapter)
+            chat = DeployedChat(bound(engine, adapter, find, _LANGUAGE_MODEL, takes_client_input=True), adapter)
             return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
 
 
@@ -190,10 +190,17 @@ def llm_server(
     return LLMServerModel(deployed, settings.model, errors)
 
 
-def bound(settings: HandleSettings, adapter: Adapter, find: FindDeployed, role: str) -> Binding:
-    """Return a role that is bound to any other deployment; see `BackEndErrors` for `role`."""
+def bound(
+    settings: HandleSettings, adapter: Adapter, find: FindDeployed, role: str, *, takes_client_input: bool = False
+) -> Binding:
+    """Return a role that is bound to any other deployment; see `BackEndErrors` for `role` and `takes_client_input`."""
     deployed = find(settings.application, settings.deployment, role)
-    errors = BackEndErrors(role, deployed.description, other_settings="engine.adapter and engine.arguments")
+    errors = BackEndErrors(
+        role,
+        deployed.description,
+        other_settings="engine.adapter and engine.arguments",
+        takes_client_input=takes_client_input,
+    )
     return Binding(deployed, adapter.method, errors, streams=adapter.streams)
 
 

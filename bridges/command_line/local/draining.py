@@ -38,12 +38,14 @@ class _Ingress:
         path: Of its socket.
         report: Hears how far it is.
         progress: What it said last; None where it has said nothing yet.
-        has_ended: Whether its replica ended before it had said that its drain is over, or long before it was asked.
+        was_gone: Whether its replica had ended before it was asked.
+        has_ended: Whether its replica ended after it was asked, and before it had said that its drain is over.
     """
 
     path: Path
     report: Report
     progress: DrainProgress | None = None
+    was_gone: bool = False
     has_ended: bool = False
 
     async def follow(self) -> None:
@@ -60,7 +62,7 @@ class _Ingress:
         except httpx.ConnectError:
             # Of a process that is gone: one that lives is listened on as soon as it is there.
             self.path.unlink(missing_ok=True)
-            self.has_ended = True
+            self.was_gone = True
             return
         except httpx.TransportError:
             pass
@@ -71,7 +73,9 @@ class _Ingress:
     def left(self) -> str:
         """Return what it holds, or held when it ended, as a line for people; empty for nothing."""
         if self.progress is None:
-            return "" if self.has_ended else f"{self} does not answer"
+            if self.was_gone:
+                return ""
+            return f"{self} ended before it said what it held" if self.has_ended else f"{self} does not answer"
         if not self.progress.held:
             return "" if self.progress.is_over or self.has_ended else f"{self} has not left its queue group"
         has = "ended while it held" if self.has_ended else "still holds"

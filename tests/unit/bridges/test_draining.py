@@ -110,3 +110,9 @@ def test_progress_is_read_as_it_was_written() -> None:
 def test_what_is_no_progress_is_refused(line: str) -> None:
     with pytest.raises(UnavailableError, match="no ingress says"):
         DrainProgress.from_line(line)
+
+
+def test_a_folder_in_which_no_socket_can_be_made_is_no_empty_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    with pytest.raises(OSError, match="at most 81 bytes"):
+        find_sockets(folder)

@@ -142,6 +142,17 @@ async def test_a_replica_that_ends_with_something_in_its_hands_is_told(folder: P
     assert told[-1] == f"NatsIngress ({ME}) has ended"
 
 
+async def test_a_replica_that_ends_before_it_says_anything_is_told(folder: Path, told: Told) -> None:
+    make_folder(folder)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, folder / "NatsIngress-7.sock"):
+        left = (await NodeDrainer(folder, told.append).drain(5.0, 0.0)).left
+    assert left == ("NatsIngress (process 7) ended before it said what it held",)
+
+
 async def test_a_socket_of_a_replica_that_was_killed_is_cleared_away_without_a_word(folder: Path, told: Told) -> None:
     make_folder(folder)
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as killed:

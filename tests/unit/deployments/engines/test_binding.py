@@ -8,13 +8,14 @@ import pytest
 
 from deployments.call import Call
 from deployments.engines.adapter_protocols import Arguments
+from deployments.engines.adapters import ChatCompletions, Transcription
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.binding import Binding
 from deployments.engines.hearing.deployed_transcription import DeployedTranscription
 from deployments.engines.language.deployed_chat import DeployedChat
 from deployments.engines.speaking.deployed_speech import DeployedSpeech
 from deployments.engines.vectors.deployed_vectors import DeployedEmbeddings, DeployedReranker
-from deployments.errors import BackEnd, UnavailableError, UpstreamFailedError
+from deployments.errors import BackEnd, PayloadTooLargeError, UnavailableError, UpstreamFailedError
 from deployments.values.language import Generation
 from deployments.values.speech import SpeechText, TranscriptQuality
 from tests.refusals import refused
@@ -118,3 +119,30 @@ async def test_a_deployment_that_is_away_is_asked_again_twice() -> None:
     assert await bound("here", away=2).answer(within(), Arguments(), str) == "here"
     with refused(UnavailableError, back_end=BackEnd(ROLE)):
         await bound("here", away=3).answer(within(), Arguments(), str)
+
+
+async def test_a_failure_that_an_answer_tells_is_what_it_is_over_http(caplog: pytest.LogCaptureFixture) -> None:
+    told = {"message": "maximum context length is 4096 tokens", "code": 400}
+    errors = BackEndErrors(ROLE, "here", takes_client_input=True)
+    binding = Binding(Scripted({"error": told}), "m", errors, streams=False)
+    with refused(PayloadTooLargeError, back_end=BackEnd(ROLE, 400)):
+        await binding.answer(within(), Arguments(), ChatCompletions().text)
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
+        await bound({"error": "CUDA error"}).answer(within(), Arguments(), ChatCompletions().text)
+    assert "CUDA error" in caplog.text
+
+
+@pytest.mark.parametrize("error", [EOFError("short"), RuntimeError("odd"), AssertionError(), StopIteration()])
+async def test_whatever_an_adapter_raises_over_an_answer_is_the_deployment_s_nonsense(error: Exception) -> None:
+    def read(_: Any) -> str:
+        raise error
+
+    with refused(UpstreamFailedError, **NONSENSE):
+        await bound("answer").answer(within(), Arguments(), read)
+
+
+@pytest.mark.parametrize("text", [None, 7, ["a", "b"]])
+async def test_a_transcript_that_is_no_text_is_told_and_logged(text: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
+        await bound({"text": text}).answer(within(), Arguments(), Transcription().text)
+    assert "a transcript that is not a text" in caplog.text
