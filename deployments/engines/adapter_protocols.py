@@ -2,8 +2,7 @@
 
 An adapter knows the shapes and nothing else. The call by handle, its deadline, its cancellation and its errors are in
 `deployments.engines.binding`. A class is one of these protocols when it has the members; it need not
-name them. What an adapter raises over an answer (`ValueError`, `KeyError`, `TypeError`, `AttributeError`,
-`IndexError`) means that the deployment sent something else than was expected.
+name them. Whatever an adapter raises over an answer means that the deployment sent something else than was expected.
 """
 
 import importlib

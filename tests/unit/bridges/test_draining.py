@@ -90,9 +90,9 @@ def test_a_socket_whose_line_is_full_is_no_left_one(folder: Path) -> None:
 
 
 def test_other_files_are_left_alone(folder: Path) -> None:
-    (folder / "NatsIngress-1.new").touch()
+    (folder / "NatsIngress-1.made").touch()
     assert find_sockets(folder) == []
-    assert (folder / "NatsIngress-1.new").exists()
+    assert (folder / "NatsIngress-1.made").exists()
 
 
 def test_replicas_of_a_node_differ_by_their_process(folder: Path) -> None:
