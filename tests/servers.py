@@ -174,12 +174,15 @@ def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCl
 
 
 @contextmanager
-def ray_worker(folder: Path, cluster: RayCluster, environment: Mapping[str, str]) -> Generator[subprocess.Popen[bytes]]:
+def ray_worker(
+    folder: Path, cluster: RayCluster, environment: Mapping[str, str], labels: Mapping[str, str] | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     """Run `ray start`, as on any further machine of a cluster; give its process."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [program("ray"), "start", "--address", cluster.address, "--block", "--node-ip-address", LOOPBACK]
     command += ["--dashboard-agent-listen-port", str(free_port()), "--metrics-export-port", str(free_port())]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
+    command += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
     with running(command, folder / "ray.log", environment) as process:
         _wait_for_ray(folder / "ray.log")
         yield process

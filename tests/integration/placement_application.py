@@ -6,7 +6,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 
-_GROUP = "ray.io/node-group"
+_GROUP = "hearth/group"
 
 
 def group() -> str:

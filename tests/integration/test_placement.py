@@ -10,25 +10,25 @@ from ray import serve
 
 from tests import servers
 
-HEAD, WORKERS = "headgroup", ("orchestration", "language-model")
+WORKERS = ("orchestration", "language-model")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[servers.RayCluster]:
-    """Run a head and two workers, each told its group as KubeRay's operator does."""
+    """Run a head and two workers, which have the label of their group, as KubeRay's operator starts them."""
     folder = tmp_path_factory.mktemp("placement")
-    with servers.ray_cluster(folder / HEAD, told(HEAD)) as running:
-        first, second = (servers.ray_worker(folder / group, running, told(group)) for group in WORKERS)
+    environment = {"PYTHONPATH": str(servers.ROOT)}
+    with servers.ray_cluster(folder / "head", environment) as running:
+        first, second = (
+            servers.ray_worker(folder / group, running, environment, labels={"hearth/group": group})
+            for group in WORKERS
+        )
         with first, second:
             yield running
 
 
-def told(group: str) -> dict[str, str]:
-    return {"RAY_NODE_TYPE_NAME": group, "PYTHONPATH": str(servers.ROOT)}
-
-
 def application(group: str) -> dict[str, object]:
-    options = {"num_cpus": 0, "label_selector": {"ray.io/node-group": group}}
+    options = {"num_cpus": 0, "label_selector": {"hearth/group": group}}
     return {
         "name": group,
         "route_prefix": None,

@@ -12,6 +12,9 @@ Group = dict[str, Any]
 Container = dict[str, Any]
 Deployment = dict[str, Any]
 
+GROUP_LABEL = "hearth/group"
+"""The label by which a deployment names a group of workers."""
+
 
 def cluster(service: Service) -> dict[str, Any]:
     return service["spec"]["rayClusterConfig"]
@@ -84,7 +87,7 @@ def deployments(service: Service) -> Iterator[Deployment]:
 
 def selected_group(deployment: Deployment) -> str:
     """Return the group that a deployment is to run on, empty where it is any with room."""
-    return deployment.get("ray_actor_options", {}).get("label_selector", {}).get("ray.io/node-group", "")
+    return deployment.get("ray_actor_options", {}).get("label_selector", {}).get(GROUP_LABEL, "")
 
 
 def runs_ingresses(service: Service, group: Group) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from bridges.command_line.main import cli
 from tests.manifests.kustomize import one, resources, variants
 from tests.manifests.ray_service import (
+    GROUP_LABEL,
     Service,
     cluster,
     containers,
@@ -208,13 +209,13 @@ def test_quantities_are_texts(service: Service) -> None:
 
 
 def test_deployments_run_on_groups_that_there_are(service: Service) -> None:
-    """The operator tells Ray a pod's group, and Ray makes it a label of the node.
+    """The labels of a group become those of its Ray nodes (common/pod.go:1630).
 
-    common/pod.go:1267, Ray `_private/resource_and_label_spec.py:296`. Serve also builds an application where the
-    selectors of its deployments say, so where its image has what it imports
+    Serve also builds an application where the selectors of its deployments say, so where its image has what it imports
     (Ray `serve/_private/application_state.py:1656`).
     """
-    names = {group["groupName"] for group in workers(service)}
+    names = {group["labels"][GROUP_LABEL] for group in workers(service)}
+    assert names == {group["groupName"] for group in workers(service)}
     assert {selected_group(entry) for entry in deployments(service)} <= {*names, ""}
     for application in serve_config(service)["applications"]:
         selectors = {selected_group(entry) for entry in application["deployments"]}

@@ -1,0 +1,80 @@
+"""What Ray's autoscaler, version 2, makes of a RayService: its own code, given the groups as it reads them."""
+
+import copy
+from collections import Counter
+from typing import Any
+
+import pytest
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr as autoscaling_config,  # pyright: ignore[reportPrivateUsage]
+)
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReply, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.autoscaler_pb2 import ResourceRequest
+from ray.core.generated.common_pb2 import LabelSelectorOperator
+
+from tests.manifests.kustomize import OVERLAYS, Variant, one, resources
+from tests.manifests.ray_service import Deployment, Service, cluster, deployments, name_of, workers
+
+MOST = 4
+"""How many workers of the first group the component allows."""
+
+
+@pytest.fixture(params=OVERLAYS)
+def service(request: pytest.FixtureRequest) -> Service:
+    return one(resources(Variant(request.param, ("autoscaler",))), "RayService")
+
+
+def demand(deployment: Deployment, cpus: float) -> ResourceRequest:
+    """Return what a replica that finds no room asks the autoscaler for."""
+    options = deployment["ray_actor_options"]
+    request = ResourceRequest()
+    request.resources_bundle["CPU"] = cpus
+    if options.get("num_gpus"):
+        request.resources_bundle["GPU"] = options["num_gpus"]
+    selector = request.label_selectors.add()
+    for key, value in options.get("label_selector", {}).items():
+        selector.label_constraints.add(
+            label_key=key, operator=LabelSelectorOperator.LABEL_OPERATOR_IN, label_values=[value]
+        )
+    return request
+
+
+def scheduled(service: Service, requests: list[ResourceRequest]) -> SchedulingReply:
+    """Return what the autoscaler does with a cluster that has no worker yet."""
+    resource: dict[str, Any] = {
+        "metadata": {"name": "hearth", "namespace": "ai-ml"},
+        "spec": copy.deepcopy(cluster(service)),
+    }
+    config = AutoscalingConfig(autoscaling_config(resource), skip_content_hash=True)
+    request = SchedulingRequest(
+        node_type_configs=config.get_node_type_configs(),
+        max_num_nodes=config.get_max_num_nodes(),
+        resource_requests=ResourceRequestUtil.group_by_count(requests),
+        current_instances=[],
+        disable_launch_config_check=True,
+    )
+    return ResourceDemandScheduler(None).schedule(request)
+
+
+def launched(reply: SchedulingReply) -> Counter[str]:
+    return Counter({launch.instance_type: launch.count for launch in reply.to_launch})
+
+
+def test_replicas_that_find_no_room_bring_workers_of_the_first_group(service: Service) -> None:
+    group = name_of(workers(service)[0])
+    (chat,) = (entry for entry in deployments(service) if entry["name"] == "Chat")
+    reply = scheduled(service, [demand(chat, cpus=2)] * MOST)
+    assert launched(reply)[group] == MOST
+    assert not reply.infeasible_resource_requests
+
+
+def test_every_deployment_has_a_group_on_which_it_may_run(service: Service) -> None:
+    asked = [demand(entry, cpus=entry["ray_actor_options"]["num_cpus"]) for entry in deployments(service)]
+    assert not scheduled(service, asked).infeasible_resource_requests
+
+
+def test_a_group_that_does_not_scale_gets_the_workers_it_is_said_to_have(service: Service) -> None:
+    expected = {name_of(group): group["minReplicas"] for group in workers(service)}
+    assert launched(scheduled(service, [])) == expected
