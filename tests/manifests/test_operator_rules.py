@@ -284,4 +284,13 @@ def test_a_closed_network_lets_pods_look_up_names_and_the_operator_ask(service: 
         assert {8080} <= {port["port"] for rule in policy[side]["ingressRules"] for port in rule["ports"]}
     assert {8265} <= {port["port"] for rule in policy["head"]["ingressRules"] for port in rule["ports"]}
     assert {4222, 19530} <= {port["port"] for rule in policy["worker"]["egressRules"] for port in rule["ports"]}
+    open_to_the_namespace = {
+        port["port"]
+        for rule in policy["worker"]["ingressRules"]
+        if {"podSelector": {}} in rule["from"]
+        for port in rule["ports"]
+    }
+    assert {ports(ray_container(group))[name] for group in workers(service) for name in ("metrics", "health")} == (
+        open_to_the_namespace
+    ), "the ports of the old names"
     assert "workerGroups" not in policy, "an entry there replaces the rules of all workers"

@@ -193,6 +193,31 @@ def runs_several(group: dict[str, Any]) -> bool:
 # An owner's own overlay, as the page describes it.
 
 
+def page_blocks() -> list[str]:
+    return [block.code for block in blocks((KUBERAY / "README.md").read_text(), "yaml")]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_page_s_rule_opens_the_way_to_the_kubernetes_api(overlay: str, tmp_path: Path) -> None:
+    _, _, kubernetes_api, _ = page_blocks()
+    variant = Variant(overlay, ("network-policy", "workflows", "autoscaler"))
+    write_overlay(tmp_path, variant, **yaml.safe_load(kubernetes_api))
+    service = one(build(tmp_path), "RayService")
+    assert faults(service) == []
+    for side in ("head", "worker"):
+        assert {"ipBlock": {"cidr": "10.0.0.1/32"}} in [
+            peer for rule in cluster(service)["networkPolicy"][side]["egressRules"] for peer in rule["to"]
+        ]
+
+
+def test_the_page_s_lines_name_the_secret_of_a_registry(tmp_path: Path) -> None:
+    _, _, _, registry = page_blocks()
+    write_overlay(tmp_path, Variant("cpu"), **yaml.safe_load(registry))
+    service = one(build(tmp_path), "RayService")
+    assert faults(service) == []
+    assert [pod(group)["imagePullSecrets"] for group in groups(service)] == [[{"name": "registry"}]] * 2
+
+
 @pytest.fixture
 def of_an_owner(tmp_path: Path) -> list[Resource]:
     """Return the page's own overlay, made and built in a copy of the folder."""
@@ -200,9 +225,9 @@ def of_an_owner(tmp_path: Path) -> list[Resource]:
     shutil.copy(ROOT / "serve_config.yaml", tmp_path)
     mine = tmp_path / "kuberay" / "overlays" / "mine"
     mine.mkdir()
-    patch, kustomization = blocks((KUBERAY / "README.md").read_text(), "yaml")
-    (mine / "serve_patch.yaml").write_text(patch.code)
-    (mine / "kustomization.yaml").write_text(kustomization.code)
+    patch, kustomization, _, _ = page_blocks()
+    (mine / "serve_patch.yaml").write_text(patch)
+    (mine / "kustomization.yaml").write_text(kustomization)
     for path, text in overlay_configs(tmp_path).items():
         path.write_text(text)
     return build(mine)
