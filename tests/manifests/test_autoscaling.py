@@ -11,8 +11,8 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReply, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.autoscaler_pb2 import ResourceRequest
-from ray.core.generated.common_pb2 import LabelSelectorOperator
+from ray.core.generated.autoscaler_pb2 import ResourceRequest  # pyright: ignore[reportAttributeAccessIssue]
+from ray.core.generated.common_pb2 import LabelSelectorOperator  # pyright: ignore[reportAttributeAccessIssue]
 
 from tests.manifests.kustomize import OVERLAYS, Variant, one, resources
 from tests.manifests.ray_service import Deployment, Service, cluster, deployments, name_of, workers
