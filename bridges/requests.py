@@ -47,6 +47,7 @@ from deployments.services import (
     TranscriptionService,
     VoiceService,
 )
+from deployments.settings.orchestration import RequestKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Request:
         subject: Where they arrive.
         response: The message that answers them last; none where nobody waits for an answer.
         method: The method of a graph service that does the work.
+        kind: What kind of work it is, which says whose places it takes.
         answers: The subjects that answers go out on, besides the reply subject.
         service: The protocol whose service is asked, where the method is one that several protocols inherit.
     """
@@ -66,6 +68,7 @@ class Request:
     subject: Subject
     response: type[Message] | None
     method: Callable[..., object]
+    kind: RequestKind
     answers: tuple[Subject, ...] = ()
     service: type[object] | None = None
 
@@ -89,18 +92,58 @@ class Request:
 
 
 REQUESTS: tuple[Request, ...] = (
-    Request("chat-message", CHAT_MESSAGE, messages_pb2.ChatResponse, ChatService.answer, (CHAT_STREAM, CHAT_RESPONSE)),
-    Request("chat-request", CHAT_REQUEST, messages_pb2.ChatResponse, ChatService.answer, (CHAT_STREAM, CHAT_RESPONSE)),
-    Request("login", LOGIN, None, ChatService.warm),
-    Request("greeting", GREETING_REQUEST, messages_pb2.GreetingResponse, ChatService.greet, (GREETING_RESPONSE,)),
-    Request("documents-ingest", DOCUMENTS_INGEST, documents_pb2.IngestResponse, IngestionService.ingest),
-    Request("documents-delete", DOCUMENTS_DELETE, documents_pb2.DeleteResponse, IngestionService.delete),
-    Request("documents-list", DOCUMENTS_LIST, documents_pb2.ListDocumentsResponse, IngestionService.documents),
+    Request(
+        "chat-message",
+        CHAT_MESSAGE,
+        messages_pb2.ChatResponse,
+        ChatService.answer,
+        RequestKind.CHAT,
+        (CHAT_STREAM, CHAT_RESPONSE),
+    ),
+    Request(
+        "chat-request",
+        CHAT_REQUEST,
+        messages_pb2.ChatResponse,
+        ChatService.answer,
+        RequestKind.CHAT,
+        (CHAT_STREAM, CHAT_RESPONSE),
+    ),
+    Request("login", LOGIN, None, ChatService.warm, RequestKind.CONTROL),
+    Request(
+        "greeting",
+        GREETING_REQUEST,
+        messages_pb2.GreetingResponse,
+        ChatService.greet,
+        RequestKind.CHAT,
+        (GREETING_RESPONSE,),
+    ),
+    Request(
+        "documents-ingest",
+        DOCUMENTS_INGEST,
+        documents_pb2.IngestResponse,
+        IngestionService.ingest,
+        RequestKind.INGESTION,
+    ),
+    Request(
+        "documents-delete",
+        DOCUMENTS_DELETE,
+        documents_pb2.DeleteResponse,
+        IngestionService.delete,
+        RequestKind.INGESTION,
+    ),
+    Request(
+        "documents-list",
+        DOCUMENTS_LIST,
+        documents_pb2.ListDocumentsResponse,
+        IngestionService.documents,
+        RequestKind.CONTROL,
+    ),
     Request(
         "voice-request",
         VOICE_REQUEST,
         messages_pb2.VoiceResponse,
         VoiceService.answer_recording,
+        RequestKind.VOICE,
         (VOICE_RESPONSE, CONVERSATION_TURN),
     ),
     Request(
@@ -108,6 +151,7 @@ REQUESTS: tuple[Request, ...] = (
         AUDIO_STREAM,
         messages_pb2.STTTranscription,
         TranscriptionService.hear,
+        RequestKind.VOICE,
         (TRANSCRIPTION, SPEECH_AUDIO, SPEECH_STATUS, CONVERSATION_TEXT, CONVERSATION_TURN),
     ),
     Request(
@@ -115,17 +159,33 @@ REQUESTS: tuple[Request, ...] = (
         SPEECH_REQUEST,
         messages_pb2.TTSFullResponse,
         SpeechService.say,
+        RequestKind.VOICE,
         (SPEECH_AUDIO, SPEECH_STATUS),
     ),
-    Request("voices-list", VOICES_LIST, messages_pb2.TTSVoiceListResponse, SpeechService.voices),
-    Request("voices-refresh", VOICES_REFRESH, messages_pb2.TTSVoiceRefreshResponse, SpeechService.voices),
+    Request("voices-list", VOICES_LIST, messages_pb2.TTSVoiceListResponse, SpeechService.voices, RequestKind.CONTROL),
+    Request(
+        "voices-refresh",
+        VOICES_REFRESH,
+        messages_pb2.TTSVoiceRefreshResponse,
+        SpeechService.voices,
+        RequestKind.CONTROL,
+    ),
     Request(
         "pipeline-trigger",
         PIPELINE_TRIGGER,
         messages_pb2.PipelineStatus,
         PipelinesService.trigger,
+        RequestKind.CONTROL,
         (PIPELINE_STATUS,),
     ),
-    Request("pipelines-list", PIPELINES_LIST, pipelines_pb2.PipelineListResponse, PipelinesService.describe),
-    Request("status", STATUS, status_pb2.StatusResponse, ChatService.components, service=ChatService),
+    Request(
+        "pipelines-list",
+        PIPELINES_LIST,
+        pipelines_pb2.PipelineListResponse,
+        PipelinesService.describe,
+        RequestKind.CONTROL,
+    ),
+    Request(
+        "status", STATUS, status_pb2.StatusResponse, ChatService.components, RequestKind.CONTROL, service=ChatService
+    ),
 )

@@ -1,13 +1,12 @@
 """The NATS ingress: takes requests from subjects, has the graph answer them, and nothing else.
 
-nats-py runs the callbacks of a subscription one after another, so a callback only puts its message into a bounded
-queue; workers take it from there.
+nats-py runs the callbacks of a subscription one after another, so a callback only lets its message wait for its
+turn, as `bridges.nats.admission` has it. Each request is then worked on by a task of its own.
 """
 
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
+from bridges.nats.admission import Admission, Refused, Ticket, row_limits
 from bridges.nats.connection import LastingConnection
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
@@ -50,6 +50,7 @@ _READY_POLL_S = 0.25
 _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
 _FLUSH_S = 5
+_OVERDUE_POLL_S = 0.25
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
@@ -130,10 +131,14 @@ class Ingress:
         self._activity = activity or Activity()
         self._connection = LastingConnection(settings.url, "hearth-ingress")
         self._client = self._connection.client
-        # A burst arrives before any worker has its turn, so the queue has room for what they will take.
-        self._capacity = settings.max_in_flight + settings.max_waiting
-        self._waiting: asyncio.Queue[_Arrived] = asyncio.Queue(self._capacity)
-        self._held: Counter[str] = Counter()
+        self._admission: Admission[_Arrived] = Admission(
+            {endpoint.row.name: row_limits(endpoint.row, settings) for endpoint in endpoints},
+            settings.max_in_flight,
+            settings.order,
+            settings.user_share,
+        )
+        self._patterns = {endpoint.row.name: endpoint.row.subject.pattern for endpoint in endpoints}
+        self._idle = asyncio.Event()
         self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group)
         self._listeners = Listeners()
         self._subscriptions: list[Subscription] = []
@@ -169,7 +174,7 @@ class Ingress:
 
     def held(self) -> dict[str, int]:
         """Return how many requests were taken and are not answered yet, by their subject's pattern."""
-        return dict(+self._held)
+        return {self._patterns[name]: number for name, number in self._admission.held().items()}
 
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
@@ -187,16 +192,14 @@ class Ingress:
     async def _serve(self) -> None:
         """Take requests until `drain` or `stop`, and finish them."""
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._work()) for _ in range(self._settings.max_in_flight)]
-            workers.append(group.create_task(self._refuse_the_old()))
+            overdue = group.create_task(self._refuse_the_overdue())
             await self._connected(self._client)
-            await self._subscribe()
+            await self._subscribe(group)
             self._serving.set()
             logger.info("taking requests as queue group %r", self._settings.queue_group)
             await self._leaving.wait()
             await self._leave()
-            for worker in workers:
-                worker.cancel()
+            overdue.cancel()
 
     async def _until_ready(self) -> bool:
         """Wait for the graph; return False when drained or stopped before it was ready."""
@@ -212,29 +215,37 @@ class Ingress:
             await asyncio.sleep(_READY_POLL_S)
         return False
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self, group: asyncio.TaskGroup) -> None:
         # Heard until the connection is closed, so it is not among those that are drained.
         await self._listeners.subscribe(self._client)
         for endpoint in self._endpoints:
             self._subscriptions.append(
                 await self._client.subscribe(
-                    endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint)
+                    endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint, group)
                 )
             )
         self._subscriptions.extend(await self._service.subscribe(self._client))
         await self._client.flush()
 
-    def _callback(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
-        async def enqueue(message: Msg) -> None:
-            identity = uuid4().hex
-            request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, identity), time.monotonic())
-            if self._held.total() >= self._capacity:
-                await self._answer(request, self._full())
-                return
-            self._held[endpoint.row.subject.pattern] += 1
-            self._waiting.put_nowait(request)
+    def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
+        async def admit(message: Msg) -> None:
+            now = time.monotonic()
+            request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, uuid4().hex), now)
+            ticket = Ticket(
+                endpoint.row.name, _user_of(request), len(message.data), now, request.call.deadline, request
+            )
+            refused = self._admission.offer(ticket)
+            self._begin(group)
+            if refused:
+                await self._refuse(refused)
 
-        return enqueue
+        return admit
+
+    def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Begin with every request whose turn it is."""
+        while ticket := self._admission.take():
+            group.create_task(self._work(ticket, group))
+        self._count_open()
 
     async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
@@ -249,71 +260,52 @@ class Ingress:
             logger.warning("the queue group could not be left in good order: %s", str(error) or type(error).__name__)
             for subscription in self._subscriptions:
                 await self._client.abandon(subscription, _FLUSH_S)
-        await self._waiting.join()
+        await self._until_idle()
         if self._client.is_connected:
             await self._client.flush(_FLUSH_S)
 
-    async def _work(self) -> None:
+    async def _until_idle(self) -> None:
+        """Wait until nothing waits and nothing is worked on."""
+        while self._admission.held():
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _work(self, ticket: Ticket[_Arrived], group: asyncio.TaskGroup) -> None:
+        """Have one request answered."""
+        try:
+            await self._answer(ticket.request)
+        finally:
+            self._admission.ended(ticket)
+            self._idle.set()
+        self._begin(group)
+
+    async def _refuse_the_overdue(self) -> None:
+        """Answer those that have waited too long, while others are worked on."""
         while True:
-            request = await self._waiting.get()
+            await asyncio.sleep(min(_OVERDUE_POLL_S, self._settings.max_wait_s / 4))
+            for refused in self._admission.overdue(time.monotonic()):
+                await self._refuse(refused)
+                self._idle.set()
             self._count_open()
-            try:
-                await self._answer(request, self._too_old(request))
-            finally:
-                self._done_with(request)
-                self._count_open()
 
-    async def _refuse_the_old(self) -> None:
-        """Answer those that have waited too long, while every worker is busy with others."""
-        while True:
-            await asyncio.sleep(self._settings.max_wait_s / 4)
-            for request, error in self._take_the_old():
-                try:
-                    await self._answer(request, error)
-                finally:
-                    self._done_with(request)
-
-    def _done_with(self, request: _Arrived) -> None:
-        self._held[request.endpoint.row.subject.pattern] -= 1
-        self._waiting.task_done()
-
-    def _take_the_old(self) -> list[tuple[_Arrived, OverloadedError]]:
-        """Take those out of the queue that have waited too long; the others keep their order."""
-        old: list[tuple[_Arrived, OverloadedError]] = []
-        for _ in range(self._waiting.qsize()):
-            request = self._waiting.get_nowait()
-            if error := self._too_old(request):
-                old.append((request, error))
-                continue
-            self._waiting.put_nowait(request)
-            self._waiting.task_done()
-        return old
-
-    def _too_old(self, request: _Arrived) -> OverloadedError | None:
-        if time.monotonic() - request.arrived <= self._settings.max_wait_s:
-            return None
-        longest = self._settings.max_wait_s
-        return OverloadedError(
-            f"it waited for longer than {longest:g} s",
-            limit=Limit("nats.max_wait_s", longest, time.monotonic() - request.arrived),
-        )
-
-    def _full(self) -> OverloadedError:
-        return OverloadedError(
-            f"{self._capacity} requests are being answered or waiting already",
-            # By then none of those that wait now does so any more.
-            retry_after_s=self._settings.max_wait_s,
-            limit=Limit("nats.max_waiting", self._settings.max_waiting, self._waiting.qsize() + 1),
-        )
+    async def _refuse(self, refused: Refused[_Arrived]) -> None:
+        request = refused.ticket.request
+        await self._answer(request, _overloaded(request.endpoint.row, refused))
 
     def _count_open(self) -> None:
-        waiting = self._waiting.qsize()
-        in_flight = self._held.total() - waiting
-        self._metrics.open(in_flight, waiting)
-        self._activity.open(in_flight, waiting)
+        self._metrics.open(self._admission.in_flight, self._admission.waiting)
+        self._activity.open(self._admission.in_flight, self._admission.waiting)
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
-        """Have one request answered, or refused; whatever happens, it ends in one final message and one log line."""
+        """Have one request answered, or refused; whatever happens, no other request is touched by it."""
+        try:
+            await self._answer_and_record(request, refusal)
+        except Exception:
+            # Of whatever kind: what fails here is a metric, a span or a line of the log.
+            logger.exception("a request on %s could not be recorded", request.message.subject)
+
+    async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
+        """Have one request answered, or refused: it ends in one final message and one log line."""
         pattern = request.endpoint.row.subject.pattern
         attributes = {
             "messaging.system": "nats",
@@ -400,6 +392,36 @@ class Ingress:
             )
             return Reply(sender, message.subject, parameters)
         return Reply(sender, message.subject, parameters, message.reply)
+
+
+def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
+    """Return what the client of a refused request is told."""
+    allowed = refused.allowed
+    limit = Limit(f"nats.limits.{row.name}.{refused.limit}", allowed, refused.given)
+    match refused.limit:
+        case "wait_s":
+            return OverloadedError(f"it waited for longer than {allowed:g} s", limit=limit)
+        case "held_bytes":
+            return OverloadedError(f"{allowed:.0f} bytes of such requests are held already", limit=limit)
+        case _:
+            return OverloadedError(
+                f"{allowed:.0f} such requests wait already",
+                # By then none of those that wait now does so any more.
+                retry_after_s=refused.wait_s,
+                limit=limit,
+            )
+
+
+def _user_of(request: _Arrived) -> str:
+    """Return whose turn a request takes: its user's or session's by the subject, else that of its connection.
+
+    A connection is known by its inbox. One that names none shares its turns with all others that do not.
+    """
+    parameters = request.endpoint.row.subject.parameters(request.message.subject) or {}
+    if named := parameters.get("user_id") or parameters.get("session_id"):
+        return f"user {named}"
+    inbox = request.message.reply.split(".")
+    return f"connection {'.'.join(inbox[:2])}"
 
 
 def endpoints(

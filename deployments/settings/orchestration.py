@@ -6,9 +6,10 @@ that is how one file serves many machines.
 """
 
 import os
+from enum import StrEnum
 from typing import Any, Literal, cast
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
@@ -42,15 +43,50 @@ class MilvusSettings(Settings):
     keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
 
 
+class RequestKind(StrEnum):
+    """The kinds of work that requests are, by whose places they take."""
+
+    CONTROL = "control"
+    """What is answered at once and holds no place: statuses, lists, logins, triggers of pipelines."""
+    VOICE = "voice"
+    """Recorded questions, and texts to speak."""
+    CHAT = "chat"
+    """Questions, and greetings."""
+    INGESTION = "ingestion"
+    """Documents that are put in and taken out."""
+
+
+class RequestLimits(Settings):
+    """What one row of the requests may take of an ingress replica; what is not given keeps its default.
+
+    Attributes:
+        in_flight: Requests worked on at once. By default `max_in_flight`, of documents a quarter of it, of what is
+            answered at once a number of its own.
+        waiting: Requests that wait. By default `max_waiting`, of documents and of what is answered at once less.
+        held_bytes: Of the payloads that wait and are worked on. By default 64 MiB.
+        wait_s: Seconds that a request waits at most. By default `max_wait_s`, of documents half of `ingest_timeout_s`.
+    """
+
+    in_flight: PositiveInt | None = None
+    waiting: NonNegativeInt | None = None
+    held_bytes: PositiveInt | None = None
+    wait_s: PositiveFloat | None = None
+
+
 class NatsSettings(Settings):
     """Where NATS is, and how requests are taken from it.
 
     Attributes:
         url: One server, or several separated by commas. `NATS_URL` overrides it.
         queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
-        max_in_flight: Requests worked on at once by one ingress replica.
-        max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
+        max_in_flight: Requests worked on at once by one ingress replica, of all kinds together. What is answered at
+            once, such as `hearth.status`, does not count.
+        max_waiting: Requests of one row that wait for their turn. Of further ones, the last of whoever has most
+            waiting is refused as overloaded.
         max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
+        limits: Limits of single rows, by the name of their endpoint, such as `documents-ingest`.
+        order: The kinds of work, whose turn comes first. Within a kind, users take turns.
+        user_share: The part of `max_in_flight` that one user may hold.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
         log_text: Write what users ask and are answered into the log, too.
@@ -61,9 +97,20 @@ class NatsSettings(Settings):
     max_in_flight: PositiveInt = 64
     max_waiting: PositiveInt = 256
     max_wait_s: PositiveFloat = 10.0
+    limits: dict[str, RequestLimits] = Field(default_factory=dict)
+    order: tuple[RequestKind, ...] = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
+    user_share: float = Field(default=0.5, gt=0, le=1)
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
     log_text: bool = False
+
+    @field_validator("order")
+    @classmethod
+    def _names_each_kind_once(cls, order: tuple[RequestKind, ...]) -> tuple[RequestKind, ...]:
+        kinds = {RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION}
+        if len(order) != len(kinds) or set(order) != kinds:
+            raise ValueError(f"order is {[*order]}; each of {sorted(kinds)} was expected once")
+        return order
 
 
 class HealthSettings(Settings):

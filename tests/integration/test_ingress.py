@@ -201,7 +201,7 @@ async def test_what_cannot_be_read_is_answered_with_an_error_response(
 
 async def test_requests_wait_for_their_turn_and_further_ones_are_refused(nats_url: str, client: Client) -> None:
     graph = Graph()
-    async with serving(nats_url, graph, max_in_flight=2, max_waiting=3):
+    async with serving(nats_url, graph, max_in_flight=2, max_waiting=3, user_share=1):
         asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(12)]
         refused, waiting = await first_answers(asked, 7)
         assert {response.success for response in refused} == {False}
@@ -215,11 +215,12 @@ async def test_requests_wait_for_their_turn_and_further_ones_are_refused(nats_ur
         assert figures["last_error"] == "overloaded"
 
 
-async def test_requests_that_wait_too_long_are_refused_while_every_worker_is_busy(
+async def test_requests_that_wait_too_long_are_refused_while_every_place_is_taken(
     nats_url: str, client: Client
 ) -> None:
     graph, metrics = Graph(), Counted()
-    async with serving(nats_url, graph, metrics=metrics, max_in_flight=2, max_waiting=8, max_wait_s=0.2):
+    limits = {"max_in_flight": 2, "max_waiting": 8, "max_wait_s": 0.2, "user_share": 1}
+    async with serving(nats_url, graph, metrics=metrics, **limits):
         asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(6)]
         refused, waiting = await first_answers(asked, 4)
         assert {response.error for response in refused} == {"it waited for longer than 0.2 s"}
@@ -229,6 +230,33 @@ async def test_requests_that_wait_too_long_are_refused_while_every_worker_is_bus
         assert sorted(answer.response for answer in answers) == ["answer to 0", "answer to 1"]
         assert (await ask(client, "again")).success
     assert Counter(outcome for _, outcome in metrics.requests) == {"ok": 3, "overloaded": 4}
+
+
+async def test_a_user_who_asks_much_leaves_places_for_others(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, max_in_flight=4, max_waiting=20):
+        rude = [asyncio.create_task(ask(client, f"{number}", "ai.chat.user.rude.message")) for number in range(10)]
+        await graph.asked.wait()
+        other = asyncio.create_task(ask(client, "and mine?", "ai.chat.user.other.message"))
+        async with asyncio.timeout(10):
+            while graph.open < 3:
+                await asyncio.sleep(0.01)
+        graph.may_answer.set()
+        assert (await other).response == "answer to and mine?"
+        assert all(answer.success for answer in await asyncio.gather(*rude))
+        assert graph.most_open == 3
+
+
+async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: str, client: Client) -> None:
+    class Broken(Counted):
+        def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+            raise RuntimeError("no room for a metric")
+
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, metrics=Broken(), max_in_flight=1):
+        for number in range(3):
+            assert (await ask(client, f"{number}")).success
 
 
 async def test_a_client_s_trace_comes_back_with_every_message_of_the_answer(nats_url: str, client: Client) -> None:

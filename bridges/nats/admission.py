@@ -1,0 +1,311 @@
+"""Which requests wait for their turn, which of them is next, and which are refused.
+
+Each row of the requests has limits of its own, so that no kind of work can take the places of another. Of what waits,
+the kinds take their turns in the configured order, and within a row the users take theirs: deficit round robin, in
+which a large request costs its user several turns (Shreedhar and Varghese, SIGCOMM 1995). Of one user's requests, the
+one whose deadline comes first is first. When a row is full, whoever has most requests waiting there loses the last of
+them (longest queue drop), so that a newcomer is heard.
+"""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import ceil
+from typing import Any, Generic, TypeVar
+
+from bridges.requests import Request
+from deployments.settings.orchestration import NatsSettings, RequestKind, RequestLimits
+
+K = TypeVar("K")
+
+_TURN_BYTES = 32 * 1024
+"""What a user may have worked on per turn. A question is one turn, a document of 120 kB four."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """What one row of the requests may take.
+
+    Attributes:
+        kind: Whose places it shares and when its turn comes.
+        in_flight: Requests worked on at once.
+        waiting: Requests that wait.
+        held_bytes: Of all payloads that wait and are worked on.
+        wait_s: Seconds that a request waits at most.
+    """
+
+    kind: RequestKind
+    in_flight: int
+    waiting: int
+    held_bytes: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket(Generic[K]):
+    """A request as the order of turns sees it.
+
+    Attributes:
+        row: The name of its row.
+        user: Whose it is; requests of one user share that user's turns.
+        size: Of its payload, in bytes.
+        arrived: When, in seconds of `time.monotonic()`.
+        deadline: When its answer has to be there.
+        request: What is to be worked on.
+    """
+
+    row: str
+    user: str
+    size: int
+    arrived: float
+    deadline: float
+    request: K
+
+    @property
+    def turns(self) -> int:
+        """What it costs its user."""
+        return max(1, ceil(self.size / _TURN_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Generic[K]):
+    """A request that is not taken, or not kept.
+
+    Attributes:
+        ticket: The request.
+        limit: Of its row, by the name of the field of `RowLimits`.
+        allowed: The most that is allowed.
+        given: How much it would have been.
+        wait_s: Seconds after which none of those that wait now does so any more.
+    """
+
+    ticket: Ticket[K]
+    limit: str
+    allowed: float
+    given: float
+    wait_s: float = 0.0
+
+
+_HELD_BYTES = 64 << 20
+_CONTROL = RequestLimits(in_flight=4, waiting=64)
+_CONTROL_ROWS = {
+    # Each has passages found and a prompt read, for nobody who waits.
+    "login": RequestLimits(in_flight=2, waiting=16),
+    # Each is accepted when a server has kept it.
+    "pipeline-trigger": RequestLimits(in_flight=16, waiting=256),
+}
+
+
+def row_limits(row: Request, settings: NatsSettings) -> RowLimits:
+    """Return the limits of a row: what the settings say of it, and where they say nothing, what its kind has."""
+    given = settings.limits.get(row.name, RequestLimits()).model_dump(exclude_none=True)
+    return RowLimits(row.kind, **{**_defaults(row, settings), **given})
+
+
+def _defaults(row: Request, settings: NatsSettings) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "in_flight": settings.max_in_flight,
+        "waiting": settings.max_waiting,
+        "held_bytes": _HELD_BYTES,
+        "wait_s": settings.max_wait_s,
+    }
+    if row.kind is RequestKind.CONTROL:
+        return defaults | _CONTROL_ROWS.get(row.name, _CONTROL).model_dump(exclude_none=True)
+    if row.kind is RequestKind.INGESTION:
+        documents = {
+            "in_flight": max(1, settings.max_in_flight // 4),
+            "waiting": min(64, settings.max_waiting),
+            "wait_s": max(settings.max_wait_s, settings.ingest_timeout_s / 2),
+        }
+        return defaults | documents
+    return defaults
+
+
+@dataclass(slots=True)
+class _Row(Generic[K]):
+    """The requests of one row."""
+
+    limits: RowLimits
+    in_flight: int = 0
+    held_bytes: int = 0
+    waiting: int = 0
+    # The users whose requests wait, in the order of their turns; what each of them has saved up.
+    users: deque[str] = field(default_factory=deque[str])
+    queues: dict[str, list[tuple[float, int, Ticket[K]]]] = field(
+        default_factory=dict[str, list[tuple[float, int, Ticket[K]]]]
+    )
+    saved: Counter[str] = field(default_factory=Counter[str])
+
+
+class Admission(Generic[K]):
+    """The order of turns of one ingress.
+
+    Not for several threads. Whoever takes a request says later that it has ended.
+
+    Args:
+        rows: The limits of each row, by its name.
+        places: Requests of all kinds but control that are worked on at once.
+        order: The kinds that share the places, the first one first.
+        user_share: The part of the places that one user may hold; one place in any case.
+    """
+
+    def __init__(
+        self, rows: Mapping[str, RowLimits], places: int, order: Sequence[RequestKind], user_share: float = 1.0
+    ) -> None:
+        self._rows: dict[str, _Row[K]] = {name: _Row(limits) for name, limits in rows.items()}
+        self._places = places
+        self._user_places = max(1, int(places * user_share))
+        self._held_places = 0
+        self._places_of: Counter[str] = Counter()
+        rank = {kind: number for number, kind in enumerate((RequestKind.CONTROL, *order))}
+        self._ranked = [
+            [name for name, row in self._rows.items() if rank[row.limits.kind] == number] for number in range(len(rank))
+        ]
+        self._order = count()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return sum(row.waiting for row in self._rows.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are worked on."""
+        return sum(row.in_flight for row in self._rows.values())
+
+    def held(self) -> dict[str, int]:
+        """Return how many requests wait and are worked on, by row; rows without any are not in it."""
+        held = {name: row.waiting + row.in_flight for name, row in self._rows.items()}
+        return {name: number for name, number in held.items() if number}
+
+    def offer(self, ticket: Ticket[K]) -> Refused[K] | None:
+        """Let a request wait; return the one that is refused for it, or that is refused itself."""
+        row = self._rows[ticket.row]
+        limits = row.limits
+        if row.held_bytes + ticket.size > limits.held_bytes:
+            return Refused(ticket, "held_bytes", limits.held_bytes, row.held_bytes + ticket.size)
+        if row.waiting < limits.waiting or self._may_start(row, ticket.user):
+            self._put(row, ticket)
+            return None
+        loser = self._longest(row)
+        if loser is None or len(row.queues[loser]) <= len(row.queues.get(ticket.user, ())) + 1:
+            return Refused(ticket, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
+        dropped = self._last_of(row, loser)
+        self._put(row, ticket)
+        return Refused(dropped, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
+
+    def take(self) -> Ticket[K] | None:
+        """Return the request whose turn it is, None where there is none or no place for it."""
+        for names in self._ranked:
+            for name in names:
+                row = self._rows[name]
+                if ticket := self._next_of(row):
+                    # Of rows of one kind, the one that had its turn is last.
+                    names.remove(name)
+                    names.append(name)
+                    self._begin(row, ticket)
+                    return ticket
+        return None
+
+    def ended(self, ticket: Ticket[K]) -> None:
+        """Take note that a request that was taken has been answered."""
+        row = self._rows[ticket.row]
+        row.in_flight -= 1
+        row.held_bytes -= ticket.size
+        if row.limits.kind is not RequestKind.CONTROL:
+            self._held_places -= 1
+            self._places_of[ticket.user] -= 1
+            if not self._places_of[ticket.user]:
+                del self._places_of[ticket.user]
+
+    def overdue(self, now: float) -> list[Refused[K]]:
+        """Take out the requests that have waited too long, or whose deadline has passed."""
+        late: list[Refused[K]] = []
+        for row in self._rows.values():
+            longest = row.limits.wait_s
+            for user in list(row.users):
+                queue = row.queues[user]
+                out = [entry for entry in queue if now - entry[2].arrived > longest or now >= entry[0]]
+                if not out:
+                    continue
+                queue[:] = [entry for entry in queue if entry not in out]
+                heapq.heapify(queue)
+                for _, _, ticket in out:
+                    self._forget(row, ticket)
+                    late.append(Refused(ticket, "wait_s", longest, now - ticket.arrived))
+                self._tidy(row, user)
+        return late
+
+    def _put(self, row: _Row[K], ticket: Ticket[K]) -> None:
+        if ticket.user not in row.queues:
+            row.queues[ticket.user] = []
+            row.users.append(ticket.user)
+        heapq.heappush(row.queues[ticket.user], (ticket.deadline, next(self._order), ticket))
+        row.waiting += 1
+        row.held_bytes += ticket.size
+
+    def _forget(self, row: _Row[K], ticket: Ticket[K]) -> None:
+        row.waiting -= 1
+        row.held_bytes -= ticket.size
+
+    def _begin(self, row: _Row[K], ticket: Ticket[K]) -> None:
+        row.waiting -= 1
+        row.in_flight += 1
+        if row.limits.kind is not RequestKind.CONTROL:
+            self._held_places += 1
+            self._places_of[ticket.user] += 1
+
+    def _may_start(self, row: _Row[K], user: str) -> bool:
+        """Say whether a request of a user would be worked on at once, as far as its row and its user go."""
+        if row.waiting or row.in_flight >= row.limits.in_flight:
+            return False
+        if row.limits.kind is RequestKind.CONTROL:
+            return True
+        return self._held_places < self._places and self._places_of[user] < self._user_places
+
+    def _next_of(self, row: _Row[K]) -> Ticket[K] | None:
+        """Take the next request of a row out of its queue, None where none may be begun."""
+        is_control = row.limits.kind is RequestKind.CONTROL
+        if row.in_flight >= row.limits.in_flight or not (is_control or self._held_places < self._places):
+            return None
+        able = [user for user in row.users if is_control or self._places_of[user] < self._user_places]
+        if not able:
+            return None
+        while True:
+            for user in able:
+                queue = row.queues[user]
+                row.saved[user] += 1
+                if queue[0][2].turns > row.saved[user]:
+                    continue
+                _, _, ticket = heapq.heappop(queue)
+                row.saved[user] -= ticket.turns
+                self._end_turn(row, user)
+                return ticket
+
+    def _end_turn(self, row: _Row[K], user: str) -> None:
+        """Let the other users have their turns before this one."""
+        row.users.remove(user)
+        row.users.append(user)
+        self._tidy(row, user)
+
+    def _tidy(self, row: _Row[K], user: str) -> None:
+        """Forget a user without requests, and with them what they have saved up."""
+        if not row.queues[user]:
+            del row.queues[user]
+            row.users.remove(user)
+            del row.saved[user]
+
+    def _longest(self, row: _Row[K]) -> str | None:
+        return max(row.users, key=lambda user: len(row.queues[user]), default=None)
+
+    def _last_of(self, row: _Row[K], user: str) -> Ticket[K]:
+        """Take the last of a user's requests out."""
+        queue = row.queues[user]
+        last = max(queue)
+        queue.remove(last)
+        heapq.heapify(queue)
+        self._forget(row, last[2])
+        self._tidy(row, user)
+        return last[2]

@@ -1,0 +1,229 @@
+"""Whose request is next, and whose is refused."""
+
+from collections.abc import Iterator
+from itertools import islice
+from random import Random
+
+import pytest
+
+from bridges.nats.admission import Admission, Refused, RowLimits, Ticket, row_limits
+from bridges.requests import REQUESTS
+from deployments.settings.orchestration import NatsSettings, RequestKind
+
+ORDER = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
+MIB = 1 << 20
+
+
+def limits(kind: RequestKind, in_flight: int = 8, waiting: int = 100, held_bytes: int = 64 * MIB) -> RowLimits:
+    return RowLimits(kind, in_flight, waiting, held_bytes, wait_s=10.0)
+
+
+def shipped(places: int = 8, user_share: float = 1.0, **changed: RowLimits) -> Admission[str]:
+    rows = {
+        "status": limits(RequestKind.CONTROL, in_flight=4),
+        "voice": limits(RequestKind.VOICE),
+        "chat": limits(RequestKind.CHAT),
+        "older-chat": limits(RequestKind.CHAT),
+        "documents": limits(RequestKind.INGESTION, in_flight=2),
+    }
+    return Admission(rows | changed, places, ORDER, user_share)
+
+
+def ticket(row: str, user: str = "u", size: int = 100, arrived: float = 0.0, deadline: float = 60.0) -> Ticket[str]:
+    return Ticket(row, user, size, arrived, deadline, f"{row} of {user}")
+
+
+def offered(admission: Admission[str], *tickets: Ticket[str]) -> list[Refused[str]]:
+    return [refused for entry in tickets if (refused := admission.offer(entry))]
+
+
+def taken(admission: Admission[str]) -> Iterator[Ticket[str]]:
+    while entry := admission.take():
+        yield entry
+
+
+def one_at_a_time(admission: Admission[str]) -> Iterator[Ticket[str]]:
+    """Yield the requests in the order of their turns, each ended before the next."""
+    for entry in taken(admission):
+        admission.ended(entry)
+        yield entry
+
+
+# Kinds.
+
+
+def test_a_status_is_not_behind_anything() -> None:
+    admission = shipped(places=2)
+    offered(admission, *[ticket("chat", f"u{number}") for number in range(20)])
+    assert len(list(taken(admission))) == 2
+    offered(admission, ticket("status"))
+    assert [entry.row for entry in taken(admission)] == ["status"]
+
+
+def test_documents_leave_places_for_questions() -> None:
+    admission = shipped(places=8)
+    offered(admission, *[ticket("documents", f"u{number}") for number in range(10)])
+    assert len(list(taken(admission))) == 2
+    offered(admission, ticket("chat"))
+    assert [entry.row for entry in taken(admission)] == ["chat"]
+
+
+def test_voice_comes_before_chat_and_chat_before_documents() -> None:
+    admission = shipped(places=1)
+    offered(admission, ticket("chat"))
+    (running,) = taken(admission)
+    offered(admission, ticket("documents"), ticket("chat"), ticket("voice"))
+    admission.ended(running)
+    assert [entry.row for entry in one_at_a_time(admission)] == ["voice", "chat", "documents"]
+
+
+def test_rows_of_one_kind_take_turns() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat") for _ in range(3)], *[ticket("older-chat") for _ in range(3)])
+    assert [entry.row for entry in one_at_a_time(admission)] == ["chat", "older-chat"] * 3
+
+
+# Users.
+
+
+def test_users_take_turns_however_much_one_of_them_asks() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", "rude") for _ in range(10)], ticket("chat", "a"), ticket("chat", "b"))
+    assert [entry.user for entry in islice(one_at_a_time(admission), 4)] == ["rude", "a", "b", "rude"]
+
+
+def test_a_large_request_costs_several_turns() -> None:
+    admission = shipped(places=1)
+    large, small = 4 * 32 * 1024, 1000
+    offered(admission, *[ticket("documents", "large", size=large) for _ in range(2)])
+    offered(admission, *[ticket("documents", "small", size=small) for _ in range(8)])
+    order = [entry.user for entry in one_at_a_time(admission)]
+    assert order.index("large") == 3
+    assert order[4:].index("large") == 4
+
+
+def test_of_one_user_s_requests_the_earliest_deadline_is_first() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", deadline=at) for at in (30.0, 10.0, 20.0, 10.0)])
+    assert [entry.deadline for entry in one_at_a_time(admission)] == [10.0, 10.0, 20.0, 30.0]
+
+
+def test_one_user_holds_a_share_of_the_places() -> None:
+    admission = shipped(places=8, user_share=0.5)
+    offered(admission, *[ticket("chat", "rude") for _ in range(20)])
+    assert len(list(taken(admission))) == 4
+    offered(admission, ticket("chat", "a"))
+    assert [entry.user for entry in taken(admission)] == ["a"]
+
+
+def test_the_smallest_share_is_one_place() -> None:
+    admission = shipped(places=1, user_share=0.5)
+    offered(admission, ticket("chat"))
+    assert len(list(taken(admission))) == 1
+
+
+# What is refused.
+
+
+def test_a_full_row_refuses_what_comes() -> None:
+    admission = shipped(places=1, chat=limits(RequestKind.CHAT, waiting=2))
+    refused = offered(admission, ticket("chat"))
+    list(taken(admission))
+    refused += offered(admission, *[ticket("chat") for _ in range(3)])
+    assert [(entry.limit, entry.allowed, entry.given) for entry in refused] == [("waiting", 2, 3)]
+
+
+def test_a_row_without_room_to_wait_takes_what_can_begin_at_once() -> None:
+    admission = shipped(places=2, chat=limits(RequestKind.CHAT, waiting=0))
+    refused: list[Refused[str]] = []
+    for _ in range(3):
+        refused += offered(admission, ticket("chat"))
+        list(taken(admission))
+    assert len(refused) == 1
+
+
+def test_a_newcomer_is_heard_and_who_waits_most_loses_the_last_of_it() -> None:
+    admission = shipped(places=1, chat=limits(RequestKind.CHAT, waiting=4))
+    offered(admission, ticket("voice"))
+    list(taken(admission))
+    offered(admission, *[ticket("chat", "rude", deadline=at) for at in (10.0, 11.0, 12.0, 13.0)])
+    (refused,) = offered(admission, ticket("chat", "a"))
+    assert (refused.ticket.user, refused.ticket.deadline) == ("rude", 13.0)
+    (refused,) = offered(admission, ticket("chat", "rude", deadline=14.0))
+    assert refused.ticket.deadline == 14.0, "nobody makes room for themselves"
+
+
+def test_payloads_together_are_bounded() -> None:
+    admission = shipped(documents=limits(RequestKind.INGESTION, held_bytes=2 * MIB))
+    refused = offered(admission, *[ticket("documents", size=MIB) for _ in range(3)])
+    assert [(entry.limit, entry.given) for entry in refused] == [("held_bytes", 3 * MIB)]
+    for entry in taken(admission):
+        admission.ended(entry)
+    assert not offered(admission, ticket("documents", size=MIB))
+
+
+def test_what_has_waited_too_long_is_taken_out_once() -> None:
+    admission = shipped(places=1)
+    offered(admission, ticket("chat", arrived=0.0), ticket("chat", arrived=0.0), ticket("chat", arrived=5.0))
+    next(taken(admission))
+    late = admission.overdue(now=10.5)
+    assert [(entry.limit, entry.given) for entry in late] == [("wait_s", 10.5)]
+    assert admission.overdue(now=10.5) == []
+    assert admission.waiting == 1
+
+
+def test_what_is_past_its_deadline_waits_for_nothing() -> None:
+    admission = shipped(places=1)
+    offered(admission, ticket("voice"))
+    list(taken(admission))
+    offered(admission, ticket("chat", deadline=2.0))
+    assert [entry.ticket.row for entry in admission.overdue(now=2.0)] == ["chat"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_nothing_is_lost_doubled_or_beyond_a_limit(seed: int) -> None:
+    random = Random(seed)
+    admission = shipped(places=4, user_share=0.5, chat=limits(RequestKind.CHAT, in_flight=3, waiting=5))
+    offers, out = 0, list[Ticket[str]]()
+    running: list[Ticket[str]] = []
+    for now in range(400):
+        if random.random() < 0.7:
+            row = random.choice(["status", "voice", "chat", "older-chat", "documents"])
+            size = random.choice([1, 40_000, 200_000])
+            refused = admission.offer(ticket(row, f"u{random.randrange(4)}", size, now, now + random.randrange(1, 30)))
+            offers += 1
+            out += [refused.ticket] if refused else []
+        if running and random.random() < 0.5:
+            done = running.pop(random.randrange(len(running)))
+            admission.ended(done)
+            out.append(done)
+        running += taken(admission)
+        out += [entry.ticket for entry in admission.overdue(now)]
+        shared = [entry for entry in running if entry.row != "status"]
+        assert len(shared) <= 4
+        assert all(sum(other.user == entry.user for other in shared) <= 2 for entry in shared)
+        assert offers == len(out) + len(running) + admission.waiting
+        assert admission.in_flight == len(running)
+    assert len(out) == len({id(entry) for entry in out})
+    for entry in running:
+        admission.ended(entry)
+    out += [*running, *one_at_a_time(admission)]
+    assert (len(out), admission.held()) == (offers, {})
+
+
+# The limits of the rows.
+
+
+def test_every_row_has_limits_and_the_settings_go_over_them() -> None:
+    settings = NatsSettings.model_validate({"max_in_flight": 8, "limits": {"documents-ingest": {"in_flight": 1}}})
+    of = {row.name: row_limits(row, settings) for row in REQUESTS}
+    assert of["chat-message"].in_flight == 8
+    assert (of["documents-ingest"].in_flight, of["documents-ingest"].waiting) == (1, 64)
+    assert of["documents-delete"].in_flight == 2
+    assert of["login"].in_flight == 2
+    assert of["status"].kind is RequestKind.CONTROL
+
+
+def test_documents_may_wait_longer_than_questions() -> None:
+    of = {row.name: row_limits(row, NatsSettings(max_wait_s=10, ingest_timeout_s=300)) for row in REQUESTS}
+    assert (of["documents-ingest"].wait_s, of["chat-message"].wait_s) == (150, 10)
