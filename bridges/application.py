@@ -21,6 +21,7 @@ from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
+from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.draining import DrainServer
 from bridges.operations.health import HealthServer
@@ -87,9 +88,9 @@ class NatsIngressDeployment:
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
-        memory = ConversationMemory(settings.memory)
+        memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
         runs = PipelineRuns(settings.pipelines)
-        chat_handler = ChatHandler(chat, voice, memory)
+        chat_handler = ChatHandler(chat, voice, memory, trust)
         records = TurnRecords(settings.turns, with_text=settings.nats.log_text)
         rows = endpoints(
             Role.NATS_INGRESS,
@@ -97,7 +98,7 @@ class NatsIngressDeployment:
                 "chat-message": chat_handler,
                 "chat-request": chat_handler,
                 "login": LoginHandler(chat),
-                "greeting": GreetingHandler(chat),
+                "greeting": GreetingHandler(chat, trust),
                 "documents-ingest": IngestHandler(ingestion),
                 "documents-delete": DeleteHandler(ingestion),
                 "documents-list": ListDocumentsHandler(ingestion),

@@ -47,7 +47,7 @@ from deployments.services import (
     TranscriptionService,
     VoiceService,
 )
-from deployments.settings.orchestration import RequestKind
+from deployments.values.requests import RequestKind
 
 
 @dataclass(frozen=True, slots=True)

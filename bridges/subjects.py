@@ -5,6 +5,7 @@ pages (`bridges.subject_pages`) are made from this table. To add a subject, add 
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -69,7 +70,8 @@ class Subject:
         subscribers: Who may subscribe.
         about: A sentence for readers.
         delivery: How messages arrive.
-        open_ended: Whether the last token may hold dots, as a request id that a client chose may.
+        open_ended: Whether the last token may hold dots, as the name of an inbox does, or is taken as if it might: a
+            server republishes what a bucket keeps by `>` alone.
     """
 
     pattern: str
@@ -264,14 +266,12 @@ CHAT_STREAM = _answer(
     (messages_pb2.ChatStreamChunk,),
     frozenset({Role.NATS_INGRESS}),
     "The answer as it is written, if `enable_streaming`.",
-    open_ended=True,
 )
 CHAT_RESPONSE = _answer(
     "ai.chat.response.{request_id}",
     (messages_pb2.ChatResponse,),
     frozenset({Role.NATS_INGRESS}),
     "The whole answer. It goes to `response_subject` instead where the request names one.",
-    open_ended=True,
 )
 GREETING_RESPONSE = _answer(
     "ai.chat.user.{user_id}.greeting.response",
@@ -284,7 +284,6 @@ VOICE_RESPONSE = _answer(
     (messages_pb2.VoiceResponse,),
     frozenset({Role.NATS_INGRESS}),
     "The answer to a recorded question.",
-    open_ended=True,
 )
 TRANSCRIPTION = _answer(
     "ai.voice.transcription.{session_id}",
@@ -316,7 +315,6 @@ CONVERSATION_TURN = _answer(
     _BOTH_INGRESSES,
     "What happened in a turn of a conversation, or in a recorded question (by its request id), and when.",
     subscribers=_READERS,
-    open_ended=True,
 )
 PIPELINE_STATUS = _answer(
     "ai.pipeline.status.{request_id}",
@@ -497,12 +495,23 @@ def subject_for(subject: Subject, **tokens: str) -> str:
         InvalidRequestError: A token is empty or cannot stand in a subject; the message names it.
     """
     for name, token in tokens.items():
-        if not is_publishable(token):
+        if not is_token(token):
             raise InvalidRequestError(
-                f"{name} {token[:64]!r} cannot stand in a subject: no space, '*', '>' or empty part",
+                f"{name} {token[:64]!r} cannot stand in a subject: no space, '.', '*' or '>', and not empty",
                 field=name,
             )
     return subject.pattern.format(**tokens)
+
+
+def is_token(text: str) -> bool:
+    """Say whether a text can be one token of a subject, as the ids of requests and sessions have to be."""
+    return is_publishable(text) and "." not in text
+
+
+def own_subjects(rows: Iterable[Subject], tokens: Mapping[str, str]) -> frozenset[str]:
+    """Return the concrete subjects of rows whose tokens are all known and can stand in a subject."""
+    known = {name: token for name, token in tokens.items() if is_token(token)}
+    return frozenset(row.pattern.format(**known) for row in rows if row.tokens <= known.keys())
 
 
 def is_publishable(subject: str) -> bool:
@@ -529,21 +538,3 @@ def _closed_to_answers() -> re.Pattern[str]:
     expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
     # The names of groups stand more than once.
     return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))
-
-
-def check_response_subject(subject: str) -> str:
-    """Return a subject that a client chose for its answer.
-
-    Raises:
-        InvalidRequestError: Nothing can be published there, or it may not be; see `may_be_answered`.
-    """
-    if not is_publishable(subject) or subject.startswith("$"):
-        raise InvalidRequestError(
-            f"response_subject {subject[:64]!r} is not a subject that can be published on", field="response_subject"
-        )
-    if not may_be_answered(subject):
-        raise InvalidRequestError(
-            f"response_subject {subject[:64]!r} is a subject of Hearth's own, not one for answers",
-            field="response_subject",
-        )
-    return subject

@@ -5,15 +5,17 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
-from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.reply import Reply
 from bridges.nats.sender import cut_to_fit
+from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
-from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, check_response_subject, subject_for
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, RequestEndedError
 from deployments.services import ChatService, VoiceService
@@ -34,19 +36,21 @@ class ChatHandler:
         chat: Writes the answers.
         voice: Writes and speaks those that are to be heard, too; None where nothing is spoken.
         memory: What was said before.
+        trust: What a client may decide for others.
     """
 
-    def __init__(self, chat: ChatService, voice: VoiceService | None, memory: ConversationMemory) -> None:
+    def __init__(self, chat: ChatService, voice: VoiceService | None, memory: ConversationMemory, trust: Trust) -> None:
         self._chat = chat
         self._voice = voice
         self._memory = memory
+        self._trust = trust
 
     async def handle(self, call: Call, request: messages_pb2.ChatRequest, reply: Reply) -> Outcome:
         """Answer one request."""
-        final_subject = _final_subject(request)
+        final_subject = self._final_subject(request, reply)
         stream_subject = _stream_subject(request)
-        question = _question(request, reply)
-        question = replace(question, history=await self._memory.recall(question.user_id))
+        question = _question(request, self._trust.user(reply.parameters.get("user_id", ""), request.user_id))
+        question = replace(question, history=await self._memory.recall(Owner(question.user_id)))
         call = replace(call, session=question.user_id)
         answer = CollectedAnswer()
         try:
@@ -58,7 +62,7 @@ class ChatHandler:
             await reply.sender.send(stream_subject, _done(request))
         if not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
-            await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
+            await self._memory.remember(Owner(question.user_id), Exchange(question.text.strip(), answer.text))
         response = _response(request, reply, answer.text, answer.end, answer.error)
         if request.enable_tts and answer.text and self._voice is None:
             response.error = joined(response.error, NO_SPEECH)
@@ -100,29 +104,29 @@ class ChatHandler:
         """Answer a request that could not be begun, or whose answer broke off on the way."""
         # What is wrong with the request may be a subject that it names: then its other one has to do.
         stream_subject = _usable(_stream_subject, request)
-        final_subject = _usable(_final_subject, request) or _usable(_default_subject, request)
+        final_subject = _usable(partial(self._final_subject, reply=reply), request)
+        final_subject = final_subject or _usable(_default_subject, request)
         if stream_subject:
             await reply.sender.send(stream_subject, _done(request))
         end = AnswerEnd(error=error.message, error_kind=error.kind)
         await reply.finish(_response(request, reply, "", end, error.message), final_subject)
 
+    def _final_subject(self, request: messages_pb2.ChatRequest, reply: Reply) -> str:
+        if request.response_subject:
+            return self._trust.response_subject(request.response_subject, reply.reply_subject, reply.own_subjects)
+        return _default_subject(request)
 
-def _question(request: messages_pb2.ChatRequest, reply: Reply) -> ChatQuestion:
+
+def _question(request: messages_pb2.ChatRequest, user_id: str) -> ChatQuestion:
     return ChatQuestion(
         text=request.message if request.message.strip() else request.query,
-        user_id=request.user_id or reply.parameters.get("user_id", ""),
+        user_id=user_id,
         retrieve=request.enable_rag,
         rerank=request.enable_reranker,
         top_k=request.top_k,
         collection=request.collection,
         system_prompt=request.system_prompt,
     )
-
-
-def _final_subject(request: messages_pb2.ChatRequest) -> str:
-    if request.response_subject:
-        return check_response_subject(request.response_subject)
-    return _default_subject(request)
 
 
 def _default_subject(request: messages_pb2.ChatRequest) -> str:

@@ -4,6 +4,7 @@ import logging
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.reply import Reply
+from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.subjects import GREETING_RESPONSE, is_publishable, subject_for
 from deployments.call import Call
@@ -32,13 +33,20 @@ class LoginHandler:
 
 
 class GreetingHandler:
-    """Answers GreetingRequests with a greeting that the model writes."""
+    """Answers GreetingRequests with a greeting that the model writes.
 
-    def __init__(self, chat: ChatService) -> None:
+    Args:
+        chat: Writes it.
+        trust: What a client may decide for others.
+    """
+
+    def __init__(self, chat: ChatService, trust: Trust) -> None:
         self._chat = chat
+        self._trust = trust
 
     async def handle(self, call: Call, request: messages_pb2.GreetingRequest, reply: Reply) -> Outcome:
         """Answer one request, on its user's subject and its reply subject."""
+        self._trust.user(reply.parameters["user_id"], request.user_id)
         greeting = await self._chat.greet(call, request.nickname.strip() or request.username)
         response = _response(request, reply, greeting)
         await reply.finish(response, _subject(reply))

@@ -11,7 +11,7 @@ from bridges.nats.sender import cut_to_fit
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
 from bridges.sessions.turn_log import AnswerTimes, TurnRecords, TurnStages, unix_ms
-from bridges.subjects import VOICE_RESPONSE, is_publishable, subject_for
+from bridges.subjects import VOICE_RESPONSE, is_token, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, UnavailableError
 from deployments.services import VoiceService
@@ -63,7 +63,7 @@ class VoiceHandler:
 
     async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that could not be begun, or that ran out of time."""
-        usable = is_publishable(request.request_id)
+        usable = is_token(request.request_id)
         response = messages_pb2.VoiceResponse(request_id=request.request_id, error=error.message)
         await reply.finish(response, _subject(request) if usable else "")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.live.handover import SessionTerms
-from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.conversation_memory import ConversationMemory, Owner
 from deployments.call import Call
 from deployments.services import VoiceService
 from deployments.values.chat import ChatQuestion, Preparation
@@ -51,7 +51,7 @@ class ConversationQuestions:
         self._terms = terms
         self._request = request
         self._memory = parts.memory
-        self._memory_key = terms.user_id or f"session:{session_id}"
+        self._owner = Owner(terms.user_id, session_id)
         self._answer_timeout_s = parts.answer_timeout_s
         self._history: tuple[Exchange, ...] | None = None
         self.voice = parts.voice
@@ -60,7 +60,7 @@ class ConversationQuestions:
     async def remember(self, exchange: Exchange) -> None:
         """Keep a question, and what was heard of its answer."""
         self._history = (*(await self._recalled()), exchange)[-self._memory.turns :]
-        await self._memory.remember(self._memory_key, exchange)
+        await self._memory.remember(self._owner, exchange)
 
     async def question(self, text: str, preparation: Preparation | None) -> ChatQuestion:
         """Return a question with what was said before."""
@@ -81,11 +81,13 @@ class ConversationQuestions:
 
     def call(self, turn: int) -> Call:
         """Return a call for something that is done for a turn."""
-        return Call.within(self._answer_timeout_s, f"{self._session_id}-{turn}", session=self._memory_key)
+        return Call.within(
+            self._answer_timeout_s, f"{self._session_id}-{turn}", session=self._owner.user_id or self._session_id
+        )
 
     async def _recalled(self) -> tuple[Exchange, ...]:
         if self._history is None:
-            self._history = await self._memory.recall(self._memory_key)
+            self._history = await self._memory.recall(self._owner)
         return self._history
 
 

@@ -16,7 +16,8 @@ from math import ceil
 from typing import Any, Generic, TypeVar
 
 from bridges.requests import Request
-from deployments.settings.orchestration import NatsSettings, RequestKind, RequestLimits
+from deployments.settings.orchestration import NatsSettings, RequestLimits
+from deployments.values.requests import RequestKind
 
 K = TypeVar("K")
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import nats.errors
@@ -21,6 +22,28 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 1.0
 """An answer does not wait longer for what was said before."""
 _ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose conversation it is: a user's, or a session's whose user nobody named.
+
+    Attributes:
+        user_id: The user; empty where nobody said.
+        session_id: The session; empty for what belongs to no session.
+    """
+
+    user_id: str = ""
+    session_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that the bucket takes, whatever an id is made of; empty for nobody. No user's is a session's."""
+        if self.user_id:
+            return hashlib.sha256(self.user_id.encode()).hexdigest()
+        if self.session_id:
+            return f"session-{hashlib.sha256(self.session_id.encode()).hexdigest()}"
+        return ""
 
 
 class ConversationMemory:
@@ -57,44 +80,44 @@ class ConversationMemory:
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("conversations are not remembered: no bucket %r (%s)", self._settings.bucket, _text(error))
 
-    async def recall(self, user_id: str) -> tuple[Exchange, ...]:
-        """Return a user's last turns, oldest first; none for a user without an id."""
-        if self._bucket is None or not user_id:
+    async def recall(self, owner: Owner) -> tuple[Exchange, ...]:
+        """Return the last turns of a conversation, oldest first; none for one that is nobody's."""
+        if self._bucket is None or not owner.key:
             return ()
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                turns, _ = await self._read(self._bucket, user_id)
+                turns, _ = await self._read(self._bucket, owner.key)
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("a conversation could not be recalled: %s", _text(error))
             return ()
         return turns
 
-    async def remember(self, user_id: str, turn: Exchange) -> None:
-        """Add a turn to a user's conversation; the oldest one goes when there are too many."""
-        if self._bucket is None or not user_id:
+    async def remember(self, owner: Owner, turn: Exchange) -> None:
+        """Add a turn to a conversation; the oldest one goes when there are too many."""
+        if self._bucket is None or not owner.key:
             return
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._add(self._bucket, user_id, turn)
+                await self._add(self._bucket, owner.key, turn)
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("a turn could not be remembered: %s", _text(error))
 
-    async def _add(self, bucket: KeyValue, user_id: str, turn: Exchange) -> None:
+    async def _add(self, bucket: KeyValue, key: str, turn: Exchange) -> None:
         for _ in range(_ATTEMPTS):
-            turns, revision = await self._read(bucket, user_id)
+            turns, revision = await self._read(bucket, key)
             kept = [*turns, turn][-self._settings.turns :]
             try:
-                await bucket.update(_key(user_id), self._encode(kept), last=revision)
+                await bucket.update(key, self._encode(kept), last=revision)
             except KeyWrongLastSequenceError:
                 # Another answer to the same user was faster.
                 continue
             return
         logger.warning("a turn was not remembered: too many answers to one user at once")
 
-    async def _read(self, bucket: KeyValue, user_id: str) -> tuple[tuple[Exchange, ...], int]:
+    async def _read(self, bucket: KeyValue, key: str) -> tuple[tuple[Exchange, ...], int]:
         """Return the turns that are kept, and the revision to write on."""
         try:
-            entry = await bucket.get(_key(user_id))
+            entry = await bucket.get(key)
         except KeyNotFoundError as error:
             # The error carries the entry that marks the key as deleted, if there is one; nats-py does not type it.
             return (), _revision(cast("KeyValue.Entry | None", error.entry))
@@ -113,11 +136,6 @@ def _decode(value: bytes) -> tuple[Exchange, ...]:
     except (ValueError, KeyError, TypeError):
         logger.warning("a remembered conversation cannot be read and is forgotten")
         return ()
-
-
-def _key(user_id: str) -> str:
-    """Return a key that the bucket takes, whatever the user's id is made of."""
-    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def _revision(entry: KeyValue.Entry | None) -> int:

@@ -26,11 +26,12 @@ from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
+from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
 from bridges.requests import REQUESTS, Request
-from bridges.subjects import Delivery, Role, may_be_answered
+from bridges.subjects import Delivery, Role, own_subjects
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -129,6 +130,7 @@ class Ingress:
         self._connected = connected
         self._metrics = metrics
         self._activity = activity or Activity()
+        self._trust = Trust.of(settings)
         self._connection = LastingConnection(settings.url, "hearth-ingress")
         self._client = self._connection.client
         self._admission: Admission[_Arrived] = Admission(
@@ -346,12 +348,12 @@ class Ingress:
         logger.info("%s", line)
 
     async def _outcome(self, request: _Arrived, refusal: HearthError | None) -> Outcome:
-        reply = self._reply(request)
         try:
             message = _decode(request.endpoint.row, request.message.data)
         except InvalidRequestError as error:
-            await self._deliver(reply.refuse(error))
+            await self._deliver(self._reply(request, None).refuse(error))
             return Outcome(error.kind, error=error.message)
+        reply = self._reply(request, message)
         if refusal:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
@@ -380,18 +382,21 @@ class Ingress:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
 
-    def _reply(self, request: _Arrived) -> Reply:
-        message = request.message
-        parameters = request.endpoint.row.subject.parameters(message.subject) or {}
+    def _reply(self, request: _Arrived, decoded: Message | None) -> Reply:
+        message, row = request.message, request.endpoint.row
+        parameters = row.subject.parameters(message.subject) or {}
+        request_id = getattr(decoded, "request_id", "")
+        own = own_subjects(row.answers, {"request_id": request_id, **parameters})
         sender = Sender(self._client, self._listeners, dict(request.call.trace))
-        if message.reply and not may_be_answered(message.reply):
+        reply_subject = message.reply
+        if reply_subject and not self._trust.allows_reply(reply_subject, own):
             logger.warning(
-                "a request on %s is not answered on its reply subject %s: no client may speak there",
+                "a request on %s is not answered on its reply subject %s: no inbox, none of nats.answer_subjects",
                 message.subject,
-                message.reply,
+                reply_subject,
             )
-            return Reply(sender, message.subject, parameters)
-        return Reply(sender, message.subject, parameters, message.reply)
+            reply_subject = ""
+        return Reply(sender, message.subject, parameters, reply_subject, own)
 
 
 def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:

@@ -20,7 +20,8 @@ class Reply:
         sender: Sends it, and whatever goes out before it.
         request_subject: The subject that the request arrived on.
         parameters: The varying tokens of that subject.
-        reply_subject: The reply subject of the request; empty where it has none.
+        reply_subject: The reply subject of the request; empty where it has none, or none that is answered.
+        own_subjects: The answer subjects of the contract for this very request.
         is_final: Whether the final message is out. A further one is not sent.
     """
 
@@ -28,6 +29,7 @@ class Reply:
     request_subject: str
     parameters: dict[str, str]
     reply_subject: str = ""
+    own_subjects: frozenset[str] = frozenset()
     is_final: bool = False
 
     async def finish(self, message: Message, subject: str = "") -> None:

@@ -6,7 +6,6 @@ that is how one file serves many machines.
 """
 
 import os
-from enum import StrEnum
 from typing import Any, Literal, cast
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -15,6 +14,7 @@ from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.requests import RequestKind
 
 
 class MilvusSettings(Settings):
@@ -41,19 +41,6 @@ class MilvusSettings(Settings):
     max_keep: PositiveInt = 50
     passage_characters: PositiveInt = 2000
     keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
-
-
-class RequestKind(StrEnum):
-    """The kinds of work that requests are, by whose places they take."""
-
-    CONTROL = "control"
-    """What is answered at once and holds no place: statuses, lists, logins, triggers of pipelines."""
-    VOICE = "voice"
-    """Recorded questions, and texts to speak."""
-    CHAT = "chat"
-    """Questions, and greetings."""
-    INGESTION = "ingestion"
-    """Documents that are put in and taken out."""
 
 
 class RequestLimits(Settings):
@@ -89,6 +76,11 @@ class NatsSettings(Settings):
         user_share: The part of `max_in_flight` that one user may hold.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
+        answer_subjects: Where answers may go that a client chooses, by its reply subject or `response_subject`, with
+            NATS's wildcards. A client's usual inbox and the answer subjects of the request itself need not be listed.
+            A client with an inbox prefix of its own, or a `response_subject`, needs an entry.
+        any_user: Take a payload that names another user than its subject does, for clients that ask for several users
+            over one subject. Off, such a request is refused.
         log_text: Write what users ask and are answered into the log, too.
     """
 
@@ -102,6 +94,8 @@ class NatsSettings(Settings):
     user_share: float = Field(default=0.5, gt=0, le=1)
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
+    answer_subjects: tuple[str, ...] = ()
+    any_user: bool = False
     log_text: bool = False
 
     @field_validator("order")
@@ -111,6 +105,15 @@ class NatsSettings(Settings):
         if len(order) != len(kinds) or set(order) != kinds:
             raise ValueError(f"order is {[*order]}; each of {sorted(kinds)} was expected once")
         return order
+
+    @field_validator("answer_subjects")
+    @classmethod
+    def _are_subjects_for_clients(cls, subjects: tuple[str, ...]) -> tuple[str, ...]:
+        for subject in subjects:
+            tokens = subject.split(".")
+            if not all(tokens) or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
+                raise ValueError(f"answer_subjects has {subject!r}; a subject such as 'my.answers.>' was expected")
+        return subjects
 
 
 class HealthSettings(Settings):

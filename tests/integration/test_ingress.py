@@ -24,6 +24,7 @@ from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
+from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.requests import REQUESTS
 from deployments.call import Call
@@ -54,8 +55,8 @@ class Graph:
     cancelled: int = 0
 
     async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
-        self.asked.set()
         self.open += 1
+        self.asked.set()
         self.most_open = max(self.most_open, self.open)
         try:
             await self.may_answer.wait()
@@ -68,6 +69,13 @@ class Graph:
             raise
         finally:
             self.open -= 1
+
+    async def opened(self, number: int) -> None:
+        """Return when that many questions are open."""
+        async with asyncio.timeout(10):
+            while self.open < number:
+                self.asked.clear()
+                await self.asked.wait()
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
         raise AssertionError("nothing is prepared here")
@@ -107,7 +115,7 @@ async def serving(
 ) -> AsyncGenerator[Ingress]:
     """Run an ingress for as long as the block lasts."""
     memory = ConversationMemory(MemorySettings())
-    rows = [Endpoint(row, ChatHandler(graph, None, memory), timeout_s) for row in CHAT]
+    rows = [Endpoint(row, ChatHandler(graph, None, memory, Trust()), timeout_s) for row in CHAT]
     ingress = Ingress(NatsSettings(url=url, **settings), rows, graph.components, memory.connect, metrics or Counted())
     running = asyncio.create_task(ingress.run())
     try:
@@ -238,9 +246,7 @@ async def test_a_user_who_asks_much_leaves_places_for_others(nats_url: str, clie
         rude = [asyncio.create_task(ask(client, f"{number}", "ai.chat.user.rude.message")) for number in range(10)]
         await graph.asked.wait()
         other = asyncio.create_task(ask(client, "and mine?", "ai.chat.user.other.message"))
-        async with asyncio.timeout(10):
-            while graph.open < 3:
-                await asyncio.sleep(0.01)
+        await graph.opened(3)
         graph.may_answer.set()
         assert (await other).response == "answer to and mine?"
         assert all(answer.success for answer in await asyncio.gather(*rude))
@@ -374,7 +380,7 @@ async def test_an_error_that_cannot_be_told_costs_no_other_request(nats_url: str
     graph.may_answer.set()
     memory, metrics = ConversationMemory(MemorySettings()), Counted()
     message, older = CHAT
-    rows = [Endpoint(message, Mistaken(), 10.0), Endpoint(older, ChatHandler(graph, None, memory), 10.0)]
+    rows = [Endpoint(message, Mistaken(), 10.0), Endpoint(older, ChatHandler(graph, None, memory, Trust()), 10.0)]
     ingress = Ingress(NatsSettings(url=nats_url), rows, graph.components, memory.connect, metrics)
     running = asyncio.create_task(ingress.run())
     await asyncio.wait_for(ingress.wait_until_serving(), 10)
@@ -466,9 +472,9 @@ async def test_ten_thousand_mutated_payloads_are_each_answered(nats_url: str, cl
     chat = Chat(ScriptedModel(), ScriptedRetrieval((Passage("It opens at nine.", "a.md"),)))
     memory, metrics = ConversationMemory(MemorySettings(enabled=False)), Counted()
     handlers = {
-        "chat-message": ChatHandler(chat, None, memory),
-        "chat-request": ChatHandler(chat, None, memory),
-        "greeting": GreetingHandler(chat),
+        "chat-message": ChatHandler(chat, None, memory, Trust()),
+        "chat-request": ChatHandler(chat, None, memory, Trust()),
+        "greeting": GreetingHandler(chat, Trust()),
         "login": LoginHandler(chat),
     }
     rows = [Endpoint(row, handlers[row.name], 10) for row in REQUESTS if row.name in handlers]

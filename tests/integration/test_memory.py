@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from nats.aio.client import Client
 
-from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.conversation_memory import ConversationMemory, Owner
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.language import Exchange
 from tests.nats_client import nats_connected
@@ -41,39 +41,42 @@ def turn(number: int) -> Exchange:
 
 async def test_what_was_said_is_recalled_in_its_order(client: Client) -> None:
     conversations = await memory(client)
-    assert await conversations.recall("u1") == ()
+    assert await conversations.recall(Owner("u1")) == ()
     for number in range(3):
-        await conversations.remember("u1", turn(number))
-    assert await conversations.recall("u1") == (turn(0), turn(1), turn(2))
+        await conversations.remember(Owner("u1"), turn(number))
+    assert await conversations.recall(Owner("u1")) == (turn(0), turn(1), turn(2))
 
 
 async def test_only_the_last_turns_are_kept_and_long_ones_are_cut(client: Client) -> None:
     conversations = await memory(client, turns=2, turn_characters=10)
     for number in range(5):
-        await conversations.remember("u1", turn(number))
-    assert await conversations.recall("u1") == (Exchange("question 3", "answer 3"), Exchange("question 4", "answer 4"))
-    await conversations.remember("u1", Exchange("ü" * 100, "火" * 100))
-    assert (await conversations.recall("u1"))[-1] == Exchange("ü" * 10, "火" * 10)
+        await conversations.remember(Owner("u1"), turn(number))
+    assert await conversations.recall(Owner("u1")) == (
+        Exchange("question 3", "answer 3"),
+        Exchange("question 4", "answer 4"),
+    )
+    await conversations.remember(Owner("u1"), Exchange("ü" * 100, "火" * 100))
+    assert (await conversations.recall(Owner("u1")))[-1] == Exchange("ü" * 10, "火" * 10)
 
 
 @pytest.mark.parametrize("user_id", ["a b", "a.b", "*", ">", "ü", "x" * 5000, "../x", "$KV", "\x00"])
 async def test_users_of_any_id_have_conversations_of_their_own(client: Client, user_id: str) -> None:
     conversations = await memory(client)
-    await conversations.remember(user_id, turn(1))
-    assert await conversations.recall(user_id) == (turn(1),)
-    assert await conversations.recall("somebody else") == ()
+    await conversations.remember(Owner(user_id), turn(1))
+    assert await conversations.recall(Owner(user_id)) == (turn(1),)
+    assert await conversations.recall(Owner("somebody else")) == ()
 
 
 async def test_a_user_without_an_id_has_none(client: Client) -> None:
     conversations = await memory(client)
-    await conversations.remember("", turn(1))
-    assert await conversations.recall("") == ()
+    await conversations.remember(Owner(""), turn(1))
+    assert await conversations.recall(Owner("")) == ()
 
 
 async def test_two_answers_at_once_are_both_remembered(client: Client) -> None:
     conversations = await memory(client)
-    await asyncio.gather(*(conversations.remember("u1", turn(number)) for number in range(2)))
-    assert set(await conversations.recall("u1")) == {turn(0), turn(1)}
+    await asyncio.gather(*(conversations.remember(Owner("u1"), turn(number)) for number in range(2)))
+    assert set(await conversations.recall(Owner("u1"))) == {turn(0), turn(1)}
 
 
 async def test_another_replica_recalls_the_same_and_the_bucket_forgets_by_itself(client: Client) -> None:
@@ -81,27 +84,27 @@ async def test_another_replica_recalls_the_same_and_the_bucket_forgets_by_itself
     one, other = ConversationMemory(settings), ConversationMemory(settings)
     await one.connect(client)
     await other.connect(client)
-    await one.remember("u1", turn(1))
-    assert await other.recall("u1") == (turn(1),)
+    await one.remember(Owner("u1"), turn(1))
+    assert await other.recall(Owner("u1")) == (turn(1),)
     info = await client.jetstream().stream_info("KV_shared")
     assert info.config.max_age == 120
 
 
 async def test_what_cannot_be_read_is_forgotten(client: Client) -> None:
     conversations = await memory(client, bucket="damaged")
-    await conversations.remember("u1", turn(1))
+    await conversations.remember(Owner("u1"), turn(1))
     bucket = await client.jetstream().key_value("damaged")
     (key,) = await bucket.keys()
     await bucket.put(key, b"not json")
-    assert await conversations.recall("u1") == ()
-    await conversations.remember("u1", turn(2))
-    assert await conversations.recall("u1") == (turn(2),)
+    assert await conversations.recall(Owner("u1")) == ()
+    await conversations.remember(Owner("u1"), turn(2))
+    assert await conversations.recall(Owner("u1")) == (turn(2),)
 
 
 async def test_off_nothing_is_kept(client: Client) -> None:
     conversations = await memory(client, enabled=False)
-    await conversations.remember("u1", turn(1))
-    assert await conversations.recall("u1") == ()
+    await conversations.remember(Owner("u1"), turn(1))
+    assert await conversations.recall(Owner("u1")) == ()
 
 
 async def test_a_server_without_jetstream_costs_the_memory_and_nothing_else(
@@ -111,8 +114,8 @@ async def test_a_server_without_jetstream_costs_the_memory_and_nothing_else(
         async with await nats_connected(url) as plain:
             async with asyncio.timeout(10):
                 conversations = await memory(plain)
-            await conversations.remember("u1", turn(1))
-            assert await conversations.recall("u1") == ()
+            await conversations.remember(Owner("u1"), turn(1))
+            assert await conversations.recall(Owner("u1")) == ()
     assert "conversations are not remembered" in caplog.text
 
 
@@ -125,7 +128,7 @@ async def test_a_server_that_went_away_does_not_hold_an_answer_up(tmp_path_facto
         connection = await nats_connected(url, error_cb=ignore)
         conversations = await memory(connection)
     async with asyncio.timeout(5):
-        assert await conversations.recall("u1") == ()
-        await conversations.remember("u1", turn(1))
+        assert await conversations.recall(Owner("u1")) == ()
+        await conversations.remember(Owner("u1"), turn(1))
     with suppress(OSError):
         await connection.close()

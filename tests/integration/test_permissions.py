@@ -20,8 +20,9 @@ from bridges.handlers.pipelines import NO_PIPELINES, PipelineHandler
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
-from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.ingress import Endpoint, Handler, Ingress
+from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.permissions import installation_names, permissions
 from bridges.pipelines import intake as pipeline_intake
@@ -193,17 +194,17 @@ async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, 
     if is_made_before:
         await make_what_is_kept(server)
     retrieval, memory = ScriptedRetrieval(), ConversationMemory(SETTINGS.memory)
-    handler = ChatHandler(Chat(ScriptedModel(), retrieval), None, memory)
+    handler = ChatHandler(Chat(ScriptedModel(), retrieval), None, memory, Trust())
     async with ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory):
         client = await server.connect(Role.CLIENT.name)
-        stream, final = await heard(client, CHAT_STREAM, CHAT_RESPONSE, request_id="r.1")
-        request = messages_pb2.ChatRequest(request_id="r.1", message="Hi", enable_streaming=True)
+        stream, final = await heard(client, CHAT_STREAM, CHAT_RESPONSE, request_id="r-1")
+        request = messages_pb2.ChatRequest(request_id="r-1", message="Hi", enable_streaming=True)
         subject = subject_for(CHAT_MESSAGE, user_id="u1")
         reply = await client.request(subject, request.SerializeToString(), timeout=WAIT_S)
         assert messages_pb2.ChatStreamChunk.FromString(await next_of(stream)).content == "Hello"
         assert await next_of(final) == reply.data
         assert messages_pb2.ChatResponse.FromString(reply.data).success
-        assert [turn.question for turn in await memory.recall("u1")] == ["Hi"]
+        assert [turn.question for turn in await memory.recall(Owner("u1"))] == ["Hi"]
         await client.close()
 
 
@@ -291,7 +292,7 @@ async def test_a_trigger_and_its_statuses_are_permitted(
         running = asyncio.create_task(replica.run())
         handler = PipelineHandler(replica.service, runs)
         async with ingress(server, Role.NATS_INGRESS, {"pipeline-trigger": handler}, runs):
-            followed = await triggered(client, "r.1", "document-ingestion")
+            followed = await triggered(client, "r-1", "document-ingestion")
             await followed.until_word("submitted")
             argo.set_phase(argo.names[0], "Succeeded")
             await followed.until_word("succeeded")

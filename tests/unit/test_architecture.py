@@ -131,7 +131,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "deployments.orchestration": frozenset({"deployments"}),
     # application, then live and handlers, then sessions and pipelines, then nats, then operations.
     "bridges.subjects": frozenset({"bridges.generated", "deployments.errors"}),
-    "bridges.requests": frozenset({"bridges.subjects", "bridges.generated", "deployments.services"}),
+    "bridges.requests": frozenset(
+        {"bridges.subjects", "bridges.generated", "deployments.services", "deployments.values"}
+    ),
     "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.overlay_configs": frozenset(),

@@ -33,16 +33,16 @@ def test_a_client_publishes_requests_and_subscribes_to_answers() -> None:
     )
     assert may.subscribe == (
         "_INBOX.>",
-        "ai.chat.response.>",
-        "ai.chat.response.stream.>",
+        "ai.chat.response.*",
+        "ai.chat.response.stream.*",
         "ai.chat.user.*.greeting.response",
         "ai.pipeline.status.>",
-        "ai.voice.response.>",
+        "ai.voice.response.*",
         "ai.voice.transcription.*",
         "ai.voice.tts.audio.*",
         "ai.voice.tts.status.*",
         "hearth.conversation.text.*",
-        "hearth.conversation.turn.>",
+        "hearth.conversation.turn.*",
     )
 
 

@@ -13,6 +13,8 @@ from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
+from bridges.nats.trust import Trust
+from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, own_subjects
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError, UnavailableError
 from deployments.settings.orchestration import MemorySettings
@@ -95,14 +97,15 @@ class ScriptedChat:
         return ()
 
 
-def reply_to(connection: Connection, reply: str = "", user_id: str = "u1") -> Reply:
-    return Reply(Sender(connection), f"ai.chat.user.{user_id}.message", {"user_id": user_id}, reply)
+def reply_to(connection: Connection, reply: str = "", user_id: str = "u1", request_id: str = "r1") -> Reply:
+    own = own_subjects((CHAT_STREAM, CHAT_RESPONSE), {"request_id": request_id})
+    return Reply(Sender(connection), f"ai.chat.user.{user_id}.message", {"user_id": user_id}, reply, own)
 
 
 async def handle(chat: ScriptedChat, reply: str = "", max_payload: int = 1 << 20, **fields: Any) -> Connection:
     connection = Connection(max_payload)
     request = messages_pb2.ChatRequest(**fields)
-    await ChatHandler(chat, None, FORGETFUL).handle(Call.within(5.0), request, reply_to(connection, reply))
+    await ChatHandler(chat, None, FORGETFUL, Trust()).handle(Call.within(5.0), request, reply_to(connection, reply))
     return connection
 
 
@@ -129,12 +132,28 @@ async def test_without_streaming_only_the_response_is_sent() -> None:
 
 
 async def test_the_client_may_choose_where_the_response_goes() -> None:
-    connection = await handle(
-        ScriptedChat(), request_id="r1", message="?", response_subject="my.answers", enable_streaming=True
+    connection = Connection()
+    request = messages_pb2.ChatRequest(
+        request_id="r1", message="?", response_subject="my.answers", enable_streaming=True
     )
+    handler = ChatHandler(ScriptedChat(), None, FORGETFUL, Trust(answer_subjects=("my.>",)))
+    await handler.handle(Call.within(5.0), request, reply_to(connection))
     assert connection.subjects()[-1] == "my.answers"
     assert connection.subjects()[0] == "ai.chat.response.stream.r1"
     assert "ai.chat.response.r1" not in connection.subjects()
+
+
+async def test_a_payload_does_not_speak_for_another_user_than_its_subject() -> None:
+    connection, chat = Connection(), ScriptedChat()
+    request = messages_pb2.ChatRequest(request_id="r1", message="?", user_id="bob")
+    handler = ChatHandler(chat, None, FORGETFUL, Trust())
+    with refused(InvalidRequestError, field="user_id") as raised:
+        await handler.handle(Call.within(5.0), request, reply_to(connection, user_id="alice"))
+    assert connection.published == []
+    await handler.fail(request, raised.value, reply_to(connection, user_id="alice"))
+    assert connection.response("ai.chat.response.r1").error == (
+        "user_id is 'bob' on the subject of 'alice'; the same or none was expected"
+    )
 
 
 async def test_a_reply_subject_gets_the_response_too() -> None:
@@ -161,7 +180,7 @@ async def test_every_wish_of_the_request_reaches_the_graph() -> None:
     await handle(
         chat,
         INBOX,
-        user_id="someone",
+        user_id="u1",
         message="?",
         enable_rag=True,
         enable_reranker=True,
@@ -169,7 +188,7 @@ async def test_every_wish_of_the_request_reaches_the_graph() -> None:
         collection="rules",
         system_prompt="Be brief.",
     )
-    assert chat.asked == [ChatQuestion("?", "someone", True, True, 3, "rules", "Be brief.")]
+    assert chat.asked == [ChatQuestion("?", "u1", True, True, 3, "rules", "Be brief.")]
 
 
 async def test_sources_are_named_once_in_their_order() -> None:
@@ -216,11 +235,11 @@ async def test_speech_that_is_not_there_is_told_beside_the_answer() -> None:
     assert (response.success, response.audio, response.error) == (True, b"", NO_SPEECH)
 
 
-@pytest.mark.parametrize("request_id", ["has space", "*", "a.>", "a..b", ".", "\x00", "x" * 2000])
+@pytest.mark.parametrize("request_id", ["has space", "*", "a.b", "stream.r1", "a.>", "a..b", ".", "\x00", "x" * 2000])
 async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_id: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id=request_id, message="?", enable_streaming=True)
-    handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
+    handler = ChatHandler(ScriptedChat(), None, FORGETFUL, Trust())
     with refused(InvalidRequestError, field="request_id") as raised:
         await handler.handle(Call.within(5.0), request, reply_to(connection, INBOX))
     await handler.fail(request, raised.value, reply_to(connection, INBOX))
@@ -229,12 +248,23 @@ async def test_an_id_that_cannot_stand_in_a_subject_is_refused_and_told(request_
 
 
 @pytest.mark.parametrize(
-    "subject", ["ai.chat.request", "ai.chat.user.x.message", "$SYS.x", "a.*", "hearth.audio.replicas"]
+    "subject",
+    [
+        "ai.chat.request",
+        "ai.chat.user.x.message",
+        "$SYS.x",
+        "a.*",
+        "hearth.audio.replicas",
+        "ai.pipeline.status.r1",
+        "ai.chat.response.stream.another",
+        "_INBOX.another.client",
+        "my.answers",
+    ],
 )
 async def test_a_response_subject_that_would_do_harm_is_refused(subject: str) -> None:
     connection = Connection()
     request = messages_pb2.ChatRequest(request_id="r1", message="?", response_subject=subject)
-    handler = ChatHandler(ScriptedChat(), None, FORGETFUL)
+    handler = ChatHandler(ScriptedChat(), None, FORGETFUL, Trust())
     with refused(InvalidRequestError, field="response_subject") as raised:
         await handler.handle(Call.within(5.0), request, reply_to(connection))
     assert connection.published == []
@@ -251,7 +281,7 @@ async def test_nothing_over_the_limit_is_ever_published() -> None:
 
 async def greet(chat: ScriptedChat, reply: str = "", user_id: str = "u1", **fields: Any) -> Connection:
     connection = Connection()
-    request, handler = messages_pb2.GreetingRequest(**fields), GreetingHandler(chat)
+    request, handler = messages_pb2.GreetingRequest(**fields), GreetingHandler(chat, Trust())
     box = reply_to(connection, reply, user_id)
     try:
         await handler.handle(Call.within(5.0), request, box)

@@ -17,6 +17,7 @@ from bridges.handlers.recorded_question import SOURCES_CUT, VoiceHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
+from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.sessions.turn_log import TurnRecords
 from deployments.call import Call
@@ -189,7 +190,7 @@ class TestChatAloud:
         self, voice: ItemVoice | None, *, max_payload: int = 1 << 20, streaming: bool = False
     ) -> tuple[messages_pb2.ChatResponse, Wire]:
         wire = Wire(max_payload=max_payload)
-        handler = ChatHandler(ScriptedChat(), voice, ConversationMemory(MemorySettings(enabled=False)))
+        handler = ChatHandler(ScriptedChat(), voice, ConversationMemory(MemorySettings(enabled=False)), Trust())
         request = messages_pb2.ChatRequest(
             request_id="r1", message="Which one?", enable_tts=True, enable_streaming=streaming
         )

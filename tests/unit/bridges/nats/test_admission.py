@@ -8,7 +8,8 @@ import pytest
 
 from bridges.nats.admission import Admission, Refused, RowLimits, Ticket, row_limits
 from bridges.requests import REQUESTS
-from deployments.settings.orchestration import NatsSettings, RequestKind
+from deployments.settings.orchestration import NatsSettings
+from deployments.values.requests import RequestKind
 
 ORDER = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
 MIB = 1 << 20
