@@ -19,6 +19,7 @@ from bridges.handlers.speech import SpeechHandler, VoicesHandler
 from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.admission import check_limits
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.trust import Trust
@@ -257,6 +258,7 @@ def check_running(task: asyncio.Task[None], name: str) -> None:
 
 def orchestration(args: OrchestrationSettings) -> Application:
     """Build the orchestration application: the ingresses, and each service that is not in process behind them."""
+    check_limits(args.nats)
     handles: dict[str, Any] = {}
     if RETRIEVAL.name not in args.in_process:
         handles[RETRIEVAL.name] = RETRIEVAL.bind(services.build_retrieval, args)

@@ -15,7 +15,7 @@ from itertools import count
 from math import ceil
 from typing import Any, Generic, TypeVar
 
-from bridges.requests import Request
+from bridges.requests import REQUESTS, Request
 from deployments.settings.orchestration import NatsSettings, RequestLimits
 from deployments.values.requests import RequestKind
 
@@ -97,6 +97,14 @@ _CONTROL_ROWS = {
     # Each is accepted when a server has kept it.
     "pipeline-trigger": RequestLimits(in_flight=16, waiting=256),
 }
+
+
+def check_limits(settings: NatsSettings) -> None:
+    """Raise `ValueError` where the settings limit something that is no row of the requests."""
+    names = {row.name for row in REQUESTS}
+    for name in settings.limits:
+        if name not in names:
+            raise ValueError(f"nats.limits has {name!r}; one of {', '.join(sorted(names))} was expected")
 
 
 def row_limits(row: Request, settings: NatsSettings) -> RowLimits:

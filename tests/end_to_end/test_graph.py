@@ -130,10 +130,10 @@ def test_raw_bytes_over_raw_nats_are_all_that_a_client_needs(graph: Graph, ferry
 
 def test_a_raw_client_gets_its_error_on_its_reply_subject(graph: Graph) -> None:
     with RawClient(graph.nats_url) as raw:
-        raw.subscribe("my.inbox")
-        raw.publish("ai.chat.request", b"\xff\xff\xff", reply="my.inbox")
+        raw.subscribe("_INBOX.raw")
+        raw.publish("ai.chat.request", b"\xff\xff\xff", reply="_INBOX.raw")
         subject, payload = raw.next()
-    assert subject == "my.inbox"
+    assert subject == "_INBOX.raw"
     error = decode("ErrorResponse", payload)
     assert error == {
         "error": True,
@@ -145,13 +145,14 @@ def test_a_raw_client_gets_its_error_on_its_reply_subject(graph: Graph) -> None:
 async def test_the_client_s_own_response_subject_and_reply_subject_both_get_the_answer(
     connection: Client,
 ) -> None:
-    chosen = f"my.answers.{uuid4().hex}"
-    subscription = await connection.subscribe(chosen)
+    inbox = connection.new_inbox()
+    chosen, replied = f"{inbox}.chosen", f"{inbox}.replied"
+    response, reply = await connection.subscribe(chosen), await connection.subscribe(replied)
     request = messages_pb2.ChatRequest(message="Hello!", response_subject=chosen)
-    reply = await connection.request("ai.chat.request", request.SerializeToString(), timeout=60)
-    message = await subscription.next_msg(timeout=10)
-    assert reply.data == message.data
-    assert messages_pb2.ChatResponse.FromString(reply.data).success
+    await connection.publish("ai.chat.request", request.SerializeToString(), reply=replied)
+    message = await response.next_msg(timeout=60)
+    assert messages_pb2.ChatResponse.FromString(message.data).success
+    assert (await reply.next_msg(timeout=10)).data == message.data
 
 
 async def test_a_user_logs_in_and_is_greeted_by_name(connection: Client) -> None:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from bridges.nats.admission import Admission, Refused, RowLimits, Ticket, row_limits
+from bridges.nats.admission import Admission, Refused, RowLimits, Ticket, check_limits, row_limits
 from bridges.requests import REQUESTS
 from deployments.settings.orchestration import NatsSettings
 from deployments.values.requests import RequestKind
@@ -223,6 +223,12 @@ def test_every_row_has_limits_and_the_settings_go_over_them() -> None:
     assert of["documents-delete"].in_flight == 2
     assert of["login"].in_flight == 2
     assert of["status"].kind is RequestKind.CONTROL
+
+
+def test_limits_of_what_is_no_row_are_refused() -> None:
+    settings = NatsSettings.model_validate({"limits": {"chats": {"in_flight": 1}}})
+    with pytest.raises(ValueError, match=r"nats\.limits has 'chats'; one of .*, chat-message, .* was expected"):
+        check_limits(settings)
 
 
 def test_documents_may_wait_longer_than_questions() -> None:
