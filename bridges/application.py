@@ -165,7 +165,9 @@ class AudioIngressDeployment:
             memory,
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
-        self._audio = AudioIngress(settings.audio, transcription, activity, work, metrics, conversing)
+        self._audio = AudioIngress(
+            settings.audio, transcription, activity, work, metrics, conversing, trust=Trust.of(settings.nats)
+        )
         reporters = [
             Reporter(TRANSCRIPTION.name, transcription, required=False),
             Reporter(SPEECH.name, speech, required=False),

@@ -6,15 +6,21 @@ from google.protobuf.message import Message
 
 from bridges.nats.connection import Connection
 from bridges.nats.sender import Sender
-from bridges.subjects import TRANSCRIPTION, may_be_answered, subject_for
+from bridges.nats.trust import STRICT, Trust
+from bridges.subjects import TRANSCRIPTION, subject_for
 
 logger = logging.getLogger(__name__)
 
 
 class SessionClients:
-    """Sends to the clients of all sessions of a replica, over the connection that it is given by `connect`."""
+    """Sends to the clients of all sessions of a replica, over the connection that it is given by `connect`.
 
-    def __init__(self) -> None:
+    Args:
+        trust: Where clients are answered.
+    """
+
+    def __init__(self, trust: Trust = STRICT) -> None:
+        self._trust = trust
         self._connection: Connection
 
     def connect(self, connection: Connection) -> None:
@@ -26,9 +32,11 @@ class SessionClients:
         await self._connection.publish(subject_for(TRANSCRIPTION, session_id=session_id), message.SerializeToString())
 
     async def reply(self, subject: str, message: Message) -> None:
-        """Answer a message on its reply subject, unless no client may speak there."""
-        if not may_be_answered(subject):
-            logger.warning("a message of a live session is not answered on %s: no client may speak there", subject)
+        """Answer a message on its reply subject, where that is one for answers."""
+        if not self._trust.allows_reply(subject):
+            logger.warning(
+                "a message of a live session is not answered on %s: no inbox, none of nats.answer_subjects", subject
+            )
             return
         await self._connection.publish(subject, message.SerializeToString())
 

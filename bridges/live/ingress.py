@@ -32,6 +32,7 @@ from bridges.live.session import LiveSession
 from bridges.live.tasks import SessionTasks
 from bridges.live.transcripts import LiveTranscripts
 from bridges.nats.connection import Connection
+from bridges.nats.trust import STRICT, Trust
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_STREAM
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError
@@ -68,10 +69,11 @@ class AudioIngress:
         metrics: AudioMetrics,
         conversing: ConversationParts | None = None,
         replica: str = "",
+        trust: Trust = STRICT,
     ) -> None:
         self._metrics = metrics
         self._tasks = SessionTasks()
-        self._clients = SessionClients()
+        self._clients = SessionClients(trust)
         self._line = ListeningLine()
         self._replicas = AudioReplicas(replica or uuid4().hex, work, settings.idle_s)
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)

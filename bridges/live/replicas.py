@@ -22,6 +22,7 @@ from bridges.live.handover import SessionHandover
 from bridges.live.told_sessions import PeerSessions, SessionNews, ToldSessions
 from bridges.nats.connection import Connection
 from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
+from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, subject_for
@@ -291,5 +292,5 @@ class AudioReplicas:
             # Should that replica be gone before it tells of the change.
             peer.sessions[session_id] = replace(known, epoch=max(known.epoch, epoch))
             self._work.adopt(session_id, epoch)
-        if message.reply:
+        if STRICT.allows_reply(message.reply):
             await self._connection.publish(message.reply, b"")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 import nats.errors
 from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
 from deployments.settings.orchestration import MemorySettings
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.0
 """An answer does not wait longer for what was said before."""
+_OPENED_EVERY_S = 5.0
 _ATTEMPTS = 3
 
 
@@ -50,7 +52,8 @@ class ConversationMemory:
     """The conversations of all users.
 
     Memory is a help and never a condition: where the bucket cannot be opened or does not answer in time, a question is
-    answered without it, and the log says so.
+    answered without it, and the log says so. It is opened again and again, for JetStream may come late, or come back
+    without what was kept.
 
     Args:
         settings: How much is kept, and for how long.
@@ -59,6 +62,9 @@ class ConversationMemory:
     def __init__(self, settings: MemorySettings) -> None:
         self._settings = settings
         self._bucket: KeyValue | None = None
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
+        self._opened_at = 0.0
 
     @property
     def turns(self) -> int:
@@ -69,9 +75,14 @@ class ConversationMemory:
         """Open the bucket, and make it if it does not exist."""
         if not self._settings.enabled:
             return
+        self._client = client
+        await self._open(client, _PATIENCE_S * 5)
+
+    async def _open(self, client: Client, within_s: float) -> None:
+        self._opened_at = time.monotonic()
         config = KeyValueConfig(bucket=self._settings.bucket, ttl=self._settings.lifetime_s, history=1)
         try:
-            async with asyncio.timeout(_PATIENCE_S * 5):
+            async with asyncio.timeout(within_s):
                 stream = client.jetstream()
                 try:
                     self._bucket = await stream.key_value(self._settings.bucket)
@@ -80,13 +91,21 @@ class ConversationMemory:
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("conversations are not remembered: no bucket %r (%s)", self._settings.bucket, _text(error))
 
+    async def _opened(self) -> KeyValue | None:
+        """Return the bucket; where there is none, look for it again, but not with every question."""
+        if self._bucket is None and self._client is not None:
+            async with self._opening:
+                if self._bucket is None and time.monotonic() - self._opened_at > _OPENED_EVERY_S:
+                    await self._open(self._client, _PATIENCE_S)
+        return self._bucket
+
     async def recall(self, owner: Owner) -> tuple[Exchange, ...]:
         """Return the last turns of a conversation, oldest first; none for one that is nobody's."""
-        if self._bucket is None or not owner.key:
+        if not owner.key or (bucket := await self._opened()) is None:
             return ()
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                turns, _ = await self._read(self._bucket, owner.key)
+                turns, _ = await self._read(bucket, owner.key)
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("a conversation could not be recalled: %s", _text(error))
             return ()
@@ -94,11 +113,15 @@ class ConversationMemory:
 
     async def remember(self, owner: Owner, turn: Exchange) -> None:
         """Add a turn to a conversation; the oldest one goes when there are too many."""
-        if self._bucket is None or not owner.key:
+        if not owner.key or (bucket := await self._opened()) is None:
             return
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._add(self._bucket, owner.key, turn)
+                await self._add(bucket, owner.key, turn)
+        except NoStreamResponseError:
+            # The server came back without the bucket, or somebody deleted it.
+            self._bucket, self._opened_at = None, 0.0
+            logger.warning("a turn was not remembered: the bucket %r is gone", self._settings.bucket)
         except (nats.errors.Error, TimeoutError) as error:
             logger.warning("a turn could not be remembered: %s", _text(error))
 

@@ -130,7 +130,6 @@ class Ingress:
         self._connected = connected
         self._metrics = metrics
         self._activity = activity or Activity()
-        self._trust = Trust.of(settings)
         self._connection = LastingConnection(settings.url, "hearth-ingress")
         self._client = self._connection.client
         self._admission: Admission[_Arrived] = Admission(
@@ -141,7 +140,8 @@ class Ingress:
         )
         self._patterns = {endpoint.row.name: endpoint.row.subject.pattern for endpoint in endpoints}
         self._idle = asyncio.Event()
-        self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group)
+        self._trust = Trust.of(settings)
+        self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group, self._trust)
         self._listeners = Listeners()
         self._subscriptions: list[Subscription] = []
         self._leaving = asyncio.Event()

@@ -23,6 +23,7 @@ from nats.micro.service import (
     ServiceVerb,
 )
 
+from bridges.nats.trust import STRICT, Trust
 from bridges.requests import Request
 from bridges.subjects import DISCOVERY, DISCOVERY_BY_ID, DISCOVERY_BY_NAME, subject_for
 
@@ -58,6 +59,7 @@ class MicroService:
 
     requests: Sequence[Request]
     queue_group: str
+    trust: Trust = STRICT
     id: str = field(default_factory=lambda: secrets.token_hex(11))
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     statistics: dict[str, EndpointStatistics] = field(default_factory=dict[str, EndpointStatistics])
@@ -73,7 +75,7 @@ class MicroService:
         for verb, body in bodies.items():
 
             async def answer(message: Msg, body: object = body) -> None:
-                if message.reply and callable(body):
+                if self.trust.allows_reply(message.reply) and callable(body):
                     await message.respond(json.dumps(body()).encode())
 
             subjects = (

@@ -50,7 +50,7 @@ class Trust:
             field="user_id",
         )
 
-    def allows_reply(self, subject: str, own: Iterable[str]) -> bool:
+    def allows_reply(self, subject: str, own: Iterable[str] = ()) -> bool:
         """Say whether a request is answered on its reply subject.
 
         Args:
@@ -86,6 +86,10 @@ class Trust:
     @cached_property
     def _expression(self) -> re.Pattern[str]:
         return re.compile("|".join(_expression(pattern) for pattern in (INBOX.wildcard, *self.answer_subjects)))
+
+
+STRICT = Trust()
+"""Nothing is taken on trust: what the settings say as shipped."""
 
 
 def _refused(chosen: str, expected: str) -> InvalidRequestError:

@@ -299,7 +299,14 @@ async def test_headers_count_towards_what_the_server_takes(nats_url: str) -> Non
 
 @pytest.mark.parametrize(
     "reply",
-    ["hearth.audio.interrupt", "ai.chat.user.u1.login", "ai.chat.request", "$JS.API.STREAM.PURGE.KV_hearth_pipelines"],
+    [
+        "hearth.audio.interrupt",
+        "ai.chat.user.u1.login",
+        "ai.chat.request",
+        "ai.chat.response.stream.another",
+        "ai.pipeline.status.another",
+        "$JS.API.STREAM.PURGE.KV_hearth_pipelines",
+    ],
 )
 async def test_no_request_makes_hearth_speak_where_its_clients_may_not(
     nats_url: str, client: Client, reply: str
@@ -317,6 +324,10 @@ async def test_no_request_makes_hearth_speak_where_its_clients_may_not(
         answers = await client.subscribe("ai.chat.response.r1")
         await client.publish("ai.chat.user.u1.message", asked, reply=reply)
         assert messages_pb2.ChatResponse.FromString((await answers.next_msg(timeout=5)).data).success
+        # Whoever looks for services may not have it speak there either.
+        for verb in ("PING", "INFO", "STATS"):
+            await client.publish(f"$SRV.{verb}.hearth", b"", reply=reply)
+        await client.request("$SRV.PING.hearth", timeout=5)
     # The ingress has left, so that all it had to say is said.
     await client.flush()
     assert spoken == []

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from nats.aio.client import Client
 
+from bridges.nats import conversation_memory
 from bridges.nats.conversation_memory import ConversationMemory, Owner
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.language import Exchange
 from tests.nats_client import nats_connected
-from tests.servers import nats_server
+from tests.servers import free_port, nats_server
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,56 @@ async def test_a_server_without_jetstream_costs_the_memory_and_nothing_else(
             await conversations.remember(Owner("u1"), turn(1))
             assert await conversations.recall(Owner("u1")) == ()
     assert "conversations are not remembered" in caplog.text
+
+
+async def connected_for_good(url: str) -> tuple[Client, asyncio.Event]:
+    """Connect as an ingress does; return what is set when the connection is there again."""
+    again = asyncio.Event()
+
+    async def reconnected() -> None:
+        again.set()
+
+    async def ignore(_: Exception) -> None: ...
+
+    options = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.1}
+    return await nats_connected(url, error_cb=ignore, reconnected_cb=reconnected, **options), again
+
+
+async def test_jetstream_may_come_later_than_the_ingress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_memory, "_OPENED_EVERY_S", 0.0)
+    port, store = str(free_port()), ("-js", "-sd", str(tmp_path / "store"))
+    with nats_server(tmp_path / "core", "-p", port) as url:
+        connection, again = await connected_for_good(url)
+        conversations = await memory(connection)
+        await conversations.remember(Owner("u1"), turn(1))
+    with nats_server(tmp_path / "jetstream", "-p", port, *store):
+        await asyncio.wait_for(again.wait(), 10)
+        await conversations.remember(Owner("u1"), turn(2))
+        assert await conversations.recall(Owner("u1")) == (turn(2),)
+        await connection.close()
+
+
+async def test_a_store_that_comes_back_empty_is_begun_anew(tmp_path: Path) -> None:
+    port = str(free_port())
+    with nats_server(tmp_path / "before", "-p", port, "-js", "-sd", str(tmp_path / "first")) as url:
+        connection, again = await connected_for_good(url)
+        conversations = await memory(connection)
+        await conversations.remember(Owner("u1"), turn(1))
+    with nats_server(tmp_path / "after", "-p", port, "-js", "-sd", str(tmp_path / "second")):
+        await asyncio.wait_for(again.wait(), 10)
+        assert await conversations.recall(Owner("u1")) == ()
+        await conversations.remember(Owner("u1"), turn(2))
+        await conversations.remember(Owner("u1"), turn(3))
+        assert await conversations.recall(Owner("u1")) == (turn(3),)
+        await connection.close()
+
+
+async def test_a_session_s_conversation_is_no_user_s(client: Client) -> None:
+    conversations = await memory(client)
+    await conversations.remember(Owner(session_id="s1"), turn(1))
+    assert await conversations.recall(Owner(session_id="s1")) == (turn(1),)
+    for user in ("s1", "session:s1", "session-s1"):
+        assert await conversations.recall(Owner(user)) == ()
 
 
 async def test_a_server_that_went_away_does_not_hold_an_answer_up(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -89,10 +89,10 @@ class TestAnswers:
     def test_where_nothing_is_answered_a_client_that_asks_is_told(self) -> None:
         async def run() -> Scene:
             async with scene() as stage:
-                await stage.send("s", reply="inbox", type="start", conversation={})
+                await stage.send("s", reply="_INBOX.x", type="start", conversation={})
                 return stage
 
-        (refusal,) = run_virtually(run()).wire.on("inbox")
+        (refusal,) = run_virtually(run()).wire.on("_INBOX.x")
         assert refusal.read(messages_pb2.ErrorResponse).type == "invalid_request"
 
     def test_the_start_says_how_to_answer(self) -> None:
