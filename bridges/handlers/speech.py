@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import time
 from contextlib import aclosing
 
@@ -188,7 +187,7 @@ class VoicesHandler:
 def _reference(request: messages_pb2.TTSRequest) -> bytes:
     try:
         return base64.b64decode(request.speaker_wav_b64, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidRequestError("speaker_wav_b64 is not base64 text", field="speaker_wav_b64") from error
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic_core import from_json
 
 from deployments.settings.base import Settings
 
@@ -242,7 +243,15 @@ def typed(value: str, kind: ParameterType) -> object:
         case ParameterType.BOOLEAN:
             return {"true": True, "false": False}[_known(value.lower(), ("true", "false"))]
         case ParameterType.JSON:
-            return json.loads(value)
+            return _json(value)
+
+
+def _json(value: str) -> object:
+    """Read JSON that is nested at most some 200 deep, as whoever writes it again has to be able to."""
+    read = from_json(value, allow_inf_nan=False)
+    # A number such as 1e999 is read as one that JSON does not have.
+    json.dumps(read, allow_nan=False)
+    return read
 
 
 def _finite(value: str) -> float:
