@@ -6,6 +6,7 @@ The engines that speak HTTP use them, and so do the adapters of deployments that
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, cast
 
 import numpy as np
@@ -194,9 +195,44 @@ def vectors_of(rows: Any, expected: int) -> Vectors:
         vectors = np.asarray(rows, np.float32)
     except (TypeError, ValueError) as error:
         raise ShapeError("something that is not a list of embeddings") from error
-    if vectors.ndim != 2 or len(vectors) != expected:  # noqa: PLR2004 - rows and columns
+    if vectors.ndim != 2 or len(vectors) != expected or not vectors.shape[1]:  # noqa: PLR2004 - rows and columns
         raise ShapeError(f"embeddings of shape {vectors.shape} for {expected} texts")
+    if not np.isfinite(vectors).all():
+        raise ShapeError("embeddings that are not finite numbers")
     return unit_length(vectors)
+
+
+def joined(parts: Sequence[Vectors]) -> Vectors:
+    """Return the vectors of several answers as one array; of no answers, an array without rows.
+
+    Raises:
+        ShapeError: They differ in their dimensions.
+    """
+    if not parts:
+        return np.empty((0, 0), np.float32)
+    sizes = {part.shape[1] for part in parts}
+    if len(sizes) > 1:
+        raise ShapeError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} dimensions")
+    return np.concatenate(parts)
+
+
+def scores_of(scores: Any, expected: int) -> list[float]:
+    """Read scores, one for each of `expected` passages.
+
+    Raises:
+        ShapeError: They are no such numbers.
+    """
+    if isinstance(scores, str | bytes | Mapping):
+        raise ShapeError("something that is not a list of scores")
+    try:
+        read = [float(score) for score in scores]
+    except (TypeError, ValueError) as error:
+        raise ShapeError("something that is not a list of scores") from error
+    if len(read) != expected:
+        raise ShapeError(f"{len(read)} scores for {expected} passages")
+    if not all(map(isfinite, read)):
+        raise ShapeError("scores that are not finite numbers")
+    return read
 
 
 def rankings_of(answer: Any, expected: int) -> list[Ranking]:
@@ -219,6 +255,8 @@ def rankings_of(answer: Any, expected: int) -> list[Ranking]:
         raise ShapeError("something that is not a list of results") from error
     if sorted(ranking.index for ranking in rankings) != list(range(expected)):
         raise ShapeError(f"{len(rankings)} results for {expected} passages")
+    if not all(isfinite(ranking.score) for ranking in rankings):
+        raise ShapeError("scores that are not finite numbers")
     return best_first(rankings)
 
 

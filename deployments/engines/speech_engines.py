@@ -80,7 +80,7 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
         case HandleSettings() as engine:
             from deployments.engines.hearing.deployed_transcription import DeployedTranscription  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "text")
             return DeployedTranscription(bound(engine, adapter, find, _TRANSCRIPTION), adapter)
 
 
@@ -182,7 +182,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
             library_required("soundfile", "whisper")
             from deployments.engines.speaking.deployed_speech import DeployedSpeech  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "sound")
             return DeployedSpeech(
                 bound(engine, adapter, find, _SPEECH),
                 adapter,

@@ -51,6 +51,7 @@ ANY_ENGINE = frozenset(
         "engines.adapter_protocols",
         "engines.onnx_session",
         "engines.audio_file",
+        "engines.language.event_stream",
     )
 )
 ANY_BRIDGE = frozenset(

@@ -22,14 +22,16 @@ class DeployedChat:
         return self._binding.description
 
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
-        """See `RemoteChat.pieces`; an answer whose adapter tells no end ends well with its last item."""
-        arguments = self._adapter.request(messages, generation)
+        """See `RemoteChat.pieces`; an answer whose adapter never tells an end ends well with its last item."""
+        arguments = self._binding.arguments(self._adapter.request, messages, generation)
         end: FinishReason | None = None
         async with aclosing(self._binding.items(call, arguments, _piece_by(self._adapter.text))) as pieces:
             async for piece in pieces:
                 end = end or piece.end
                 if piece.text or piece.thought:
                     yield Piece(piece.text, piece.thought)
+        if end is None and getattr(self._adapter, "tells_end", False):
+            raise self._binding.errors.broken_off()
         yield Piece(end=end or FinishReason.STOP)
 
     async def check(self) -> None:

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import cast
 
@@ -47,6 +47,29 @@ async def server_sent_events(
         async with aclosing(EventSource(cast("httpx.Response", _Body(beginning, texts))).aiter_sse()) as events:
             async for event in events:
                 yield event
+
+
+def events_in(text: str) -> list[ServerSentEvent]:
+    """Return the events in a text that holds whole ones, read as those of a response are."""
+    if text.lstrip().startswith(("{", "[")):
+        return [ServerSentEvent(data=text)]
+    events = EventSource(cast("httpx.Response", _Text(text))).iter_sse()
+    # By the standard an event without data is none.
+    return [event for event in events if event.data]
+
+
+class _Text:
+    """What `EventSource` reads of a response, all of it there."""
+
+    headers = _EVENT_STREAM
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def iter_text(self) -> Iterator[str]:
+        lines = _ErrorLines()
+        yield lines.told(self._text)
+        yield lines.told("\n\n")
 
 
 class _Body:
