@@ -24,6 +24,7 @@ from bridges.command_line.commands.model_commands import fetch_defaults, models_
 from bridges.command_line.commands.options import (
     TIMEOUT_HELP,
     collection_option,
+    finite,
     json_option,
     nats_option,
     timeout_option,
@@ -204,7 +205,13 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
 @nats_option
 @json_option
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help=TIMEOUT_HELP
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    callback=finite,
+    default=10.0,
+    show_default=True,
+    help=TIMEOUT_HELP,
 )
 def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
     """Show whether the graph is ready, part by part.

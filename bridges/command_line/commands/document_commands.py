@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from bridges.command_line.client import connected
-from bridges.command_line.commands.options import collection_option, json_option, nats_option, timeout_option
+from bridges.command_line.commands.options import collection_option, finite, json_option, nats_option, timeout_option
 from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table, print_line
 from bridges.command_line.files.ingesting import (
     SUFFIXES,
@@ -46,6 +46,7 @@ from deployments.errors import DeadlineExceededError, HearthError, NotFoundError
     "--patience",
     "patience_s",
     type=click.FloatRange(min=0),
+    callback=finite,
     default=30.0,
     show_default=True,
     help="How many seconds to wait for a service that is away before giving up.",
@@ -54,6 +55,7 @@ from deployments.errors import DeadlineExceededError, HearthError, NotFoundError
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1),
+    callback=finite,
     default=300.0,
     show_default=True,
     help="How many seconds each part of a file may take.",

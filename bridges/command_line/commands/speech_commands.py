@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bridges.command_line.client import connected
 from bridges.command_line.commands.options import (
+    finite,
     json_option,
     language_option,
     nats_option,
@@ -82,7 +83,9 @@ def say_command(
 
 @click.command("listen")
 @click.argument("source")
-@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
+@click.option(
+    "--pace", type=click.FloatRange(min=0.1, max=100), callback=finite, default=1.0, show_default=True, help=_PACE_HELP
+)
 @language_option
 @click.option(
     "--rate",

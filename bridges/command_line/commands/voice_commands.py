@@ -18,6 +18,7 @@ from rich.text import Text
 from bridges.command_line.client import connected, decoded
 from bridges.command_line.commands.options import (
     collection_option,
+    finite,
     json_option,
     language_option,
     nats_option,
@@ -87,6 +88,7 @@ def ask_command(
     "--interrupt",
     "barge_in_s",
     type=click.FloatRange(min=0.0),
+    callback=finite,
     metavar="SECONDS",
     help="Start each following file this long after the previous answer began. Default: when that answer has ended.",
 )

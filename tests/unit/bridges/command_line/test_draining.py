@@ -199,6 +199,22 @@ async def test_the_command_without_an_ingress_says_where_it_looked_and_ends_well
     assert (result.exit_code, result.output) == (0, f"This user has no ingress on this node: no socket in {folder}.\n")
 
 
+async def test_the_command_says_whose_ingresses_there_are_besides(folder: Path) -> None:
+    other = folder.with_name(f"hearth-{os.getuid() + 1}")
+    other.mkdir()
+    result = await command()
+    assert result.exit_code == 0
+    assert f"Other users have: {other}. Run this as the user who runs Ray." in result.output
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--at-least"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+async def test_the_command_wants_seconds_that_end(option: str, seconds: str) -> None:
+    result = await command(option, seconds)
+    assert result.exit_code == 2
+    assert option in result.output
+
+
 async def test_the_command_fails_when_the_time_is_over() -> None:
     async with serving(Ingress()):
         result = await command("--timeout", "0.3")
