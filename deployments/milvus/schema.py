@@ -81,13 +81,26 @@ class CollectionFields:
 
     def output(self) -> list[str]:
         """Return the fields to ask for: named one by one, or Milvus Lite returns the vectors too."""
-        version = "version" if self.own else ""
-        return [name for name in (self.text, self.source, self.headings, self.metadata, version) if name]
+        own = ("document", "version") if self.own else ()
+        return [name for name in (self.text, self.source, self.headings, self.metadata, *own) if name]
 
 
 def document_key(source: str) -> str:
     """Return the stable key of a document, made from what names it: 32 hexadecimal digits."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def current_versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the version of each document that is found, by the document's key: the newest of those that are whole.
+
+    Args:
+        rows: The first chunks of all versions of the documents that are whole, each with `document` and `version`.
+    """
+    found: dict[str, str] = {}
+    for row in rows:
+        document, version = str(row["document"]), str(row["version"])
+        found[document] = max(found.get(document, ""), version)
+    return found
 
 
 def chunk_id(version: str, index: int) -> str:
@@ -161,7 +174,7 @@ def create_collection(client: MilvusClient, collection: str, dimensions: int) ->
     """Make a collection of Hearth's own, searched by meaning and, where the server knows BM25, by words.
 
     A chunk is a row. The first chunk of a version of a document says in `chunks` how many there are, from when all are
-    written; until then it says 0, and none of the version's chunks is given as a passage.
+    written; until then it says 0. Only the chunks of the newest version that is whole are given as passages.
     """
     _create(client, collection, dimensions, keywords=True)
     description = cast("dict[str, Any]", client.describe_collection(collection))

@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -24,9 +25,10 @@ from deployments.errors import (
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
-from deployments.values.documents import Chunk, DocumentVersion, StoredDocument
+from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.retrieval import Passage
+from deployments.values.versions import new_version
 from tests.refusals import refused
 from tests.servers import free_port, milvus_server
 
@@ -79,8 +81,9 @@ def collection() -> str:
 
 
 def version_of(source: str, texts: Sequence[str]) -> DocumentVersion:
-    content = hashlib.sha256(f"{source} {texts}".encode()).hexdigest()[:32]
-    return DocumentVersion(source, content, f"digest of {texts[0][:20]}")
+    """Return a version that begins now."""
+    content = hashlib.sha256(f"{source} {texts}".encode()).hexdigest()
+    return DocumentVersion(source, new_version(content), f"digest of {texts[0][:20]}")
 
 
 def batch(texts: Sequence[str], first_index: int = 0) -> EmbeddedChunks:
@@ -94,7 +97,7 @@ async def write(store: Store, collection: str, source: str, texts: list[str]) ->
     """Write a document at once; return how many chunks of the version before are gone."""
     await store.documents.ensure_collection(within(), collection, DIMENSIONS)
     document = version_of(source, texts)
-    return await store.documents.finish(within(), collection, document, batch(texts))
+    return (await store.documents.finish(within(), collection, document, batch(texts))).removed
 
 
 async def begin(store: Store, collection: str, source: str, texts: list[str]) -> DocumentVersion:
@@ -123,10 +126,14 @@ async def test_writing_again_replaces_the_version_before(store: Store, collectio
     assert await store.found(collection) == ["new", "other"]
 
 
-async def test_writing_the_same_again_changes_nothing(store: Store, collection: str) -> None:
+async def test_a_part_that_is_sent_twice_is_there_once(store: Store, collection: str) -> None:
+    document = await begin(store, collection, "a.md", ["one", "two"])
     for _ in range(2):
-        assert await write(store, collection, "a.md", ["one", "two"]) == 0
-    assert await store.found(collection) == ["one", "two"]
+        await store.documents.write(within(), collection, document, batch(["three"], 2))
+    for _ in range(2):
+        placed = await store.documents.finish(within(), collection, document, batch(["four"], 3))
+        assert placed == Placement(document.version)
+    assert await store.found(collection) == ["four", "one", "three", "two"]
 
 
 async def test_a_document_is_found_when_its_last_chunk_is_in_and_not_before(store: Store, collection: str) -> None:
@@ -141,7 +148,7 @@ async def test_the_version_before_answers_until_the_next_is_whole(store: Store, 
     await write(store, collection, "a.md", ["old one", "old two"])
     document = await begin(store, collection, "a.md", ["new one", "new two", "new three"])
     assert await store.found(collection) == ["old one", "old two"]
-    assert await store.documents.finish(within(), collection, document, batch([], 3)) == 2
+    assert await store.documents.finish(within(), collection, document, batch([], 3)) == Placement(document.version, 2)
     assert await store.found(collection) == ["new one", "new three", "new two"]
 
 
@@ -159,12 +166,51 @@ async def test_what_was_broken_off_is_searched_past(store: Store, collection: st
     assert sorted(passage.text for passage in found) == ["far", "farther"]
 
 
-async def test_a_document_that_is_written_again_stays_found_meanwhile(
-    milvus_uri: str, store: Store, collection: str
-) -> None:
-    await write(store, collection, "a.md", ["one", "two"])
-    await begin(store, collection, "a.md", ["one", "two"])
-    assert await Store.at(milvus_uri).found(collection) == ["one", "two"]
+async def test_what_began_earlier_does_not_replace_what_began_later(store: Store, collection: str) -> None:
+    early = await begin(store, collection, "a.md", ["early one", "early two"])
+    late = version_of("a.md", ["late"])
+    await store.documents.finish(within(), collection, late, batch(["late"]))
+    placed = await store.documents.finish(within(), collection, early, batch(["early three"], 2))
+    assert placed == Placement(late.version)
+    assert await store.found(collection) == ["late"]
+    assert await store.documents.delete(within(), collection, "a.md") == 1, "nothing of the other is left"
+
+
+async def test_a_version_is_newer_than_those_that_clocks_ahead_have_named(store: Store, collection: str) -> None:
+    tomorrow = f"t{time.time_ns() + 86_400 * 10**9:016x}{'0' * 15}"
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    ahead = DocumentVersion("a.md", tomorrow)
+    await store.documents.finish(within(), collection, ahead, batch(["ahead"]))
+    newest = await store.documents.newest(within(), collection, "a.md")
+    assert newest == tomorrow
+    document = DocumentVersion("a.md", new_version("f" * 32, newest))
+    await store.documents.finish(within(), collection, document, batch(["next"]))
+    assert await store.found(collection) == ["next"]
+
+
+async def test_a_version_as_it_was_named_before_is_replaced(store: Store, collection: str) -> None:
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    before = DocumentVersion("a.md", "f" * 32)
+    await store.documents.finish(within(), collection, before, batch(["old one", "old two"]))
+    assert await store.found(collection) == ["old one", "old two"]
+    assert await write(store, collection, "a.md", ["new"]) == 2
+    assert await store.found(collection) == ["new"]
+
+
+async def test_of_two_whole_versions_only_the_newer_is_there(milvus_uri: str, store: Store, collection: str) -> None:
+    """As where a process was killed before it deleted the older one."""
+    await write(store, collection, "b.md", ["other"])
+    old, new = version_of("a.md", ["old"]), version_of("a.md", ["new"])
+    await store.documents.finish(within(), collection, new, batch(["new one", "new two"]))
+    await store.documents.write(within(), collection, old, batch(["old"]))
+    client = MilvusClient(uri=milvus_uri)
+    (row,) = cast("list[dict[str, Any]]", client.query(collection, f'version == "{old.version}"', ["*"]))
+    client.upsert(collection, {**{name: value for name, value in row.items() if name != "keywords"}, "chunks": 1})
+    client.close()
+    assert await store.found(collection) == ["new one", "new two", "other"]
+    listed = await store.documents.documents(within(), collection, "", 10)
+    assert sorted((one.source, one.chunks) for one in listed) == [("a.md", 2), ("b.md", 1)]
+    assert await write(store, collection, "a.md", ["newest"]) == 3
 
 
 async def test_a_document_whose_first_part_is_gone_is_not_finished(store: Store, collection: str) -> None:
