@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.commands.asking import Asked, ask, show_sources
+from bridges.command_line.commands.asking import Asked, ask, citation_as_json, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.commands.drain_command import drain_command
@@ -273,6 +273,7 @@ def chat(
                     "error": response.error,
                     "used_rag": response.used_rag,
                     "sources": list(response.rag_sources),
+                    "citations": [citation_as_json(citation) for citation in response.citations],
                 }
             )
         )

@@ -25,15 +25,16 @@ from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.schema import (
     MAX_NAME_BYTES,
     MAX_TEXT_BYTES,
+    CollectionFields,
     check_name,
     chunk_id,
     current_versions,
     document_key,
     first_chunk_id,
 )
-from deployments.values.documents import DocumentVersion, Placement, StoredDocument
+from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
-from deployments.values.headings import heading_path
+from deployments.values.headings import heading_path, page_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +47,8 @@ an index of its own."""
 _QUIET_S = 1.0
 """After the last write; then what is left is flushed."""
 _FLUSH_S = 60.0
-_FIRST_CHUNK = [
-    "id",
-    "document",
-    "version",
-    "chunk_index",
-    "chunks",
-    "digest",
-    "source",
-    "headings",
-    "text",
-    "vector",
-]
+_COLUMNS = ("id", "document", "version", "chunk_index", "chunks", "digest", "source", "headings", "text", "vector")
+"""Of every collection of Hearth's own."""
 
 _Row = dict[str, Any]
 
@@ -113,8 +104,9 @@ class MilvusDocuments:
             document: Whose chunks they are.
             batch: The chunks.
         """
+        fields = await self._connection.fields(call, collection)
         async with self._connection.errors(collection):
-            await self._upsert(call, collection, _rows(document, batch))
+            await self._upsert(call, collection, _rows(document, batch, fields))
 
     async def newest(self, call: Call, collection: str, source: str) -> str:
         """Return the newest version of a document, whole or not; empty where there is none.
@@ -146,8 +138,9 @@ class MilvusDocuments:
         Raises:
             NotFoundError: The chunks that were written before are gone: the document was deleted meanwhile.
         """
+        fields = await self._connection.fields(call, collection)
         async with self._connection.errors(collection):
-            is_whole = await self._complete(call, collection, document, batch)
+            is_whole = await self._complete(call, collection, document, batch, fields)
             current = await self._current(call, collection, document.source)
             if current > document.version or not is_whole:
                 await self._remove(call, collection, _of_version(document))
@@ -206,19 +199,27 @@ class MilvusDocuments:
         await self._flush_all()
         await self._connection.close()
 
-    async def _complete(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> bool:
+    async def _complete(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        batch: EmbeddedChunks,
+        fields: CollectionFields,
+    ) -> bool:
         """Write the last chunks of a version, and with them that it is whole; say whether it is.
 
         It is not where a deletion, or a newer version, has taken out what was written before.
         """
-        rows = _rows(document, batch)
+        rows = _rows(document, batch, fields)
+        columns = [*_COLUMNS, *([fields.page] if fields.page else [])]
         if batch.first_index:
             first_chunk = f'id == "{first_chunk_id(document.version)}"'
-            rows = [*await self._query(call, collection, first_chunk, _FIRST_CHUNK), *rows]
+            rows = [*await self._query(call, collection, first_chunk, columns), *rows]
             if len(rows) == len(batch.chunks):
                 return False
         first, *rest = rows
-        whole = {**{name: first[name] for name in _FIRST_CHUNK}, "chunks": batch.end}
+        whole = {**{name: first[name] for name in columns}, "chunks": batch.end}
         await self._connection.client().upsert(collection, [*rest, whole], timeout=call.remaining())
         if not batch.first_index:
             return True
@@ -304,7 +305,7 @@ def _of_version(document: DocumentVersion) -> str:
     return f'{_of_document(document.source)} and version == "{document.version}"'
 
 
-def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
+def _rows(document: DocumentVersion, batch: EmbeddedChunks, fields: CollectionFields) -> list[_Row]:
     return [
         {
             "id": chunk_id(document.version, index),
@@ -314,12 +315,22 @@ def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
             "chunks": 0,
             "digest": document.digest,
             "source": _cut_bytes(document.source, MAX_NAME_BYTES),
-            "headings": _cut_bytes(heading_path(chunk.headings), MAX_NAME_BYTES),
+            **_place(chunk, fields),
             "text": _cut_bytes(chunk.text, MAX_TEXT_BYTES),
             "vector": vector,
         }
         for index, (chunk, vector) in enumerate(zip(batch.chunks, batch.vectors, strict=True), batch.first_index)
     ]
+
+
+def _place(chunk: Chunk, fields: CollectionFields) -> _Row:
+    """Return the columns that say where a chunk stands. Without one for pages, its page stands with its headings."""
+    headings = chunk.headings
+    if chunk.page and not fields.page:
+        *above, last = headings if len(headings) > 1 else (*headings, "")
+        headings = (*above, ", ".join(part for part in (last, page_name(chunk.page)) if part))
+    row: _Row = {"headings": _cut_bytes(heading_path(headings), MAX_NAME_BYTES)}
+    return {**row, fields.page: chunk.page} if fields.page else row
 
 
 def _cut_bytes(text: str, limit: int) -> str:

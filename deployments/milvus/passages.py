@@ -11,7 +11,7 @@ from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, Limit
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.fusion import fuse
-from deployments.milvus.schema import SOURCE_NAMES, CollectionFields, check_name, current_versions, in_list
+from deployments.milvus.schema import PAGE_NAMES, SOURCE_NAMES, CollectionFields, check_name, current_versions, in_list
 from deployments.values.retrieval import Passage
 from deployments.values.vectors import Vectors
 
@@ -21,6 +21,7 @@ _ATTEMPTS = 4
 _CURRENT_LIFETIME_S = 60.0
 _CURRENT_KEPT = 10_000
 _QUESTION_CHARACTERS = 2_000
+_PAGE_DIGITS = 9
 
 _Hit = dict[str, Any]
 
@@ -193,14 +194,27 @@ class MilvusPassages:
         metadata: object = hit.get(fields.metadata) if fields.metadata else None
         source = str(hit.get(fields.source) or "") if fields.source else ""
         if not source and isinstance(metadata, dict):
-            values = cast("dict[str, object]", metadata)
-            source = next((str(values[name]) for name in SOURCE_NAMES if values.get(name)), "")
+            source = str(_first_value(cast("dict[str, object]", metadata), SOURCE_NAMES) or "")
+        page: object = hit.get(fields.page) if fields.page else None
+        if page is None and isinstance(metadata, dict):
+            page = _first_value(cast("dict[str, object]", metadata), PAGE_NAMES)
         return Passage(
             text=str(hit.get(fields.text) or "")[: self._passage_characters],
             source=source,
             headings=str(hit.get(fields.headings) or "") if fields.headings else "",
             score=float(hit["score"]),
+            page=_page_number(page),
         )
+
+
+def _first_value(values: Mapping[str, object], names: Sequence[str]) -> object:
+    return next((values[name] for name in names if values.get(name)), None)
+
+
+def _page_number(page: object) -> int:
+    """Return a page as a number; 0 where it is none, such as "iv"."""
+    text = str(page)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _PAGE_DIGITS else 0
 
 
 def _score(metric: str, distance: float) -> float:

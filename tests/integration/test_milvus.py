@@ -27,7 +27,7 @@ from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
 from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
-from deployments.values.retrieval import Passage
+from deployments.values.retrieval import Citation, Passage
 from deployments.values.versions import new_version
 from tests.refusals import refused
 from tests.servers import free_port, milvus_server
@@ -247,6 +247,35 @@ async def test_a_document_is_removed_whole_or_half(store: Store, collection: str
     assert await store.found(collection) == ["other"]
 
 
+async def test_a_passage_knows_its_page(store: Store, collection: str) -> None:
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    chunks = [Chunk("one", ("Pump", "Oil"), 12), Chunk("two", ("Pump",), 13), Chunk("three", ("Pump", "Filter"))]
+    document = version_of("pump.pdf", ["one", "two", "three"])
+    await store.documents.write(within(), collection, document, EmbeddedChunks(0, chunks[:1], AXES[:1]))
+    await store.documents.finish(within(), collection, document, EmbeddedChunks(1, chunks[1:], AXES[1:3]))
+    found = {passage.text: passage for passage in await store.search(collection, AXES[0], 3)}
+    assert [found[text].page for text in ("one", "two", "three")] == [12, 13, 0]
+    assert found["one"].citation == Citation("pump.pdf", "Oil", 12)
+
+
+async def test_a_collection_of_before_has_no_pages_and_keeps_them_with_the_headings(
+    milvus_uri: str, store: Store, collection: str
+) -> None:
+    make_collection_of_before(milvus_uri, collection)
+    chunks = [Chunk("one", ("Pump", "Oil"), 12), Chunk("two", ("Pump",), 13), Chunk("three", ("Pump", "Filter"))]
+    document = version_of("pump.pdf", ["one", "two", "three"])
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    await store.documents.finish(within(), collection, document, EmbeddedChunks(0, chunks, AXES[:3]))
+    found = {passage.text: passage.citation.text for passage in await store.search(collection, AXES[0], 4)}
+    assert found == {
+        "old": "old.md (There)",
+        "one": "pump.pdf (Oil, page 12)",
+        "two": "pump.pdf (page 13)",
+        "three": "pump.pdf (Filter)",
+    }
+    assert await write(store, collection, "old.md", ["new"]) == 1
+
+
 async def test_words_find_what_the_vector_does_not(milvus_uri: str, store: Store, collection: str) -> None:
     await write(store, collection, "a.md", ["the pump", "the filter", "the error E-17", "the tank"])
     hybrid = MilvusPassages(MilvusConnection(milvus_uri), keyword_weight=0.6)
@@ -348,6 +377,26 @@ async def search_until_there(store: Store, collection: str) -> list[Passage]:
     raise AssertionError("Milvus is not found again")
 
 
+def make_collection_of_before(uri: str, name: str) -> None:
+    """Make a collection as Hearth made it when it did not keep pages, with a document in it."""
+    client = MilvusClient(uri=uri)
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    for field in ("document", "version", "digest", "source", "headings", "text"):
+        schema.add_field(field, DataType.VARCHAR, max_length=4096)
+    for field in ("chunk_index", "chunks"):
+        schema.add_field(field, DataType.INT64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMENSIONS)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 128})
+    client.create_collection(name, schema=schema, index_params=index)
+    document, version = (hashlib.sha256(text).hexdigest()[:32] for text in (b"old.md", b"its content"))
+    row = {"id": f"{version}-000000", "document": document, "version": version, "source": "old.md", "digest": "d"}
+    place = {"chunk_index": 0, "chunks": 1, "headings": "Title > There", "text": "old"}
+    client.insert(name, {**row, **place, "vector": AXES[3].tolist()})
+    client.close()
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "field names of LangChain, inner product": {
         "fields": [("pk", "key"), ("vector", "dense"), ("text", 2000), ("source", 500)],
@@ -371,6 +420,18 @@ OTHERS: dict[str, dict[str, Any]] = {
         "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("metadata", "json")],
         "metric": "COSINE",
         "rows": {"text": "hello", "metadata": {"page": 3, "source": "m.pdf"}},
+        "expected": ("hello", "m.pdf"),
+    },
+    "the page is in the metadata": {
+        "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("metadata", "json")],
+        "metric": "COSINE",
+        "rows": {"text": "hello", "metadata": {"page": 3, "page_label": "4", "source": "m.pdf"}},
+        "expected": ("hello", "m.pdf (page 4)"),
+    },
+    "the page is a field": {
+        "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("file_name", 500), ("page_label", 20)],
+        "metric": "COSINE",
+        "rows": {"text": "hello", "file_name": "m.pdf", "page_label": "iv"},
         "expected": ("hello", "m.pdf"),
     },
 }
@@ -407,7 +468,7 @@ async def test_a_collection_of_another_program_is_read_as_it_is(
     rows = [{key: number, vector: AXES[number].tolist(), **made["rows"]} for number in range(DIMENSIONS)]
     make_collection(milvus_uri, collection, made["fields"], made["metric"], rows)
     found = await store.search(collection, AXES[2], 3)
-    assert (found[0].text, found[0].source) == made["expected"]
+    assert (found[0].text, found[0].citation.text) == made["expected"]
     scores = [passage.score for passage in found]
     assert scores == sorted(scores, reverse=True), "higher is better, whatever the metric"
     assert scores[0] > scores[1]
