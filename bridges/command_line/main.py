@@ -40,6 +40,7 @@ from bridges.command_line.console import (
     write_raw,
 )
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.local import state
 from bridges.command_line.local.doctor import Verdict, examine, findings_table
 from bridges.command_line.local.installation import require_local, shipped
@@ -368,9 +369,9 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 
 async def _ingest_samples() -> IngestSummary:
-    files, summary = find_files([SAMPLES]), IngestSummary()
+    files, summary = name_files(find_files([SAMPLES]), [SAMPLES], prefix="").files, IngestSummary()
     async with connected(state.nats_url(None)) as client:
-        options = IngestOptions(timeout_s=60.0, base=SAMPLES, again=True)
+        options = IngestOptions(timeout_s=60.0, again=True)
         await ingest_files(client, files, options, summary, Unobserved())
     if summary.failed or summary.stopped:
         faults = [f"{source}: {reason}" for source, reason in summary.failed]

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol
 from uuid import uuid4
@@ -25,6 +26,7 @@ from deployments.values.documents import (
     StoredDocument,
 )
 from deployments.values.embedded_chunks import EmbeddedChunks
+from deployments.values.names import document_name
 from deployments.values.status import ComponentStatus
 from deployments.values.versions import has_same_content, is_version, new_version
 
@@ -80,6 +82,7 @@ class Ingestion:
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         _check(document)
+        document = replace(document, source=document_name(document.source))
         start = document.position
         headings = start.headings
         if not headings and start.chunk_index == 0:

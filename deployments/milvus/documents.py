@@ -31,10 +31,12 @@ from deployments.milvus.schema import (
     current_versions,
     document_key,
     first_chunk_id,
+    in_list,
 )
 from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.headings import heading_path, page_name
+from deployments.values.names import forms_of
 
 logger = logging.getLogger(__name__)
 
@@ -298,7 +300,9 @@ class MilvusDocuments:
 
 
 def _of_document(source: str) -> str:
-    return f'document == "{document_key(source)}"'
+    """Return the condition for the rows of a document, in whichever Unicode form its name was stored."""
+    keys = [document_key(form) for form in forms_of(source)]
+    return f"document in {in_list(keys)}" if len(keys) > 1 else f'document == "{keys[0]}"'
 
 
 def _of_version(document: DocumentVersion) -> str:

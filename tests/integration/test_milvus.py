@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
+from unicodedata import normalize
 from uuid import uuid4
 
 import numpy as np
@@ -124,6 +125,20 @@ async def test_writing_again_replaces_the_version_before(store: Store, collectio
     await write(store, collection, "b.md", ["other"])
     assert await write(store, collection, "a.md", ["new"]) == 3
     assert await store.found(collection) == ["new", "other"]
+
+
+@pytest.mark.parametrize("before", ["NFC", "NFD"])
+async def test_a_name_is_the_same_in_any_unicode_form(
+    store: Store, collection: str, before: Literal["NFC", "NFD"]
+) -> None:
+    """Also where it was stored as it came, before names were kept in one form."""
+    composed, apart = (normalize(form, "höhe.md") for form in ("NFC", "NFD"))
+    await write(store, collection, normalize(before, "höhe.md"), ["one"])
+    assert await write(store, collection, composed, ["two"]) == 1
+    assert await store.found(collection) == ["two"]
+    assert await store.documents.delete(within(), collection, apart) == 1
+    await write(store, collection, normalize(before, "höhe.md"), ["three"])
+    assert await store.documents.delete(within(), collection, composed) == 1
 
 
 async def test_a_part_that_is_sent_twice_is_there_once(store: Store, collection: str) -> None:

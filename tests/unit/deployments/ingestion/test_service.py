@@ -217,6 +217,13 @@ async def test_a_document_is_taken_out_and_no_other_is() -> None:
     assert {key[0] for key in store.chunks} == {"b.txt"}
 
 
+async def test_names_are_kept_in_one_unicode_form() -> None:
+    store = Store()
+    report = await ingestion(store).ingest(Call.within(5.0), Document("Ho\u0308he.txt", text(2)))
+    assert report.chunks == 2
+    assert set(store.whole) == {"H\u00f6he.txt"}
+
+
 async def test_what_is_not_there_cannot_be_taken_out() -> None:
     with refused(NotFoundError, field="source"):
         await ingestion(Store()).delete(Call.within(5.0), "notes", "a.txt")
