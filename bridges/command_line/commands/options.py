@@ -14,10 +14,10 @@ nats_option = click.option(
 )
 
 
-def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse what `click.FloatRange` lets pass: a number that is none, and one without end."""
     del context, parameter
-    if not isfinite(value):
+    if value is not None and not isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
     return value
 
