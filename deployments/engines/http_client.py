@@ -1,7 +1,7 @@
 """Calling models that run elsewhere: one pooled client, deadlines, retries, errors of the closed family."""
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -23,6 +23,10 @@ _SETTINGS = {
 }
 """Where an operator finds what a status is about."""
 _OTHER_SETTINGS = "engine.kind, engine.model and what else `engine` says of the server"
+
+
+def _unheeded(status: int, said: str) -> None:
+    del status, said
 
 
 class HttpBackEnd:
@@ -100,20 +104,34 @@ class HttpBackEnd:
         return await retry(attempt, short_backoff(), remaining_s=call.remaining)
 
     @asynccontextmanager
-    async def stream(self, call: Call, path: str, body: Mapping[str, object]) -> AsyncGenerator[httpx.Response]:
+    async def stream(
+        self, call: Call, path: str, body: Mapping[str, object], refused: Callable[[int, str], None] = _unheeded
+    ) -> AsyncGenerator[httpx.Response]:
         """Send a POST of JSON and give the open response, its status checked; leaving the context closes it.
 
         What breaks while the caller reads the body is the caller's: an `httpx.HTTPError`.
 
+        Args:
+            call: Whose deadline holds.
+            path: Behind the server's base URL.
+            body: Of the request.
+            refused: Is told the status and the body of an answer that is none of success, before it is logged and
+                raised.
+
         Raises:
             HearthError: As in `fetch`, for what happens before the body.
         """
-        async with self._open(call, "POST", path, {"json": dict(body)}) as response:
+        async with self._open(call, "POST", path, {"json": dict(body)}, refused) as response:
             yield response
 
     @asynccontextmanager
     async def _open(
-        self, call: Call, method: str, path: str, content: Mapping[str, Any]
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        content: Mapping[str, Any],
+        refused: Callable[[int, str], None] = _unheeded,
     ) -> AsyncGenerator[httpx.Response]:
         call.check(f"a request to the {self.errors.role}")
         timeout = httpx.Timeout(call.remaining(), connect=min(_CONNECT_TIMEOUT_S, call.remaining()))
@@ -124,7 +142,7 @@ class HttpBackEnd:
             raise self.translate(error) from error
         try:
             if not response.is_success:
-                raise await self._refusal(response)
+                raise await self._refusal(response, refused)
             yield response
         finally:
             await response.aclose()
@@ -165,12 +183,13 @@ class HttpBackEnd:
                     f"the {self.errors.role} failed: {type(error).__name__}", back_end=self.errors.back_end()
                 )
 
-    async def _refusal(self, response: httpx.Response) -> HearthError:
+    async def _refusal(self, response: httpx.Response, refused: Callable[[int, str], None]) -> HearthError:
         """Return the error that an answer stands for which is none of success."""
         try:
             await response.aread()
         except httpx.HTTPError as error:
             return self.translate(error)
+        refused(response.status_code, response.text)
         return self.errors.refusal(
             response.status_code,
             response.text,
