@@ -15,6 +15,7 @@ from deployments.errors import HearthError, UpstreamFailedError
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
+_NOT_IMPLEMENTED = 501
 _SETTINGS = {
     401: "engine.api_key_variable",
     403: "engine.api_key_variable",
@@ -27,6 +28,16 @@ _OTHER_SETTINGS = "engine.kind, engine.model and what else `engine` says of the 
 
 def _unheeded(status: int, said: str) -> None:
     del status, said
+
+
+class _AbsentError(Exception):
+    """A server has nothing at a path."""
+
+
+def _raise_absent(status: int, said: str) -> None:
+    del said
+    if httpx.codes.is_client_error(status) or status == _NOT_IMPLEMENTED:
+        raise _AbsentError
 
 
 class HttpBackEnd:
@@ -102,6 +113,21 @@ class HttpBackEnd:
                 return response
 
         return await retry(attempt, short_backoff(), remaining_s=call.remaining)
+
+    async def find(self, call: Call, path: str) -> Any | None:
+        """Return the JSON at a path; None where the server has nothing there, or no JSON.
+
+        Raises:
+            HearthError: The server cannot be reached, failed or took too long.
+        """
+        try:
+            async with self._open(call, "GET", path, {}, _raise_absent) as response:
+                await response.aread()
+                return cast("object", response.json())
+        except (_AbsentError, ValueError):
+            return None
+        except httpx.HTTPError as error:
+            raise self.translate(error) from error
 
     @asynccontextmanager
     async def stream(

@@ -167,6 +167,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
                 voices=engine.voices,
                 language=engine.language,
                 reference_field=engine.reference_field,
+                sample_rate=engine.sample_rate,
             )
         case CoquiSettings() as engine:
             library_required("soundfile", "whisper")

@@ -1,4 +1,4 @@
-"""Models that a question can do without: a server that listens and fails is told in the status, and so is its return."""
+"""Models that a question can do without: the status tells of a server that listens and fails, and of its return."""
 
 import asyncio
 from collections.abc import Callable
