@@ -128,6 +128,10 @@ class BackEndErrors:
             back_end=back_end,
         )
 
+    def note(self, status: int, said: str) -> None:
+        """Log a refusal that the client of the request can mend."""
+        self._log(logging.INFO, status, said, self.address, "")
+
     def back_end(self, status: int | None = None) -> BackEnd:
         """Return the back end as errors carry it."""
         return BackEnd(self.role, status)

@@ -91,13 +91,17 @@ class HttpBackEnd:
         """Return the JSON answer to a POST of JSON; see `fetch`."""
         return self.json_of(await self.fetch(call, "POST", path, json=dict(body)))
 
-    async def fetch(self, call: Call, method: str, path: str, **content: Any) -> httpx.Response:
+    async def fetch(
+        self, call: Call, method: str, path: str, *, refused: Callable[[int, str], None] = _unheeded, **content: Any
+    ) -> httpx.Response:
         """Return the whole answer to a request, tried up to three times while the server cannot be reached.
 
         Args:
             call: Whose deadline holds.
             method: Of HTTP.
             path: Behind the server's base URL.
+            refused: Is told the status and the body of an answer that is none of success, before it is logged and
+                raised.
             content: What httpx makes the request from: `json`, `params`, `data` or `files`.
 
         Raises:
@@ -105,7 +109,7 @@ class HttpBackEnd:
         """
 
         async def attempt() -> httpx.Response:
-            async with self._open(call, method, path, content) as response:
+            async with self._open(call, method, path, content, refused) as response:
                 try:
                     await response.aread()
                 except httpx.HTTPError as error:
@@ -187,12 +191,16 @@ class HttpBackEnd:
         """Return the JSON of an answer.
 
         Raises:
-            UpstreamFailedError: It is none.
+            HearthError: It is none, or tells a failure in spite of its status.
         """
         try:
-            return cast("object", response.json())
+            answer = cast("object", response.json())
         except ValueError as error:
             raise self.errors.nonsense("something that is not JSON") from error
+        told = cast("Mapping[str, object]", answer).get("error") if isinstance(answer, Mapping) else None
+        if told:
+            raise self.errors.failure(told)
+        return cast("object", answer)
 
     def translate(self, error: httpx.HTTPError) -> HearthError:
         """Turn what kept a response, or broke its body, into one of the closed family."""

@@ -134,14 +134,22 @@ class LLMServerModel:
         """The model and where it is, for status and logs."""
         return f"{self.model} by {self._server.description}"
 
-    async def answer(self, call: Call, method: str, request: LLMRequest) -> Any:
+    async def answer(
+        self, call: Call, method: str, request: LLMRequest, refused: Callable[[int, str], None] = _unheeded
+    ) -> Any:
         """Return the one item that a method answers a request with.
+
+        Args:
+            call: Whose deadline holds.
+            method: Of the server.
+            request: Its argument.
+            refused: Is told the status and the words of a refusal before it is logged and raised.
 
         Raises:
             HearthError: The server failed, or refused the request.
         """
         # Every method of an LLMServer is a generator, also where it makes one item: `stream=False` is a TypeError.
-        async with aclosing(self._items(call, method, request)) as items:
+        async with aclosing(self._items(call, method, request, refused)) as items:
             async for item in items:
                 return item
         raise self.errors.nonsense("nothing")

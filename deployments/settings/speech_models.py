@@ -78,6 +78,7 @@ class OpenAITranscriptionSettings(Settings):
         base_url: Of the server, with or without "/v1".
         model: The model's name there; may stay empty where the server has only one.
         partial_model: The same for partial transcripts; empty for the same model.
+        language: ISO 639-1 code that the server is told where a request names none; empty to let it find out.
         api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
@@ -85,6 +86,7 @@ class OpenAITranscriptionSettings(Settings):
     base_url: str
     model: str = ""
     partial_model: str = ""
+    language: str = ""
     api_key_variable: str = ""
 
 
