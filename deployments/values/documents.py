@@ -21,11 +21,13 @@ class DocumentPosition:
         chunk_index: Index of the next chunk, from 0.
         headings: The headings that apply there, by their level, outermost first; empty where a level has none.
         version: The document's version, as made with its first part.
+        page: The page, from 1; 0 where the document has no pages.
     """
 
     chunk_index: int = 0
     headings: tuple[str, ...] = ()
     version: str = ""
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,12 @@ class Chunk:
     Attributes:
         text: The piece as plain text, Markdown's marks removed.
         headings: The headings above it, outermost first.
+        page: The page that it begins on, from 1; 0 where the document has no pages.
     """
 
     text: str
     headings: tuple[str, ...]
+    page: int = 0
 
     def embedded_text(self) -> str:
         """Return the text that models see: the piece under its headings."""
