@@ -10,7 +10,7 @@ from uuid import uuid4
 from deployments.call import Call
 from deployments.component_status import replica_status
 from deployments.errors import InvalidRequestError, Limit, NotFoundError
-from deployments.ingestion.chunking import chunk_text, first_heading
+from deployments.ingestion.chunking import chunk_text, first_heading, title_of
 from deployments.services import EmbeddingsService
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.documents import (
@@ -79,12 +79,13 @@ class Ingestion:
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        chunks, at_end = chunk_text(document.text, document.format, headings=headings)
+        cut = chunk_text(document.text, document.format, headings=headings, page=start.page)
+        chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text", field="text")
         version = DocumentVersion(document.source, start.version or _version(document), document.digest)
         removed = await self._write(call, document, version, chunks)
-        following = DocumentPosition(start.chunk_index + len(chunks), at_end, version.version)
+        following = DocumentPosition(start.chunk_index + len(chunks), cut.headings, version.version, cut.page)
         return IngestReport(len(chunks), following, removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
@@ -163,8 +164,8 @@ def _version(document: Document) -> str:
 
 def _title(document: Document) -> tuple[str, ...]:
     """Return the heading path that a document starts with: its title, unless its text begins with one."""
-    if document.title:
-        return (document.title,)
+    if title := document.title or title_of(document.text, document.format):
+        return (title,)
     if first_heading(document.text, document.format):
         return ()
     return (PurePosixPath(document.source).stem,)

@@ -51,7 +51,7 @@ async def test_a_web_page_is_its_text_without_what_stands_around_it(tmp_path: Pa
     assert (extracted.title, extracted.format) == ("The ferry & its island", TextFormat.MARKDOWN)
     for absent in ("alert", "color", "Home", "Imprint", "map.html", "<"):
         assert absent not in extracted.text
-    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    chunks = chunk_text(extracted.text, extracted.format, headings=(extracted.title,)).chunks
     assert [(chunk.headings[-1], chunk.text) for chunk in chunks] == [
         ("The ferry", "The first ferry leaves at 6:40. See the map."),
         ("Tickets", "Who | Price\nAdults | 18 euros\n- Children under six travel free.\n- Bicycles cost 4 euros."),
@@ -100,7 +100,7 @@ async def test_a_pdf_is_read_by_page_and_section_with_its_lines_joined(tmp_path:
     file.write_bytes(pdf(lines, "The pump", [("How it works", 0), ("Errors", 1)]))
     extracted = await extractor.extract(file)
     assert (extracted.title, extracted.format) == ("The pump", TextFormat.PLAIN)
-    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    chunks = chunk_text(extracted.text, extracted.format, headings=(extracted.title,)).chunks
     assert [(chunk.headings, chunk.text) for chunk in chunks] == [
         (("The pump", "How it works, page 1"), STARTS),
         (("The pump", "Errors, page 2"), E_17),
@@ -118,7 +118,7 @@ async def test_a_section_of_a_pdf_begins_where_its_title_stands(tmp_path: Path, 
     ]
     file.write_bytes(pdf(pages, "Water", [("Pumps", 1), ("Valves", 1)]))
     extracted = await extractor.extract(file)
-    chunks, _ = chunk_text(extracted.text, extracted.format, headings=(extracted.title,))
+    chunks = chunk_text(extracted.text, extracted.format, headings=(extracted.title,)).chunks
     assert [(chunk.headings[-1], chunk.text) for chunk in chunks] == [
         ("Page 1", "Contents"),
         ("Pumps, page 2", "They pump water all day long and rest at night."),
@@ -183,7 +183,7 @@ async def test_a_hundred_thousand_headings_are_taken_in_time(tmp_path: Path, ext
     file = tmp_path / "headings.md"
     file.write_text("".join(f"# {number}\n\n" for number in range(100_000)))
     extracted = await extractor.extract(file)
-    chunks, _ = chunk_text(extracted.text[:100_000], extracted.format)
+    chunks = chunk_text(extracted.text[:100_000], extracted.format).chunks
     assert chunks == []
 
 

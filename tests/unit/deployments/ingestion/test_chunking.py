@@ -50,7 +50,7 @@ Use it.
 
 
 def test_markdown_is_cut_along_its_headings_and_its_marks_are_gone() -> None:
-    chunks, _ = chunk_text(MARKDOWN, TextFormat.MARKDOWN)
+    chunks = chunk_text(MARKDOWN, TextFormat.MARKDOWN).chunks
     assert chunks == [
         Chunk("Intro with bold, a link and code.", ("Guide",)),
         Chunk("1. Get it.\n2. Run it.", ("Guide", "Install")),
@@ -60,7 +60,7 @@ def test_markdown_is_cut_along_its_headings_and_its_marks_are_gone() -> None:
 
 
 def test_plain_text_is_cut_along_underlined_and_numbered_headings() -> None:
-    chunks, _ = chunk_text(PLAIN, TextFormat.PLAIN)
+    chunks = chunk_text(PLAIN, TextFormat.PLAIN).chunks
     assert [(chunk.text, chunk.headings[-1]) for chunk in chunks] == [
         ("Get it and\nrun it.", "1 Install"),
         ("Use apt.", "1.1 On Debian"),
@@ -71,18 +71,18 @@ def test_plain_text_is_cut_along_underlined_and_numbered_headings() -> None:
 
 def test_long_paragraphs_are_cut_between_sentences() -> None:
     sentence = "This sentence has exactly fifty characters in it.\n"
-    chunks, _ = chunk_text(sentence * 30, TextFormat.PLAIN)
+    chunks = chunk_text(sentence * 30, TextFormat.PLAIN).chunks
     assert all(len(chunk.text) <= CHUNK_CHARACTERS for chunk in chunks)
     assert all(chunk.text.endswith("in it.") for chunk in chunks)
     assert sum(chunk.text.count("in it.") for chunk in chunks) == 30
 
 
 def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
-    _, at_end = chunk_text("# Guide\n\n## Install\n\nGet it.\n", TextFormat.MARKDOWN)
-    assert at_end == ("Guide", "Install")
-    chunks, at_end = chunk_text("Run it.\n\n## Use\n\nUse it.\n", TextFormat.MARKDOWN, headings=at_end)
-    assert chunks == [Chunk("Run it.", ("Guide", "Install")), Chunk("Use it.", ("Guide", "Use"))]
-    assert at_end == ("Guide", "Use")
+    first = chunk_text("# Guide\n\n## Install\n\nGet it.\n", TextFormat.MARKDOWN)
+    assert first.headings == ("Guide", "Install")
+    further = chunk_text("Run it.\n\n## Use\n\nUse it.\n", TextFormat.MARKDOWN, headings=first.headings)
+    assert further.chunks == [Chunk("Run it.", ("Guide", "Install")), Chunk("Use it.", ("Guide", "Use"))]
+    assert further.headings == ("Guide", "Use")
 
 
 MANUAL = """Heating
@@ -108,23 +108,23 @@ each of them.
 
 
 def test_a_short_line_above_numbered_headings_is_the_title() -> None:
-    chunks, at_end = chunk_text(MANUAL, TextFormat.PLAIN)
+    first = chunk_text(MANUAL, TextFormat.PLAIN)
     assert first_heading(MANUAL, TextFormat.PLAIN) == "Heating"
-    assert [chunk.headings for chunk in chunks] == [
+    assert [chunk.headings for chunk in first.chunks] == [
         ("Heating",),
         ("Heating", "1 The boiler"),
         ("Heating", "1 The boiler", "1.1 Its pressure"),
         ("Heating", "2 The radiators"),
     ]
-    further, _ = chunk_text("3 The pump\n\nIt is quiet,\nor should be.", TextFormat.PLAIN, headings=at_end)
+    further = chunk_text("3 The pump\n\nIt is quiet,\nor should be.", TextFormat.PLAIN, headings=first.headings).chunks
     assert further == [Chunk("It is quiet,\nor should be.", ("Heating", "3 The pump"))]
 
 
 def test_numbered_headings_stand_below_a_title_that_was_given_and_below_underlined_ones() -> None:
     text = "The boiler, page 3\n------------------\n\n1.1 Its pressure\n\nIt is 1.5 bar,\nand not more.\n"
-    chunks, _ = chunk_text(text, TextFormat.PLAIN, headings=("Heating",))
+    chunks = chunk_text(text, TextFormat.PLAIN, headings=("Heating",)).chunks
     assert chunks[0].headings == ("Heating", "The boiler, page 3", "1.1 Its pressure")
-    chunks, _ = chunk_text(MANUAL, TextFormat.PLAIN, headings=("The house",))
+    chunks = chunk_text(MANUAL, TextFormat.PLAIN, headings=("The house",)).chunks
     assert {chunk.headings[0] for chunk in chunks} == {"The house"}
 
 
@@ -148,13 +148,15 @@ depends on the country.
 
 
 def test_short_lines_that_text_follows_are_headings_of_plain_text() -> None:
-    chunks, at_end = chunk_text(LAW, TextFormat.PLAIN, headings=("law",))
-    assert [chunk.headings for chunk in chunks] == [
+    first = chunk_text(LAW, TextFormat.PLAIN, headings=("law",))
+    assert [chunk.headings for chunk in first.chunks] == [
         ("law", "Article II", "Section 1"),
         ("law", "Article II", "Section 2"),
         ("law", "Article II", ":jiffy: n."),
     ]
-    further, _ = chunk_text("Section 3\n\nHe may be removed,\nif he is guilty.", TextFormat.PLAIN, headings=at_end)
+    further = chunk_text(
+        "Section 3\n\nHe may be removed,\nif he is guilty.", TextFormat.PLAIN, headings=first.headings
+    ).chunks
     assert further[0].headings == ("law", "Article II", "Section 3"), "another part of it goes on where this one ended"
 
 
@@ -169,14 +171,14 @@ def test_short_lines_that_text_follows_are_headings_of_plain_text() -> None:
     ],
 )
 def test_lists_sentences_and_what_stands_last_are_text(text: str) -> None:
-    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    chunks = chunk_text(text, TextFormat.PLAIN).chunks
     assert all(chunk.headings == () for chunk in chunks)
     assert " ".join(" ".join(chunk.text for chunk in chunks).split()) == " ".join(text.split())
 
 
 def test_what_a_terminal_would_show_bold_is_plain() -> None:
     text = "1 U\bUs\bse\n\n\x1b[1mman\x1b[0m shows _\bp_\ba\x00ges.\x07"
-    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    chunks = chunk_text(text, TextFormat.PLAIN).chunks
     assert chunks == [Chunk("man shows pages.", ("1 Use",))]
 
 
@@ -188,7 +190,7 @@ def test_the_first_heading_names_a_document() -> None:
 @settings(deadline=None)
 @given(st.text(max_size=3000), st.sampled_from(TextFormat))
 def test_no_text_breaks_it_and_no_chunk_is_empty_or_too_long(text: str, text_format: TextFormat) -> None:
-    chunks, _ = chunk_text(text, text_format)
+    chunks = chunk_text(text, text_format).chunks
     assert all(0 < len(chunk.text) <= CHUNK_CHARACTERS for chunk in chunks)
 
 
@@ -196,6 +198,6 @@ def test_no_text_breaks_it_and_no_chunk_is_empty_or_too_long(text: str, text_for
 @given(st.text(alphabet="ab .\n", max_size=3000))
 def test_no_word_of_plain_text_is_lost(text: str) -> None:
     """Each letter stands in a chunk, or in the headings above one."""
-    chunks, _ = chunk_text(text, TextFormat.PLAIN)
+    chunks = chunk_text(text, TextFormat.PLAIN).chunks
     kept = Counter("".join("".join((*chunk.headings, chunk.text)) for chunk in chunks))
     assert not Counter("".join(text.split())) - kept
