@@ -8,7 +8,7 @@ class Heading:
     """A heading.
 
     Attributes:
-        level: From 0, the outermost.
+        level: 0 is the document's title, 1 the outermost below it.
         text: What it says, without its marks.
     """
 

@@ -12,6 +12,7 @@ from deployments.ingestion.blocks import Block, Heading, PageBreak, Table
 from deployments.ingestion.front_matter import split_front_matter
 from deployments.ingestion.markdown import markdown_blocks
 from deployments.ingestion.plain_text import plain_blocks
+from deployments.text.characters import written_out
 from deployments.text.sentences import split_sentences
 from deployments.values.documents import Chunk, TextFormat
 
@@ -51,6 +52,7 @@ def chunk_text(
     *,
     headings: Sequence[str] = (),
     page: int = 0,
+    more_follows: bool = False,
     limit: int = CHUNK_CHARACTERS,
 ) -> CutText:
     """Cut a document, or a part of one, into chunks.
@@ -61,13 +63,14 @@ def chunk_text(
         headings: The headings that apply where the text begins, by their level, outermost first; empty where a level
             has none.
         page: The page on which it begins, from 1; 0 where no part before has pages.
+        more_follows: Whether another part of the document follows.
         limit: Characters in a chunk at most.
     """
     path = [Heading(level, heading) for level, heading in enumerate(headings) if heading]
     cutter = _Cutter(path, page, limit)
     for block in _blocks(text, text_format, page, may_begin_with_title=not headings):
         cutter.take(block)
-    cutter.finish()
+    cutter.finish(more_follows=more_follows)
     by_level = {heading.level: heading.text for heading in cutter.path}
     at_end = tuple(by_level.get(level, "") for level in range(max(by_level, default=-1) + 1))
     return CutText(cutter.chunks, at_end, cutter.page)
@@ -86,37 +89,81 @@ def first_heading(text: str, text_format: TextFormat) -> str:
 
 @dataclass(slots=True)
 class _Cutter:
-    """Makes chunks of blocks: none goes over a heading or the end of a page."""
+    """Makes chunks of blocks: none goes over a heading or the end of a page.
+
+    A heading that nothing stands under is text itself, under the headings above it.
+    """
 
     path: list[Heading]
     page: int
     limit: int
     chunks: list[Chunk] = field(default_factory=list[Chunk])
     _waiting: list[str | Table] = field(default_factory=list[str | Table])
+    _alone: list[str] = field(default_factory=list[str])
+    _is_bare: bool = False
+    _page_of_heading: int = 0
+    _page_alone: int = 0
 
     def take(self, block: Block) -> None:
-        if isinstance(block, str | Table):
-            self._waiting.append(block)
-            return
-        self.finish()
-        if isinstance(block, PageBreak):
-            self.page += 1
-        else:
-            self.path = [heading for heading in self.path if heading.level < block.level]
-            self.path.append(block)
+        match block:
+            case PageBreak():
+                self._cut()
+                self.page += 1
+            case Heading():
+                self._begin(block)
+            case _:
+                self._cut_alone()
+                self._is_bare = False
+                self._waiting.append(block)
 
-    def finish(self) -> None:
+    def finish(self, *, more_follows: bool) -> None:
         """Make chunks of what has waited."""
+        self._cut()
+        if self._is_bare and not more_follows:
+            self._leave_bare()
+        self._cut_alone()
+
+    def _begin(self, heading: Heading) -> None:
+        self._cut()
+        if self._is_bare and heading.level <= self.path[-1].level:
+            self._leave_bare()
+        kept = [above for above in self.path if above.level < heading.level and not _says(above, heading)]
+        if kept != self.path:
+            self._cut_alone()
+        self.path = [*kept, heading]
+        self._is_bare = True
+        self._page_of_heading = self.page
+
+    def _leave_bare(self) -> None:
+        if not self._alone:
+            self._page_alone = self._page_of_heading
+        self._alone.append(self.path.pop().text)
+        self._is_bare = False
+
+    def _cut_alone(self) -> None:
+        """Make chunks of headings that stand alone, which are siblings."""
+        if self._alone:
+            above = self.path[:-1] if self._is_bare else self.path
+            names = tuple(heading.text for heading in above)
+            self.chunks.extend(Chunk(piece, names, self._page_alone) for piece in _pack(self._alone, self.limit))
+            self._alone.clear()
+
+    def _cut(self) -> None:
         names = tuple(heading.text for heading in self.path)
         self.chunks.extend(Chunk(piece, names, self.page) for piece in _pack(self._waiting, self.limit))
         self._waiting.clear()
 
 
+def _says(title: Heading, heading: Heading) -> bool:
+    """Say whether a title has what an outermost heading says: "The ferry - Island ferries" has "The ferry"."""
+    are_both_outermost = title.level == 0 and heading.level == 1
+    return are_both_outermost and " ".join(heading.text.lower().split()) in " ".join(title.text.lower().split())
+
+
 def _clean(text: str) -> str:
     """Return a text with one kind of line end, and without what a reader does not see."""
-    return (
-        _CONTROL.sub("", _TERMINAL_MARKS.sub("", text)).replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    )
+    lines = written_out(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", _TERMINAL_MARKS.sub("", lines))
 
 
 def _blocks(text: str, text_format: TextFormat, page: int, *, may_begin_with_title: bool) -> Iterator[Block]:
@@ -170,15 +217,14 @@ def _joined(units: Iterable[str], mark: str, limit: int) -> Iterator[str]:
 def _table_parts(table: Table, limit: int) -> Iterator[str]:
     """Yield a table in parts that each name its columns: whole, else by rows, else by cells."""
     rows = [_COLUMN.join(row) for row in table.rows]
-    whole = "\n".join((_COLUMN.join(table.columns), *rows)).strip()
+    head = _COLUMN.join(table.columns) if any(table.columns) else ""
+    whole = "\n".join((head, *rows)).strip()
     if len(whole) <= limit:
-        if whole:
-            yield whole
+        yield from [whole] if whole else []
         return
-    head = _COLUMN.join(table.columns)
     room = limit - len(head) - 1
     if rows and len(head) <= limit * _MOST_OF_A_PIECE and all(len(row) <= room for row in rows):
-        yield from (f"{head}\n{part}" for part in _joined(rows, "\n", room))
+        yield from (f"{head}\n{part}".strip() for part in _joined(rows, "\n", room))
         return
     if not rows:
         yield from _joined((unit for cell in table.columns for unit in _by_words(cell, limit)), _COLUMN, limit)

@@ -29,14 +29,15 @@ _WITHOUT_CONTENT = frozenset("area base col embed frame img input link meta para
 """Elements that are nothing without attributes."""
 _SWITCHES = frozenset(
     (
-        "allowfullscreen async autofocus autoplay checked compact controls default defer disabled download hidden inert "
-        "ismap itemscope loop multiple muted nomodule noshade novalidate nowrap open readonly required reversed selected"
+        "allowfullscreen async autofocus autoplay checked compact controls default defer disabled download hidden "
+        "inert ismap itemscope loop multiple muted nomodule noshade novalidate nowrap open readonly required reversed "
+        "selected"
     ).split()
 )
 """The attributes that have no value."""
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][^\s/>]*)(?P<rest>[^>]*)")
 _RAISED = str.maketrans("0123456789+-n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ")
-_DEPTHS = {f"h{depth}": depth - 1 for depth in range(1, 7)}
+_DEPTHS = {f"h{depth}": depth for depth in range(1, 7)}
 
 
 def is_html(tag: str, around: str) -> bool:

@@ -48,7 +48,7 @@ class _MarkdownReader:
         """Take the next token; yield the blocks that it completes."""
         match token.type:
             case "heading_open":
-                self.heading_level = int(token.tag[1:]) - 1
+                self.heading_level = int(token.tag[1:])
             case "heading_close":
                 self.heading_level = None
             case "list_item_open":

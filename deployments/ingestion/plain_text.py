@@ -13,8 +13,8 @@ _SHORT_LINE_CHARACTERS = 60
 _SHORT_LINE = re.compile(r"[:\"'(\w](?:(?!\s{2}|\|).)*(?:[^.!?:;,]|\b[a-z]{1,4}\.|:)")
 """No bullet, no row of a table, no sentence: its full stop may end an abbreviation ("n.")."""
 _SHORT_HEADINGS = 2
-_NUMBERED_LEVEL = 2
-_DEEPEST_LEVEL = 9
+_NUMBERED_LEVEL = 3
+_DEEPEST_LEVEL = 10
 
 
 def plain_blocks(text: str, *, may_begin_with_title: bool) -> Iterator[Block]:
@@ -76,7 +76,7 @@ def _plain_heading(lines: list[str]) -> tuple[Heading | None, list[str]]:
     first = lines[0].strip()
     underlined = len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
     if underlined and len(first) <= _HEADING_CHARACTERS:
-        return Heading(0 if lines[1].strip()[0] == "=" else 1, first), lines[2:]
+        return Heading(1 if lines[1].strip()[0] == "=" else 2, first), lines[2:]
     level = _numbered_level(lines)
     return (None, lines) if level is None else (Heading(level, first), [])
 

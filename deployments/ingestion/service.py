@@ -79,7 +79,9 @@ class Ingestion:
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        cut = chunk_text(document.text, document.format, headings=headings, page=start.page)
+        cut = chunk_text(
+            document.text, document.format, headings=headings, page=start.page, more_follows=document.more_follows
+        )
         chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text", field="text")

@@ -79,10 +79,10 @@ def test_long_paragraphs_are_cut_between_sentences() -> None:
 
 def test_a_part_goes_on_under_the_headings_where_the_one_before_ended() -> None:
     first = chunk_text("# Guide\n\n## Install\n\nGet it.\n", TextFormat.MARKDOWN)
-    assert first.headings == ("Guide", "Install")
+    assert first.headings == ("", "Guide", "Install")
     further = chunk_text("Run it.\n\n## Use\n\nUse it.\n", TextFormat.MARKDOWN, headings=first.headings)
     assert further.chunks == [Chunk("Run it.", ("Guide", "Install")), Chunk("Use it.", ("Guide", "Use"))]
-    assert further.headings == ("Guide", "Use")
+    assert further.headings == ("", "Guide", "Use")
 
 
 MANUAL = """Heating
