@@ -24,6 +24,8 @@ PAGE_BREAK = "\f"
 _TERMINAL_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.\x08")
 """How text made for a terminal sets words in bold or underlines them: escape sequences, or overstrikes."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_BETWEEN_TITLES = re.compile(r"\s+[-–—|·•»:/]\s+|[:;]\s+")
+"""What stands between the title of a page and that of its site."""
 _COLUMN = " | "
 _MOST_OF_A_PIECE = 0.5
 """That the names of a table's columns may take."""
@@ -157,7 +159,8 @@ class _Cutter:
 def _says(title: Heading, heading: Heading) -> bool:
     """Say whether a title has what an outermost heading says: "The ferry - Island ferries" has "The ferry"."""
     are_both_outermost = title.level == 0 and heading.level == 1
-    return are_both_outermost and " ".join(heading.text.lower().split()) in " ".join(title.text.lower().split())
+    said = heading.text.casefold()
+    return are_both_outermost and said in {title.text.casefold(), *_BETWEEN_TITLES.split(title.text.casefold())}
 
 
 def _clean(text: str) -> str:

@@ -268,7 +268,7 @@ def _without_running_heads(pages: Sequence[list[_Line]]) -> list[list[_Line]]:
     """Leave out what stands first or last on most pages, page numbers apart from their number."""
 
     def form(line: _Line) -> str:
-        return re.sub(r"\d+", "#", line.text)
+        return re.sub(r"\d+|\b[ivxlc]+$", "#", line.text)
 
     if len(pages) < _RUNNING_HEAD_PAGES:
         return list(pages)
