@@ -218,9 +218,11 @@ class IngestionService(Reporting, Protocol):
         """Put a document, or one part of it, into its collection.
 
         No chunk of the document is found before its last part is in. From then on all chunks are found, and none of
-        the version before.
+        the version before. Of ingestions of one source at the same time, the one that began last is found. The others
+        end with an error, unless their content is the same.
 
         Raises:
+            RequestEndedError: Another ingestion of the source began later and is in; nothing of this one is.
             InvalidRequestError: The document has no source or no text, or Hearth did not make the collection.
             NotFoundError: The parts before this one are no longer in the collection.
             HearthError: Embedding or writing failed.

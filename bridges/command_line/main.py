@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.commands.asking import Asked, ask, show_sources
+from bridges.command_line.commands.asking import Asked, ask, citation_as_json, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.commands.drain_command import drain_command
@@ -40,6 +40,7 @@ from bridges.command_line.console import (
     write_raw,
 )
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.local import state
 from bridges.command_line.local.doctor import Verdict, examine, findings_table
 from bridges.command_line.local.installation import require_local, shipped
@@ -273,6 +274,7 @@ def chat(
                     "error": response.error,
                     "used_rag": response.used_rag,
                     "sources": list(response.rag_sources),
+                    "citations": [citation_as_json(citation) for citation in response.citations],
                 }
             )
         )
@@ -367,9 +369,9 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 
 async def _ingest_samples() -> IngestSummary:
-    files, summary = find_files([SAMPLES]), IngestSummary()
+    files, summary = name_files(find_files([SAMPLES]), [SAMPLES], prefix="").files, IngestSummary()
     async with connected(state.nats_url(None)) as client:
-        options = IngestOptions(timeout_s=60.0, base=SAMPLES, again=True)
+        options = IngestOptions(timeout_s=60.0, again=True)
         await ingest_files(client, files, options, summary, Unobserved())
     if summary.failed or summary.stopped:
         faults = [f"{source}: {reason}" for source, reason in summary.failed]

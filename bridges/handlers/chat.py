@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.handlers.citations import citation_message
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
@@ -158,12 +159,15 @@ def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
 def _response(
     request: messages_pb2.ChatRequest, reply: Reply, text: str, end: AnswerEnd, error: str
 ) -> messages_pb2.ChatResponse:
+    # Each place once, and long headings are cut: what reads the same is the same.
+    cited = {citation.text: citation for citation in (passage.citation for passage in end.passages) if citation.source}
     return messages_pb2.ChatResponse(
         user_id=request.user_id or reply.parameters.get("user_id", ""),
         response=text,
         response_text=text,
         used_rag=end.used_retrieval,
-        rag_sources=dict.fromkeys(passage.source for passage in end.passages if passage.source),
+        rag_sources=cited,
+        citations=[citation_message(citation) for citation in cited.values()],
         success=not end.error_kind,
         error=error,
     )

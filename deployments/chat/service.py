@@ -19,7 +19,6 @@ from deployments.errors import HearthError, InvalidRequestError, NotFoundError, 
 from deployments.services import LanguageModelService, RetrievalService
 from deployments.text.words import says_the_same
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation, PreparationUse
-from deployments.values.headings import section_of
 from deployments.values.language import Answering, ModelProfile, Prompt, introduction
 from deployments.values.retrieval import Passage, RetrievalQuery
 from deployments.values.status import ComponentStatus
@@ -238,7 +237,7 @@ class Chat:
         except HearthError as error:
             logger.warning("the whole passage is quoted: %s", error.message)
             quoted = found[:1]
-        by_place = groupby(quoted, key=_place)
+        by_place = groupby(quoted, key=lambda passage: passage.citation.text or "the document")
         return " ".join(
             f"From {place}: “{' '.join(' '.join(passage.text for passage in passages).split())}”"
             for place, passages in by_place
@@ -249,14 +248,6 @@ class Chat:
             return await self._retrieval.components(call)
         except HearthError as error:
             return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
-
-
-def _place(passage: Passage) -> str:
-    """Return what a passage is quoted from: its document, and the section below the document's title."""
-    if not passage.source:
-        return passage.headings or "the document"
-    section = section_of(passage.headings)
-    return f"{passage.source} ({section})" if section else passage.source
 
 
 async def _attempt(warming: Awaitable[object]) -> None:

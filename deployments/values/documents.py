@@ -61,13 +61,26 @@ class DocumentVersion:
 
     Attributes:
         source: Names the document.
-        version: Its name, unique among all versions of all documents: 32 hexadecimal digits.
+        version: Its name, unique among all versions of all documents, as `deployments.values.versions` makes it.
         digest: As `Document.digest`.
     """
 
     source: str
     version: str
     digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What became of a version of which all chunks are in.
+
+    Attributes:
+        current: The version that is found now: this one, or one that began later and was finished before it.
+        removed: Chunks of other versions that are gone.
+    """
+
+    current: str
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

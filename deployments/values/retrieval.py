@@ -2,7 +2,36 @@
 
 from dataclasses import dataclass
 
-from deployments.values.headings import section_of, under_headings
+from deployments.values.headings import page_name, section_of, under_headings
+
+_CITED_CHARACTERS = 100
+"""Of a heading, in a citation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a passage stands.
+
+    Attributes:
+        source: The document; empty where it is not known.
+        section: The heading that the passage stands under; empty where there is none below the document's title.
+        page: The page that it begins on, from 1; 0 where it is not known.
+    """
+
+    source: str
+    section: str = ""
+    page: int = 0
+
+    @property
+    def text(self) -> str:
+        """What people are told, such as "pump.pdf (Oil change, page 12)"; empty where nothing is known.
+
+        It begins with the document. Section and page stand behind it, where they are known.
+        """
+        is_long = len(self.section) > _CITED_CHARACTERS
+        section = f"{self.section[:_CITED_CHARACTERS].rstrip()}…" if is_long else self.section
+        place = ", ".join(part for part in (section, page_name(self.page)) if part)
+        return f"{self.source} ({place})" if self.source and place else self.source or place
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +58,9 @@ class Passage:
         return under_headings(self.headings, self.text)
 
     @property
-    def section(self) -> str:
-        """The innermost heading above it; empty where there is none below the document's title."""
-        return section_of(self.headings)
-
-    @property
-    def citation(self) -> str:
-        """What people are told that it comes from, such as "pump.pdf (Oil change, page 12)"; empty if nothing is known.
-
-        It begins with the document. The section and the page stand behind it, where they are known.
-        """
-        page = f"page {self.page}" if self.page else ""
-        if not self.source:
-            return ", ".join(part for part in (self.headings, page) if part)
-        place = ", ".join(part for part in (self.section, page) if part)
-        return f"{self.source} ({place})" if place else self.source
+    def citation(self) -> Citation:
+        """Where it stands. If its document is not known, all of its headings are the section."""
+        return Citation(self.source, section_of(self.headings) if self.source else self.headings, self.page)
 
 
 @dataclass(frozen=True, slots=True)

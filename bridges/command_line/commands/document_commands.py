@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,9 +25,14 @@ from bridges.command_line.files.ingesting import (
     find_files,
     ingest_files,
 )
+from bridges.command_line.files.naming import NamedFile, name_files
 from bridges.command_line.local import state
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import DeadlineExceededError, HearthError, NotFoundError, UnavailableError
+from deployments.values.names import document_name
+
+_LISTED = 5
+"""Names that are shown of many; `--json` has all."""
 
 
 @click.command("ingest")
@@ -35,6 +41,16 @@ from deployments.errors import DeadlineExceededError, HearthError, NotFoundError
 @nats_option
 @json_option
 @click.option("--again", is_flag=True, help="Send every file, even one that has not changed.")
+@click.option(
+    "--prefix",
+    metavar="NAME",
+    help="Begin the names of documents with this instead of the folder's own name; '' for nothing.",
+)
+@click.option(
+    "--drop-earlier",
+    is_flag=True,
+    help="Delete the documents that look like these files under earlier names. Without it, they are only named.",
+)
 @click.option(
     "--max-size",
     type=click.IntRange(min=1),
@@ -65,8 +81,10 @@ def ingest_command(
     timeout_s: float,
     max_size: int,
     patience_s: float,
+    prefix: str | None,
     *,
     again: bool,
+    drop_earlier: bool,
     as_json: bool,
 ) -> None:
     """Put files and folders into a collection.
@@ -76,24 +94,35 @@ def ingest_command(
     found by questions only once all of it is stored. If a file cannot be read, it is reported and skipped, and the exit
     status is 1.
 
-    The name of a document is the path of its file, relative to the folder in which you run the command.
+    The name of a document is the name of the folder, and the path of the file below it: `hearth ingest ~/notes` makes
+    notes/roof.md. It does not matter in which folder you run the command. A file that you name yourself is named with
+    the folder that it is in. Only your home folder gives no name. If a name is taken by another file, that is reported.
     """
     files = find_files(paths)
     if not files:
         raise click.ClickException(f"nothing to ingest: no file ends in {', '.join(SUFFIXES)}")
-    options = IngestOptions(collection, timeout_s, max_bytes=max_size * 1_000_000, again=again, patience_s=patience_s)
-    summary = IngestSummary()
+    named = name_files(files, paths, prefix)
+    options = IngestOptions(
+        collection,
+        timeout_s,
+        max_bytes=max_size * 1_000_000,
+        again=again,
+        patience_s=patience_s,
+        drop_earlier=drop_earlier,
+    )
+    summary = IngestSummary(failed=[(document_name(str(file)), reason) for file, reason in named.clashes])
+    count = len(named.files) + len(named.clashes)
     started = time.monotonic()
     interrupted = False
     try:
-        asyncio.run(_ingest(files, options, nats_url, summary, quiet=as_json))
+        asyncio.run(_ingest(named.files, options, nats_url, summary, quiet=as_json))
     except KeyboardInterrupt:
         interrupted = True
         summary.stopped = "interrupted"
     if as_json:
-        click.echo(json.dumps(_summary_as_json(summary, len(files))))
+        click.echo(json.dumps(_summary_as_json(summary, count)))
     else:
-        _show_summary(summary, len(files), time.monotonic() - started)
+        _show_summary(summary, count, time.monotonic() - started)
     if interrupted:
         sys.exit(INTERRUPTED)
     if summary.failed or summary.stopped:
@@ -132,7 +161,8 @@ def delete_command(
 ) -> None:
     """Delete documents from a collection.
 
-    Use the names that `hearth documents` lists. If a document does not exist, it is reported and the exit status is 1.
+    Use the names that `hearth documents` lists, in any Unicode form. If a document does not exist, it is reported and
+    the exit status is 1.
     """
     removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
     if as_json:
@@ -170,7 +200,7 @@ class _Bar:
 
 
 async def _ingest(
-    files: list[Path], options: IngestOptions, url: str | None, summary: IngestSummary, *, quiet: bool
+    files: Sequence[NamedFile], options: IngestOptions, url: str | None, summary: IngestSummary, *, quiet: bool
 ) -> None:
     async with connected(state.nats_url(url)) as client:
         if quiet:
@@ -197,7 +227,7 @@ async def _delete(
     removed: dict[str, int] = {}
     failed: dict[str, str] = {}
     async with connected(state.nats_url(url)) as client:
-        for source in dict.fromkeys(sources):
+        for source in {document_name(source): source for source in sources}.values():
             request = documents_pb2.DeleteRequest(collection=collection, source=source)
             try:
                 removed[source] = (await client.delete(request, timeout_s)).removed
@@ -216,6 +246,9 @@ def _summary_as_json(summary: IngestSummary, files: int) -> dict[str, object]:
         "chunks": summary.chunks,
         "removed": summary.removed,
         "failed": [{"source": source, "error": reason} for source, reason in summary.failed],
+        "from_elsewhere": summary.from_elsewhere,
+        "earlier": [{"source": source, "earlier": earlier} for earlier, source in summary.earlier.items()],
+        "dropped": summary.dropped,
         "stopped": summary.stopped,
     }
 
@@ -231,12 +264,37 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
     print_line(f"  {', '.join(parts)} in {seconds:.1f} s")
     for source, reason in summary.failed:
         print_line(Text(f"  ✗ {source}: {reason}", style="red"), to=errors)
+    _show_names(summary)
     if summary.stopped:
         left = files - summary.documents - summary.unchanged - len(summary.failed)
         reason = (
             f"  Stopped with {_counted(left, 'file')} to go: {summary.stopped}. The same command goes on from here."
         )
         print_line(Text(reason, style="yellow"), to=errors)
+
+
+def _show_names(summary: IngestSummary) -> None:
+    """Say which documents were replaced that came from elsewhere, and which look like a file under an earlier name."""
+    if summary.from_elsewhere:
+        note = (
+            f"  {_listed(summary.from_elsewhere)}: replaced documents of the same names that came from other folders. "
+            "To keep both, ingest one folder with another --prefix."
+        )
+        print_line(Text(note, style="yellow"), to=errors)
+    if summary.dropped:
+        print_line(f"  {_listed(summary.dropped)}: earlier names, deleted")
+    if left := [earlier for earlier in summary.earlier if earlier not in summary.dropped]:
+        note = (
+            f"  {_listed(left)}: stored under names that look like earlier names of these files, and still there. "
+            "If they are the same documents, add --drop-earlier, or use `hearth delete`."
+        )
+        print_line(Text(note, style="yellow"), to=errors)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _counted(count: int, name: str) -> str:

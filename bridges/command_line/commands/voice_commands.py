@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from rich.text import Text
 
 from bridges.command_line.client import connected, decoded
+from bridges.command_line.commands.asking import citation_as_json, citation_text
 from bridges.command_line.commands.options import (
     collection_option,
     json_option,
@@ -208,7 +209,8 @@ def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
     print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
     for source in response.sources[:1]:
         passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
-        print_line(Text(f"  from    {passage}", style="dim"))
+        place = citation_text(source.citation)
+        print_line(Text(f"  from    {place}: {passage}" if place else f"  from    {passage}", style="dim"))
     if response.error:
         print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
     if not response.audio:
@@ -226,7 +228,10 @@ def _as_json(response: messages_pb2.VoiceResponse, out: Path | None) -> dict[str
     return {
         "transcription": response.transcription,
         "answer": response.response,
-        "sources": [{"text": source.text, "score": source.score} for source in response.sources],
+        "sources": [
+            {"text": source.text, "score": source.score, **citation_as_json(source.citation)}
+            for source in response.sources
+        ],
         "audio_bytes": len(response.audio),
         "file": str(out) if out and response.audio else "",
         "error": response.error,

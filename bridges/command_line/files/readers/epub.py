@@ -14,6 +14,7 @@ from deployments.errors import InvalidRequestError
 from deployments.values.documents import TextFormat
 
 _CONTAINER = "META-INF/container.xml"
+_PAGE_NAMES = (".xhtml", ".html", ".htm")
 _PAGES = ("application/xhtml+xml", "text/html", "application/html+xml")
 
 
@@ -43,11 +44,11 @@ def _package_path(archive: ZipFile) -> str:
 
 
 def _chapters(archive: ZipFile, package: etree._Element, folder: PurePosixPath) -> list[str]:
-    """Return the paths of a book's chapters: in its order, or as they are listed where it has none."""
+    """Return the paths of a book's chapters: in its order, else as they are listed, else all there are."""
     items = {item.get("id"): item for item in package.iterfind(".//{*}manifest/{*}item")}
     order = [reference.get("idref") for reference in package.iterfind(".//{*}spine/{*}itemref")]
     listed = [items[name] for name in order if name in items] or list(items.values())
     pages = [item for item in listed if item.get("media-type") in _PAGES and "nav" not in item.get("properties", "")]
     paths = [normpath(str(folder / unquote(item.get("href", "")))) for item in pages]
-    there = set(archive.namelist())
-    return [path for path in paths if path in there]
+    there = archive.namelist()
+    return [path for path in paths if path in there] or sorted(path for path in there if path.endswith(_PAGE_NAMES))

@@ -62,6 +62,16 @@ class IngestResponse(_message.Message):
     error_type: str
     def __init__(self, chunks: _Optional[int] = ..., next: _Optional[_Union[IngestPosition, _Mapping]] = ..., removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
 
+class Citation(_message.Message):
+    __slots__ = ("source", "section", "page")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    section: str
+    page: int
+    def __init__(self, source: _Optional[str] = ..., section: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
+
 class DeleteRequest(_message.Message):
     __slots__ = ("collection", "source")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

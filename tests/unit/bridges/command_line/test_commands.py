@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bridges.command_line.commands import speech_commands
 from bridges.command_line.console import print_line
-from bridges.command_line.files.ingesting import find_files, source_name, text_parts
+from bridges.command_line.files.ingesting import find_files, text_parts
 from bridges.command_line.local.state import StartedProcess, load_state, nats_url
 from bridges.command_line.main import SAMPLES, cli, main
 from bridges.command_line.sound.transcripts import TranscriptPrinter
@@ -175,15 +175,13 @@ def test_a_process_id_that_was_given_to_another_is_not_taken_for_ours() -> None:
     assert StartedProcess(2**22 + 1, 0.0).find() is None
 
 
-def test_files_are_found_below_folders_and_named_as_they_are(tmp_path: Path) -> None:
+def test_files_are_found_below_folders(tmp_path: Path) -> None:
     for name in ("b.md", "a.txt", "sub/c.MD", ".hidden/d.md", "e.zip"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
     found = find_files([tmp_path, tmp_path / "a.txt"])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.txt", "b.md", "sub/c.MD"]
-    assert source_name(tmp_path / "sub" / "c.MD", tmp_path) == "sub/c.MD"
-    assert source_name(tmp_path / "a.txt", Path("/nowhere")) == (tmp_path / "a.txt").as_posix()
 
 
 @pytest.mark.parametrize(("name", "reason"), [("e.zip", "expected one of .md"), ("missing.md", "does not exist")])

@@ -181,6 +181,24 @@ async def test_sources_are_named_once_in_their_order() -> None:
     assert response.used_rag
 
 
+async def test_sources_lead_to_section_and_page_and_programs_get_these_apart() -> None:
+    passages = (
+        Passage("x", "pump.pdf", "Pump > Oil", page=12),
+        Passage("y", "pump.pdf", "Pump > Oil", page=13),
+        Passage("z", "pump.pdf", "Pump > Oil", page=12),
+        Passage("w", "roof.md", "Roof > Tiles"),
+    )
+    end = AnswerEnd(passages, used_retrieval=True)
+    connection = await handle(ScriptedChat((AnswerToken("Yes."), end)), INBOX, message="?")
+    response = connection.response(INBOX)
+    assert list(response.rag_sources) == ["pump.pdf (Oil, page 12)", "pump.pdf (Oil, page 13)", "roof.md (Tiles)"]
+    assert [(one.source, one.section, one.page) for one in response.citations] == [
+        ("pump.pdf", "Oil", 12),
+        ("pump.pdf", "Oil", 13),
+        ("roof.md", "Tiles", 0),
+    ]
+
+
 async def test_a_failed_answer_ends_its_stream_and_says_why() -> None:
     end = AnswerEnd(error="the language model cannot be reached", error_kind="unavailable")
     connection = await handle(ScriptedChat((end,)), request_id="r1", message="?", enable_streaming=True)
