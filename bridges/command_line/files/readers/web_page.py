@@ -15,13 +15,13 @@ from bridges.command_line.files.readers.markdown_text import escaped, table
 from deployments.values.documents import TextFormat
 
 _NOT_TEXT = ("script", "style", "noscript", "template", "iframe", "svg", "input", "select", "textarea", "datalist")
-_AROUND_TEXT = ("nav", "menu", "[role=navigation]", "[role=search]", ".headerlink")
-_MAYBE_AROUND_TEXT = ", ".join(
-    (
-        *("header", "footer", "aside", "[role=contentinfo]", "[role=banner]", "[role=complementary]"),
-        *(".toc", ".navheader", ".navfooter", ".navbar", ".breadcrumb", ".breadcrumbs", ".related", ".footer"),
-        *(".sphinxsidebar", ".sphinxsidebarwrapper", ".sidebar"),
-    )
+_AROUND_TEXT = (
+    *("nav", "menu", "[role=navigation]", "[role=search]", ".headerlink", ".toc", ".navheader", ".navfooter"),
+    *(".navbar", ".breadcrumb", ".breadcrumbs", ".sphinxsidebar", ".sphinxsidebarwrapper"),
+)
+"""What leads elsewhere, some of it by the names that common writers of documentation give it."""
+_MAYBE_AROUND_TEXT = (
+    "header, footer, aside, [role=contentinfo], [role=banner], [role=complementary], .related, .footer, .sidebar"
 )
 """What may lead elsewhere and may hold text. It leads elsewhere where most of its words are links."""
 _LINKED_SHARE = 0.5

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bridges.command_line.files.extraction import Extractor
-from bridges.command_line.files.ingesting import find_files
+from bridges.command_line.files.extraction import READERS, Extractor
+from bridges.command_line.files.finding import find_files
 from deployments.errors import InvalidRequestError
 from deployments.ingestion.chunking import chunk_text
 from deployments.values.documents import TextFormat
@@ -195,4 +195,4 @@ def test_what_a_folder_links_to_outside_of_it_is_left_out(tmp_path: Path) -> Non
     (folder / "a.txt").write_text("a")
     (folder / "link.txt").symlink_to(outside / "secret.txt")
     (folder / "inside.txt").symlink_to(folder / "a.txt")
-    assert [file.name for file in find_files([folder])] == ["a.txt", "inside.txt"]
+    assert [file.name for file in find_files([folder], READERS).files] == ["a.txt", "inside.txt"]

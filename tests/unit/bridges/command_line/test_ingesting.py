@@ -7,7 +7,9 @@ from unicodedata import normalize
 import pytest
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.files.naming import name_files
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import UnavailableError, UpstreamFailedError
@@ -80,7 +82,7 @@ async def ingest(
 ) -> IngestSummary:
     summary = IngestSummary()
     options = IngestOptions(patience_s=patience_s, again=again, drop_earlier=drop_earlier)
-    files = name_files(find_files([folder]), [folder], prefix).files
+    files = name_files(find_files([folder], READERS).files, [folder], prefix).files
     await ingest_files(cast("HearthClient", graph), files, options, summary, Unobserved())
     return summary
 
