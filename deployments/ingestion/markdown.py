@@ -17,19 +17,19 @@ def markdown_blocks(text: str) -> Iterator[Block]:
 
     The text of footnotes stays where it stands, and so does what stands in angle brackets and is no HTML.
     """
-    environment: dict[str, dict[str, dict[str, list[int]]]] = {}
-    tokens = MarkdownIt("commonmark").enable("table").parse(text, environment)
+    found: dict[str, dict[str, dict[str, list[int]]]] = {}
+    tokens = MarkdownIt("commonmark").enable("table").parse(text, found)
     reader = _MarkdownReader()
     for token in tokens:
         yield from reader.read(token)
     yield from reader.html.finish()
-    yield from _footnotes(text, environment)
+    yield from _footnotes(text, found)
 
 
-def _footnotes(text: str, environment: dict[str, dict[str, dict[str, list[int]]]]) -> Iterator[Block]:
+def _footnotes(text: str, found: dict[str, dict[str, dict[str, list[int]]]]) -> Iterator[Block]:
     """Yield the footnotes of one word, which are taken for the target of a link."""
     lines = text.split("\n")
-    for label, target in environment.get("references", {}).items():
+    for label, target in found.get("references", {}).items():
         if label.startswith("^"):
             first, end = target["map"]
             yield " ".join(" ".join(lines[first:end]).split())

@@ -147,8 +147,8 @@ def _reason(error: Exception) -> str:
             return "it is nested too deeply"
         case ImportError():
             return f"{error.name} is not installed, which reads such files: it comes with the extra `documents`"
-        case OSError():
-            return f"it cannot be read: {error.strerror or error}"
+        case OSError() if error.strerror:
+            return f"it cannot be read: {error.strerror}"
         case _:
             return f"it is damaged: {' '.join(str(error).split())[:200] or type(error).__name__}"
 

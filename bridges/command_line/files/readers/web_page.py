@@ -34,6 +34,7 @@ _STRIPPED = ("a", "b", "strong", "em", "i", "del", "s")
 _FEWEST_COLUMNS = 2
 _WIDEST_SPAN = 100
 _RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+_LINES = ("p", "li", "dt", "dd", "summary", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th")
 _LAYOUT = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
 _LEGAL_FOOTER = ("©", "copyright", "all rights reserved", "imprint", "impressum", "privacy policy")
 _LEGAL_WORDS = 60
@@ -175,8 +176,14 @@ def _leave_out(soup: Any) -> None:
         if not element.decomposed and (_leads_elsewhere(element) or _is_legal_footer(element)):
             element.decompose()
     for button in soup.find_all("button"):
-        if not button.decomposed:
-            button.unwrap() if _is_text(button) else button.decompose()
+        if button.decomposed:
+            continue
+        if not _is_text(button):
+            button.decompose()
+        elif button.find_parent(_LINES) is not None:
+            button.unwrap()
+        else:
+            button.name = "p"
 
 
 def _leads_elsewhere(element: Any) -> bool:
@@ -200,7 +207,7 @@ def _is_text(button: Any) -> bool:
     """Say whether a button is what a reader reads, such as the question of an answer that it opens."""
     text = button.get_text(" ", strip=True)
     opens = any(button.has_attr(name) for name in ("aria-expanded", "aria-controls", "data-bs-toggle", "data-toggle"))
-    is_heading = button.find_parent(["h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "li"]) is not None
+    is_heading = button.find_parent(_LINES) is not None
     return opens or is_heading or text.endswith("?") or len(text.split()) >= _QUESTION_WORDS
 
 
