@@ -4,19 +4,20 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import mammoth
 from openpyxl import load_workbook
 from pptx import Presentation
 
-from bridges.command_line.files.readers.archives import archive_of
+from bridges.command_line.files.readers.archives import archive_of, xml_of
 from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import escaped, heading, table
 from bridges.command_line.files.readers.web_page import markdown_of, page_of
 from deployments.values.documents import TextFormat
 
 _STYLES = """
-p[style-name='Title'] => h1:fresh
+p[style-name='Title'] => p.title:fresh
 p[style-name='Subtitle'] => p:fresh
 comment-reference => sup
 """
@@ -24,14 +25,41 @@ _MOST_CELLS = 5_000_000
 
 
 def read_docx(file: Path) -> Extracted:
-    """Read a document of Word."""
-    with archive_of(file), file.open("rb") as content:
-        images = mammoth.images.img_element(_alt_only)
-        html = mammoth.convert_to_html(content, style_map=_STYLES, convert_image=images).value
-    page = page_of(html)
-    for back in page.select('a[href^="#footnote-ref"], a[href^="#endnote-ref"]'):
+    """Read a document of Word. Its footnotes stand below the paragraphs that they belong to."""
+    with archive_of(file) as archive:
+        title = _title_of(archive)
+        with file.open("rb") as content:
+            images = mammoth.images.img_element(_alt_only)
+            page = page_of(mammoth.convert_to_html(content, style_map=_STYLES, convert_image=images).value)
+    for note in page.select('li[id^="footnote-"], li[id^="endnote-"]'):
+        _move_note(page, note)
+    if (printed := page.select_one("p.title")) is not None:
+        title = " ".join(printed.get_text(" ").split())
+        printed.decompose()
+    return Extracted(markdown_of(page) or escaped(title), TextFormat.MARKDOWN, title)
+
+
+def _title_of(archive: ZipFile) -> str:
+    """Return the title that a document's properties say; empty where they say none."""
+    properties = "docProps/core.xml"
+    title = xml_of(archive.read(properties)).findtext("{*}title") if properties in archive.namelist() else ""
+    return " ".join((title or "").split())
+
+
+def _move_note(page: Any, note: Any) -> None:
+    reference = page.find("a", href=f"#{note['id']}")
+    for back in note.select('a[href^="#footnote-ref"], a[href^="#endnote-ref"]'):
         back.decompose()
-    return Extracted(markdown_of(page), TextFormat.MARKDOWN)
+    place = reference.find_parent(["p", "li", "table", "h1", "h2", "h3", "h4", "h5", "h6"]) if reference else None
+    if reference is None or place is None:
+        return
+    mark = reference.get_text(strip=True).strip("[]")
+    reference.string = mark
+    note.name = "p"
+    note.insert(0, f"{mark} ")
+    for paragraph in note.find_all("p"):
+        paragraph.unwrap()
+    (reference.find_parent("table") or place).insert_after(note.extract())
 
 
 def _alt_only(image: Any) -> dict[str, str]:
