@@ -18,14 +18,16 @@ _SAMPLE_BYTES = 200_000
 _SHARE_OF_ZEROS = 0.2
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_CONTROL = 0.02
-_WESTERN = frozenset(
-    "cp1250 cp1252 cp1254 cp1257 cp1258 cp437 cp850 cp858 hp_roman8 iso8859_10 iso8859_13 iso8859_14 iso8859_15 "
-    "iso8859_16 iso8859_2 iso8859_3 iso8859_4 iso8859_9 latin_1 mac_latin2 mac_roman mac_turkish mac_iceland ptcp154 "
-    "cp1125 cp775 cp852 cp273 cp037 cp500 cp1026 cp1140".split()
-)
-"""Guesses for what is Windows-1252 in all likelihood: the same letters at other places."""
-_UNDEFINED_IN_WESTERN = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
-_SHOWN = {"cp1252": "Windows-1252", "cp1251": "Windows-1251", "cp1253": "Windows-1253", "shift_jis": "Shift-JIS"}
+_MOST_MARKED = 0.35
+"""Of the letters of a text in Latin script, that are beyond ASCII."""
+_WESTERN_LETTERS = frozenset("äöüßÄÖÜéèêëÉÈÊàâÀçÇîïôùûœñÑáíóúÁÍÓÚåæøÅÆØìòõã€–—‘’‚“”„«»°§¿¡•…·£²³½¼×\xa0")
+_WESTERN_SHARE = 0.8
+_CENTRAL_EUROPEAN = frozenset({"Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Romanian"})
+_TURKISH = re.compile(rb"[\xf0\xfd\xfe\xdd\xd0\xde]")
+"""Letters that Turkish and Icelandic have at the same places."""
+_NOT_TURKISH = re.compile(rb"[\xe1\xed\xe6\xf3\xfa\xe9]")
+_FEWEST_TURKISH = 2
+_WINDOWS = re.compile(r"cp(125\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ def _lines(text: str) -> str:
 
 
 def _guess(encoding: str) -> tuple[str, ...]:
-    return (f"its encoding is not marked: it was read as {_SHOWN.get(encoding, encoding.upper().replace('_', '-'))}",)
+    windows = _WINDOWS.fullmatch(encoding)
+    name = f"Windows-{windows[1]}" if windows else encoding.upper().replace("_", "-")
+    return (f"its encoding is not marked: it was read as {name}",)
 
 
 def _two_byte_encoding(sample: bytes) -> str:
@@ -84,8 +88,27 @@ def _most_likely(content: bytes) -> str:
     # Imported where it is used: it comes with an extra.
     from charset_normalizer import from_bytes  # noqa: PLC0415
 
-    best = from_bytes(content[:_SAMPLE_BYTES]).best()
-    encoding = best.encoding if best else "cp1252"
-    if encoding in _WESTERN:
-        return "cp1252" if not _UNDEFINED_IN_WESTERN.search(content) else encoding
+    sample = content[:_SAMPLE_BYTES]
+    best = from_bytes(sample).best()
+    encoding, language = (best.encoding, best.language) if best else ("", "")
+    letters = sum(1 for byte in sample if chr(byte).isascii() and chr(byte).isalpha())
+    marked = sum(1 for byte in sample if byte >= 0x80)  # noqa: PLR2004 - the end of ASCII
+    if marked <= _MOST_MARKED * (letters + marked):
+        return _latin_encoding(sample, encoding, language)
+    if not encoding:
+        raise InvalidRequestError("its encoding is not known: save it as UTF-8")
     return encoding
+
+
+def _latin_encoding(sample: bytes, encoding: str, language: str) -> str:
+    """Return the encoding of a text in Latin script, of which the statistics of few letters say little."""
+    if len(_TURKISH.findall(sample)) >= _FEWEST_TURKISH and not _NOT_TURKISH.search(sample):
+        return "cp1254"
+    if encoding == "cp1250" and language in _CENTRAL_EUROPEAN:
+        return "cp1250"
+    beyond = [character for character in sample.decode("cp1252", "replace") if not character.isascii()]
+    if sum(character in _WESTERN_LETTERS for character in beyond) >= len(beyond) * _WESTERN_SHARE:
+        return "cp1252"
+    if encoding.startswith("mac_"):
+        return "mac_roman"
+    return "cp850" if encoding in {"cp437", "cp850", "cp858"} else "cp1252"

@@ -76,15 +76,38 @@ async def test_a_text_is_read_in_its_encoding_and_a_guess_is_told(
     assert [guess in told for told in read_text.guesses] == ([True] if guess else [])
 
 
+IN_ENCODINGS = [
+    ("cp1250", "Pompa włącza się, gdy zbiornik jest pełny w mniej niż jednej trzeciej, a zawór zamyka się źle."),
+    ("cp1250", "Čerpadlo se zapne, když je nádrž plná z méně než třetiny, a ventil se zavře. Žluťoučký kůň."),
+    ("cp1254", "Pompa, depo üçte birinden az dolu olduğunda çalışır ve dolduğunda durur. Işık şimdi açık."),
+    ("cp1252", "Die Pumpe läuft an, wenn der Behälter zu weniger als einem Drittel gefüllt ist – Größe: 5 €."),
+    ("cp1252", "La pompe démarre lorsque le réservoir est rempli à moins d’un tiers et s’arrête dès l’été."),
+    ("cp1252", "Dælan fer í gang þegar tankurinn er fullur að minna en þriðjungi og stöðvast þegar hann er fullur."),
+    ("cp1251", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
+    ("koi8-r", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
+    ("cp1253", "Η αντλία ξεκινά όταν η δεξαμενή είναι κάτω από το ένα τρίτο και σταματά όταν γεμίσει."),
+    ("cp1255", "המשאבה מתחילה כאשר המיכל מלא בפחות משליש."),
+    ("shift_jis", "ポンプはタンクの水が三分の一より少なくなると動き、満水になると止まります。"),
+    ("euc_jp", "ポンプはタンクの水が三分の一より少なくなると動き、満水になると止まります。"),
+    ("gb18030", "水箱水位低于三分之一时水泵启动，满时停止。"),
+    ("big5", "水箱水位低於三分之一時水泵啟動，滿時停止。"),
+    ("cp949", "펌프는 탱크가 삼분의 일 미만일 때 시작하고 가득 차면 멈춥니다."),
+    ("mac_roman", "The meter in café Müller showed 4,812 kWh on 3 March – that is 96 €."),
+]
+
+
+@pytest.mark.parametrize(("encoding", "text"), IN_ENCODINGS)
+async def test_a_text_in_an_encoding_of_before_unicode_is_read(read: Reading, encoding: str, text: str) -> None:
+    read_text = await read.extracted(".txt", text.encode(encoding))
+    assert read_text.text == text
+    assert len(read_text.guesses) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize(
-    ("encoding", "text"),
-    [
-        ("cp1251", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
-        ("shift_jis", "ポンプはタンクの水が三分の一より少なくなると動き、満水になると止まります。"),
-        ("cp1253", "Η αντλία ξεκινά όταν η δεξαμενή είναι κάτω από το ένα τρίτο και σταματά όταν γεμίσει."),
-    ],
+    "text", [text for encoding, text in IN_ENCODINGS if encoding in {"cp1251", "cp1253", "cp1255"}]
 )
-async def test_a_text_in_the_encoding_of_another_script_is_read(read: Reading, encoding: str, text: str) -> None:
+async def test_utf16_without_a_mark_is_known_in_any_script_with_spaces(read: Reading, encoding: str, text: str) -> None:
     assert (await read.extracted(".txt", text.encode(encoding))).text == text
 
 
