@@ -40,7 +40,8 @@ from bridges.command_line.console import (
     print_line,
     write_raw,
 )
-from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import SUFFIXES, IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.files.naming import name_files
 from bridges.command_line.local import state
 from bridges.command_line.local.doctor import Verdict, examine, findings_table
@@ -376,7 +377,7 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 
 async def _ingest_samples() -> IngestSummary:
-    files, summary = name_files(find_files([SAMPLES]), [SAMPLES], prefix="").files, IngestSummary()
+    files, summary = name_files(find_files([SAMPLES], SUFFIXES).files, [SAMPLES], prefix="").files, IngestSummary()
     async with connected(state.nats_url(None)) as client:
         options = IngestOptions(timeout_s=60.0, again=True)
         await ingest_files(client, files, options, summary, Unobserved())

@@ -11,7 +11,7 @@ from uuid import uuid4
 from deployments.call import Call
 from deployments.component_status import replica_status
 from deployments.errors import InvalidRequestError, Limit, NotFoundError, RequestEndedError
-from deployments.ingestion.chunking import chunk_text, first_heading
+from deployments.ingestion.chunking import chunk_text, first_heading, title_of
 from deployments.services import EmbeddingsService
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.documents import (
@@ -87,7 +87,10 @@ class Ingestion:
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        chunks, at_end = chunk_text(document.text, document.format, headings=headings)
+        cut = chunk_text(
+            document.text, document.format, headings=headings, page=start.page, more_follows=document.more_follows
+        )
+        chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text", field="text")
         version = DocumentVersion(
@@ -98,8 +101,7 @@ class Ingestion:
             raise RequestEndedError(
                 f"another ingestion of {document.source[:_SHOWN]!r} began later and is in: this one is not"
             )
-        page = chunks[-1].page if chunks else start.page
-        following = DocumentPosition(start.chunk_index + len(chunks), at_end, version.version, page)
+        following = DocumentPosition(start.chunk_index + len(chunks), cut.headings, version.version, cut.page)
         return IngestReport(len(chunks), following, placement.removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
@@ -185,8 +187,8 @@ def _content(document: Document) -> str:
 
 def _title(document: Document) -> tuple[str, ...]:
     """Return the heading path that a document starts with: its title, unless its text begins with one."""
-    if document.title:
-        return (document.title,)
+    if title := document.title or title_of(document.text, document.format):
+        return (title,)
     if first_heading(document.text, document.format):
         return ()
     return (PurePosixPath(document.source).stem,)

@@ -73,7 +73,7 @@ def write_files(folder: Path, texts: Sequence[str], chunks: int) -> tuple[list[P
             # No two files are the same.
             file.write_text(f"Number {len(files)}\n\n{text}")
             files.append(file)
-            made, _ = chunk_text(file.read_text(), TextFormat.PLAIN, headings=(file.stem,))
+            made = chunk_text(file.read_text(), TextFormat.PLAIN, headings=(file.stem,)).chunks
             pieces.extend(f"{' > '.join(chunk.headings)}\n{chunk.text}" for chunk in made)
             if len(pieces) >= chunks:
                 break

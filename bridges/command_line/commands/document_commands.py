@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,13 +16,13 @@ from rich.text import Text
 from bridges.command_line.client import connected
 from bridges.command_line.commands.options import collection_option, finite, json_option, nats_option, timeout_option
 from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table, print_line
+from bridges.command_line.files.finding import FoundFiles, find_files
 from bridges.command_line.files.ingesting import (
     SUFFIXES,
     IngestObserver,
     IngestOptions,
     IngestSummary,
     Unobserved,
-    find_files,
     ingest_files,
 )
 from bridges.command_line.files.naming import NamedFile, name_files
@@ -91,19 +91,24 @@ def ingest_command(
 ) -> None:
     """Put files and folders into a collection.
 
-    It reads HTML, PDF, Markdown and text files, and everything below a folder. A changed file replaces its old
-    version. An unchanged file is skipped. If the command is interrupted, run it again and it continues. A document is
-    found by questions only once all of it is stored. If a file cannot be read, it is reported and skipped, and the exit
-    status is 1.
+    It reads text, Markdown, reStructuredText, HTML, PDF, EPUB, e-mail, CSV, JSON, and the files of Microsoft Office and
+    LibreOffice. Of a folder, it reads everything below it, except hidden files. It tells you which kinds of files it
+    does not read, and what it had to guess, such as the encoding of a text. A changed file replaces its old version. An
+    unchanged file is skipped. If the command is interrupted, run it again and it continues. A document is found by
+    questions only once all of it is stored. If a file cannot be read, it is reported and skipped, and the exit status
+    is 1.
 
     The name of a document is the name of the folder, and the path of the file below it: `hearth ingest ~/notes` makes
     notes/roof.md. It does not matter in which folder you run the command. A file that you name yourself is named with
     the folder that it is in. Only your home folder gives no name. If a name is taken by another file, that is reported.
     """
-    files = find_files(paths)
-    if not files:
-        raise click.ClickException(f"nothing to ingest: no file ends in {', '.join(SUFFIXES)}")
-    named = name_files(files, paths, prefix)
+    found = find_files(paths, SUFFIXES)
+    named = name_files(found.files, paths, prefix)
+    bad = [*found.failed, *named.clashes]
+    if not named.files:
+        expected = f"no file ends in {', '.join(SUFFIXES)}"
+        reasons = [f"{document_name(str(file))}: {reason}" for file, reason in bad] or [expected]
+        raise click.ClickException("; ".join(["nothing to ingest", *reasons, *_left_out(found)]))
     options = IngestOptions(
         collection,
         timeout_s,
@@ -112,8 +117,8 @@ def ingest_command(
         patience_s=patience_s,
         drop_earlier=drop_earlier,
     )
-    summary = IngestSummary(failed=[(document_name(str(file)), reason) for file, reason in named.clashes])
-    count = len(named.files) + len(named.clashes)
+    summary = IngestSummary(failed=[(document_name(str(file)), reason) for file, reason in bad])
+    count = len(named.files) + len(bad)
     started = time.monotonic()
     interrupted = False
     try:
@@ -122,9 +127,12 @@ def ingest_command(
         interrupted = True
         summary.stopped = "interrupted"
     if as_json:
-        click.echo(json.dumps(_summary_as_json(summary, count)))
+        left_out = {"not_read": dict(found.not_read), "outside": [document_name(str(link)) for link in found.outside]}
+        click.echo(json.dumps({**_summary_as_json(summary, count), **left_out}))
     else:
         _show_summary(summary, count, time.monotonic() - started)
+        for note in _left_out(found):
+            print_line(Text(f"  {note}", style="yellow"), to=errors)
     if interrupted:
         sys.exit(INTERRUPTED)
     if summary.failed or summary.stopped:
@@ -251,6 +259,7 @@ def _summary_as_json(summary: IngestSummary, files: int) -> dict[str, object]:
         "from_elsewhere": summary.from_elsewhere,
         "earlier": [{"source": source, "earlier": earlier} for earlier, source in summary.earlier.items()],
         "dropped": summary.dropped,
+        "guessed": [{"source": source, "guess": guess} for source, guess in summary.guessed],
         "stopped": summary.stopped,
     }
 
@@ -266,6 +275,9 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
     print_line(f"  {', '.join(parts)} in {seconds:.1f} s")
     for source, reason in summary.failed:
         print_line(Text(f"  ✗ {source}: {reason}", style="red"), to=errors)
+    for guess in dict.fromkeys(guess for _, guess in summary.guessed):
+        names = [source for source, told in summary.guessed if told == guess]
+        print_line(Text(f"  {_listed(names)}: {guess}", style="yellow"), to=errors)
     _show_names(summary)
     if summary.stopped:
         left = files - summary.documents - summary.unchanged - len(summary.failed)
@@ -273,6 +285,16 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
             f"  Stopped with {_counted(left, 'file')} to go: {summary.stopped}. The same command goes on from here."
         )
         print_line(Text(reason, style="yellow"), to=errors)
+
+
+def _left_out(found: FoundFiles) -> Iterator[str]:
+    """Yield what is told of the files that were not looked at."""
+    if found.not_read:
+        kinds = (f"{suffix or 'no ending'} ({count:,})" for suffix, count in found.not_read.most_common())
+        yield f"{_counted(found.not_read.total(), 'file')} of kinds that are not read: {_listed(list(kinds), 10)}"
+    if found.outside:
+        names = [document_name(str(link)) for link in found.outside]
+        yield f"{_counted(len(names), 'link')} that lead out of the folder, not followed: {_listed(names)}"
 
 
 def _show_names(summary: IngestSummary) -> None:
@@ -293,10 +315,10 @@ def _show_names(summary: IngestSummary) -> None:
         print_line(Text(note, style="yellow"), to=errors)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], most: int = _LISTED) -> str:
     """Return the first of many names, and how many more there are."""
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _counted(count: int, name: str) -> str:

@@ -3,17 +3,19 @@
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extracted, Extractor
+from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extractor
 from bridges.command_line.files.naming import NamedFile, earlier_names
+from bridges.command_line.files.readers.extracted import Extracted
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.backoff import Backoff, retry
-from deployments.errors import HearthError, InvalidRequestError, OverloadedError, UnavailableError
+from deployments.errors import HearthError, OverloadedError, UnavailableError
 from deployments.values.documents import CHUNKING, TextFormat
 from deployments.values.names import document_name
 
@@ -26,6 +28,7 @@ SUFFIXES = tuple(READERS)
 
 _PART_BYTES = 128 << 10
 _PARALLEL = 4
+_TABLE_RULER = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
 _FENCE = ("```", "~~~")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 5.0
@@ -49,6 +52,7 @@ class IngestSummary:
         earlier: Stored documents that look like a file that is in now, under an earlier name, each with the file's name
             of today.
         dropped: Those of them that were deleted.
+        guessed: Files that are in now, each with what its reader was not sure about.
         stopped: Why the files behind these were not looked at; empty where all were.
     """
 
@@ -60,6 +64,7 @@ class IngestSummary:
     from_elsewhere: list[str] = field(default_factory=list[str])
     earlier: dict[str, str] = field(default_factory=dict[str, str])
     dropped: list[str] = field(default_factory=list[str])
+    guessed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     stopped: str = ""
 
 
@@ -111,29 +116,6 @@ class Unobserved:
 
     def waits(self, reason: str) -> None:
         """Do nothing."""
-
-
-def find_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that can be ingested: those named, and those below the folders named.
-
-    What a folder only links to is left out, unless it lies in the folder too.
-
-    Raises:
-        InvalidRequestError: A path does not exist, or a file named is of another kind.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in READERS and file.is_file())
-            inside = (file for file in below if file.resolve().is_relative_to(path.resolve()))
-            found.update(dict.fromkeys(file for file in inside if not _is_hidden(file.relative_to(path))))
-        elif not path.exists():
-            raise InvalidRequestError(f"{path} does not exist")
-        elif path.suffix.lower() not in READERS:
-            raise InvalidRequestError(f"{path} cannot be ingested: expected one of {', '.join(SUFFIXES)}")
-        else:
-            found[path] = None
-    return list(found)
 
 
 async def ingest_files(
@@ -241,14 +223,19 @@ class _Run:
             if digest and _content(before) == _content(digest) and not self.options.again:
                 self.summary.unchanged += 1
             else:
-                await self._send(await extractor.extract(named.file), named.source, digest)
+                extracted = await extractor.extract(named.file)
+                await self._send(extracted, named.source, digest)
                 self.summary.documents += 1
+                self.summary.guessed += [(named.source, guess) for guess in extracted.guesses]
                 if _origin(before) not in {"", _origin(digest)}:
                     self.summary.from_elsewhere.append(named.source)
         except _AWAY:
             raise
-        except (HearthError, OSError) as error:
+        except HearthError as error:
             self.summary.failed.append((named.source, str(error)))
+        except OSError as error:
+            # Its own text names the file as the machine writes it, which cannot always be shown.
+            self.summary.failed.append((named.source, f"it cannot be read: {error.strerror}"))
         else:
             earlier = earlier_names(named, self.stored.written, self.named)
             self.summary.earlier.update(dict.fromkeys(earlier, named.source))
@@ -342,11 +329,24 @@ def _lines_within(block: str, limit: int) -> Iterator[str]:
     if len(block.encode()) <= limit:
         yield block
         return
+    names, ruler, *rows = [*block.splitlines(keepends=True), "", ""]
+    if _TABLE_RULER.fullmatch(ruler.strip()) and len((names + ruler).encode()) < limit // 4:
+        yield from _tables_within(names + ruler, rows, limit)
+        return
     # Four bytes hold any character.
     step = max(1, limit // 4)
     for line in block.splitlines(keepends=True):
         yield from (line[start : start + step] for start in range(0, len(line), step))
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _tables_within(head: str, rows: Iterable[str], limit: int) -> Iterator[str]:
+    """Yield a long table of Markdown as several, each under the names of the columns."""
+    table, size = [head], len(head.encode())
+    for row in rows:
+        length = len(row.encode())
+        if len(table) > 1 and size + length > limit // 2:
+            yield "".join([*table, "\n"])
+            table, size = [head], len(head.encode())
+        table.append(row)
+        size += length
+    yield "".join([*table, "\n"])

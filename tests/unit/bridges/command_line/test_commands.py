@@ -15,7 +15,9 @@ from rich.console import Console
 
 from bridges.command_line.commands import speech_commands
 from bridges.command_line.console import print_line
-from bridges.command_line.files.ingesting import find_files, text_parts
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import text_parts
 from bridges.command_line.local.state import StartedProcess, load_state, nats_url
 from bridges.command_line.main import SAMPLES, cli, main
 from bridges.command_line.sound.transcripts import TranscriptPrinter
@@ -180,15 +182,18 @@ def test_files_are_found_below_folders(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = find_files([tmp_path, tmp_path / "a.txt"])
+    found = find_files([tmp_path, tmp_path / "a.txt"], READERS).files
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.txt", "b.md", "sub/c.MD"]
 
 
 @pytest.mark.parametrize(("name", "reason"), [("e.zip", "expected one of .md"), ("missing.md", "does not exist")])
-def test_a_file_that_cannot_be_ingested_is_named_at_once(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_file_that_cannot_be_ingested_is_named_before_anything_is_sent(
+    tmp_path: Path, name: str, reason: str
+) -> None:
     (tmp_path / "e.zip").touch()
-    with pytest.raises(InvalidRequestError, match=reason):
-        find_files([tmp_path / name])
+    result = run("ingest", str(tmp_path / name))
+    assert result.exit_code == 1
+    assert reason in result.output
 
 
 @given(st.text(max_size=2000), st.integers(16, 400))

@@ -1,5 +1,6 @@
 """Ingesting files: what is sent, what is not sent again, what a service that goes away does to a run."""
 
+import os
 from pathlib import Path
 from typing import cast
 from unicodedata import normalize
@@ -7,7 +8,9 @@ from unicodedata import normalize
 import pytest
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
 from bridges.command_line.files.naming import name_files
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import UnavailableError, UpstreamFailedError
@@ -80,7 +83,7 @@ async def ingest(
 ) -> IngestSummary:
     summary = IngestSummary()
     options = IngestOptions(patience_s=patience_s, again=again, drop_earlier=drop_earlier)
-    files = name_files(find_files([folder]), [folder], prefix).files
+    files = name_files(find_files([folder], READERS).files, [folder], prefix).files
     await ingest_files(cast("HearthClient", graph), files, options, summary, Unobserved())
     return summary
 
@@ -143,13 +146,37 @@ async def test_the_same_call_finishes_what_was_broken_off(folder: Path) -> None:
 async def test_a_file_that_is_refused_is_told_and_the_rest_goes_in(folder: Path) -> None:
     graph = Graph()
     graph.refused = "c.txt"
-    (folder / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    (folder / "zip.docx").write_bytes(b"PK")
     summary = await ingest(graph, folder)
     assert summary.documents == 5
     assert sorted(summary.failed) == [
         ("c.txt", "the document holds no text"),
-        ("latin.txt", "it is not UTF-8 text (byte 2)"),
+        ("zip.docx", "it is damaged: File is not a zip file"),
     ]
+
+
+async def test_what_a_reader_guessed_is_told(folder: Path) -> None:
+    (folder / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    summary = await ingest(Graph(), folder)
+    assert summary.documents == 7
+    assert summary.guessed == [("latin.txt", "its encoding is not marked: it was read as Windows-1252")]
+
+
+async def test_a_file_name_that_is_not_utf8_ends_no_run(folder: Path) -> None:
+    (folder / os.fsdecode(b"h\xf6he.txt")).write_text("The height.")
+    summary = await ingest(Graph(), folder)
+    assert (summary.documents, summary.failed) == (7, [])
+
+
+async def test_every_part_of_a_long_table_begins_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    rows = "".join(f"| P-{at:05} | valve {at} |\n" for at in range(3000))
+    (tmp_path / "parts.md").write_text(f"# Parts\n\n| Part | Name |\n|---|---|\n{rows}\nThe end.\n")
+    graph = Graph()
+    await ingest(graph, tmp_path)
+    assert len(graph.sent) > 3
+    assert all("| Part | Name |\n|---|---|\n| P-" in request.text for request in graph.sent)
+    assert "".join(request.text for request in graph.sent).count("| P-") == 3000
+    assert graph.sent[-1].text.endswith("The end.\n")
 
 
 async def test_names_do_not_depend_on_where_the_command_runs(

@@ -7,7 +7,8 @@ from unicodedata import normalize
 
 import pytest
 
-from bridges.command_line.files.ingesting import find_files
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
 from bridges.command_line.files.naming import NamedFile, earlier_names, name_files
 
 NFC, NFD = (normalize(form, "höhe.txt") for form in ("NFC", "NFD"))
@@ -21,7 +22,7 @@ def write(folder: Path, *names: str) -> None:
 
 
 def names(*paths: Path, prefix: str | None = None) -> list[str]:
-    return sorted(one.source for one in name_files(find_files(paths), paths, prefix).files)
+    return sorted(one.source for one in name_files(find_files(paths, READERS).files, paths, prefix).files)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_files_that_are_links_into_a_hidden_folder_keep_their_names(notes: Path)
 def test_of_two_folders_of_one_name_the_first_wins_and_the_other_s_files_are_told(notes: Path, tmp_path: Path) -> None:
     other = tmp_path / "work" / "notes"
     write(other, "roof.md", "desk.md")
-    named = name_files(find_files([notes, other]), [notes, other])
+    named = name_files(find_files([notes, other], READERS).files, [notes, other])
     assert {one.source: one.file for one in named.files} == {
         "notes/roof.md": notes / "roof.md",
         "notes/2024/barn.md": notes / "2024" / "barn.md",
@@ -113,7 +114,7 @@ def test_of_two_folders_of_one_name_the_first_wins_and_the_other_s_files_are_tol
 
 def test_files_whose_names_differ_only_in_their_unicode_form_are_told(tmp_path: Path) -> None:
     write(tmp_path, NFC, NFD)
-    named = name_files(find_files([tmp_path]), [tmp_path], "")
+    named = name_files(find_files([tmp_path], READERS).files, [tmp_path], "")
     assert [one.source for one in named.files] == [NFC]
     ((_, reason),) = named.clashes
     assert "written in another Unicode form" in reason

@@ -91,7 +91,7 @@ async def test_what_is_embedded_carries_its_heading_path() -> None:
     report = await ingestion(store, embeddings).ingest(Call.within(5.0), document)
     assert embeddings.embedded == ["Guide > Install\nRun it."]
     assert (report.chunks, report.removed, report.next.chunk_index) == (1, 0, 1)
-    assert report.next.headings == ("Guide", "Install")
+    assert report.next.headings == ("", "Guide", "Install")
 
 
 @pytest.mark.parametrize(
