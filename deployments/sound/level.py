@@ -15,10 +15,13 @@ _VOICE = 0.05
 _NOISE = 10 ** (-50 / 20)
 """The most that the noise between words is raised to."""
 _MAX_GAIN = 10 ** (50 / 20)
+_MAX_GAIN_LIVE = 10 ** (30 / 20)
+"""Of a stream, whose next window may be a loud one: more changes the first sound of a word behind silence. 30 dB are
+enough to tell a voice whose peaks are at -50 dBFS from silence."""
 _FALLS_DB_PER_WINDOW = 0.064
 """How fast a voice that was loud is forgotten: 2 dB in a second of windows of 32 ms."""
 _RELEASE = 10 ** (-_FALLS_DB_PER_WINDOW / 20)
-_NOISE_RISES = 0.02
+_NOISE_RISES = 0.01
 _OFFSET_FOLLOWS = 0.05
 
 
@@ -58,9 +61,9 @@ class LevelControl:
         level = level_of(window)
         self._voice = max(level, self._voice * _RELEASE)
         self._noise = level if self._noise is None else min(level, self._noise + _NOISE_RISES * (level - self._noise))
-        gain = min(_MAX_GAIN, _share(_VOICE, self._voice), _share(_NOISE, self._noise))
+        gain = min(_MAX_GAIN_LIVE, _share(_VOICE, self._voice), _share(_NOISE, self._noise))
         return np.clip(window * np.float32(gain), -1.0, 1.0) if gain > 1 else window
 
 
 def _share(wanted: float, level: float) -> float:
-    return wanted / level if level else _MAX_GAIN
+    return wanted / level if level else _MAX_GAIN_LIVE
