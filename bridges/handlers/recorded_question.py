@@ -42,7 +42,7 @@ class VoiceHandler:
             raise UnavailableError("nothing is heard and spoken here: `audio.enabled` is off", retryable=False)
         if not request.audio:
             raise InvalidRequestError(
-                "audio is empty: expected an audio file, such as WAV, FLAC, Ogg or MP3", field="audio"
+                "audio is empty: expected an audio file, such as WAV, FLAC, Ogg, MP3 or AIFF", field="audio"
             )
         began_at = asyncio.get_running_loop().time()
         answer = CollectedAnswer()

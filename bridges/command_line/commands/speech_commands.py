@@ -117,8 +117,10 @@ def listen_command(
 ) -> None:
     """Transcribe a recording or a live pipe.
 
-    SOURCE is a WAV, FLAC, Ogg or MP3 file. If it is "-", raw 16-bit PCM is read from standard input, for example from
-    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`. Ctrl-C ends a pipe and prints its last transcript.
+    SOURCE is a recording: WAV, FLAC, Ogg, MP3 or AIFF. WebM, M4A and AMR are read if the extra `media` is installed.
+
+    If it is "-", WAV or raw 16-bit PCM is read from standard input, for example from
+    `arecord -f S16_LE -r 16000 | hearth listen -`. Ctrl-C ends a pipe and prints its last transcript.
 
     A partial transcript is redrawn in place while somebody speaks. A final transcript stays.
     """
