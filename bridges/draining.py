@@ -20,6 +20,9 @@ from deployments.errors import UnavailableError
 DRAIN_PATH = "/drain"
 """What is posted to. The answer is a line of JSON (a `DrainProgress`) at once, one for each change, and a last one."""
 
+UNNAMED_SUFFIX = ".made"
+"""Of a socket that is not listened on yet."""
+
 _SUFFIX = ".sock"
 _LONGEST_PATH = 107
 """Bytes of a Unix socket's path: `unix(7)`."""
@@ -111,15 +114,33 @@ def find_sockets(folder: Path) -> list[Path]:
 
 def remove_left_sockets(folder: Path) -> None:
     """Remove the sockets of processes that are gone."""
-    for path in find_sockets(folder):
-        if not _is_listened_on(path):
-            path.unlink(missing_ok=True)
+    unnamed = [path for path in folder.iterdir() if path.suffix == UNNAMED_SUFFIX and not _is_alive(path)]
+    left = [path for path in find_sockets(folder) if not _is_listened_on(path)]
+    for path in (*unnamed, *left):
+        path.unlink(missing_ok=True)
+
+
+def other_folders() -> list[Path]:
+    """Return the folders that ingresses of other users of this node have beside this user's."""
+    own = drain_folder()
+    return sorted(path for path in own.parent.glob("hearth-*") if path != own and path.name[7:].isdigit())
 
 
 def _check_private(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & _OTHERS_MAY:
         raise PermissionError(f"'{folder}' is no folder that only this user may use")
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether the process runs whose socket this is."""
+    try:
+        os.kill(int(path.stem.rpartition("-")[2]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
 
 
 def _is_listened_on(path: Path) -> bool:

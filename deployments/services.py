@@ -22,7 +22,7 @@ from typing import Annotated, Protocol
 from deployments.call import Call
 from deployments.values.chat import AnswerItem, ChatQuestion, Preparation
 from deployments.values.documents import Document, DocumentListing, IngestReport
-from deployments.values.language import ModelProfile, Prompt
+from deployments.values.language import ModelProfile, Piece, Prompt
 from deployments.values.pipelines import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
 from deployments.values.speech import (
@@ -72,10 +72,11 @@ class Reporting(Protocol):
 class LanguageModelService(Inference, Protocol):
     """Makes text from prompts, with one model."""
 
-    def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
+    def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         """Yield the answer to a prompt, one token at a time.
 
-        The prompt is cut to the model's context window at whole turns and passages.
+        The prompt is cut to the model's context window at whole turns and passages. The last piece, and no other, has
+        an `end`. What the model thinks is left out.
 
         Raises:
             InvalidRequestError: The question alone does not fit into the context window.
@@ -218,9 +219,11 @@ class IngestionService(Reporting, Protocol):
         """Put a document, or one part of it, into its collection.
 
         No chunk of the document is found before its last part is in. From then on all chunks are found, and none of
-        the version before.
+        the version before. Of ingestions of one source at the same time, the one that began last is found. The others
+        end with an error, unless their content is the same.
 
         Raises:
+            RequestEndedError: Another ingestion of the source began later and is in; nothing of this one is.
             InvalidRequestError: The document has no source or no text, or Hearth did not make the collection.
             NotFoundError: The parts before this one are no longer in the collection.
             HearthError: Embedding or writing failed.

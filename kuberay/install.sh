@@ -9,7 +9,9 @@ entries() {
     grep --invert-match --extended-regexp '^(#|$)' "$here/$1"
 }
 
-for package in $(entries unused-packages.txt); do
+# First into a variable: a command that fails in the list of a loop ends nothing.
+unused=$(entries unused-packages.txt)
+for package in $unused; do
     set -- "$@" --no-install-package "$package"
 done
 uv sync --frozen --no-default-groups --no-editable "$@"

@@ -47,3 +47,20 @@ def pdf_of(objects: dict[int, bytes]) -> bytes:
         used = number in offsets
         out += f"{offsets.get(number, 0):010} {0 if used else 65535:05} {'n' if used else 'f'} \n".encode()
     return bytes(out) + f"trailer\n<< /Size {size} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
+
+
+def placed(words: Sequence[tuple[int, int, str]]) -> bytes:
+    """Return a PDF of one page with texts at places, in points from the left and from below."""
+    shown = " ".join(f"1 0 0 1 {left} {below} Tm ({text}) Tj" for left, below, text in words)
+    stream = zlib.compress(f"BT /F1 11 Tf {shown} ET".encode("cp1252"))
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 11 0 R "
+    return pdf_of(
+        {
+            1: b"<< /Type /Catalog /Pages 2 0 R >>",
+            2: b"<< /Type /Pages /Kids [10 0 R] /Count 1 >>",
+            3: b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+            4: b"<< >>",
+            10: page + b"/Resources << /Font << /F1 3 0 R >> >> >>",
+            11: f"<< /Length {len(stream)} /Filter /FlateDecode >>\nstream\n".encode() + stream + b"\nendstream",
+        }
+    )

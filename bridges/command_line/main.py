@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from bridges.command_line.client import HearthClient, connected
-from bridges.command_line.commands.asking import Asked, ask, show_sources
+from bridges.command_line.commands.asking import Asked, ask, citation_as_json, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.commands.drain_command import drain_command
@@ -24,6 +24,7 @@ from bridges.command_line.commands.model_commands import fetch_defaults, models_
 from bridges.command_line.commands.options import (
     TIMEOUT_HELP,
     collection_option,
+    finite,
     json_option,
     nats_option,
     timeout_option,
@@ -39,7 +40,9 @@ from bridges.command_line.console import (
     print_line,
     write_raw,
 )
-from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import SUFFIXES, IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.local import state
 from bridges.command_line.local.doctor import Verdict, examine, findings_table
 from bridges.command_line.local.installation import require_local, shipped
@@ -204,7 +207,13 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
 @nats_option
 @json_option
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help=TIMEOUT_HELP
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    callback=finite,
+    default=10.0,
+    show_default=True,
+    help=TIMEOUT_HELP,
 )
 def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
     """Show whether the graph is ready, part by part.
@@ -273,6 +282,7 @@ def chat(
                     "error": response.error,
                     "used_rag": response.used_rag,
                     "sources": list(response.rag_sources),
+                    "citations": [citation_as_json(citation) for citation in response.citations],
                 }
             )
         )
@@ -367,9 +377,9 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 
 async def _ingest_samples() -> IngestSummary:
-    files, summary = find_files([SAMPLES]), IngestSummary()
+    files, summary = name_files(find_files([SAMPLES], SUFFIXES).files, [SAMPLES], prefix="").files, IngestSummary()
     async with connected(state.nats_url(None)) as client:
-        options = IngestOptions(timeout_s=60.0, base=SAMPLES, again=True)
+        options = IngestOptions(timeout_s=60.0, again=True)
         await ingest_files(client, files, options, summary, Unobserved())
     if summary.failed or summary.stopped:
         faults = [f"{source}: {reason}" for source, reason in summary.failed]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.handlers.citations import citation_message
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.reply import Reply
@@ -60,9 +61,11 @@ class ChatHandler:
             answer.broke_off(error)
         if stream_subject and not answer.is_text_told:
             await reply.sender.send(stream_subject, _done(request))
-        if not answer.end.error_kind:
+        if answer.remembered and not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
-            await self._memory.remember(Owner(question.user_id), Exchange(question.text.strip(), answer.text))
+            await self._memory.remember(
+                Owner(question.user_id), Exchange(question.text.strip(), answer.remembered)
+            )
         response = _response(request, reply, answer.text, answer.end, answer.error)
         if request.enable_tts and answer.text and self._voice is None:
             response.error = joined(response.error, NO_SPEECH)
@@ -162,12 +165,15 @@ def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
 def _response(
     request: messages_pb2.ChatRequest, reply: Reply, text: str, end: AnswerEnd, error: str
 ) -> messages_pb2.ChatResponse:
+    # Each place once, and long headings are cut: what reads the same is the same.
+    cited = {citation.text: citation for citation in (passage.citation for passage in end.passages) if citation.source}
     return messages_pb2.ChatResponse(
         user_id=request.user_id or reply.parameters.get("user_id", ""),
         response=text,
         response_text=text,
         used_rag=end.used_retrieval,
-        rag_sources=dict.fromkeys(passage.source for passage in end.passages if passage.source),
+        rag_sources=cited,
+        citations=[citation_message(citation) for citation in cited.values()],
         success=not end.error_kind,
         error=error,
     )

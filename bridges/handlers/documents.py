@@ -32,14 +32,20 @@ class IngestHandler:
                 format=_FORMATS.get(request.format, TextFormat.PLAIN),
                 collection=request.collection,
                 position=DocumentPosition(
-                    request.position.chunk_index, tuple(request.position.headings), request.position.version
+                    request.position.chunk_index,
+                    tuple(request.position.headings),
+                    request.position.version,
+                    request.position.page,
                 ),
                 more_follows=request.more_follows,
                 digest=request.digest,
             ),
         )
         following = documents_pb2.IngestPosition(
-            chunk_index=report.next.chunk_index, headings=report.next.headings, version=report.next.version
+            chunk_index=report.next.chunk_index,
+            headings=report.next.headings,
+            version=report.next.version,
+            page=report.next.page,
         )
         response = documents_pb2.IngestResponse(chunks=report.chunks, next=following, removed=report.removed)
         await reply.finish(response)

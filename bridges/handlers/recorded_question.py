@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.handlers.citations import citation_message
 from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
 from bridges.nats.reply import Reply
 from bridges.nats.sender import cut_to_fit
@@ -41,7 +42,7 @@ class VoiceHandler:
             raise UnavailableError("nothing is heard and spoken here: `audio.enabled` is off", retryable=False)
         if not request.audio:
             raise InvalidRequestError(
-                "audio is empty: expected an audio file, such as WAV, FLAC, Ogg or MP3", field="audio"
+                "audio is empty: expected an audio file, such as WAV, FLAC, Ogg, MP3 or AIFF", field="audio"
             )
         began_at = asyncio.get_running_loop().time()
         answer = CollectedAnswer()
@@ -79,7 +80,8 @@ def _response(request: messages_pb2.VoiceRequest, answer: CollectedAnswer, limit
     if response.response != answer.text:
         errors.append(TEXT_CUT)
     for passage in answer.end.passages:
-        source = messages_pb2.DocumentSource(text=passage.text, score=passage.score)
+        cited = citation_message(passage.citation)
+        source = messages_pb2.DocumentSource(text=passage.text, score=passage.score, citation=cited)
         if response.ByteSize() + source.ByteSize() + ENVELOPE_BYTES > limit:
             errors.append(SOURCES_CUT)
             break

@@ -40,8 +40,14 @@ class Hearing:
         self._barge_in = barge_in
 
     def probabilities(self, sessions: Sequence[LiveSession], windows: Sequence[Samples]) -> list[float]:
-        """Return how probable it is that somebody speaks in the next window of each of some sessions."""
-        return self._activity.probabilities([session.voice for session in sessions], windows)
+        """Return how probable it is that somebody speaks in the next window of each of some sessions.
+
+        Args:
+            sessions: Each at most once.
+            windows: As `centred` returns them.
+        """
+        raised = [session.level.raised(window) for session, window in zip(sessions, windows, strict=True)]
+        return self._activity.probabilities([session.voice for session in sessions], raised)
 
     def hear(self, session: LiveSession, window: bytes, samples: Samples, probability: float) -> None:
         """Take a session's next window.
@@ -49,7 +55,7 @@ class Hearing:
         Args:
             session: Whose.
             window: As PCM.
-            samples: The same.
+            samples: The same, as `centred` returns it.
             probability: That somebody speaks in it.
         """
         if session.is_closed:
@@ -65,9 +71,14 @@ class Hearing:
     def finish(self, session: LiveSession) -> None:
         """Take what is being said in a session as ended: no more of its sound comes."""
         if window := session.queue.last_window():
-            samples = samples_of(window)
+            samples = centred(session, window)
             [probability] = self.probabilities([session], [samples])
             for event in session.listener.hear(window, probability, level_of(samples)):
                 self._transcripts.react(session, event)
         if session.utterance is not None:
             self._transcripts.finish(session, session.utterance)
+
+
+def centred(session: LiveSession, window: bytes) -> Samples:
+    """Return the samples of a session's next window, without the offset of its sound."""
+    return session.level.centred(samples_of(window))

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, state_of
-from bridges.live.hearing import Hearing
+from bridges.live.hearing import Hearing, centred
 from bridges.live.listening_line import ListeningLine
 from bridges.live.registry import SessionRegistry
 from bridges.live.session import LiveSession
-from deployments.values.sound import samples_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class ListeningLoop:
     def _listen_to(self, windows: Sequence[Window]) -> None:
         if not windows:
             return
-        sounds = [samples_of(window) for _, window in windows]
+        sounds = [centred(session, window) for session, window in windows]
         try:
             probabilities = self._hearing.probabilities([session for session, _ in windows], sounds)
         except Exception:

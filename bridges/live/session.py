@@ -18,6 +18,7 @@ from bridges.subjects import AUDIO_STREAM
 from deployments.errors import HearthError, InvalidRequestError, OverloadedError
 from deployments.listening.listener import Listener
 from deployments.listening.voice_activity import VoiceStream
+from deployments.sound.level import LevelControl
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class LiveSession:
         listener: Its ear.
         queue: What has arrived and was not heard yet.
         reader: Reads its sound.
+        level: Makes what is quiet loud enough to be told from silence.
         opened_at: When.
         heard_at: When its last message came.
         is_in_line: Whether it stands in the line of those that are to be listened to.
@@ -75,6 +77,7 @@ class LiveSession:
     listener: Listener
     queue: SoundQueue
     reader: SoundReader = field(default_factory=SoundReader)
+    level: LevelControl = field(default_factory=LevelControl)
     opened_at: float = field(default_factory=now)
     heard_at: float = field(default_factory=now)
     is_in_line: bool = False

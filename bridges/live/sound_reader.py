@@ -1,21 +1,33 @@
 """The sound of one session, from the bytes of its messages to what is listened to: 16-bit mono PCM at 16 kHz."""
 
-import struct
+import io
 from dataclasses import dataclass
 
-import numpy as np
+import soundfile
 import soxr
 
 from deployments.errors import InvalidRequestError
-from deployments.values.sound import SPEECH_RATE, Samples, pcm_of
+from deployments.sound import wav
+from deployments.sound.kinds import kind_of
+from deployments.sound.mono import Frames, MonoMixer, within_scale
+from deployments.values.sound import SPEECH_RATE, pcm_of
 
 _RATES = range(4_000, 192_001)
 _CHANNELS = range(1, 9)
-_INTEGER_BITS = (8, 16, 24, 32)
-_FLOAT_BITS = 32
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_LONGEST_HEADER = 65_536
-_AFTER_DATA = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact")
+_SUBTYPES = {
+    (wav.PCM, 8): "PCM_U8",
+    (wav.PCM, 16): "PCM_16",
+    (wav.PCM, 24): "PCM_24",
+    (wav.PCM, 32): "PCM_32",
+    (wav.FLOAT, 32): "FLOAT",
+    (wav.FLOAT, 64): "DOUBLE",
+    (wav.ALAW, 8): "ALAW",
+    (wav.MULAW, 8): "ULAW",
+}
+"""What libsndfile calls the ways in which samples are written one by one."""
+_AFTER_DATA = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"iXML", b"smpl", b"PAD ", b"JUNK", b"fmt ")
+_NAME_BYTES = 4
+_BEGINS = (b"RIFF", b"RF64", b"BW64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +36,25 @@ class SoundFormat:
 
     Attributes:
         rate: Samples a second.
-        channels: Interleaved; their mean is listened to.
+        channels: Interleaved.
         bits: Of a sample.
-        is_float: Whether samples are floating point numbers between -1 and 1, and not integers.
+        codec: A number of the WAV format: `wav.PCM` for integers, `wav.FLOAT`, `wav.ALAW`, `wav.MULAW`.
     """
 
     rate: int = SPEECH_RATE
     channels: int = 1
     bits: int = 16
-    is_float: bool = False
+    codec: int = wav.PCM
 
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of all channels."""
         return self.channels * self.bits // 8
+
+    @property
+    def subtype(self) -> str:
+        """What libsndfile calls it."""
+        return _SUBTYPES[self.codec, self.bits]
 
     def check(self) -> "SoundFormat":
         """Return the format.
@@ -49,10 +66,14 @@ class SoundFormat:
             raise InvalidRequestError(f"sample_rate {self.rate}: expected {_RATES[0]} to {_RATES[-1]}")
         if self.channels not in _CHANNELS:
             raise InvalidRequestError(f"channels {self.channels}: expected {_CHANNELS[0]} to {_CHANNELS[-1]}")
-        if self.is_float and self.bits != _FLOAT_BITS:
-            raise InvalidRequestError(f"bit_depth {self.bits} of floating point sound: expected {_FLOAT_BITS}")
-        if not self.is_float and self.bits not in _INTEGER_BITS:
-            raise InvalidRequestError(f"bit_depth {self.bits}: expected one of {', '.join(map(str, _INTEGER_BITS))}")
+        sizes = [bits for codec, bits in _SUBTYPES if codec == self.codec]
+        if not sizes:
+            name = wav.WavFormat(self.codec, self.channels, self.rate, self.bits).codec_name
+            raise InvalidRequestError(
+                f"a stream of WAV with {name} is not read here: expected PCM, floating point, A-law or µ-law"
+            )
+        if self.bits not in sizes:
+            raise InvalidRequestError(f"bit_depth {self.bits}: expected one of {', '.join(map(str, sizes))}")
         return self
 
 
@@ -62,13 +83,20 @@ class SoundReader:
     A piece may begin with a WAV header, which then says how the sound is written; the first one may be cut anywhere.
     """
 
-    __slots__ = ("_format", "_may_begin", "_resampler", "_rest")
+    __slots__ = ("_fault", "_format", "_has_ended", "_left", "_may_begin", "_mixer", "_resampler", "_rest")
 
     def __init__(self) -> None:
         self._format = SoundFormat()
+        self._mixer = MonoMixer(1, SPEECH_RATE)
         self._resampler: soxr.ResampleStream | None = None
         self._rest = b""
         self._may_begin = True
+        self._left: int | None = None
+        """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
+        self._has_ended = False
+        """Whether the sound of the last WAV file is over; what follows until the next one is no sound."""
+        self._fault: InvalidRequestError | None = None
+        """Why what came could not be read; what follows it is of the same kind."""
 
     def read(self, data: bytes, *, rate: int = 0, channels: int = 0, bits: int = 0) -> bytes:
         """Return a piece of the stream as 16-bit mono PCM at 16 kHz.
@@ -80,33 +108,63 @@ class SoundReader:
             bits: Of a sample, likewise.
 
         Raises:
-            InvalidRequestError: The format is none that can be read. The piece is dropped.
+            InvalidRequestError: The format is none that can be read. The piece is dropped, and so is what goes on with
+                it: all pieces up to one with another format or a WAV header.
         """
+        begins = data.startswith(_BEGINS)
+        if begins or rate or channels or bits:
+            self._fault = None
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return self._read(data, rate, channels, bits)
+        except InvalidRequestError as fault:
+            self._fault = fault
+            self._rest = b""
+            raise
+
+    def _read(self, data: bytes, rate: int, channels: int, bits: int) -> bytes:
         if rate or channels or bits:
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
-        if self._may_begin or data.startswith(b"RIFF"):
+        if self._may_begin or data.startswith(_BEGINS):
             data = self._after_header(data)
-        return self._converted(data)
+        return self._converted(self._without_chunks(data))
 
     def _after_header(self, data: bytes) -> bytes:
         """Return what follows a WAV header; nothing while it is not whole."""
+        begun = self._rest + data if self._may_begin else data
         self._may_begin = False
-        begun = self._rest + data if self._rest.startswith(b"RIFF"[: len(self._rest)]) else data
-        if not _may_be_header(begun):
-            return data
-        header = _read_header(begun)
+        self._rest = b""
+        if not wav.may_begin_wav(begun):
+            _refuse_files(begun)
+            return begun
+        header = wav.read_header(begun)
         if header is None:
-            if len(begun) > _LONGEST_HEADER:
-                self._rest = b""
-                raise InvalidRequestError("a WAV header without a data chunk")
             self._rest, self._may_begin = begun, True
             return b""
-        found, start, length = header
-        self._rest = b""
-        self._change(found)
-        end = start + length
-        return begun[start:end] if begun[end : end + 4] in _AFTER_DATA else begun[start:]
+        found = header.format
+        self._change(SoundFormat(found.rate, found.channels, found.bits, found.codec))
+        self._left, self._has_ended = header.length, False
+        return begun[header.start :]
+
+    def _without_chunks(self, data: bytes) -> bytes:
+        """Return a piece without what follows the sound of a WAV file: names, pictures, marks.
+
+        A header that promises too little, as one that was never completed, is not believed: the sound goes on.
+        """
+        if self._has_ended:
+            return b""
+        if self._left is None or not data:
+            return data
+        if len(data) <= self._left:
+            self._left -= len(data)
+            return data
+        sound, behind = data[: self._left], data[self._left :]
+        self._left = None
+        # Chunks begin at even places.
+        self._has_ended = behind.removeprefix(b"\0")[:_NAME_BYTES] in _AFTER_DATA
+        return sound if self._has_ended else data
 
     def _change(self, to: SoundFormat) -> None:
         if to == self._format:
@@ -115,6 +173,8 @@ class SoundReader:
         if not self._may_begin:
             self._rest = b""
         self._format = to
+        self._has_ended = False
+        self._mixer = MonoMixer(to.channels, to.rate)
         self._resampler = (
             None if to.rate == SPEECH_RATE else soxr.ResampleStream(to.rate, SPEECH_RATE, 1, dtype="float32")
         )
@@ -129,56 +189,30 @@ class SoundReader:
         self._rest = data[whole:]
         if found == SoundFormat():
             return data[:whole]
-        samples = _samples(data[:whole], found)
+        if not whole:
+            return b""
+        samples = self._mixer.mix(_frames(data[:whole], found))
         return pcm_of(self._resampler.resample_chunk(samples) if self._resampler else samples)
 
 
-def _samples(data: bytes, found: SoundFormat) -> Samples:
-    """Return the mean of the channels as numbers between -1 and 1."""
-    match found:
-        case SoundFormat(is_float=True):
-            values = np.clip(np.nan_to_num(np.frombuffer(data, "<f4")), -1.0, 1.0)
-        case SoundFormat(bits=8):
-            values = (np.frombuffer(data, np.uint8).astype(np.float32) - 128.0) / 128.0
-        case SoundFormat(bits=24):
-            # The three bytes are the high ones of four.
-            wide = np.zeros((len(data) // 3, 4), np.uint8)
-            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-            values = wide.view("<i4").reshape(-1).astype(np.float32) / 2.0**31
-        case _:
-            values = np.frombuffer(data, f"<i{found.bits // 8}").astype(np.float32) / 2.0 ** (found.bits - 1)
-    return values.reshape(-1, found.channels).mean(axis=1, dtype=np.float32)
+def _frames(data: bytes, found: SoundFormat) -> Frames:
+    frames, _ = soundfile.read(
+        io.BytesIO(data),
+        dtype="float32",
+        always_2d=True,
+        samplerate=found.rate,
+        channels=found.channels,
+        format="RAW",
+        subtype=found.subtype,
+        endian="LITTLE",
+    )
+    return within_scale(frames)
 
 
-def _may_be_header(data: bytes) -> bool:
-    return bool(data) and data[:4] == b"RIFF"[: len(data)] and data[8:12] == b"WAVE"[: max(0, len(data) - 8)]
-
-
-def _read_header(data: bytes) -> tuple[SoundFormat, int, int] | None:
-    """Return a WAV header's format, where its data begin and how long they are; None while it is not whole."""
-    at = 12
-    found: SoundFormat | None = None
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        at += 8
-        if name == b"data":
-            if found is None:
-                raise InvalidRequestError("a WAV header without a format")
-            return found, at, size
-        if at + size > len(data):
-            return None
-        if name == b"fmt ":
-            found = _read_format(data[at : at + size])
-        at += size + size % 2
-    return None
-
-
-def _read_format(chunk: bytes) -> SoundFormat:
-    if len(chunk) < 16:  # noqa: PLR2004 - the size of a PCM format chunk
-        raise InvalidRequestError("a WAV header whose format is cut short")
-    code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
-    if code == _EXTENSIBLE and len(chunk) >= 26:  # noqa: PLR2004 - where its sub-format begins
-        code = struct.unpack_from("<H", chunk, 24)[0]
-    if code not in {_PCM, _FLOAT}:
-        raise InvalidRequestError(f"WAV format {code}: expected PCM ({_PCM}) or floating point ({_FLOAT})")
-    return SoundFormat(rate, channels, bits, is_float=code == _FLOAT).check()
+def _refuse_files(data: bytes) -> None:
+    """Refuse a file of another kind than WAV, of which a stream of pieces is not read."""
+    if (kind := kind_of(data)) is not None:
+        raise InvalidRequestError(
+            f"this is {kind.name}, which is not read as a stream: send raw PCM or WAV, "
+            "or the whole file as a recorded question (ai.voice.request)"
+        )

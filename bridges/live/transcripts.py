@@ -20,11 +20,16 @@ from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
 from deployments.errors import HearthError, InternalError
 from deployments.listening.listener import Event
+from deployments.listening.settling import settled
 from deployments.services import TranscriptionService
 from deployments.settings.audio import AudioSettings
+from deployments.values.sound import seconds_of
 from deployments.values.speech import Agreement, TurnEnding, Utterance
 
 logger = logging.getLogger(__name__)
+
+_TELLS_LANGUAGE_S = 2.0
+"""Sound from which its language can be told, silence around the voice included."""
 
 
 class LiveTranscripts:
@@ -72,6 +77,7 @@ class LiveTranscripts:
                 utterance.hearing = self._spawn(self._partial(session, utterance, bytes(listener.part)))
             case Event.PAUSED if session.is_addressed:
                 utterance.conclusion = self._conclude(session, utterance, bytes(listener.part), judge_turn=True)
+                listener.is_being_judged = True
             case Event.RESUMED:
                 self._resume(session, utterance)
             case Event.FULL if session.is_addressed:
@@ -174,7 +180,7 @@ class LiveTranscripts:
             utterance.hearing = None
         if session.utterance is not utterance or utterance.part != part or not session.is_addressed:
             return
-        session.heard_language = hearing.language
+        session.heard_language = hearing.language or session.heard_language
         utterance.agreement = hearing.agreement
         session.listener.transcript = utterance.text
         if session.is_closed or not utterance.text or utterance.text == utterance.shown:
@@ -198,8 +204,11 @@ class LiveTranscripts:
         async def conclude() -> TurnEnding | HearthError:
             call = Call.within(self._settings.transcript_timeout_s, session.id)
             began_at = now()
+            # So little says which words it is, but hardly in which language.
+            is_short = seconds_of(pcm) < _TELLS_LANGUAGE_S
+            language = session.language or (session.heard_language if is_short else "")
             try:
-                return await self._transcription.conclude(call, Utterance(pcm, session.language), judge_turn)
+                return await self._transcription.conclude(call, Utterance(pcm, language), judge_turn)
             except HearthError as error:
                 return error
             except Exception:
@@ -211,6 +220,7 @@ class LiveTranscripts:
         def judged(task: Concluding) -> None:
             if task.cancelled() or utterance.conclusion is not task or session.utterance is not utterance:
                 return
+            session.listener.is_being_judged = False
             conclusion = task.result()
             if isinstance(conclusion, TurnEnding):
                 session.listener.completion = conclusion.completion
@@ -239,11 +249,14 @@ class LiveTranscripts:
             conclusion = await part
             if isinstance(conclusion, TurnEnding):
                 texts.append(conclusion.text)
+                session.heard_language = conclusion.language or session.heard_language
             else:
                 error = conclusion
+        if texts and error is None:
+            texts[-1] = settled(texts[-1], utterance.agreement)
         if before is not None:
             await asyncio.wait([before])
-        text = utterance.text if error else " ".join(filter(None, texts)) or utterance.agreement.stable_text
+        text = utterance.text if error else " ".join(filter(None, texts))
         self._metrics.utterance_ended(error.kind if error else "ok", now() - ended_at)
         session.counts.seconds_to_final = now() - ended_at
         if session.is_closed or not (text or utterance.shown or error):

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bridges.draining import DRAIN_PATH, DrainProgress, drain_folder, make_folder, remove_left_sockets, socket_path
+from bridges.draining import (
+    DRAIN_PATH,
+    UNNAMED_SUFFIX,
+    DrainProgress,
+    drain_folder,
+    make_folder,
+    remove_left_sockets,
+    socket_path,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +77,7 @@ class DrainServer:
     async def _listen(self, path: Path) -> Path:
         # It gets its name when it is listened on. Until then it would look like that of a process that is gone.
         # As long as the name that it gets: the system takes a longer one in a renaming, where nobody can connect to it.
-        made = path.with_suffix(".made")
+        made = path.with_suffix(UNNAMED_SUFFIX)
         await web.UnixSite(self._runner, str(made)).start()
         made.chmod(0o600)
         return made.rename(path)
@@ -84,7 +92,11 @@ class DrainServer:
         while told is None or not told.is_over:
             now = DrainProgress(self._name, os.getpid(), dict(self._held()), self._draining.done())
             if now != told:
-                await response.write(now.line())
+                try:
+                    await response.write(now.line())
+                except ConnectionResetError:
+                    # Who asked has left, and the drain goes on.
+                    return response
                 told = now
             await asyncio.wait([self._draining], timeout=_TELL_EVERY_S)
         return response

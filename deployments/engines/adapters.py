@@ -7,19 +7,23 @@ Each takes:
   Starlette request with the fields as its body, for a deployment that was written to be called over HTTP.
 * `model`: put into the request where it is not empty.
 
-An answer may be a dict, an object with the same attributes, JSON as text or bytes, or a Starlette response that holds
-one of them. A Starlette *streaming* response cannot leave its replica by handle: such a deployment streams over HTTP
-only, or gets a method that is a generator.
+An answer may be a dict, JSON as text or bytes, a Starlette response that holds one of them, or an object with the same
+attributes: of pydantic, a dataclass, a named tuple or any other. A Starlette *streaming* response cannot leave its
+replica by handle: such a deployment streams over HTTP only, or gets a method that is a generator.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, cast, get_args
 
 import httpx
+from httpx_sse import ServerSentEvent
 
 from deployments.engines.adapter_protocols import Arguments
+from deployments.engines.language.event_stream import events_in
 from deployments.engines.llm_server import NamedElsewhere
 from deployments.engines.shapes import (
     DONE,
@@ -30,7 +34,7 @@ from deployments.engines.shapes import (
     rankings_of,
     transcript_of,
 )
-from deployments.values.language import Generation, Message
+from deployments.values.language import FinishReason, Generation, Message, Piece
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import SpeechText
 
@@ -38,14 +42,16 @@ Takes = Literal["dict", "named", "http"]
 
 _CALL = "__call__"
 _HOST = "http://deployment"
-_EVENT = "data:"
-_NO_DATA = (":", "event:", "id:", "retry:")
-"""Comments, which keep a connection open, and the other fields of server-sent events."""
+_ERROR = "error"
 _BYTES = (bytes, bytearray)
 
 
 class HttpRequest:
     """A request that is unpickled to a `starlette.requests.Request` with a body that was read already.
+
+    Its client is there for as long as the request is worked on: `is_disconnected()` is False, and whoever waits for the
+    client to leave is cancelled when it does, as Serve cancels everything then. It belongs to no web application, so it
+    has no `app`.
 
     Args:
         request: What to make it from.
@@ -67,11 +73,15 @@ class HttpRequest:
         self._body = request.read()
 
     def __reduce__(self) -> tuple[object, tuple[object, ...], dict[str, Any]]:
-        return NamedElsewhere("starlette.requests:Request"), (self._scope,), {"_body": self._body}
+        # Waits for ever, and is of the standard library, which the other process has.
+        receive = asyncio.Event().wait
+        return NamedElsewhere("starlette.requests:Request"), (self._scope, receive), {"_body": self._body}
 
 
 class ChatCompletions:
-    """OpenAI's chat completions, whole or streamed: dicts, or the lines of server-sent events.
+    """OpenAI's chat completions, whole or streamed: dicts, or server-sent events, each whole in an item.
+
+    A stream that stops without a finish reason and without "[DONE]" was broken off.
 
     Args:
         model: See the module.
@@ -79,6 +89,8 @@ class ChatCompletions:
         streams: Whether the method is a generator. It is asked for `stream` accordingly.
         takes: See the module.
     """
+
+    tells_end = True
 
     def __init__(self, model: str = "", method: str = _CALL, *, streams: bool = True, takes: Takes = "dict") -> None:
         self.method = method
@@ -90,12 +102,13 @@ class ChatCompletions:
         body = chat_request(self._model, messages, generation) | {"stream": self.streams}
         return _arguments(self._takes, "/v1/chat/completions", body)
 
-    def text(self, item: Any) -> str:
+    def text(self, item: Any) -> Piece:
         said = _plain(item)
         if not isinstance(said, str):
-            return _text_of(said)
-        lines = [line.removeprefix(_EVENT).strip() for line in said.split("\n") if not line.startswith(_NO_DATA)]
-        return "".join(_text_of(line) for line in lines if line and line != DONE)
+            return _piece_of(said)
+        pieces = [_piece_in(event) for event in events_in(said)]
+        end = next((piece.end for piece in pieces if piece.end), None)
+        return Piece("".join(piece.text for piece in pieces), "".join(piece.thought for piece in pieces), end)
 
 
 class Embeddings:
@@ -253,11 +266,28 @@ def _reference(field: str, sentence: SpeechText) -> dict[str, Any]:
 
 def _plain(answer: Any) -> Any:
     """Return what an answer holds: of a response its body, of an object its attributes, of bytes their text."""
-    body: Any = getattr(answer, "body", answer)
-    if isinstance(body, _BYTES):
-        return bytes(body).decode()
-    dump = getattr(body, "model_dump", None)
-    return dump() if callable(dump) else cast("object", body)
+    if callable(dump := getattr(answer, "model_dump", None)):
+        return dump()
+    body: object = getattr(answer, "body", None)
+    said = body if isinstance(body, _BYTES) else answer
+    return bytes(said).decode() if isinstance(said, _BYTES) else _data_of(said)
+
+
+def _data_of(value: Any) -> Any:
+    """Return dicts and lists in the place of objects with attributes, at any depth."""
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump()
+    if callable(named := getattr(value, "_asdict", None)):
+        return _data_of(named())
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, Any]", value)
+        return {name: _data_of(entry) for name, entry in entries.items()}
+    if isinstance(value, list | tuple):
+        return [_data_of(entry) for entry in cast("Sequence[Any]", value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _data_of(getattr(value, field.name)) for field in fields(value)}
+    attributes: dict[str, Any] | None = getattr(value, "__dict__", None)
+    return _data_of(attributes) if attributes and not callable(value) else value
 
 
 def _json(answer: Any) -> Any:
@@ -272,8 +302,14 @@ def _bytes(answer: Any) -> bytes:
     return bytes(body)
 
 
-def _text_of(event: str | Mapping[str, Any]) -> str:
+def _piece_in(event: ServerSentEvent) -> Piece:
+    if event.event == _ERROR:
+        raise FailureToldError(event.data)
+    return Piece(end=FinishReason.STOP) if event.data.strip() == DONE else _piece_of(event.data)
+
+
+def _piece_of(event: str | Mapping[str, Any]) -> Piece:
     said = chat_event(event)
     if said.error is not None:
         raise FailureToldError(said.error)
-    return said.text
+    return Piece(said.text, said.thought, said.end)

@@ -1,27 +1,22 @@
 """Audio files as samples, whatever their container, rate and channels."""
 
-import io
-
 import numpy as np
-import soundfile
 import soxr
 
 from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.sound.recording import open_recording
 from deployments.values.sound import SPEECH_RATE, Samples
-
-_BLOCK_S = 10
-_HIGHEST_RATE = 384_000
 
 
 def decode(data: bytes, max_seconds: float) -> Samples:
     """Return an audio file as mono samples at 16 kHz.
 
     Args:
-        data: WAV, FLAC, Ogg (Vorbis or Opus) or MP3. What is missing at its end is missing from the samples.
+        data: Any kind that `deployments.sound.recording` reads. What is missing at its end is missing from the samples.
         max_seconds: More than that is refused; the file is not decoded further than to there.
 
     Raises:
-        InvalidRequestError: The file is empty, of none of these kinds, or holds no sound.
+        InvalidRequestError: The file is empty, of a kind that is not read, or holds no sound.
         PayloadTooLargeError: It lasts longer than `max_seconds`.
     """
     mono, rate = decode_native(data, max_seconds)
@@ -41,36 +36,14 @@ def decode_native(data: bytes, max_seconds: float = 600.0) -> tuple[Samples, int
     """Return an audio file as mono samples at its own rate, and that rate; at most a little over `max_seconds`.
 
     Raises:
-        InvalidRequestError: The file is empty or of no known kind.
+        InvalidRequestError: The file is empty or of a kind that is not read.
     """
-    if not data:
-        raise InvalidRequestError("the audio is empty", field="audio")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = file.samplerate
-            if not 0 < rate <= _HIGHEST_RATE:
-                raise InvalidRequestError(
-                    f"the audio has {rate} samples a second, expected at most {_HIGHEST_RATE}",
-                    field="audio",
-                    limit=Limit("sample_rate", _HIGHEST_RATE, rate),
-                )
-            return _read(file, int(max_seconds * rate)), rate
-    except soundfile.LibsndfileError as error:
-        raise InvalidRequestError(
-            f"the audio cannot be read, expected a WAV, FLAC, Ogg or MP3 file: {error.error_string}",
-            field="audio",
-        ) from error
-
-
-def _read(file: soundfile.SoundFile, limit: int) -> Samples:
-    """Return the mean of a file's channels, up to a block more than `limit` samples."""
-    blocks: list[Samples] = []
-    taken = 0
-    while taken <= limit:
-        block = file.read(_BLOCK_S * file.samplerate, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        # Files of floating point may hold anything.
-        blocks.append(np.clip(np.nan_to_num(block.mean(axis=1)), -1.0, 1.0))
-        taken += len(block)
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    with open_recording(data, may_be_empty=True) as recording:
+        blocks: list[Samples] = []
+        taken = 0
+        for block in recording.blocks:
+            blocks.append(block)
+            taken += len(block)
+            if taken > max_seconds * recording.rate:
+                break
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), recording.rate

@@ -15,6 +15,7 @@ from deployments.engines.adapter_protocols import Arguments
 from deployments.engines.back_end import BackEndErrors, short_backoff
 from deployments.engines.protocols import DeployedModel
 from deployments.engines.shapes import FailureToldError, ShapeError
+from deployments.errors import UpstreamFailedError
 
 T = TypeVar("T")
 
@@ -53,6 +54,24 @@ class Binding:
     def description(self) -> str:
         """The deployment, for status and logs."""
         return f"{self._method} of {self._model.description}"
+
+    def arguments(self, request: Callable[..., object], *given: object) -> Arguments:
+        """Return what the method is called with, as the adapter says.
+
+        Args:
+            request: Of the adapter.
+            given: What it makes a request of.
+
+        Raises:
+            UpstreamFailedError: It made none. Only whoever wrote it can mend that.
+        """
+        try:
+            made = request(*given)
+        except Exception as error:  # of whatever kind: the adapter is not Hearth's
+            raise self._no_request(f"{type(error).__name__}: {error}") from error
+        if not isinstance(made, Arguments):
+            raise self._no_request(f"its request() returned {type(made).__name__} where Arguments were expected")
+        return made
 
     async def answer(self, call: Call, arguments: Arguments, read: Callable[[Any], T]) -> T:
         """Return what an answer holds; asked for again, twice at most, while the deployment cannot be reached.
@@ -103,6 +122,14 @@ class Binding:
     async def check(self) -> None:
         """Raise `UnavailableError` where no replica of the deployment runs."""
         await self._model.check()
+
+    def _no_request(self, why: str) -> UpstreamFailedError:
+        logger.error("the adapter makes no request to %s: %s; look at engine.adapter", self.description, why)
+        return UpstreamFailedError(
+            f"the adapter of the {self.errors.role} makes no request; only the operator can mend that",
+            retryable=False,
+            back_end=self.errors.back_end(),
+        )
 
     def _items(self, call: Call, arguments: Arguments) -> AsyncGenerator[Any]:
         return self._model.stream(call, self._method, *arguments.positional, **arguments.named)

@@ -6,11 +6,12 @@ The engines that speak HTTP use them, and so do the adapters of deployments that
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, cast
 
 import numpy as np
 
-from deployments.values.language import Generation, Message
+from deployments.values.language import FinishReason, Generation, Message
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
 
@@ -20,6 +21,12 @@ DONE = "[DONE]"
 _TEXT = "text"
 _ERROR = "error"
 _GIVEN_UP = {"error", "abort"}
+_CUT = {"length", "max_tokens", "max_length", "model_length"}
+_FILTERED = {"content_filter", "safety", "refusal", "recitation", "prohibited_content"}
+"""Finish reasons: OpenAI's `length` and `content_filter`, and what gateways pass on of Anthropic, Google, Mistral and
+text-generation-inference. All others, such as `tool_calls` and `eos_token`, are a good end."""
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Fields for what a model thinks: DeepSeek's, which llama.cpp and SGLang took, vLLM's and OpenRouter's, Ollama's."""
 _SAID_BY_FRAMEWORKS = ("detail", "message", "msg", "errors")
 
 _BYTES_PER_TOKEN = 3
@@ -48,13 +55,15 @@ class ChatEvent:
 
     Attributes:
         text: What the answer goes on with; empty for an event that carries none.
+        thought: What the model goes on to think; empty for an event that carries nothing of that.
         error: What the server says of a failure; None where it has not failed.
-        ends: Whether the answer is whole after this text.
+        end: Why nothing follows this text; None where something may.
     """
 
     text: str = ""
+    thought: str = ""
     error: object = None
-    ends: bool = False
+    end: FinishReason | None = None
 
 
 def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -95,11 +104,23 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
             return ChatEvent(error=error)
         delta: dict[str, Any] = choice.get("delta") or {}
         message: dict[str, Any] = choice.get("message") or {}
-        text = _text_of((delta or message).get("content"))
+        said = delta or message
+        text, thought = _text_of(said.get("content")), _thought_of(said)
+        end = _finish_reason(choice.get("finish_reason"))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise ShapeError("something that is not a chat completion") from error
     is_whole = bool(message) and not delta
-    return ChatEvent(text, ends=is_whole or bool(choice.get("finish_reason")))
+    return ChatEvent(text, thought, end=end or (FinishReason.STOP if is_whole else None))
+
+
+def _finish_reason(told: str | None) -> FinishReason | None:
+    """Return what a finish reason means; None where none is told yet."""
+    if not told:
+        return None
+    reason = told.lower()
+    if reason in _CUT:
+        return FinishReason.TOKEN_LIMIT
+    return FinishReason.CONTENT_FILTER if reason in _FILTERED else FinishReason.STOP
 
 
 def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
@@ -123,6 +144,21 @@ def _text_of(content: Any) -> str:
         return content or ""
     parts: list[Any] = content
     return "".join(part.get("text") or "" for part in parts if part.get("type", _TEXT) in {_TEXT, "output_text"})
+
+
+def _thought_of(said: Mapping[str, Any]) -> str:
+    """Return what a message tells of what its model thinks, in a field of its own or in parts of its content."""
+    for name in _THOUGHTS:
+        if isinstance(told := said.get(name), str) and told:
+            return told
+    content = said.get("content")
+    parts: list[Any] = cast("list[Any]", content) if isinstance(content, list) else []
+    return "".join(_text_in(part.get("thinking") or part.get("reasoning")) for part in parts)
+
+
+def _text_in(told: Any) -> str:
+    """Return the text of a part that holds a thought: a text or, as Mistral has it, parts again."""
+    return told if isinstance(told, str) else _text_of(told)
 
 
 def embeddings_of(answer: Any, expected: int) -> Vectors:
@@ -159,9 +195,44 @@ def vectors_of(rows: Any, expected: int) -> Vectors:
         vectors = np.asarray(rows, np.float32)
     except (TypeError, ValueError) as error:
         raise ShapeError("something that is not a list of embeddings") from error
-    if vectors.ndim != 2 or len(vectors) != expected:  # noqa: PLR2004 - rows and columns
+    if vectors.ndim != 2 or len(vectors) != expected or not vectors.shape[1]:  # noqa: PLR2004 - rows and columns
         raise ShapeError(f"embeddings of shape {vectors.shape} for {expected} texts")
+    if not np.isfinite(vectors).all():
+        raise ShapeError("embeddings that are not finite numbers")
     return unit_length(vectors)
+
+
+def joined(parts: Sequence[Vectors]) -> Vectors:
+    """Return the vectors of several answers as one array; of no answers, an array without rows.
+
+    Raises:
+        ShapeError: They differ in their dimensions.
+    """
+    if not parts:
+        return np.empty((0, 0), np.float32)
+    sizes = {part.shape[1] for part in parts}
+    if len(sizes) > 1:
+        raise ShapeError(f"embeddings of {' and '.join(map(str, sorted(sizes)))} dimensions")
+    return np.concatenate(parts)
+
+
+def scores_of(scores: Any, expected: int) -> list[float]:
+    """Read scores, one for each of `expected` passages.
+
+    Raises:
+        ShapeError: They are no such numbers.
+    """
+    if isinstance(scores, str | bytes | Mapping):
+        raise ShapeError("something that is not a list of scores")
+    try:
+        read = [float(score) for score in scores]
+    except (TypeError, ValueError) as error:
+        raise ShapeError("something that is not a list of scores") from error
+    if len(read) != expected:
+        raise ShapeError(f"{len(read)} scores for {expected} passages")
+    if not all(map(isfinite, read)):
+        raise ShapeError("scores that are not finite numbers")
+    return read
 
 
 def rankings_of(answer: Any, expected: int) -> list[Ranking]:
@@ -184,6 +255,8 @@ def rankings_of(answer: Any, expected: int) -> list[Ranking]:
         raise ShapeError("something that is not a list of results") from error
     if sorted(ranking.index for ranking in rankings) != list(range(expected)):
         raise ShapeError(f"{len(rankings)} results for {expected} passages")
+    if not all(isfinite(ranking.score) for ranking in rankings):
+        raise ShapeError("scores that are not finite numbers")
     return best_first(rankings)
 
 
@@ -193,7 +266,7 @@ def best_first(rankings: Sequence[Ranking]) -> list[Ranking]:
 
 
 def transcript_of(answer: Any) -> str:
-    """Read the words out of an answer of the transcription API.
+    """Read the words out of an answer of the transcription API; none where its text is null.
 
     Raises:
         ShapeError: It has no `text`.
@@ -202,6 +275,6 @@ def transcript_of(answer: Any) -> str:
         text = answer["text"]
     except (KeyError, TypeError) as error:
         raise ShapeError("something that is not a transcript") from error
-    if not isinstance(text, str):
+    if text is not None and not isinstance(text, str):
         raise ShapeError("a transcript that is not a text")
-    return text.strip()
+    return (text or "").strip()

@@ -72,7 +72,9 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, _TRANSCRIPTION)
-            return OpenAITranscription(server, model=engine.model, partial_model=engine.partial_model)
+            return OpenAITranscription(
+                server, model=engine.model, partial_model=engine.partial_model, language=engine.language
+            )
         case LLMServerSettings() as engine:
             from deployments.engines.hearing.llm_server_transcription import LLMServerTranscription  # noqa: PLC0415
 
@@ -80,7 +82,7 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
         case HandleSettings() as engine:
             from deployments.engines.hearing.deployed_transcription import DeployedTranscription  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "text")
             return DeployedTranscription(bound(engine, adapter, find, _TRANSCRIPTION), adapter)
 
 
@@ -167,6 +169,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
                 voices=engine.voices,
                 language=engine.language,
                 reference_field=engine.reference_field,
+                sample_rate=engine.sample_rate,
             )
         case CoquiSettings() as engine:
             library_required("soundfile", "whisper")
@@ -182,7 +185,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
             library_required("soundfile", "whisper")
             from deployments.engines.speaking.deployed_speech import DeployedSpeech  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "sound")
             return DeployedSpeech(
                 bound(engine, adapter, find, _SPEECH),
                 adapter,

@@ -78,7 +78,7 @@ def language_model_engine(settings: LanguageModelSettings, find: FindDeployed) -
         case ChatHandleSettings() as engine:
             from deployments.engines.language.deployed_chat import DeployedChat  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "text")
             chat = DeployedChat(bound(engine, adapter, find, _LANGUAGE_MODEL, takes_client_input=True), adapter)
             return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
 
@@ -120,7 +120,7 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
         case HandleSettings() as engine:
             from deployments.engines.vectors.deployed_vectors import DeployedEmbeddings  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "vectors")
             return DeployedEmbeddings(bound(engine, adapter, find, _EMBEDDINGS), adapter)
 
 
@@ -172,7 +172,7 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
         case HandleSettings() as engine:
             from deployments.engines.vectors.deployed_vectors import DeployedReranker  # noqa: PLC0415
 
-            adapter = load_adapter(engine.adapter, engine.arguments)
+            adapter = load_adapter(engine.adapter, engine.arguments, "scores")
             return DeployedReranker(bound(engine, adapter, find, _RERANKER), adapter)
 
 

@@ -119,7 +119,11 @@ class ForeignDeployment:
         self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
     ) -> Any:
         try:
-            return await self._handles.start(call, method, arguments, named, stream=stream)
+            # Serve's controller is asked for the handle, and it may hang.
+            async with asyncio.timeout(call.remaining()):
+                return await self._handles.start(call, method, arguments, named, stream=stream)
+        except TimeoutError as error:
+            raise self._translate(error, method) from error
         except KeyError as error:
             logger.warning("%s is not deployed", self.description)
             raise UnavailableError(f"the {self._role} is not deployed", back_end=BackEnd(self._role)) from error

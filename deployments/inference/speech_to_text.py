@@ -14,6 +14,7 @@ from deployments.listening.voice_activity import (
     group_regions,
     speech_regions,
 )
+from deployments.sound.level import LevelControl, levelled
 from deployments.values.sound import SPEECH_RATE, Samples, samples_of
 from deployments.values.speech import Recording, Transcript, TranscriptQuality, Utterance
 from deployments.values.status import ComponentStatus
@@ -58,7 +59,7 @@ class SpeechToText:
         samples = _checked_samples(utterance.pcm)
         if len(samples) < _MIN_UTTERANCE_SAMPLES:
             return Transcript("", utterance.language, len(samples) / SPEECH_RATE)
-        return await self._engine.transcribe(call, samples, utterance.language, effort)
+        return await self._engine.transcribe(call, levelled(samples), utterance.language, effort)
 
     async def transcribe_recording(self, call: Call, recording: Recording) -> Transcript:
         samples = await asyncio.to_thread(self._decode, recording.data, self._max_recording_s)
@@ -83,12 +84,13 @@ class SpeechToText:
 
     def _speech(self, samples: Samples) -> list[Samples]:
         """Return the pieces of a recording in which somebody speaks."""
-        stream = self._activity.new_stream()
+        stream, level = self._activity.new_stream(), LevelControl()
         probabilities: list[float] = []
         for start in range(0, len(samples) - WINDOW_SAMPLES + 1, WINDOW_SAMPLES):
-            probabilities += self._activity.probabilities([stream], [samples[start : start + WINDOW_SAMPLES]])
+            window = level.raised(level.centred(samples[start : start + WINDOW_SAMPLES]))
+            probabilities += self._activity.probabilities([stream], [window])
         groups = group_regions(speech_regions(probabilities, Thresholds()), probabilities, _PIECE_WINDOWS)
-        return [samples[group.start * WINDOW_SAMPLES : group.end * WINDOW_SAMPLES] for group in groups]
+        return [levelled(samples[group.start * WINDOW_SAMPLES : group.end * WINDOW_SAMPLES]) for group in groups]
 
 
 def _checked_samples(pcm: bytes) -> Samples:

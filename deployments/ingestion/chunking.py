@@ -4,97 +4,186 @@ Retrieval on a 180 kB manual found the right passage first for 88 % of the quest
 whose embedded text carries their heading path, against 84 % with 300 and 80 % with 800 (25 questions).
 """
 
-import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-
+from deployments.ingestion.blocks import Block, Heading, PageBreak, Table
+from deployments.ingestion.front_matter import split_front_matter
+from deployments.ingestion.markdown import markdown_blocks
+from deployments.ingestion.plain_text import plain_blocks
+from deployments.text.characters import written_out
 from deployments.text.sentences import split_sentences
 from deployments.values.documents import Chunk, TextFormat
 
 CHUNK_CHARACTERS = 500
 """Characters that a chunk aims at and never exceeds."""
+PAGE_BREAK = "\f"
+"""Stands in a text where a page ends and the next begins, or in front of all else where the first begins."""
 
-
-_NUMBERED_HEADING = re.compile(r"^(?P<number>\d+(?:\.\d+)*)\.?\s+\S.{0,78}$")
-_UNDERLINE = re.compile(r"^(=+|-+|~+|\^+)\s*$")
-_HEADING_CHARACTERS = 80
-_MIN_UNDERLINE = 3
-_SHORT_LINE_CHARACTERS = 60
-_SHORT_LINE = re.compile(r"[:\"'(\w](?:(?!\s{2}|\|).)*(?:[^.!?:;,]|\b[a-z]{1,4}\.|:)")
-"""No bullet, no row of a table, no sentence: its full stop may end an abbreviation ("n.")."""
-_SHORT_HEADINGS = 2
-_NUMBERED_LEVEL = 2
-_DEEPEST_LEVEL = 9
-_TAG = re.compile(r"<[^>]*>")
 _TERMINAL_MARKS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.\x08")
 """How text made for a terminal sets words in bold or underlines them: escape sequences, or overstrikes."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_BETWEEN_TITLES = re.compile(r"\s+[-–—|·•»:/]\s+|[:;]\s+")
+"""What stands between the title of a page and that of its site."""
+_COLUMN = " | "
+_MOST_OF_A_PIECE = 0.5
+"""That the names of a table's columns may take."""
+_NAME_CHARACTERS = 60
+"""Of a column, where its name stands before each of its cells."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Heading:
-    level: int
-    text: str
+class CutText:
+    """A document, or a part of one, in chunks.
 
+    Attributes:
+        chunks: In order.
+        headings: Those that apply where the text ends, by their level, outermost first; empty where a level has none.
+        page: The page where the text ends, from 1; 0 where it has no pages.
+    """
 
-_Block = str | _Heading
+    chunks: list[Chunk]
+    headings: tuple[str, ...]
+    page: int = 0
 
 
 def chunk_text(
-    text: str, text_format: TextFormat, *, headings: Sequence[str] = (), limit: int = CHUNK_CHARACTERS
-) -> tuple[list[Chunk], tuple[str, ...]]:
+    text: str,
+    text_format: TextFormat,
+    *,
+    headings: Sequence[str] = (),
+    page: int = 0,
+    more_follows: bool = False,
+    limit: int = CHUNK_CHARACTERS,
+) -> CutText:
     """Cut a document, or a part of one, into chunks.
 
     Args:
-        text: The document.
+        text: The document. A form feed begins a new page.
         text_format: How to read it.
         headings: The headings that apply where the text begins, by their level, outermost first; empty where a level
             has none.
+        page: The page on which it begins, from 1; 0 where no part before has pages.
+        more_follows: Whether another part of the document follows.
         limit: Characters in a chunk at most.
-
-    Returns:
-        The chunks in order, and the headings that apply where the text ends, likewise.
     """
-    blocks = _blocks(text, text_format, may_begin_with_title=not headings)
-    path = [_Heading(level, heading) for level, heading in enumerate(headings) if heading]
-    chunks: list[Chunk] = []
-    waiting: list[str] = []
+    path = [Heading(level, heading) for level, heading in enumerate(headings) if heading]
+    cutter = _Cutter(path, page, limit)
+    for block in _blocks(text, text_format, page, may_begin_with_title=not headings):
+        cutter.take(block)
+    cutter.finish(more_follows=more_follows)
+    by_level = {heading.level: heading.text for heading in cutter.path}
+    at_end = tuple(by_level.get(level, "") for level in range(max(by_level, default=-1) + 1))
+    return CutText(cutter.chunks, at_end, cutter.page)
 
-    def finish() -> None:
-        names = tuple(heading.text for heading in path)
-        chunks.extend(Chunk(piece, names) for piece in _pack(waiting, limit))
-        waiting.clear()
 
-    for block in blocks:
-        if isinstance(block, str):
-            waiting.append(block)
-            continue
-        finish()
-        path = [heading for heading in path if heading.level < block.level]
-        path.append(block)
-    finish()
-    by_level = {heading.level: heading.text for heading in path}
-    return chunks, tuple(by_level.get(level, "") for level in range(max(by_level, default=-1) + 1))
+def title_of(text: str, text_format: TextFormat) -> str:
+    """Return the title that a Markdown document gives itself above its text; empty where it does not."""
+    return split_front_matter(_clean(text)).title if text_format is TextFormat.MARKDOWN else ""
 
 
 def first_heading(text: str, text_format: TextFormat) -> str:
     """Return the first heading of a document, empty where it has none."""
-    blocks = _blocks(text, text_format, may_begin_with_title=True)
-    return next((block.text for block in blocks if isinstance(block, _Heading)), "")
+    blocks = _blocks(text, text_format, 0, may_begin_with_title=True)
+    return next((block.text for block in blocks if isinstance(block, Heading)), "")
 
 
-def _blocks(text: str, text_format: TextFormat, *, may_begin_with_title: bool) -> Iterator[_Block]:
-    clean = _CONTROL.sub("", _TERMINAL_MARKS.sub("", text))
-    if text_format is TextFormat.MARKDOWN:
-        return _markdown_blocks(clean)
-    return _plain_blocks(clean, may_begin_with_title=may_begin_with_title)
+@dataclass(slots=True)
+class _Cutter:
+    """Makes chunks of blocks: none goes over a heading or the end of a page.
+
+    A heading that nothing stands under is text itself, under the headings above it.
+    """
+
+    path: list[Heading]
+    page: int
+    limit: int
+    chunks: list[Chunk] = field(default_factory=list[Chunk])
+    _waiting: list[str | Table] = field(default_factory=list[str | Table])
+    _alone: list[str] = field(default_factory=list[str])
+    _is_bare: bool = False
+    _page_of_heading: int = 0
+    _page_alone: int = 0
+
+    def take(self, block: Block) -> None:
+        match block:
+            case PageBreak():
+                self._cut()
+                self.page += 1
+            case Heading():
+                self._begin(block)
+            case _:
+                self._cut_alone()
+                self._is_bare = False
+                self._waiting.append(block)
+
+    def finish(self, *, more_follows: bool) -> None:
+        """Make chunks of what has waited."""
+        self._cut()
+        if self._is_bare and not more_follows:
+            self._leave_bare()
+        self._cut_alone()
+
+    def _begin(self, heading: Heading) -> None:
+        self._cut()
+        if self._is_bare and heading.level <= self.path[-1].level:
+            self._leave_bare()
+        kept = [above for above in self.path if above.level < heading.level and not _says(above, heading)]
+        if kept != self.path:
+            self._cut_alone()
+        self.path = [*kept, heading]
+        self._is_bare = True
+        self._page_of_heading = self.page
+
+    def _leave_bare(self) -> None:
+        if not self._alone:
+            self._page_alone = self._page_of_heading
+        self._alone.append(self.path.pop().text)
+        self._is_bare = False
+
+    def _cut_alone(self) -> None:
+        """Make chunks of headings that stand alone, which are siblings."""
+        if self._alone:
+            above = self.path[:-1] if self._is_bare else self.path
+            names = tuple(heading.text for heading in above)
+            self.chunks.extend(Chunk(piece, names, self._page_alone) for piece in _pack(self._alone, self.limit))
+            self._alone.clear()
+
+    def _cut(self) -> None:
+        names = tuple(heading.text for heading in self.path)
+        self.chunks.extend(Chunk(piece, names, self.page) for piece in _pack(self._waiting, self.limit))
+        self._waiting.clear()
 
 
-def _pack(blocks: Iterable[str], limit: int) -> Iterator[str]:
+def _says(title: Heading, heading: Heading) -> bool:
+    """Say whether a title has what an outermost heading says: "The ferry - Island ferries" has "The ferry"."""
+    are_both_outermost = title.level == 0 and heading.level == 1
+    said = heading.text.casefold()
+    return are_both_outermost and said in {title.text.casefold(), *_BETWEEN_TITLES.split(title.text.casefold())}
+
+
+def _clean(text: str) -> str:
+    """Return a text with one kind of line end, and without what a reader does not see."""
+    lines = written_out(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", _TERMINAL_MARKS.sub("", lines))
+
+
+def _blocks(text: str, text_format: TextFormat, page: int, *, may_begin_with_title: bool) -> Iterator[Block]:
+    pages = _clean(text).split(PAGE_BREAK)
+    if page == 0 and len(pages) > 1 and pages[0].strip():
+        # Before the first break is a page, too.
+        pages.insert(0, "")
+    for number, content in enumerate(pages):
+        if number:
+            yield PageBreak()
+        if text_format is TextFormat.MARKDOWN:
+            yield from markdown_blocks(split_front_matter(content).text if number == 0 and page == 0 else content)
+        else:
+            yield from plain_blocks(content, may_begin_with_title=may_begin_with_title and number <= 1)
+
+
+def _pack(blocks: Iterable[str | Table], limit: int) -> Iterator[str]:
     """Join neighbouring blocks into pieces of at most `limit` characters, cutting long ones at sentences."""
     piece = ""
     for part in (part for block in blocks for part in _parts(block, limit)):
@@ -106,19 +195,52 @@ def _pack(blocks: Iterable[str], limit: int) -> Iterator[str]:
         yield piece
 
 
-def _parts(block: str, limit: int) -> Iterator[str]:
+def _parts(block: str | Table, limit: int) -> Iterator[str]:
     """Yield a block in parts of at most `limit` characters: whole, else by lines and sentences, else by words."""
-    if len(block) <= limit:
+    if isinstance(block, Table):
+        yield from _table_parts(block, limit)
+    elif len(block) <= limit:
         yield block
-        return
+    else:
+        yield from _joined((unit for sentence in _units(block) for unit in _by_words(sentence, limit)), " ", limit)
+
+
+def _joined(units: Iterable[str], mark: str, limit: int) -> Iterator[str]:
+    """Join units, each of at most `limit` characters, into parts of at most as many."""
     part = ""
-    for unit in (unit for sentence in _units(block) for unit in _by_words(sentence, limit)):
-        if part and len(part) + 1 + len(unit) > limit:
+    for unit in units:
+        if part and len(part) + len(mark) + len(unit) > limit:
             yield part
             part = ""
-        part = f"{part} {unit}" if part else unit
+        part = f"{part}{mark}{unit}" if part else unit
     if part:
         yield part
+
+
+def _table_parts(table: Table, limit: int) -> Iterator[str]:
+    """Yield a table in parts that each name its columns: whole, else by rows, else by cells."""
+    rows = [_COLUMN.join(row) for row in table.rows]
+    head = _COLUMN.join(table.columns) if any(table.columns) else ""
+    whole = "\n".join((head, *rows)).strip()
+    if len(whole) <= limit:
+        yield from [whole] if whole else []
+        return
+    room = limit - len(head) - 1
+    if rows and len(head) <= limit * _MOST_OF_A_PIECE and all(len(row) <= room for row in rows):
+        yield from (f"{head}\n{part}".strip() for part in _joined(rows, "\n", room))
+        return
+    if not rows:
+        yield from _joined((unit for cell in table.columns for unit in _by_words(cell, limit)), _COLUMN, limit)
+    for row in table.rows:
+        yield from _joined(_named_cells(table.columns, row, limit), "; ", limit)
+
+
+def _named_cells(columns: Sequence[str], row: Sequence[str], limit: int) -> Iterator[str]:
+    """Yield each cell of a row behind the name of its column, in pieces where it is long."""
+    for index, cell in enumerate(row):
+        column = columns[index][:_NAME_CHARACTERS].strip() if index < len(columns) else ""
+        name = f"{column}: " if column else ""
+        yield from (f"{name}{piece}" for piece in _parts(cell, limit - len(name)) if piece)
 
 
 def _units(block: str) -> Iterator[str]:
@@ -134,141 +256,3 @@ def _by_words(sentence: str, limit: int) -> Iterator[str]:
         sentence = sentence[cut:].lstrip()
     if sentence:
         yield sentence
-
-
-def _plain_blocks(text: str, *, may_begin_with_title: bool) -> Iterator[_Block]:
-    """Yield paragraphs and headings of plain text.
-
-    Headings are numbered lines of their own, underlined lines, and short lines of their own, one or two, that text
-    follows. More of them in a row are a list. A short line before all else is the title of a text with numbers.
-    """
-    short: list[str] = []
-    paragraphs = list(_paragraphs(text))
-    if may_begin_with_title and _begins_with_title(paragraphs):
-        yield _Heading(0, " ".join(paragraphs.pop(0)[0].split()))
-    for lines in paragraphs:
-        heading, rest = _plain_heading(lines)
-        if heading is None and _may_head(lines):
-            short.append(" ".join(lines[0].split()))
-            continue
-        yield from _short_lines(short, is_text_next=heading is None)
-        short.clear()
-        if heading is not None:
-            yield heading
-        if rest:
-            yield "\n".join(" ".join(line.split()) for line in rest)
-    yield from _short_lines(short, is_text_next=False)
-
-
-def _begins_with_title(paragraphs: Sequence[list[str]]) -> bool:
-    """Say whether the first line stands above numbered headings without having a number itself."""
-    if not paragraphs or not _may_head(paragraphs[0]) or _numbered_level(paragraphs[0]) is not None:
-        return False
-    return any(_numbered_level(lines) is not None for lines in paragraphs)
-
-
-def _paragraphs(text: str) -> Iterator[list[str]]:
-    for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\f", "\n\n")):
-        lines = [line.rstrip() for line in paragraph.strip("\n").split("\n") if line.strip()]
-        if lines:
-            yield lines
-
-
-def _may_head(lines: Sequence[str]) -> bool:
-    """Say whether a paragraph is a short line that is no sentence: a heading, if text follows it."""
-    line = lines[0].strip()
-    return len(lines) == 1 and len(line) <= _SHORT_LINE_CHARACTERS and bool(_SHORT_LINE.fullmatch(line))
-
-
-def _short_lines(lines: Sequence[str], *, is_text_next: bool) -> Iterator[_Block]:
-    """Yield short lines as the headings of the text that follows them, or as text."""
-    if not is_text_next or len(lines) > _SHORT_HEADINGS:
-        yield from lines
-        return
-    # Below the title and numbered or underlined headings; the last of them below the one before it.
-    deepest = _DEEPEST_LEVEL
-    yield from (_Heading(deepest - len(lines) + at, line) for at, line in enumerate(lines, 1))
-
-
-def _plain_heading(lines: list[str]) -> tuple[_Heading | None, list[str]]:
-    """Split a heading off the front of a paragraph, if it has one."""
-    first = lines[0].strip()
-    underlined = len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and len(lines[1].strip()) >= _MIN_UNDERLINE
-    if underlined and len(first) <= _HEADING_CHARACTERS:
-        return _Heading(0 if lines[1].strip()[0] == "=" else 1, first), lines[2:]
-    level = _numbered_level(lines)
-    return (None, lines) if level is None else (_Heading(level, first), [])
-
-
-def _numbered_level(lines: Sequence[str]) -> int | None:
-    """Return the level of a numbered heading, which is below the title and the underlined ones."""
-    first = lines[0].strip()
-    numbered = _NUMBERED_HEADING.match(first)
-    if len(lines) > 1 or not numbered or first.endswith((".", ";", ":", ",")):
-        return None
-    return _NUMBERED_LEVEL + numbered["number"].count(".")
-
-
-def _markdown_blocks(text: str) -> Iterator[_Block]:
-    """Yield paragraphs, list items, table rows, code and headings of Markdown."""
-    reader = _MarkdownReader()
-    for token in MarkdownIt("commonmark").enable("table").parse(text):
-        if (block := reader.read(token)) is not None:
-            yield block
-
-
-@dataclass(slots=True)
-class _MarkdownReader:
-    """What is open while the tokens of a Markdown document go by."""
-
-    item_mark: str = ""
-    row: list[str] | None = None
-    heading_level: int | None = None
-
-    def read(self, token: Token) -> _Block | None:
-        """Take the next token; return the block that it completes, if any."""
-        match token.type:
-            case "heading_open":
-                self.heading_level = int(token.tag[1:]) - 1
-            case "heading_close":
-                self.heading_level = None
-            case "list_item_open":
-                self.item_mark = f"{token.info}. " if token.info else "- "
-            case "tr_open":
-                self.row = []
-            case "tr_close":
-                row, self.row = self.row, None
-                return " | ".join(row or [])
-            case _:
-                return self._inline(_inline_text(token)) if token.type == "inline" else _literal(token)
-        return None
-
-    def _inline(self, content: str) -> _Block | None:
-        if self.row is not None:
-            self.row.append(content)
-            return None
-        if not content:
-            return None
-        if self.heading_level is not None:
-            return _Heading(self.heading_level, content)
-        item_mark, self.item_mark = self.item_mark, ""
-        return item_mark + content
-
-
-def _literal(token: Token) -> str | None:
-    """Return the text of a token that holds code or HTML, None for any other."""
-    if token.type in {"fence", "code_block"}:
-        return token.content.rstrip() or None
-    if token.type == "html_block":
-        return " ".join(html.unescape(_TAG.sub(" ", token.content)).split()) or None
-    return None
-
-
-def _inline_text(token: Token) -> str:
-    pieces: list[str] = []
-    for child in token.children or []:
-        if child.type in {"softbreak", "hardbreak"}:
-            pieces.append(" ")
-        elif child.type == "image" or child.type in {"text", "code_inline"}:
-            pieces.append(child.content)
-    return " ".join("".join(pieces).split())

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol
 from uuid import uuid4
 
 from deployments.call import Call
 from deployments.component_status import replica_status
-from deployments.errors import InvalidRequestError, Limit, NotFoundError
-from deployments.ingestion.chunking import chunk_text, first_heading
+from deployments.errors import InvalidRequestError, Limit, NotFoundError, RequestEndedError
+from deployments.ingestion.chunking import chunk_text, first_heading, title_of
 from deployments.services import EmbeddingsService
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.documents import (
@@ -21,10 +22,13 @@ from deployments.values.documents import (
     DocumentPosition,
     DocumentVersion,
     IngestReport,
+    Placement,
     StoredDocument,
 )
 from deployments.values.embedded_chunks import EmbeddedChunks
+from deployments.values.names import document_name
 from deployments.values.status import ComponentStatus
+from deployments.values.versions import has_same_content, is_version, new_version
 
 _EMBEDDED_TOGETHER = 128
 """Chunks that are embedded at once. The more there are, the less of the model's batch is padding: 768 real chunks took
@@ -32,7 +36,6 @@ _EMBEDDED_TOGETHER = 128
 _SHOWN = 200
 _LISTED_TOGETHER = 2000
 _DIGEST_BYTES = 128
-_VERSION = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{0,32}")
 
 
@@ -43,12 +46,16 @@ class DocumentStore(Protocol):
         """Make the collection if it does not exist."""
         ...
 
+    async def newest(self, call: Call, collection: str, source: str) -> str:
+        """Return the newest version of a document, whole or not; empty where there is none, or no collection."""
+        ...
+
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
         """Put chunks of a version into the collection. They are not found yet."""
         ...
 
-    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
-        """Put the last chunks in. From then on all are found. Return how many chunks of other versions are gone."""
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> Placement:
+        """Put the last chunks in. From then on all are found, unless a newer version is whole already."""
         ...
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
@@ -75,17 +82,27 @@ class Ingestion:
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         _check(document)
+        document = replace(document, source=document_name(document.source))
         start = document.position
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        chunks, at_end = chunk_text(document.text, document.format, headings=headings)
+        cut = chunk_text(
+            document.text, document.format, headings=headings, page=start.page, more_follows=document.more_follows
+        )
+        chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text", field="text")
-        version = DocumentVersion(document.source, start.version or _version(document), document.digest)
-        removed = await self._write(call, document, version, chunks)
-        following = DocumentPosition(start.chunk_index + len(chunks), at_end, version.version)
-        return IngestReport(len(chunks), following, removed)
+        version = DocumentVersion(
+            document.source, start.version or await self._version(call, document), document.digest
+        )
+        placement = await self._write(call, document, version, chunks)
+        if not has_same_content(placement.current, version.version):
+            raise RequestEndedError(
+                f"another ingestion of {document.source[:_SHOWN]!r} began later and is in: this one is not"
+            )
+        following = DocumentPosition(start.chunk_index + len(chunks), cut.headings, version.version, cut.page)
+        return IngestReport(len(chunks), following, placement.removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         if not source.strip():
@@ -114,8 +131,15 @@ class Ingestion:
         del call
         return (replica_status(self.name, "puts documents in and takes them out", required=False),)
 
-    async def _write(self, call: Call, document: Document, version: DocumentVersion, chunks: Sequence[Chunk]) -> int:
-        """Embed chunks and write them, batch by batch; return how many of other versions are gone."""
+    async def _version(self, call: Call, document: Document) -> str:
+        """Return the name of a version of a document that begins now."""
+        collection = document.collection or self._settings.collection
+        return new_version(_content(document), await self._store.newest(call, collection, document.source))
+
+    async def _write(
+        self, call: Call, document: Document, version: DocumentVersion, chunks: Sequence[Chunk]
+    ) -> Placement:
+        """Embed chunks and write them, batch by batch."""
         collection = document.collection or self._settings.collection
         first = document.position.chunk_index
         for offset in range(0, len(chunks), _EMBEDDED_TOGETHER):
@@ -127,7 +151,7 @@ class Ingestion:
                 return await self._store.finish(call, collection, version, batch)
             await self._store.write(call, collection, version, batch)
         if document.more_follows:
-            return 0
+            return Placement(version.version)
         return await self._store.finish(call, collection, version, EmbeddedChunks.none(first))
 
 
@@ -142,7 +166,7 @@ def _check(document: Document) -> None:
             limit=Limit("digest_bytes", _DIGEST_BYTES, size),
         )
     start = document.position
-    if start.chunk_index < 0 or (start.version and not _VERSION.fullmatch(start.version)):
+    if start.chunk_index < 0 or (start.version and not is_version(start.version)):
         raise InvalidRequestError(
             f"the position is chunk {start.chunk_index} of version {start.version[:_SHOWN]!r}: "
             "it has to be the `next` of the answer to the part before",
@@ -150,7 +174,7 @@ def _check(document: Document) -> None:
         )
 
 
-def _version(document: Document) -> str:
+def _content(document: Document) -> str:
     """Return what names this content of a document: by its digest, or its text where that is all of it."""
     if document.digest:
         content = document.digest
@@ -158,13 +182,13 @@ def _version(document: Document) -> str:
         return uuid4().hex
     else:
         content = f"{document.title}\0{document.format}\0{document.text}"
-    return hashlib.sha256(f"{document.source}\0{CHUNKING}\0{content}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{document.source}\0{CHUNKING}\0{content}".encode()).hexdigest()
 
 
 def _title(document: Document) -> tuple[str, ...]:
     """Return the heading path that a document starts with: its title, unless its text begins with one."""
-    if document.title:
-        return (document.title,)
+    if title := document.title or title_of(document.text, document.format):
+        return (title,)
     if first_heading(document.text, document.format):
         return ()
     return (PurePosixPath(document.source).stem,)

@@ -57,6 +57,7 @@ class Listener:
         "_quiet",
         "_quiet_levels",
         "completion",
+        "is_being_judged",
         "part",
         "transcript",
         "usual_pause_ms",
@@ -80,6 +81,8 @@ class Listener:
         """What is known of its words, for the end of the turn."""
         self.completion: float | None = None
         """How finished it sounds, from 0 to 1; None where that is not known."""
+        self.is_being_judged = False
+        """Whether words and completion are on their way. They are waited for, for as long as the longest silence."""
         self.usual_pause_ms = 0.0
         """How long the speaker usually pauses in the middle of a turn."""
 
@@ -185,6 +188,7 @@ class Listener:
     def _voiced(self, before: VoiceActivity) -> Iterator[Event]:
         if before.silence >= self._limits.conclude:
             self.completion = None
+            self.is_being_judged = False
             self._learn(before.silence)
             yield Event.RESUMED
         if len(self.part) - self._grown_at >= self._limits.grown:
@@ -198,7 +202,8 @@ class Listener:
             self._paused_at = len(self.part)
             yield Event.PAUSED
         evidence = TurnEvidence(activity.silence * _WINDOW_MS, self.transcript, self.completion, self.usual_pause_ms)
-        if turn_has_ended(evidence, self._limits.turns):
+        is_waited_for = self.is_being_judged and activity.silence < self._limits.cut_short
+        if turn_has_ended(evidence, self._limits.turns) and not is_waited_for:
             yield Event.ENDED
 
     def _learn(self, pause: int) -> None:
@@ -226,6 +231,7 @@ class Listener:
         self._grown_at = self._paused_at = 0
         self.transcript = ""
         self.completion = None
+        self.is_being_judged = False
 
 
 class ListeningLimits:

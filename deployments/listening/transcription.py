@@ -8,6 +8,7 @@ from deployments.component_status import replica_status, status_or_error
 from deployments.errors import HearthError
 from deployments.listening.agreement import agree
 from deployments.services import SpeechToTextService
+from deployments.text.scripts import may_be_written_in
 from deployments.values.speech import (
     Agreement,
     PartialTranscript,
@@ -39,7 +40,10 @@ class Transcription:
 
     async def hear(self, call: Call, utterance: Utterance, agreement: Agreement) -> PartialTranscript:
         transcript = await self._speech_to_text.transcribe(call, utterance, TranscriptQuality.PARTIAL)
-        return PartialTranscript(agree(agreement, transcript.text), utterance.language or transcript.language)
+        language = utterance.language or transcript.language
+        # Of half a word, models make words of any language, in its script.
+        text = transcript.text if may_be_written_in(transcript.text, language) else ""
+        return PartialTranscript(agree(agreement, text), language)
 
     async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
         transcript, completion = await asyncio.gather(

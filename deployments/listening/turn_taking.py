@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deployments.listening.dictation import is_dictating
 from deployments.settings.audio import BargeInSettings, TurnSettings
 from deployments.text.words import bare
 
@@ -35,7 +36,7 @@ def patience_ms(evidence: TurnEvidence, settings: TurnSettings) -> float:
     """Return how long a silence has to last to end the turn."""
     sounds = _by_sound(evidence.completion, settings)
     habit = min(evidence.usual_pause_ms * _HABIT_MARGIN, settings.longest_silence_ms)
-    if _last_word(evidence.transcript) in _UNFINISHED_WORDS:
+    if _last_word(evidence.transcript) in _UNFINISHED_WORDS or is_dictating(evidence.transcript):
         return max(sounds, settings.longest_silence_ms)
     return max(sounds, habit)
 

@@ -1,9 +1,16 @@
 """Documents kept in Milvus, chunk by chunk: no chunk of a document is found before the whole document is there.
 
-Each ingestion of a document makes a version. Its chunks are written one batch after the other. One last request then
-writes two chunks: the first chunk of the new version, which now says how many chunks there are, and the first chunk of
-the version before, which now says that it is not whole. If an ingestion breaks off anywhere, the version before stays
-whole and is still found.
+Each ingestion of a document makes a version, whose name sorts behind those that began earlier. Its chunks are written
+one batch after the other. The last request also writes the version's first chunk, which then says how many chunks there
+are: from then on the version is whole. Readers take the newest version that is whole. Whoever has made a version whole
+looks for a newer one that is whole. If there is none, older versions are deleted; if there is one, the own version is.
+
+Milvus has no transactions, and several processes write. This holds nevertheless:
+
+* The newest version that is whole is never deleted, except by a deletion of the document.
+* Readers never take two versions of a document.
+* If an ingestion breaks off anywhere, readers take the version before, or the new one. What is left over is not found,
+  and goes with the next ingestion of the document or its deletion.
 """
 
 import asyncio
@@ -18,14 +25,18 @@ from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.schema import (
     MAX_NAME_BYTES,
     MAX_TEXT_BYTES,
+    CollectionFields,
     check_name,
     chunk_id,
+    current_versions,
     document_key,
     first_chunk_id,
+    in_list,
 )
-from deployments.values.documents import DocumentVersion, StoredDocument
+from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
-from deployments.values.headings import heading_path
+from deployments.values.headings import heading_path, page_name
+from deployments.values.names import forms_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +49,8 @@ an index of its own."""
 _QUIET_S = 1.0
 """After the last write; then what is left is flushed."""
 _FLUSH_S = 60.0
-_FIRST_CHUNK = [
-    "id",
-    "document",
-    "version",
-    "chunk_index",
-    "chunks",
-    "digest",
-    "source",
-    "headings",
-    "text",
-    "vector",
-]
+_COLUMNS = ("id", "document", "version", "chunk_index", "chunks", "digest", "source", "headings", "text", "vector")
+"""Of every collection of Hearth's own."""
 
 _Row = dict[str, Any]
 
@@ -105,15 +106,30 @@ class MilvusDocuments:
             document: Whose chunks they are.
             batch: The chunks.
         """
-        rows = _rows(document, batch)
-        if batch.first_index == 0 and rows:
-            # The same version may be there already. It stays whole while it is written again.
-            rows[0]["chunks"] = await self._whole_chunks(call, collection, document.version)
+        fields = await self._connection.fields(call, collection)
         async with self._connection.errors(collection):
-            await self._upsert(call, collection, rows)
+            await self._upsert(call, collection, _rows(document, batch, fields))
 
-    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
-        """Put the last chunks of a version into a collection. From then on this version is found, and no other one.
+    async def newest(self, call: Call, collection: str, source: str) -> str:
+        """Return the newest version of a document, whole or not; empty where there is none.
+
+        Also empty where there is no such collection, or it is not one of Hearth's own.
+        """
+        check_name(collection)
+        try:
+            fields = await self._connection.fields(call, collection)
+        except NotFoundError:
+            return ""
+        if not fields.own:
+            return ""
+        async with self._connection.errors(collection):
+            firsts = await self._query(call, collection, f"{_of_document(source)} and chunk_index == 0", ["version"])
+        return max((str(first["version"]) for first in firsts), default="")
+
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> Placement:
+        """Put the last chunks of a version into a collection. From then on it is found, and no earlier one.
+
+        If a version that began later is whole by then, that one stays, and nothing of this one is left.
 
         Args:
             call: Whose deadline holds.
@@ -121,26 +137,26 @@ class MilvusDocuments:
             document: Whose chunks they are.
             batch: The chunks; none where all were written before.
 
-        Returns:
-            Chunks of other versions that are gone.
+        Raises:
+            NotFoundError: The chunks that were written before are gone: the document was deleted meanwhile.
         """
-        rows = _rows(document, batch)
+        fields = await self._connection.fields(call, collection)
         async with self._connection.errors(collection):
-            firsts = await self._first_chunks(call, collection, document.source)
-            before = firsts.pop(document.version, None)
-            others = list(firsts.values())
-            first, *rest = rows if batch.first_index == 0 else (before, *rows)
-            if first is None:
+            is_whole = await self._complete(call, collection, document, batch, fields)
+            current = await self._current(call, collection, document.source)
+            if current > document.version or not is_whole:
+                await self._remove(call, collection, _of_version(document))
+            if current > document.version:
+                return Placement(current)
+            if not is_whole:
                 raise NotFoundError(
                     f"the first part of {document.source[:_SHOWN]!r} is gone: start again with the first part",
                     field="position",
                 )
-            switched = [{**first, "chunks": batch.end}, *({**row, "chunks": 0} for row in others)]
-            await self._connection.client().upsert(collection, [*rest, *switched], timeout=call.remaining())
-            longer = before is not None and int(before["chunks"]) > batch.end
-            removed = await self._remove_rest(call, collection, document, batch.end) if others or longer else 0
+            earlier = f'{_of_document(document.source)} and version < "{document.version}"'
+            removed = await self._remove(call, collection, earlier)
             await self._flush_in_time(call, collection, batch.end)
-        return removed
+        return Placement(document.version, removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         """Remove a document; return how many chunks there were."""
@@ -163,10 +179,15 @@ class MilvusDocuments:
                 f"collection {collection!r} was made by another program: it holds no documents", field="collection"
             )
         condition = f'chunks > 0 and document like "{prefix}%"' if prefix else "chunks > 0"
-        names = ["source", "chunks", "digest"]
+        names = ["document", "version", "source", "chunks", "digest"]
         async with self._connection.errors(collection):
             rows = await self._query(call, collection, condition, names, limit)
-        return [StoredDocument(str(row["source"]), int(row["chunks"]), str(row["digest"])) for row in rows]
+        current = current_versions(rows)
+        return [
+            StoredDocument(str(row["source"]), int(row["chunks"]), str(row["digest"]))
+            for row in rows
+            if row["version"] == current[row["document"]]
+        ]
 
     async def check(self, call: Call) -> str:
         """Return the collections there are, as one line; raise `UnavailableError` when Milvus cannot be reached."""
@@ -180,21 +201,39 @@ class MilvusDocuments:
         await self._flush_all()
         await self._connection.close()
 
-    async def _whole_chunks(self, call: Call, collection: str, version: str) -> int:
-        condition = f'id == "{first_chunk_id(version)}"'
-        async with self._connection.errors(collection):
-            found = await self._query(call, collection, condition, ["chunks"])
-        return int(found[0]["chunks"]) if found else 0
+    async def _complete(
+        self,
+        call: Call,
+        collection: str,
+        document: DocumentVersion,
+        batch: EmbeddedChunks,
+        fields: CollectionFields,
+    ) -> bool:
+        """Write the last chunks of a version, and with them that it is whole; say whether it is.
 
-    async def _first_chunks(self, call: Call, collection: str, source: str) -> dict[str, _Row]:
-        """Return the first chunk of each version of a document, by version."""
-        condition = f"{_of_document(source)} and chunk_index == 0"
-        rows = await self._query(call, collection, condition, _FIRST_CHUNK)
-        return {str(row["version"]): {name: row[name] for name in _FIRST_CHUNK} for row in rows}
+        It is not where a deletion, or a newer version, has taken out what was written before.
+        """
+        rows = _rows(document, batch, fields)
+        columns = [*_COLUMNS, *([fields.page] if fields.page else [])]
+        if batch.first_index:
+            first_chunk = f'id == "{first_chunk_id(document.version)}"'
+            rows = [*await self._query(call, collection, first_chunk, columns), *rows]
+            if len(rows) == len(batch.chunks):
+                return False
+        first, *rest = rows
+        whole = {**{name: first[name] for name in columns}, "chunks": batch.end}
+        await self._connection.client().upsert(collection, [*rest, whole], timeout=call.remaining())
+        if not batch.first_index:
+            return True
+        # The chunks before may have gone after the first one was read.
+        (counted,) = await self._query(call, collection, _of_version(document), ["count(*)"])
+        return int(counted["count(*)"]) == batch.end
 
-    async def _remove_rest(self, call: Call, collection: str, document: DocumentVersion, total: int) -> int:
-        rest = f'(version != "{document.version}" or chunk_index >= {total})'
-        return await self._remove(call, collection, f"{_of_document(document.source)} and {rest}")
+    async def _current(self, call: Call, collection: str, source: str) -> str:
+        """Return the version of a document that is found; empty where there is none."""
+        condition = f"{_of_document(source)} and chunk_index == 0 and chunks > 0"
+        rows = await self._query(call, collection, condition, ["document", "version"])
+        return max((str(row["version"]) for row in rows), default="")
 
     async def _remove(self, call: Call, collection: str, condition: str) -> int:
         found = await self._query(call, collection, condition, ["id"])
@@ -209,7 +248,13 @@ class MilvusDocuments:
 
         async def work() -> Any:
             return await self._connection.client().query(
-                collection, filter=condition, output_fields=names, timeout=call.remaining(), **bound
+                collection,
+                filter=condition,
+                output_fields=names,
+                timeout=call.remaining(),
+                # What others have written a moment ago decides.
+                consistency_level="Strong",
+                **bound,
             )
 
         return cast("list[_Row]", await self._connection.loaded(call, collection, work))
@@ -255,10 +300,16 @@ class MilvusDocuments:
 
 
 def _of_document(source: str) -> str:
-    return f'document == "{document_key(source)}"'
+    """Return the condition for the rows of a document, in whichever Unicode form its name was stored."""
+    keys = [document_key(form) for form in forms_of(source)]
+    return f"document in {in_list(keys)}" if len(keys) > 1 else f'document == "{keys[0]}"'
 
 
-def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
+def _of_version(document: DocumentVersion) -> str:
+    return f'{_of_document(document.source)} and version == "{document.version}"'
+
+
+def _rows(document: DocumentVersion, batch: EmbeddedChunks, fields: CollectionFields) -> list[_Row]:
     return [
         {
             "id": chunk_id(document.version, index),
@@ -268,12 +319,22 @@ def _rows(document: DocumentVersion, batch: EmbeddedChunks) -> list[_Row]:
             "chunks": 0,
             "digest": document.digest,
             "source": _cut_bytes(document.source, MAX_NAME_BYTES),
-            "headings": _cut_bytes(heading_path(chunk.headings), MAX_NAME_BYTES),
+            **_place(chunk, fields),
             "text": _cut_bytes(chunk.text, MAX_TEXT_BYTES),
             "vector": vector,
         }
         for index, (chunk, vector) in enumerate(zip(batch.chunks, batch.vectors, strict=True), batch.first_index)
     ]
+
+
+def _place(chunk: Chunk, fields: CollectionFields) -> _Row:
+    """Return the columns that say where a chunk stands. Without one for pages, its page stands with its headings."""
+    headings = chunk.headings
+    if chunk.page and not fields.page:
+        *above, last = headings if len(headings) > 1 else (*headings, "")
+        headings = (*above, ", ".join(part for part in (last, page_name(chunk.page)) if part))
+    row: _Row = {"headings": _cut_bytes(heading_path(headings), MAX_NAME_BYTES)}
+    return {**row, fields.page: chunk.page} if fields.page else row
 
 
 def _cut_bytes(text: str, limit: int) -> str:

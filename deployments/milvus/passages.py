@@ -11,16 +11,17 @@ from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, Limit
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.fusion import fuse
-from deployments.milvus.schema import SOURCE_NAMES, CollectionFields, check_name, first_chunk_id, in_list
+from deployments.milvus.schema import PAGE_NAMES, SOURCE_NAMES, CollectionFields, check_name, current_versions, in_list
 from deployments.values.retrieval import Passage
 from deployments.values.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
-_WHOLE_LIFETIME_S = 60.0
-_WHOLE_KEPT = 10_000
+_CURRENT_LIFETIME_S = 60.0
+_CURRENT_KEPT = 10_000
 _QUESTION_CHARACTERS = 2_000
+_PAGE_DIGITS = 9
 
 _Hit = dict[str, Any]
 
@@ -50,7 +51,7 @@ class MilvusPassages:
         self._connection = connection
         self._passage_characters = passage_characters
         self._keyword_weight = keyword_weight
-        self._whole: dict[str, float] = {}
+        self._current: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def search(self, call: Call, collection: str, question: str, vector: Vectors, limit: int) -> list[Passage]:
         """Return the passages that fit a question, best first.
@@ -82,16 +83,16 @@ class MilvusPassages:
         words = question[:_QUESTION_CHARACTERS].strip() if fields.keywords and self._keyword_weight else ""
         search = _Search(call, collection, fields, words, vector, limit)
         hits: list[_Hit] = []
-        unfinished: set[str] = set()
-        # Milvus also finds chunks of documents that are being ingested, or whose ingestion broke off. They are left
-        # out, and the search goes on behind them.
+        outdated: set[str] = set()
+        # Milvus also finds chunks of versions that are being ingested, whose ingestion broke off, or that a newer one
+        # has replaced. They are left out, and the search goes on behind them.
         for _ in range(_ATTEMPTS):
-            hits = await self._ranked(search, unfinished)
-            found = await self._unfinished(search, hits)
-            unfinished |= found
+            hits = await self._ranked(search, outdated)
+            found = await self._outdated(search, hits)
+            outdated |= found
             if not found:
                 break
-        return [self._passage(hit, fields) for hit in hits if hit.get("version") not in unfinished]
+        return [self._passage(hit, fields) for hit in hits if hit.get("version") not in outdated]
 
     async def check(self, call: Call) -> str:
         """Return the collections there are, as one line; raise `UnavailableError` when Milvus cannot be reached."""
@@ -154,44 +155,66 @@ class MilvusPassages:
             for hit in hits
         ]
 
-    async def _unfinished(self, search: _Search, hits: Sequence[_Hit]) -> set[str]:
-        """Return the versions of documents among what was found that are not whole."""
+    async def _outdated(self, search: _Search, hits: Sequence[_Hit]) -> set[str]:
+        """Return the versions among what was found that are not the ones to answer from."""
         if not search.fields.own:
             return set()
-        now = time.monotonic()
-        versions = {str(hit["version"]) for hit in hits}
-        unknown = {version for version in versions if self._whole.get(version, 0.0) < now}
-        if not unknown:
-            return set()
-        ids = in_list(first_chunk_id(version) for version in unknown)
+        seen = {(str(hit["document"]), str(hit["version"])) for hit in hits}
+        known = {document: self._known(search.collection, document) for document, _ in seen}
+        unknown = {document for document, version in seen if known[document] != version}
+        if unknown:
+            known.update(await self._current_versions(search, unknown))
+        return {version for document, version in seen if known[document] != version}
+
+    def _known(self, collection: str, document: str) -> str:
+        """Return the version of a document to answer from, as it was read a while ago; empty where it was not."""
+        version, until = self._current.get((collection, document), ("", 0.0))
+        return version if until > time.monotonic() else ""
+
+    async def _current_versions(self, search: _Search, documents: Collection[str]) -> dict[str, str]:
+        """Return the version to answer from of each document, empty where none is whole; and keep it for a while."""
         async with self._connection.errors(search.collection):
             rows = cast(
                 "list[dict[str, Any]]",
                 await self._connection.client().query(
                     search.collection,
-                    filter=f"id in {ids} and chunks > 0",
-                    output_fields=["version"],
+                    filter=f"document in {in_list(documents)} and chunk_index == 0 and chunks > 0",
+                    output_fields=["document", "version"],
                     timeout=search.call.remaining(),
                 ),
             )
-        whole = {str(row["version"]) for row in rows}
-        if len(self._whole) > _WHOLE_KEPT:
-            self._whole.clear()
-        self._whole.update(dict.fromkeys(whole, now + _WHOLE_LIFETIME_S))
-        return unknown - whole
+        found = current_versions(rows)
+        if len(self._current) > _CURRENT_KEPT:
+            self._current.clear()
+        until = time.monotonic() + _CURRENT_LIFETIME_S
+        self._current.update({(search.collection, document): (found[document], until) for document in found})
+        return {**dict.fromkeys(documents, ""), **found}
 
     def _passage(self, hit: Mapping[str, Any], fields: CollectionFields) -> Passage:
         metadata: object = hit.get(fields.metadata) if fields.metadata else None
         source = str(hit.get(fields.source) or "") if fields.source else ""
         if not source and isinstance(metadata, dict):
-            values = cast("dict[str, object]", metadata)
-            source = next((str(values[name]) for name in SOURCE_NAMES if values.get(name)), "")
+            source = str(_first_value(cast("dict[str, object]", metadata), SOURCE_NAMES) or "")
+        page: object = hit.get(fields.page) if fields.page else None
+        if page is None and isinstance(metadata, dict):
+            page = _first_value(cast("dict[str, object]", metadata), PAGE_NAMES)
         return Passage(
             text=str(hit.get(fields.text) or "")[: self._passage_characters],
             source=source,
             headings=str(hit.get(fields.headings) or "") if fields.headings else "",
             score=float(hit["score"]),
+            page=_page_number(page),
         )
+
+
+def _first_value(values: Mapping[str, object], names: Sequence[str]) -> object:
+    return next((values[name] for name in names if values.get(name)), None)
+
+
+def _page_number(page: object) -> int:
+    """Return a page as a number; 0 where it is none, such as "iv"."""
+    text = str(page)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _PAGE_DIGITS else 0
 
 
 def _score(metric: str, distance: float) -> float:

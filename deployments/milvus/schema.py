@@ -32,6 +32,9 @@ SOURCE_NAMES = (
 )
 _HEADINGS_NAMES = ("headings", "heading", "section")
 _METADATA_NAMES = ("metadata", "meta")
+PAGE_NAMES = ("page_number", "page_no", "page_label")
+"""What others call a page that is counted from 1. Of a field called "page", half of them count from 0."""
+_PAGE = "page"
 _VECTOR_TYPES = (DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR)
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
 # Words that occur in nearly every passage do not tell passages apart, and take most of the time of a search.
@@ -64,7 +67,9 @@ class CollectionFields:
         text: Field that holds the passage.
         source: Field that holds where the passage is from; empty where there is none.
         headings: Field that holds where in the document it stands; empty where there is none.
-        metadata: JSON field in which a source may be found; empty where there is none.
+        page: Field that holds the page that it begins on, from 1; empty where there is none. Of Hearth's own
+            collections, those that were made before there was such a field have none.
+        metadata: JSON field in which a source and a page may be found; empty where there is none.
         own: Whether it is laid out as `create_collection` does it, with versions of documents.
     """
 
@@ -76,18 +81,32 @@ class CollectionFields:
     text: str
     source: str
     headings: str
+    page: str
     metadata: str
     own: bool
 
     def output(self) -> list[str]:
         """Return the fields to ask for: named one by one, or Milvus Lite returns the vectors too."""
-        version = "version" if self.own else ""
-        return [name for name in (self.text, self.source, self.headings, self.metadata, version) if name]
+        own = ("document", "version") if self.own else ()
+        return [name for name in (self.text, self.source, self.headings, self.page, self.metadata, *own) if name]
 
 
 def document_key(source: str) -> str:
     """Return the stable key of a document, made from what names it: 32 hexadecimal digits."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def current_versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the version of each document that is found, by the document's key: the newest of those that are whole.
+
+    Args:
+        rows: The first chunks of all versions of the documents that are whole, each with `document` and `version`.
+    """
+    found: dict[str, str] = {}
+    for row in rows:
+        document, version = str(row["document"]), str(row["version"])
+        found[document] = max(found.get(document, ""), version)
+    return found
 
 
 def chunk_id(version: str, index: int) -> str:
@@ -143,6 +162,8 @@ def read_fields(
         raise InvalidRequestError(f"collection {collection!r} has no text field to answer from", field="collection")
     json_fields = [str(entry["name"]) for entry in entries if entry["type"] == DataType.JSON]
     vector = vectors[0]
+    names = {str(entry["name"]) for entry in entries}
+    own = names >= _OWN
     return CollectionFields(
         key=next((str(entry["name"]) for entry in entries if entry.get("is_primary")), "id"),
         vector=str(vector["name"]),
@@ -152,8 +173,9 @@ def read_fields(
         text=text or "text",
         source=_first_of(SOURCE_NAMES, strings) or ("source" if dynamic else ""),
         headings=_first_of(_HEADINGS_NAMES, strings),
+        page=_first_of((_PAGE,) if own else PAGE_NAMES, sorted(names)),
         metadata=_first_of(_METADATA_NAMES, json_fields),
-        own={str(entry["name"]) for entry in entries} >= _OWN,
+        own=own,
     )
 
 
@@ -161,7 +183,7 @@ def create_collection(client: MilvusClient, collection: str, dimensions: int) ->
     """Make a collection of Hearth's own, searched by meaning and, where the server knows BM25, by words.
 
     A chunk is a row. The first chunk of a version of a document says in `chunks` how many there are, from when all are
-    written; until then it says 0, and none of the version's chunks is given as a passage.
+    written; until then it says 0. Only the chunks of the newest version that is whole are given as passages.
     """
     _create(client, collection, dimensions, keywords=True)
     description = cast("dict[str, Any]", client.describe_collection(collection))
@@ -183,6 +205,7 @@ def _create(client: MilvusClient, collection: str, dimensions: int, *, keywords:
     schema.add_field("digest", DataType.VARCHAR, max_length=128)
     schema.add_field("source", DataType.VARCHAR, max_length=MAX_NAME_BYTES)
     schema.add_field("headings", DataType.VARCHAR, max_length=MAX_NAME_BYTES)
+    schema.add_field(_PAGE, DataType.INT64)
     schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES, **(_ANALYZED if keywords else {}))
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
     index = client.prepare_index_params()

@@ -159,6 +159,6 @@ def _nearest(rankings: Sequence[Ranking], limit: int) -> list[int]:
 
 def _joined(sentences: Iterable[Passage]) -> Iterator[Passage]:
     """Join neighbours that come from one passage."""
-    for _, group in groupby(sentences, key=lambda sentence: (sentence.source, sentence.headings, sentence.score)):
+    for _, group in groupby(sentences, key=lambda part: (part.source, part.headings, part.page, part.score)):
         parts = list(group)
         yield replace(parts[0], text=" ".join(part.text for part in parts))

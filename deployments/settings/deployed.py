@@ -18,8 +18,8 @@ class LLMServerSettings(Settings):
     """
 
     kind: Literal["ray-serve-llm"]
-    application: str
-    model: str
+    application: str = Field(min_length=1)
+    model: str = Field(min_length=1)
     deployment: str = ""
 
     @property
@@ -39,7 +39,7 @@ class HandleSettings(Settings):
     """
 
     kind: Literal["handle"]
-    application: str
-    deployment: str
-    adapter: str = Field(pattern=r"^[\w.]+:\w+$")
+    application: str = Field(min_length=1)
+    deployment: str = Field(min_length=1)
+    adapter: str = Field(pattern=r"^\w+(\.\w+)*:\w+$")
     arguments: Mapping[str, Any] = Field(default_factory=dict[str, Any])

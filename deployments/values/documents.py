@@ -21,11 +21,13 @@ class DocumentPosition:
         chunk_index: Index of the next chunk, from 0.
         headings: The headings that apply there, by their level, outermost first; empty where a level has none.
         version: The document's version, as made with its first part.
+        page: The page, from 1; 0 where the document has no pages.
     """
 
     chunk_index: int = 0
     headings: tuple[str, ...] = ()
     version: str = ""
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,26 @@ class DocumentVersion:
 
     Attributes:
         source: Names the document.
-        version: Its name, unique among all versions of all documents: 32 hexadecimal digits.
+        version: Its name, unique among all versions of all documents, as `deployments.values.versions` makes it.
         digest: As `Document.digest`.
     """
 
     source: str
     version: str
     digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What became of a version of which all chunks are in.
+
+    Attributes:
+        current: The version that is found now: this one, or one that began later and was finished before it.
+        removed: Chunks of other versions that are gone.
+    """
+
+    current: str
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +128,7 @@ class IngestReport:
     removed: int = 0
 
 
-CHUNKING = "3"
+CHUNKING = "4"
 """The version of the way in which documents are cut. Another version cuts other chunks from the same text."""
 
 
@@ -124,10 +139,12 @@ class Chunk:
     Attributes:
         text: The piece as plain text, Markdown's marks removed.
         headings: The headings above it, outermost first.
+        page: The page that it begins on, from 1; 0 where the document has no pages.
     """
 
     text: str
     headings: tuple[str, ...]
+    page: int = 0
 
     def embedded_text(self) -> str:
         """Return the text that models see: the piece under its headings."""

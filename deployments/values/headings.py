@@ -16,6 +16,11 @@ def section_of(path: str) -> str:
     return section if title else ""
 
 
+def page_name(page: int) -> str:
+    """Return a page as it is cited, such as "page 12"; empty where there is none."""
+    return f"page {page}" if page else ""
+
+
 def under_headings(path: str, text: str) -> str:
     """Return a text as models see it: under its headings, where it has some."""
     return f"{path}\n{text}" if path else text

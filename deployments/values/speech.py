@@ -28,7 +28,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An audio file: WAV, FLAC, Ogg (Vorbis, Opus) or MP3, any rate and number of channels.
+    """An audio file of any kind that `deployments.sound.recording` reads, of any rate and number of channels.
 
     `language` is as in `Utterance`.
     """

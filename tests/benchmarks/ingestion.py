@@ -24,6 +24,7 @@ import psutil
 
 from bridges.command_line.client import connected
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.main import SAMPLES
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.call import Call
@@ -72,7 +73,7 @@ def write_files(folder: Path, texts: Sequence[str], chunks: int) -> tuple[list[P
             # No two files are the same.
             file.write_text(f"Number {len(files)}\n\n{text}")
             files.append(file)
-            made, _ = chunk_text(file.read_text(), TextFormat.PLAIN, headings=(file.stem,))
+            made = chunk_text(file.read_text(), TextFormat.PLAIN, headings=(file.stem,)).chunks
             pieces.extend(f"{' > '.join(chunk.headings)}\n{chunk.text}" for chunk in made)
             if len(pieces) >= chunks:
                 break
@@ -119,9 +120,9 @@ async def watch(seen: dict[str, list[int]]) -> None:
 
 async def ingest_samples(url: str) -> None:
     """Put the documents that come with Hearth into a collection of their own."""
-    options = IngestOptions(_ASKED, _WAIT_S, SAMPLES)
+    files = name_files(sorted(SAMPLES.iterdir()), [SAMPLES], prefix="").files
     async with connected(url) as client:
-        await ingest_files(client, sorted(SAMPLES.iterdir()), options, IngestSummary(), Unobserved())
+        await ingest_files(client, files, IngestOptions(_ASKED, _WAIT_S), IngestSummary(), Unobserved())
 
 
 async def ask(url: str) -> float:
@@ -150,7 +151,8 @@ async def ingest(
     async with connected(url) as client:
         tasks = [asyncio.create_task(one) for one in beside]
         started = time.monotonic()
-        await ingest_files(client, files, IngestOptions("bulk", _WAIT_S, base), summary, Unobserved())
+        named = name_files(files, [base], prefix="").files
+        await ingest_files(client, named, IngestOptions("bulk", _WAIT_S), summary, Unobserved())
         seconds = time.monotonic() - started
         for task in tasks:
             task.cancel()

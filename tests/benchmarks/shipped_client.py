@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 
 from bridges.command_line.client import HearthClient, decoded
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.sound.saying import say, sound_of, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -115,7 +116,8 @@ async def ingest(client: HearthClient, kinds: Iterable[str]) -> dict[str, str]:
         files, base = small_document(kind)
         collections[kind] = f"spoken_{kind.replace('.', '_')}"
         summary = IngestSummary()
-        await ingest_files(client, files, IngestOptions(collections[kind], _WAIT_S, base), summary, Unobserved())
+        named = name_files(files, [base], prefix="").files
+        await ingest_files(client, named, IngestOptions(collections[kind], _WAIT_S), summary, Unobserved())
         assert not summary.failed, summary.failed
     return collections
 

@@ -52,7 +52,7 @@ def test_the_demo_of_the_readme_answers_from_its_documents(demo: Done) -> None:
     lines = [line.strip() for line in demo.stdout.splitlines()]
     answer = next(line for line in lines if line.startswith("Hearth ") and "over NATS" not in line)
     assert "five years" in answer
-    assert "source  backups.md" in lines
+    assert "source  backups.md (How long backups are kept)" in lines
     assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
     assert "hearth down" in demo.stdout
     (shown,) = blocks(README.read_text(encoding="utf-8"), "text")
@@ -153,7 +153,7 @@ def test_documents_go_in_and_answers_come_out(graph: Graph, tmp_path: Path) -> N
     for question, fact in (("What is the captain called?", "Aaltje"), ("From which year is the engine?", "1968")):
         assert fact in hearth(graph.environment, "chat", question, "--collection", "boats").stdout
 
-    source = (tmp_path / "good.md").as_posix()
+    source = f"{tmp_path.name}/good.md"
     deleted = hearth(graph.environment, "delete", source, "none.md", "--collection", "boats")
     assert deleted.returncode == 1
     assert deleted.stdout.split() == [f"{source}:", "1", "chunk", "removed"]

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from bridges.command_line.client import HearthClient
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.command_line.main import SAMPLES
 from bridges.command_line.sound.saying import Said, say, unheard
 from bridges.generated.hearth.v1 import conversation_pb2
@@ -79,8 +80,8 @@ async def conversation(connection: Client, documents: None) -> Conversation:
 @pytest.fixture
 async def documents(client: HearthClient) -> None:
     """Have the sample documents in a collection."""
-    files, summary = sorted(SAMPLES.iterdir()), IngestSummary()
-    await ingest_files(client, files, IngestOptions(COLLECTION, WAIT_S, SAMPLES), summary, Unobserved())
+    files, summary = name_files(sorted(SAMPLES.iterdir()), [SAMPLES], prefix="").files, IngestSummary()
+    await ingest_files(client, files, IngestOptions(COLLECTION, WAIT_S), summary, Unobserved())
     assert not summary.failed
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
+from unicodedata import normalize
 from uuid import uuid4
 
 import numpy as np
@@ -24,9 +26,10 @@ from deployments.errors import (
 from deployments.milvus.connection import MilvusConnection
 from deployments.milvus.documents import MilvusDocuments
 from deployments.milvus.passages import MilvusPassages
-from deployments.values.documents import Chunk, DocumentVersion, StoredDocument
+from deployments.values.documents import Chunk, DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
-from deployments.values.retrieval import Passage
+from deployments.values.retrieval import Citation, Passage
+from deployments.values.versions import new_version
 from tests.refusals import refused
 from tests.servers import free_port, milvus_server
 
@@ -79,8 +82,9 @@ def collection() -> str:
 
 
 def version_of(source: str, texts: Sequence[str]) -> DocumentVersion:
-    content = hashlib.sha256(f"{source} {texts}".encode()).hexdigest()[:32]
-    return DocumentVersion(source, content, f"digest of {texts[0][:20]}")
+    """Return a version that begins now."""
+    content = hashlib.sha256(f"{source} {texts}".encode()).hexdigest()
+    return DocumentVersion(source, new_version(content), f"digest of {texts[0][:20]}")
 
 
 def batch(texts: Sequence[str], first_index: int = 0) -> EmbeddedChunks:
@@ -94,7 +98,7 @@ async def write(store: Store, collection: str, source: str, texts: list[str]) ->
     """Write a document at once; return how many chunks of the version before are gone."""
     await store.documents.ensure_collection(within(), collection, DIMENSIONS)
     document = version_of(source, texts)
-    return await store.documents.finish(within(), collection, document, batch(texts))
+    return (await store.documents.finish(within(), collection, document, batch(texts))).removed
 
 
 async def begin(store: Store, collection: str, source: str, texts: list[str]) -> DocumentVersion:
@@ -123,10 +127,28 @@ async def test_writing_again_replaces_the_version_before(store: Store, collectio
     assert await store.found(collection) == ["new", "other"]
 
 
-async def test_writing_the_same_again_changes_nothing(store: Store, collection: str) -> None:
+@pytest.mark.parametrize("before", ["NFC", "NFD"])
+async def test_a_name_is_the_same_in_any_unicode_form(
+    store: Store, collection: str, before: Literal["NFC", "NFD"]
+) -> None:
+    """Also where it was stored as it came, before names were kept in one form."""
+    composed, apart = (normalize(form, "höhe.md") for form in ("NFC", "NFD"))
+    await write(store, collection, normalize(before, "höhe.md"), ["one"])
+    assert await write(store, collection, composed, ["two"]) == 1
+    assert await store.found(collection) == ["two"]
+    assert await store.documents.delete(within(), collection, apart) == 1
+    await write(store, collection, normalize(before, "höhe.md"), ["three"])
+    assert await store.documents.delete(within(), collection, composed) == 1
+
+
+async def test_a_part_that_is_sent_twice_is_there_once(store: Store, collection: str) -> None:
+    document = await begin(store, collection, "a.md", ["one", "two"])
     for _ in range(2):
-        assert await write(store, collection, "a.md", ["one", "two"]) == 0
-    assert await store.found(collection) == ["one", "two"]
+        await store.documents.write(within(), collection, document, batch(["three"], 2))
+    for _ in range(2):
+        placed = await store.documents.finish(within(), collection, document, batch(["four"], 3))
+        assert placed == Placement(document.version)
+    assert await store.found(collection) == ["four", "one", "three", "two"]
 
 
 async def test_a_document_is_found_when_its_last_chunk_is_in_and_not_before(store: Store, collection: str) -> None:
@@ -141,7 +163,7 @@ async def test_the_version_before_answers_until_the_next_is_whole(store: Store, 
     await write(store, collection, "a.md", ["old one", "old two"])
     document = await begin(store, collection, "a.md", ["new one", "new two", "new three"])
     assert await store.found(collection) == ["old one", "old two"]
-    assert await store.documents.finish(within(), collection, document, batch([], 3)) == 2
+    assert await store.documents.finish(within(), collection, document, batch([], 3)) == Placement(document.version, 2)
     assert await store.found(collection) == ["new one", "new three", "new two"]
 
 
@@ -159,12 +181,51 @@ async def test_what_was_broken_off_is_searched_past(store: Store, collection: st
     assert sorted(passage.text for passage in found) == ["far", "farther"]
 
 
-async def test_a_document_that_is_written_again_stays_found_meanwhile(
-    milvus_uri: str, store: Store, collection: str
-) -> None:
-    await write(store, collection, "a.md", ["one", "two"])
-    await begin(store, collection, "a.md", ["one", "two"])
-    assert await Store.at(milvus_uri).found(collection) == ["one", "two"]
+async def test_what_began_earlier_does_not_replace_what_began_later(store: Store, collection: str) -> None:
+    early = await begin(store, collection, "a.md", ["early one", "early two"])
+    late = version_of("a.md", ["late"])
+    await store.documents.finish(within(), collection, late, batch(["late"]))
+    placed = await store.documents.finish(within(), collection, early, batch(["early three"], 2))
+    assert placed == Placement(late.version)
+    assert await store.found(collection) == ["late"]
+    assert await store.documents.delete(within(), collection, "a.md") == 1, "nothing of the other is left"
+
+
+async def test_a_version_is_newer_than_those_that_clocks_ahead_have_named(store: Store, collection: str) -> None:
+    tomorrow = f"t{time.time_ns() + 86_400 * 10**9:016x}{'0' * 15}"
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    ahead = DocumentVersion("a.md", tomorrow)
+    await store.documents.finish(within(), collection, ahead, batch(["ahead"]))
+    newest = await store.documents.newest(within(), collection, "a.md")
+    assert newest == tomorrow
+    document = DocumentVersion("a.md", new_version("f" * 32, newest))
+    await store.documents.finish(within(), collection, document, batch(["next"]))
+    assert await store.found(collection) == ["next"]
+
+
+async def test_a_version_as_it_was_named_before_is_replaced(store: Store, collection: str) -> None:
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    before = DocumentVersion("a.md", "f" * 32)
+    await store.documents.finish(within(), collection, before, batch(["old one", "old two"]))
+    assert await store.found(collection) == ["old one", "old two"]
+    assert await write(store, collection, "a.md", ["new"]) == 2
+    assert await store.found(collection) == ["new"]
+
+
+async def test_of_two_whole_versions_only_the_newer_is_there(milvus_uri: str, store: Store, collection: str) -> None:
+    """As where a process was killed before it deleted the older one."""
+    await write(store, collection, "b.md", ["other"])
+    old, new = version_of("a.md", ["old"]), version_of("a.md", ["new"])
+    await store.documents.finish(within(), collection, new, batch(["new one", "new two"]))
+    await store.documents.write(within(), collection, old, batch(["old"]))
+    client = MilvusClient(uri=milvus_uri)
+    (row,) = cast("list[dict[str, Any]]", client.query(collection, f'version == "{old.version}"', ["*"]))
+    client.upsert(collection, {**{name: value for name, value in row.items() if name != "keywords"}, "chunks": 1})
+    client.close()
+    assert await store.found(collection) == ["new one", "new two", "other"]
+    listed = await store.documents.documents(within(), collection, "", 10)
+    assert sorted((one.source, one.chunks) for one in listed) == [("a.md", 2), ("b.md", 1)]
+    assert await write(store, collection, "a.md", ["newest"]) == 3
 
 
 async def test_a_document_whose_first_part_is_gone_is_not_finished(store: Store, collection: str) -> None:
@@ -199,6 +260,35 @@ async def test_a_document_is_removed_whole_or_half(store: Store, collection: str
     assert await store.documents.delete(within(), collection, "c.md") == 1
     assert await store.documents.delete(within(), collection, "none.md") == 0
     assert await store.found(collection) == ["other"]
+
+
+async def test_a_passage_knows_its_page(store: Store, collection: str) -> None:
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    chunks = [Chunk("one", ("Pump", "Oil"), 12), Chunk("two", ("Pump",), 13), Chunk("three", ("Pump", "Filter"))]
+    document = version_of("pump.pdf", ["one", "two", "three"])
+    await store.documents.write(within(), collection, document, EmbeddedChunks(0, chunks[:1], AXES[:1]))
+    await store.documents.finish(within(), collection, document, EmbeddedChunks(1, chunks[1:], AXES[1:3]))
+    found = {passage.text: passage for passage in await store.search(collection, AXES[0], 3)}
+    assert [found[text].page for text in ("one", "two", "three")] == [12, 13, 0]
+    assert found["one"].citation == Citation("pump.pdf", "Oil", 12)
+
+
+async def test_a_collection_of_before_has_no_pages_and_keeps_them_with_the_headings(
+    milvus_uri: str, store: Store, collection: str
+) -> None:
+    make_collection_of_before(milvus_uri, collection)
+    chunks = [Chunk("one", ("Pump", "Oil"), 12), Chunk("two", ("Pump",), 13), Chunk("three", ("Pump", "Filter"))]
+    document = version_of("pump.pdf", ["one", "two", "three"])
+    await store.documents.ensure_collection(within(), collection, DIMENSIONS)
+    await store.documents.finish(within(), collection, document, EmbeddedChunks(0, chunks, AXES[:3]))
+    found = {passage.text: passage.citation.text for passage in await store.search(collection, AXES[0], 4)}
+    assert found == {
+        "old": "old.md (There)",
+        "one": "pump.pdf (Oil, page 12)",
+        "two": "pump.pdf (page 13)",
+        "three": "pump.pdf (Filter)",
+    }
+    assert await write(store, collection, "old.md", ["new"]) == 1
 
 
 async def test_words_find_what_the_vector_does_not(milvus_uri: str, store: Store, collection: str) -> None:
@@ -302,6 +392,26 @@ async def search_until_there(store: Store, collection: str) -> list[Passage]:
     raise AssertionError("Milvus is not found again")
 
 
+def make_collection_of_before(uri: str, name: str) -> None:
+    """Make a collection as Hearth made it when it did not keep pages, with a document in it."""
+    client = MilvusClient(uri=uri)
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    for field in ("document", "version", "digest", "source", "headings", "text"):
+        schema.add_field(field, DataType.VARCHAR, max_length=4096)
+    for field in ("chunk_index", "chunks"):
+        schema.add_field(field, DataType.INT64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMENSIONS)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 128})
+    client.create_collection(name, schema=schema, index_params=index)
+    document, version = (hashlib.sha256(text).hexdigest()[:32] for text in (b"old.md", b"its content"))
+    row = {"id": f"{version}-000000", "document": document, "version": version, "source": "old.md", "digest": "d"}
+    place = {"chunk_index": 0, "chunks": 1, "headings": "Title > There", "text": "old"}
+    client.insert(name, {**row, **place, "vector": AXES[3].tolist()})
+    client.close()
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "field names of LangChain, inner product": {
         "fields": [("pk", "key"), ("vector", "dense"), ("text", 2000), ("source", 500)],
@@ -325,6 +435,18 @@ OTHERS: dict[str, dict[str, Any]] = {
         "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("metadata", "json")],
         "metric": "COSINE",
         "rows": {"text": "hello", "metadata": {"page": 3, "source": "m.pdf"}},
+        "expected": ("hello", "m.pdf"),
+    },
+    "the page is in the metadata": {
+        "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("metadata", "json")],
+        "metric": "COSINE",
+        "rows": {"text": "hello", "metadata": {"page": 3, "page_label": "4", "source": "m.pdf"}},
+        "expected": ("hello", "m.pdf (page 4)"),
+    },
+    "the page is a field": {
+        "fields": [("id", "key"), ("embedding", "dense"), ("text", 2000), ("file_name", 500), ("page_label", 20)],
+        "metric": "COSINE",
+        "rows": {"text": "hello", "file_name": "m.pdf", "page_label": "iv"},
         "expected": ("hello", "m.pdf"),
     },
 }
@@ -361,7 +483,7 @@ async def test_a_collection_of_another_program_is_read_as_it_is(
     rows = [{key: number, vector: AXES[number].tolist(), **made["rows"]} for number in range(DIMENSIONS)]
     make_collection(milvus_uri, collection, made["fields"], made["metric"], rows)
     found = await store.search(collection, AXES[2], 3)
-    assert (found[0].text, found[0].source) == made["expected"]
+    assert (found[0].text, found[0].citation.text) == made["expected"]
     scores = [passage.score for passage in found]
     assert scores == sorted(scores, reverse=True), "higher is better, whatever the metric"
     assert scores[0] > scores[1]

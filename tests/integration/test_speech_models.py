@@ -18,6 +18,7 @@ from deployments.inference.speech_to_text import SpeechToText
 from deployments.models.store import ModelStore
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, samples_of, wav_file
 from deployments.values.speech import Recording, SpeechText, TranscriptQuality, Utterance
+from tests.sound_files import written
 from tests.speaking import spoken_by
 
 QUESTION = "How long does the remote site keep monthly snapshots?"
@@ -160,3 +161,83 @@ async def test_a_cloud_of_requests_keeps_its_voices_apart(voice: HibariSpeech) -
     alone = [(await spoken_by(voice, SpeechText(text))).pcm for text in texts]
     together = await asyncio.gather(*(spoken_by(voice, SpeechText(text)) for text in texts))
     assert [chunk.pcm for chunk in together] == alone
+
+
+@pytest.mark.parametrize("peak_db", [-10, -50])
+async def test_quiet_speech_is_heard_as_speech_is(service: SpeechToText, voice: HibariSpeech, peak_db: float) -> None:
+    speech = await said(voice, QUESTION)
+    pause = np.zeros(SPEECH_RATE, np.float32)
+    sound = np.concatenate([pause, speech, pause]) / np.abs(speech).max() * np.float32(10 ** (peak_db / 20))
+    transcript = await service.transcribe_recording(within(), Recording(wav_file(pcm_of(sound), SPEECH_RATE)))
+    assert words_of(transcript.text) == words_of(QUESTION)
+
+
+@pytest.mark.parametrize("kind", ["same", "mirrored", "right is dead", "with an offset", "clipped"])
+async def test_speech_is_heard_however_it_was_recorded(service: SpeechToText, voice: HibariSpeech, kind: str) -> None:
+    speech = await said(voice, QUESTION)
+    right = {"mirrored": -speech, "right is dead": np.zeros_like(speech)}.get(kind, speech)
+    frames = np.stack([speech, right], axis=1) * np.float32(10 if kind == "clipped" else 1)
+    frames = np.clip(frames * np.float32(0.3) + np.float32(0.3 if kind == "with an offset" else 0), -1, 1)
+    transcript = await service.transcribe_recording(within(), Recording(written(frames, "WAV", "FLOAT")))
+    assert words_of(transcript.text) == words_of(QUESTION)
+
+
+@pytest.mark.parametrize("word", ["Yes.", "Stop.", "Help."])
+async def test_a_single_word_is_heard(service: SpeechToText, voice: HibariSpeech, word: str) -> None:
+    pause = np.zeros(SPEECH_RATE // 2, np.float32)
+    sound = pcm_of(np.concatenate([pause, await said(voice, word), pause]))
+    assert words_of((await service.transcribe_recording(within(), Recording(wav_file(sound, SPEECH_RATE)))).text) == (
+        words_of(word)
+    )
+    for effort in TranscriptQuality:
+        assert words_of((await service.transcribe(within(), Utterance(sound), effort)).text) == words_of(word)
+
+
+@pytest.mark.parametrize("pause_s", [0.3, 0.6, 0.9])
+async def test_a_number_said_in_breaths_keeps_every_digit(
+    service: SpeechToText, voice: HibariSpeech, pause_s: float
+) -> None:
+    breath = np.zeros(int(pause_s * SPEECH_RATE), np.float32)
+    groups = [await said(voice, group) for group in ("My number is five five five", "one two three", "four")]
+    sound = pcm_of(np.concatenate([part for group in groups for part in (group, breath)]))
+    for effort in TranscriptQuality:
+        heard = (await service.transcribe(within(), Utterance(sound, "en"), effort)).text
+        assert re.sub(r"\D", "", heard) == "5551234", heard
+
+
+@pytest.mark.parametrize("level", [1.0, 0.01])
+@pytest.mark.parametrize("kind", ["keys", "hold music"])
+async def test_keys_and_hold_music_make_no_words(service: SpeechToText, kind: str, level: float) -> None:
+    sound = {"keys": typing, "hold music": hold_music}[kind](8.0) * np.float32(level)
+    recording = Recording(wav_file(pcm_of(sound), SPEECH_RATE))
+    assert (await service.transcribe_recording(within(), recording)).text == ""
+    for effort in TranscriptQuality:
+        utterance = Utterance(pcm_of(sound[: 3 * SPEECH_RATE]))
+        assert (await service.transcribe(within(), utterance, effort)).text == ""
+
+
+def typing(seconds: float) -> Samples:
+    """Return the clicks of a keyboard: each key going down and coming up."""
+    random = np.random.default_rng(4)
+    sound = random.normal(0, 0.001, int(seconds * SPEECH_RATE))
+    click = np.exp(-np.arange(200) / 50)
+    for down in np.cumsum(random.uniform(0.08, 0.3, int(seconds * 3))):
+        for at, loudness in ((down, 0.4), (down + 0.08, 0.2)):
+            start = int(at * SPEECH_RATE)
+            if start + len(click) < len(sound):
+                sound[start : start + len(click)] += loudness * random.normal(0, 1, len(click)) * click
+    return np.clip(sound, -1, 1).astype(np.float32)
+
+
+def hold_music(seconds: float) -> Samples:
+    """Return chords with a melody over them."""
+    random = np.random.default_rng(5)
+    at = np.arange(SPEECH_RATE // 2) / SPEECH_RATE
+    beats: list[Samples] = []
+    for beat in range(int(seconds * 2)):
+        root = 220 * 2 ** ([0, 5, 7, 0][beat // 4 % 4] / 12)
+        tune = 440 * 2 ** (random.choice([0, 2, 4, 7, 9, 12]) / 12)
+        chord = sum(np.sin(2 * np.pi * root * ratio * at) for ratio in (1, 1.26, 1.5, 2))
+        melody = np.sin(2 * np.pi * tune * at + 3 * np.sin(2 * np.pi * 5.5 * at))
+        beats.append(((0.1 * chord + 0.2 * melody) * np.exp(-2.5 * at)).astype(np.float32))
+    return np.concatenate(beats)

@@ -9,8 +9,10 @@ from rich.text import Text
 
 from bridges.command_line.client import HearthClient
 from bridges.command_line.console import console, print_line, write_raw
+from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
+from deployments.values.retrieval import Citation
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ async def ask(
                 raise UpstreamFailedError(item.error or "no answer, and no reason given")
             return Asked(item, first_token_s, time.monotonic() - started, tokens, request.enable_rag)
     raise UpstreamFailedError("the answer broke off before its end")
+
+
+def citation_as_json(citation: documents_pb2.Citation) -> dict[str, object]:
+    """Return a citation for scripts."""
+    return {"source": citation.source, "section": citation.section, "page": citation.page}
+
+
+def citation_text(citation: documents_pb2.Citation) -> str:
+    """Return a citation for people, such as "pump.pdf (Oil change, page 12)"."""
+    return Citation(citation.source, citation.section, citation.page).text
 
 
 def show_sources(asked: Asked) -> None:

@@ -1,11 +1,13 @@
 """`hearth drain`: what a node does before it is shut down."""
 
 import asyncio
+from pathlib import Path
 
 import click
 
+from bridges.command_line.commands.options import finite
 from bridges.command_line.local.draining import NodeDrain, NodeDrainer
-from bridges.draining import drain_folder
+from bridges.draining import drain_folder, other_folders
 from deployments.errors import UnavailableError
 
 
@@ -14,6 +16,7 @@ from deployments.errors import UnavailableError
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0),
+    callback=finite,
     default=75.0,
     show_default=True,
     help="How many seconds to wait at most.",
@@ -22,6 +25,7 @@ from deployments.errors import UnavailableError
     "--at-least",
     "at_least_s",
     type=click.FloatRange(min=0),
+    callback=finite,
     default=0.0,
     show_default=True,
     help="How many seconds to wait in any case, because others still need this node.",
@@ -42,7 +46,14 @@ def drain_command(timeout_s: float, at_least_s: float) -> None:
     drain = asyncio.run(NodeDrainer(folder, click.echo).drain(timeout_s, at_least_s))
     if drain.left:
         raise UnavailableError("; ".join(drain.left))
-    click.echo(_summary(drain) if drain.drained else f"This user has no ingress on this node: no socket in {folder}.")
+    click.echo(_summary(drain) if drain.drained else _nothing(folder))
+
+
+def _nothing(folder: Path) -> str:
+    said = f"This user has no ingress on this node: no socket in {folder}."
+    if others := other_folders():
+        return f"{said} Other users have: {', '.join(map(str, others))}. Run this as the user who runs Ray."
+    return said
 
 
 def _summary(drain: NodeDrain) -> str:

@@ -1,5 +1,7 @@
 """Options that several commands have."""
 
+from math import isfinite
+
 import click
 
 TIMEOUT_HELP = "How many seconds to wait."
@@ -10,10 +12,21 @@ nats_option = click.option(
     metavar="URL",
     help="NATS server. Default: NATS_URL, or else the server that `hearth up` started.",
 )
+
+
+def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse what `click.FloatRange` lets pass: a number that is none, and one without end."""
+    del context, parameter
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0.1),
+    callback=finite,
     default=60.0,
     show_default=True,
     help=TIMEOUT_HELP,

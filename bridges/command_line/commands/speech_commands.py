@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bridges.command_line.client import connected
 from bridges.command_line.commands.options import (
+    finite,
     json_option,
     language_option,
     nats_option,
@@ -82,7 +83,9 @@ def say_command(
 
 @click.command("listen")
 @click.argument("source")
-@click.option("--pace", type=click.FloatRange(min=0.1, max=100), default=1.0, show_default=True, help=_PACE_HELP)
+@click.option(
+    "--pace", type=click.FloatRange(min=0.1, max=100), callback=finite, default=1.0, show_default=True, help=_PACE_HELP
+)
 @language_option
 @click.option(
     "--rate",
@@ -114,8 +117,10 @@ def listen_command(
 ) -> None:
     """Transcribe a recording or a live pipe.
 
-    SOURCE is a WAV, FLAC, Ogg or MP3 file. If it is "-", raw 16-bit PCM is read from standard input, for example from
-    `arecord -t raw -f S16_LE -r 16000 | hearth listen -`. Ctrl-C ends a pipe and prints its last transcript.
+    SOURCE is a recording: WAV, FLAC, Ogg, MP3 or AIFF. WebM, M4A and AMR are read if the extra `media` is installed.
+
+    If it is "-", WAV or raw 16-bit PCM is read from standard input, for example from
+    `arecord -f S16_LE -r 16000 | hearth listen -`. Ctrl-C ends a pipe and prints its last transcript.
 
     A partial transcript is redrawn in place while somebody speaks. A final transcript stays.
     """

@@ -16,8 +16,10 @@ from nats.aio.msg import Msg
 from rich.text import Text
 
 from bridges.command_line.client import connected, decoded
+from bridges.command_line.commands.asking import citation_as_json, citation_text
 from bridges.command_line.commands.options import (
     collection_option,
+    finite,
     json_option,
     language_option,
     nats_option,
@@ -31,13 +33,13 @@ from bridges.command_line.sound.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound.sound_device import has_loudspeaker, has_microphone, loudspeaker, microphone, speaker
 from bridges.command_line.sound.talk_printer import TalkPrinter
 from bridges.command_line.sound.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
-from bridges.command_line.sound.transcribe_client import open_source, stop_on_interrupt
+from bridges.command_line.sound.transcribe_client import opened_recording, stop_on_interrupt
 from bridges.command_line.sound.waterfall import as_json as record_as_json
 from bridges.command_line.sound.waterfall import last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import CONVERSATION_TURN
-from deployments.errors import InvalidRequestError, UpstreamFailedError
+from deployments.errors import UpstreamFailedError
 
 _SHOWN_CHARACTERS = 160
 _MICROPHONE_RATE = 16_000
@@ -65,7 +67,9 @@ def ask_command(
 ) -> None:
     """Ask a recorded question, and hear the answer.
 
-    FILE is a WAV, FLAC, Ogg or MP3 file. Without --out, the answer is played if this machine has a loudspeaker.
+    FILE is a recording: WAV, FLAC, Ogg, MP3 or AIFF. WebM, M4A and AMR are read if the speech model has the extra `media`.
+
+    Without --out, the answer is played if this machine has a loudspeaker.
     """
     request = messages_pb2.VoiceRequest(
         request_id=uuid4().hex, audio=file.read_bytes(), language=language, collection=collection
@@ -87,6 +91,7 @@ def ask_command(
     "--interrupt",
     "barge_in_s",
     type=click.FloatRange(min=0.0),
+    callback=finite,
     metavar="SECONDS",
     help="Start each following file this long after the previous answer began. Default: when that answer has ended.",
 )
@@ -134,8 +139,7 @@ def talk_command(
     if not files and not (has_microphone() and has_loudspeaker()):
         raise click.ClickException("there are no microphone and loudspeaker here: name recordings to be spoken")
     if files:
-        spoken, rate = _read(files)
-        source = recordings(spoken, rate, barge_in_s=barge_in_s, timeout_s=timeout_s)
+        source = recordings(read_recordings(files), _MICROPHONE_RATE, barge_in_s=barge_in_s, timeout_s=timeout_s)
         talked = asyncio.run(_talk(source, start, nats_url, timeout_s, as_json=as_json))
     else:
         talked = asyncio.run(_talk_live(start, nats_url, timeout_s, as_json=as_json))
@@ -208,7 +212,8 @@ def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
     print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
     for source in response.sources[:1]:
         passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
-        print_line(Text(f"  from    {passage}", style="dim"))
+        place = citation_text(source.citation)
+        print_line(Text(f"  from    {place}: {passage}" if place else f"  from    {passage}", style="dim"))
     if response.error:
         print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
     if not response.audio:
@@ -226,36 +231,27 @@ def _as_json(response: messages_pb2.VoiceResponse, out: Path | None) -> dict[str
     return {
         "transcription": response.transcription,
         "answer": response.response,
-        "sources": [{"text": source.text, "score": source.score} for source in response.sources],
+        "sources": [
+            {"text": source.text, "score": source.score, **citation_as_json(source.citation)}
+            for source in response.sources
+        ],
         "audio_bytes": len(response.audio),
         "file": str(out) if out and response.audio else "",
         "error": response.error,
     }
 
 
-def _read(files: tuple[Path, ...]) -> tuple[list[bytes], int]:
-    """Return the sound of recordings, which must be mono and of one rate.
+def read_recordings(files: tuple[Path, ...]) -> list[bytes]:
+    """Return the sound of recordings as a microphone hears it.
 
     Raises:
-        InvalidRequestError: One of them is not.
+        InvalidRequestError: One of them cannot be read.
     """
-
-    async def whole(pieces: AsyncGenerator[bytes]) -> bytes:
-        async with aclosing(pieces):
-            return b"".join([piece async for piece in pieces])
-
     spoken: list[bytes] = []
-    rates: dict[int, Path] = {}
     for file in files:
-        with open_source(str(file), _MICROPHONE_RATE, 1) as source:
-            if source.channels != 1:
-                raise InvalidRequestError(f"{file} has {source.channels} channels, expected a mono recording")
-            rates[source.rate] = file
-            spoken.append(asyncio.run(whole(source.pieces)))
-    if len(rates) > 1:
-        found = ", ".join(f"{file} has {rate} Hz" for rate, file in rates.items())
-        raise InvalidRequestError(f"the recordings are of different rates: {found}; expected one rate for all")
-    return spoken, next(iter(rates))
+        with opened_recording(file) as recording:
+            spoken.append(recording.whole_pcm(_MICROPHONE_RATE))
+    return spoken
 
 
 async def _talk(

@@ -2,17 +2,22 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extracted, Extractor
+from bridges.command_line.files.extraction import EXTRACTION, MAX_FILE_BYTES, READERS, Extractor
+from bridges.command_line.files.naming import NamedFile, earlier_names
+from bridges.command_line.files.readers.extracted import Extracted
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.backoff import Backoff, retry
-from deployments.errors import HearthError, InvalidRequestError, OverloadedError, UnavailableError
+from deployments.errors import HearthError, OverloadedError, UnavailableError
 from deployments.values.documents import CHUNKING, TextFormat
+from deployments.values.names import document_name
 
 _FORMATS = {
     TextFormat.PLAIN: documents_pb2.TEXT_FORMAT_PLAIN,
@@ -23,12 +28,14 @@ SUFFIXES = tuple(READERS)
 
 _PART_BYTES = 128 << 10
 _PARALLEL = 4
+_TABLE_RULER = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
 _FENCE = ("```", "~~~")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 5.0
 _AWAY = (UnavailableError, OverloadedError)
 """What passes by itself: it is waited for."""
 _DIGEST_DIGITS = 32
+_PLACE_DIGITS = 16
 
 
 @dataclass(slots=True)
@@ -41,6 +48,11 @@ class IngestSummary:
         chunks: Chunks written.
         removed: Chunks of earlier versions that are gone.
         failed: Files that are not in, each with the reason.
+        from_elsewhere: Documents that are in now and have replaced one of the same name from another place.
+        earlier: Stored documents that look like a file that is in now, under an earlier name, each with the file's name
+            of today.
+        dropped: Those of them that were deleted.
+        guessed: Files that are in now, each with what its reader was not sure about.
         stopped: Why the files behind these were not looked at; empty where all were.
     """
 
@@ -49,6 +61,10 @@ class IngestSummary:
     chunks: int = 0
     removed: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    from_elsewhere: list[str] = field(default_factory=list[str])
+    earlier: dict[str, str] = field(default_factory=dict[str, str])
+    dropped: list[str] = field(default_factory=list[str])
+    guessed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     stopped: str = ""
 
 
@@ -59,18 +75,18 @@ class IngestOptions:
     Attributes:
         collection: Where they go; empty for the configured default.
         timeout_s: For each part of a file.
-        base: Folder from which the names of documents are counted.
         max_bytes: Larger files are refused.
         again: Send those, too, that are in already as they are.
         patience_s: How long one waits for a service that is away before all is given up.
+        drop_earlier: Delete the documents that look like one of the files under an earlier name.
     """
 
     collection: str = ""
     timeout_s: float = 300.0
-    base: Path = field(default_factory=Path.cwd)
     max_bytes: int = MAX_FILE_BYTES
     again: bool = False
     patience_s: float = 30.0
+    drop_earlier: bool = False
 
 
 class IngestObserver(Protocol):
@@ -102,32 +118,9 @@ class Unobserved:
         """Do nothing."""
 
 
-def find_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that can be ingested: those named, and those below the folders named.
-
-    What a folder only links to is left out, unless it lies in the folder too.
-
-    Raises:
-        InvalidRequestError: A path does not exist, or a file named is of another kind.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            below = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in READERS and file.is_file())
-            inside = (file for file in below if file.resolve().is_relative_to(path.resolve()))
-            found.update(dict.fromkeys(file for file in inside if not _is_hidden(file.relative_to(path))))
-        elif not path.exists():
-            raise InvalidRequestError(f"{path} does not exist")
-        elif path.suffix.lower() not in READERS:
-            raise InvalidRequestError(f"{path} cannot be ingested: expected one of {', '.join(SUFFIXES)}")
-        else:
-            found[path] = None
-    return list(found)
-
-
 async def ingest_files(
     client: HearthClient,
-    files: Iterable[Path],
+    files: Sequence[NamedFile],
     options: IngestOptions,
     summary: IngestSummary,
     observer: IngestObserver,
@@ -139,19 +132,42 @@ async def ingest_files(
 
     Args:
         client: Sends them.
-        files: Of the kinds that can be read.
+        files: Of the kinds that can be read, with their names.
         options: How.
         summary: Filled as it goes, so that it is true wherever the run ends.
         observer: Is told how far it is.
     """
     try:
         documents = await client.documents(options.collection, options.timeout_s)
-        known = {document.source: document.digest for document in documents or ()}
-        run = _Run(client, options, summary, observer, {} if options.again else known)
+        run = _Run(client, options, summary, observer, _Stored.of(documents or ()), {one.source for one in files})
         with Extractor(options.max_bytes) as extractor:
             await run.work_through(iter(files), extractor)
+        if options.drop_earlier:
+            await run.drop_earlier()
     except _AWAY as error:
         summary.stopped = error.message
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The documents that are in the collection already.
+
+    Attributes:
+        digests: What tells their contents apart, by name.
+        written: How each name is written there: names were kept as they came, once.
+    """
+
+    digests: dict[str, str]
+    written: dict[str, set[str]]
+
+    @classmethod
+    def of(cls, documents: Iterable[documents_pb2.StoredDocument]) -> Self:
+        stored = cls({}, {})
+        for document in documents:
+            name = document_name(document.source)
+            stored.digests[name] = document.digest
+            stored.written.setdefault(name, set()).add(document.source)
+        return stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +176,10 @@ class _Run:
     options: IngestOptions
     summary: IngestSummary
     observer: IngestObserver
-    known: dict[str, str]
+    stored: _Stored
+    named: set[str]
 
-    async def work_through(self, files: Iterator[Path], extractor: Extractor) -> None:
+    async def work_through(self, files: Iterator[NamedFile], extractor: Extractor) -> None:
         """Deal with each file.
 
         Raises:
@@ -170,9 +187,9 @@ class _Run:
         """
 
         async def work() -> None:
-            for file in files:
-                await self._deal_with(file, extractor)
-                self.observer.dealt_with(file)
+            for named in files:
+                await self._deal_with(named, extractor)
+                self.observer.dealt_with(named.file)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -182,19 +199,46 @@ class _Run:
             first = errors.exceptions[0]
             raise first from None
 
-    async def _deal_with(self, file: Path, extractor: Extractor) -> None:
-        source = source_name(file, self.options.base)
+    async def drop_earlier(self) -> None:
+        """Delete what looks like one of the files under an earlier name.
+
+        Raises:
+            UnavailableError: A service is away.
+        """
+        for source in self.summary.earlier:
+            request = documents_pb2.DeleteRequest(collection=self.options.collection, source=source)
+            try:
+                await self.client.delete(request, self.options.timeout_s)
+            except _AWAY:
+                raise
+            except HearthError as error:
+                self.summary.failed.append((source, str(error)))
+            else:
+                self.summary.dropped.append(source)
+
+    async def _deal_with(self, named: NamedFile, extractor: Extractor) -> None:
         try:
-            digest = await asyncio.to_thread(_digest, file, self.options.max_bytes)
-            if self.known.get(source) == digest:
+            digest = await asyncio.to_thread(_digest, named.file, self.options.max_bytes)
+            before = self.stored.digests.get(named.source, "")
+            if digest and _content(before) == _content(digest) and not self.options.again:
                 self.summary.unchanged += 1
-                return
-            await self._send(await extractor.extract(file), source, digest)
-            self.summary.documents += 1
+            else:
+                extracted = await extractor.extract(named.file)
+                await self._send(extracted, named.source, digest)
+                self.summary.documents += 1
+                self.summary.guessed += [(named.source, guess) for guess in extracted.guesses]
+                if _origin(before) not in {"", _origin(digest)}:
+                    self.summary.from_elsewhere.append(named.source)
         except _AWAY:
             raise
-        except (HearthError, OSError) as error:
-            self.summary.failed.append((source, str(error)))
+        except HearthError as error:
+            self.summary.failed.append((named.source, str(error)))
+        except OSError as error:
+            # Its own text names the file as the machine writes it, which cannot always be shown.
+            self.summary.failed.append((named.source, f"it cannot be read: {error.strerror}"))
+        else:
+            earlier = earlier_names(named, self.stored.written, self.named)
+            self.summary.earlier.update(dict.fromkeys(earlier, named.source))
 
     async def _send(self, extracted: Extracted, source: str, digest: str) -> None:
         parts = list(text_parts(extracted.text, min(_PART_BYTES, self.client.max_payload // 2)))
@@ -227,19 +271,26 @@ class _Run:
 
 
 def _digest(file: Path, max_bytes: int) -> str:
-    """Return what tells the content of a file, and what is made of it, from another; empty for one that is refused."""
+    """Return what tells the content of a file, and what is made of it, from another, and behind a full stop its place.
+
+    Empty for a file that is refused.
+    """
     if file.stat().st_size > max_bytes:
         return ""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
     digest.update(f"{EXTRACTION} {CHUNKING}".encode())
-    return digest.hexdigest()[:_DIGEST_DIGITS]
+    place = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()
+    return f"{digest.hexdigest()[:_DIGEST_DIGITS]}.{place[:_PLACE_DIGITS]}"
 
 
-def source_name(file: Path, base: Path) -> str:
-    """Return what names a file in the collection: its path below `base`, or its whole path where it is elsewhere."""
-    absolute, base = file.resolve(), base.resolve()
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()
+def _content(digest: str) -> str:
+    return digest.partition(".")[0]
+
+
+def _origin(digest: str) -> str:
+    """Return what tells the place of a file from another; empty where it is not known, as in collections of before."""
+    return digest.partition(".")[2]
 
 
 def text_parts(text: str, limit: int) -> Iterator[str]:
@@ -278,11 +329,24 @@ def _lines_within(block: str, limit: int) -> Iterator[str]:
     if len(block.encode()) <= limit:
         yield block
         return
+    names, ruler, *rows = [*block.splitlines(keepends=True), "", ""]
+    if _TABLE_RULER.fullmatch(ruler.strip()) and len((names + ruler).encode()) < limit // 4:
+        yield from _tables_within(names + ruler, rows, limit)
+        return
     # Four bytes hold any character.
     step = max(1, limit // 4)
     for line in block.splitlines(keepends=True):
         yield from (line[start : start + step] for start in range(0, len(line), step))
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _tables_within(head: str, rows: Iterable[str], limit: int) -> Iterator[str]:
+    """Yield a long table of Markdown as several, each under the names of the columns."""
+    table, size = [head], len(head.encode())
+    for row in rows:
+        length = len(row.encode())
+        if len(table) > 1 and size + length > limit // 2:
+            yield "".join([*table, "\n"])
+            table, size = [head], len(head.encode())
+        table.append(row)
+        size += length
+    yield "".join([*table, "\n"])

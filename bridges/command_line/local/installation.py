@@ -18,7 +18,7 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "whisper": "ctranslate2",
     "hibari": "hibari",
-    "documents": "pypdf",
+    "documents": "pypdfium2",
     "models": "pip",
 }
 """The extras of the package that the shipped graph needs, each with a module that it installs."""

@@ -7,9 +7,10 @@ import stat
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from google.protobuf.message import DecodeError
@@ -25,6 +26,9 @@ from deployments.errors import (
     UnavailableError,
     error_of,
 )
+
+if TYPE_CHECKING:
+    from deployments.sound.recording import OpenRecording
 
 T = TypeVar("T")
 
@@ -56,7 +60,7 @@ def open_source(name: str, rate: int, channels: int) -> Generator[SoundSource]:
     """Open a file, or "-" for raw 16-bit PCM on standard input.
 
     Args:
-        name: A WAV, FLAC, Ogg or MP3 file, or "-".
+        name: A sound file, or "-".
         rate: Samples a second of standard input.
         channels: Its channels.
 
@@ -69,16 +73,30 @@ def open_source(name: str, rate: int, channels: int) -> Generator[SoundSource]:
         is_live = not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
         yield SoundSource(_standard_input(size, is_live=is_live), rate, channels, is_live)
         return
+    with opened_recording(Path(name)) as file:
+        yield SoundSource(_pieces(file), file.rate, 1, is_live=False, seconds=file.seconds)
+
+
+@contextmanager
+def opened_recording(file: Path) -> Generator["OpenRecording"]:
+    """Open a sound file, by the reader of recordings that are sent.
+
+    Raises:
+        InvalidRequestError: The file is none that can be read; the message names it and its kind.
+        UnavailableError: What reads it is not installed.
+    """
     try:
-        import soundfile  # noqa: PLC0415 - in an extra
+        from deployments.sound.recording import open_recording  # noqa: PLC0415 - its libraries are in an extra
     except ImportError as error:
         raise UnavailableError("files are read by soundfile: install it with `pip install hearth[whisper]`") from error
-    try:
-        with soundfile.SoundFile(name) as file:
-            found = (file.samplerate, file.channels)
-            yield SoundSource(_pieces(file), *found, is_live=False, seconds=file.frames / file.samplerate)
-    except soundfile.LibsndfileError as error:
-        raise InvalidRequestError(f"{name}: expected a WAV, FLAC, Ogg or MP3 file: {error.error_string}") from error
+    with ExitStack() as opened:
+        try:
+            recording = opened.enter_context(open_recording(file))
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"{file}: {error.message}") from error
+        except OSError as error:
+            raise InvalidRequestError(f"{file} cannot be opened: {error.strerror}") from error
+        yield recording
 
 
 async def listen(
@@ -194,10 +212,9 @@ def stop_on_interrupt() -> asyncio.Event:
     return stopping
 
 
-async def _pieces(file: Any) -> AsyncGenerator[bytes]:
-    frames = int(file.samplerate * _CHUNK_S)
-    while data := bytes(file.buffer_read(frames, dtype="int16")):
-        yield data
+async def _pieces(file: "OpenRecording") -> AsyncGenerator[bytes]:
+    for piece in file.pcm(_CHUNK_S):
+        yield piece
 
 
 async def _standard_input(size: int, *, is_live: bool) -> AsyncGenerator[bytes]:

@@ -25,7 +25,8 @@ class DeployedTranscription:
     ) -> Transcript:
         """Return what is said in samples at 16 kHz."""
         del effort, urgent
-        text = await self._binding.answer(call, self._adapter.request(samples, language), text_by(self._adapter.text))
+        arguments = self._binding.arguments(self._adapter.request, samples, language)
+        text = await self._binding.answer(call, arguments, text_by(self._adapter.text))
         return Transcript(text.strip(), language, len(samples) / SPEECH_RATE)
 
     async def check(self) -> None:

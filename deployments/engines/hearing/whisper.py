@@ -50,9 +50,14 @@ _FASTEST_WORDS_PER_S = 7.0
 _UNSURE = -1.0
 _NO_SPEECH_SURE = 0.8
 _NO_SPEECH_LIKELY = 0.5
-_UNSURE_OF_WORDS = -0.5
-"""Noise and silence come out as "you" with a probability of no speech of 0.89 to 0.95; speech at 0.0 to 0.3."""
+_UNSURE_OF_WORDS = -1.0
+"""Noise, keys and music come out as "you" with a probability of no speech of 0.57 to 0.95 and a score of -1.4 and less;
+speech at 0.0 to 0.3, digits with breaths in between at up to 0.55 and -0.4."""
 _DETECTED_SURELY = 0.5
+_TOO_SHORT_TO_TELL_S = 2.0
+_DETECTED_SURELY_OF_LITTLE = 0.9
+"""Of half a second of English by real speakers, a fifth is taken for another language, with probabilities up to 0.6, of
+accented single words up to 0.9; of a second or more, none is."""
 _CHOSEN_BY_CTRANSLATE2 = {"auto", "default"}
 _CUBLAS_PACKAGE, _CUBLAS = "nvidia-cublas-cu12", "libcublas.so.12"
 _NOTE = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫]+")
@@ -200,7 +205,7 @@ class _Model:
         if again and jobs[0].window_s < WINDOW_S:
             logger.info("decoding %d of %d utterances again, with the whole window", len(again), len(jobs))
             for index, one in zip(again, self._decode_at([jobs[index] for index in again], WINDOW_S), strict=True):
-                decoded[index] = one
+                decoded[index] = _better(decoded[index], one)
         return [
             _believed(one) if job.is_final or not _runs_on(one, _FASTEST_WORDS_PER_S) else _textless(one)
             for one, job in zip(decoded, jobs, strict=True)
@@ -208,9 +213,9 @@ class _Model:
 
     def _decode_at(self, jobs: Sequence[_Job], window_s: int) -> list[_Decoded]:
         encoded = self._model.encode(_features([job.samples for job in jobs], window_s, self._model.n_mels))
-        languages = self._languages(encoded, [job.language for job in jobs])
         seconds = [len(job.samples) / SPEECH_RATE for job in jobs]
-        prompts = [self._prompt(language) for language in languages]
+        languages = self._languages(encoded, [job.language for job in jobs], seconds)
+        prompts = [self._prompt(language or self._language) for language in languages]
         results = self._model.generate(
             encoded,
             prompts,
@@ -224,16 +229,21 @@ class _Model:
             for result, language, duration in zip(results, languages, seconds, strict=True)
         ]
 
-    def _languages(self, encoded: Any, given: Sequence[str]) -> list[str]:
+    def _languages(self, encoded: Any, given: Sequence[str], seconds: Sequence[float]) -> list[str]:
+        """Return the language of each, as given or detected; empty where it is not sure."""
         if not self.is_multilingual:
             return ["en"] * len(given)
         if all(given):
             return list(given)
         detected = [ranked[0] for ranked in self._model.detect_language(encoded)]
         return [
-            language or (found.strip("<|>") if probability >= _DETECTED_SURELY else self._language)
-            for language, (found, probability) in zip(given, detected, strict=True)
+            language or self._believed_language(found.strip("<|>"), probability, duration)
+            for language, (found, probability), duration in zip(given, detected, seconds, strict=True)
         ]
+
+    def _believed_language(self, found: str, probability: float, seconds: float) -> str:
+        is_little = seconds < _TOO_SHORT_TO_TELL_S and found != self._language
+        return found if probability >= (_DETECTED_SURELY_OF_LITTLE if is_little else _DETECTED_SURELY) else ""
 
     def _prompt(self, language: str) -> list[int]:
         names = ["<|startoftranscript|>"]
@@ -273,6 +283,19 @@ def _runs_on(decoded: _Decoded, words_per_s: float) -> bool:
 
 def _textless(decoded: _Decoded) -> _Decoded:
     return _Decoded("", decoded.language, decoded.score, decoded.no_speech, decoded.seconds)
+
+
+def _better(first: _Decoded, again: _Decoded) -> _Decoded:
+    """Return which of two decodings of the same sound is more likely to be what was said.
+
+    The second, with the whole window, is none where it says nothing of what the first was fairly sure of, or is less
+    sure of it, unless the first runs on.
+    """
+    if _runs_on(first, _WORDS_PER_S):
+        return again
+    if bool(_believed(first).text) != bool(_believed(again).text):
+        return first if _believed(first).text else again
+    return again if again.score >= first.score else first
 
 
 def _believed(decoded: _Decoded) -> _Decoded:

@@ -15,10 +15,11 @@ import httpx
 
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
+from deployments.engines.language.dialect import Body, Refused
 from deployments.engines.language.llm_server_chat import LLMServerChat
 from deployments.engines.language.remote_model import too_long
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
-from deployments.engines.shapes import chat_request
+from deployments.engines.shapes import DONE, chat_request
 from deployments.errors import (
     BackEnd,
     HearthError,
@@ -26,7 +27,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 
 logger = logging.getLogger(__name__)
 
@@ -98,15 +99,21 @@ class LLMEngineModel:
         """Return how many tokens a prompt takes in the model's own template and vocabulary."""
         body = chat_request(self._model.model, messages, Generation())
         asked = {"model": body["model"], "messages": body["messages"]}
-        return int((await _asked(self._routes, self._model.errors, "POST", "/tokenize", asked))["count"])
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+        async def ask(written: Body, refused: Refused) -> AsyncGenerator[int]:
+            answer = await _asked(self._routes, self._model.errors, "POST", "/tokenize", written, refused)
+            yield int(answer["count"])
+
+        async with aclosing(self._chat.accommodation.items(asked, ask)) as counts:
+            return await anext(counts)
+
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is made; closing the generator aborts it in the engine."""
         try:
-            async with aclosing(self._chat.texts(call, messages, generation)) as texts:
-                async for text in texts:
-                    self._tokens_generated += 1
-                    yield text
+            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+                async for piece in pieces:
+                    self._tokens_generated += bool(piece.text or piece.thought)
+                    yield piece
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 
@@ -117,14 +124,21 @@ class LLMEngineModel:
         (`enable_prompt_tokens_details` of vLLM).
         """
         body = chat_request(self._model.model, messages, Generation(max_tokens=1))
-        request = LLMRequest(_REQUEST, **body, stream=True, stream_options={"include_usage": True})
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+
+        def ask(written: Body, refused: Refused) -> AsyncGenerator[str]:
+            return self._model.events(call, _CHAT, LLMRequest(_REQUEST, **written), refused)
+
         try:
-            async with aclosing(self._model.events(call, _CHAT, request)) as events:
+            async with aclosing(self._chat.accommodation.items(body, ask)) as events:
                 async for data in events:
+                    if data == DONE:
+                        return
                     if (tokens := self._tokens_read(data)) is not None:
                         yield tokens
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
+        raise self._model.errors.broken_off()
 
     async def check(self) -> None:
         """Raise `UnavailableError` where the engine is dead."""
@@ -183,7 +197,12 @@ class _Engine:
 
 
 async def _asked(
-    routes: httpx.AsyncClient, errors: BackEndErrors, method: str, path: str, body: object = None
+    routes: httpx.AsyncClient,
+    errors: BackEndErrors,
+    method: str,
+    path: str,
+    body: object = None,
+    refused: Refused | None = None,
 ) -> Mapping[str, Any]:
     """Return what a route of the engine answers.
 
@@ -195,5 +214,7 @@ async def _asked(
     except httpx.HTTPError as error:
         raise errors.away("is away") from error
     if not response.is_success:
+        if refused is not None:
+            refused(response.status_code, response.text)
         raise errors.refusal(response.status_code, response.text, path)
     return response.json()

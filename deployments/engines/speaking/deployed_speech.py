@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +11,15 @@ from deployments.call import Call
 from deployments.engines.adapter_protocols import TextToSpeechAdapter
 from deployments.engines.audio_file import decode_native
 from deployments.engines.binding import Binding
+from deployments.engines.shapes import ShapeError
 from deployments.engines.speaking.word_times import estimated_words
 from deployments.errors import HearthError
 from deployments.values.sound import Samples, pcm_of
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
+
+_LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
+_LOUDEST = 2.0
+"""Models go a little over 1, which is clipped. What goes further is in other units, or not a number."""
 
 
 class DeployedSpeech:
@@ -55,11 +61,15 @@ class DeployedSpeech:
         """
         pieces: list[Samples] = []
         rate = 0
-        async with aclosing(self._binding.items(call, self._adapter.request(sentence), self._adapter.sound)) as sounds:
+        arguments = self._binding.arguments(self._adapter.request, sentence)
+        async with aclosing(self._binding.items(call, arguments, self._adapter.sound)) as sounds:
             async for sound in sounds:
                 if isinstance(sound, bytes) and not sound:
                     continue
-                samples, rate = await asyncio.to_thread(self._decoded, sound)
+                samples, of_piece = await asyncio.to_thread(self._decoded, sound)
+                if rate not in {0, of_piece}:
+                    raise self._binding.errors.nonsense(f"sound at {rate} Hz and then at {of_piece} Hz")
+                rate = of_piece
                 pieces.append(samples)
         if pieces:
             samples = np.concatenate(pieces)
@@ -71,7 +81,7 @@ class DeployedSpeech:
     async def close(self) -> None:
         """Do nothing: a handle holds nothing that is to be given back."""
 
-    def _decoded(self, sound: bytes | tuple[Samples, int]) -> tuple[Samples, int]:
+    def _decoded(self, sound: bytes | tuple[Any, int]) -> tuple[Samples, int]:
         if not isinstance(sound, bytes):
             return self._binding.read(_samples, sound)
         try:
@@ -80,6 +90,25 @@ class DeployedSpeech:
             raise self._binding.errors.nonsense(f"no audio: {error.reason}") from error
 
 
-def _samples(sound: tuple[Samples, int]) -> tuple[Samples, int]:
-    samples, rate = sound
-    return np.asarray(samples, np.float32).reshape(-1), int(rate)
+def _samples(sound: tuple[Any, int]) -> tuple[Samples, int]:
+    """Return an adapter's samples as one channel of floats from -1 to 1, and their rate.
+
+    Raises:
+        ShapeError: They are no sound. What a number means is known for floats and for 16-bit integers alone.
+    """
+    given, rate = sound
+    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE or int(rate) != rate:
+        raise ShapeError(f"sound at {rate} Hz")
+    samples = np.asarray(given)
+    if samples.ndim not in {1, 2}:
+        raise ShapeError(f"sound of shape {samples.shape}")
+    if samples.dtype == np.int16:
+        samples = samples.astype(np.float32) / -np.iinfo(np.int16).min
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise ShapeError(f"samples of the type {samples.dtype}; floats or 16-bit integers were expected")
+    if samples.ndim == 2:  # noqa: PLR2004 - channels
+        samples = samples.mean(axis=int(np.argmin(samples.shape)))
+    samples = samples.astype(np.float32)
+    if samples.size and not np.abs(samples).max() <= _LOUDEST:
+        raise ShapeError("samples that are not between -1 and 1")
+    return samples, int(rate)

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from deployments.call import Call
 from deployments.engines.adapter_protocols import EmbeddingsAdapter, RerankerAdapter
 from deployments.engines.binding import Binding
-from deployments.engines.shapes import ShapeError, batches, best_first, vectors_of
+from deployments.engines.shapes import ShapeError, batches, best_first, joined, scores_of, vectors_of
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
@@ -35,7 +33,10 @@ class DeployedEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        return np.concatenate([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
+        try:
+            return joined([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
+        except ShapeError as error:
+            raise self._binding.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
         await self._binding.check()
@@ -47,7 +48,7 @@ class DeployedEmbeddings:
         def vectors(answer: Any) -> Vectors:
             return vectors_of(self._adapter.vectors(answer), len(texts))
 
-        return await self._binding.answer(call, self._adapter.request(texts), vectors)
+        return await self._binding.answer(call, self._binding.arguments(self._adapter.request, texts), vectors)
 
 
 class DeployedReranker:
@@ -69,12 +70,11 @@ class DeployedReranker:
             return []
 
         def rankings(answer: Any) -> list[Ranking]:
-            scores = [float(score) for score in self._adapter.scores(answer)]
-            if len(scores) != len(passages):
-                raise ShapeError(f"{len(scores)} scores for {len(passages)} passages")
+            scores = scores_of(self._adapter.scores(answer), len(passages))
             return best_first([Ranking(index, score) for index, score in enumerate(scores)])
 
-        return await self._binding.answer(call, self._adapter.request(query, passages), rankings)
+        arguments = self._binding.arguments(self._adapter.request, query, passages)
+        return await self._binding.answer(call, arguments, rankings)
 
     async def check(self) -> None:
         await self._binding.check()

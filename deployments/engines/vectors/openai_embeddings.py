@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.shapes import ShapeError, batches, embeddings_of
+from deployments.engines.shapes import ShapeError, batches, embeddings_of, joined
 from deployments.values.vectors import Vectors
 
 
@@ -32,7 +30,10 @@ class OpenAIEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        return np.concatenate([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
+        try:
+            return joined([await self._embed_batch(call, batch) for batch in batches(texts, self._batch_size)])
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
         await self._server.check()

@@ -6,11 +6,9 @@ refuses a long text. Its rerank API is not that of Cohere, Jina and vLLM, which 
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
-from deployments.engines.shapes import ShapeError, batches, best_first, rankings_of, vectors_of
+from deployments.engines.shapes import ShapeError, batches, best_first, joined, rankings_of, vectors_of
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
@@ -38,7 +36,10 @@ class TeiEmbeddings:
 
     async def embed(self, call: Call, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 for each text, in order."""
-        return np.concatenate([await self._embed(call, batch) for batch in batches(texts, self._batch_size)])
+        try:
+            return joined([await self._embed(call, batch) for batch in batches(texts, self._batch_size)])
+        except ShapeError as error:
+            raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
         await self._server.check()

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -87,6 +88,16 @@ def test_a_socket_whose_line_is_full_is_no_left_one(folder: Path) -> None:
             first.connect(str(path))
             remove_left_sockets(folder)
     assert path.exists()
+
+
+def test_a_socket_that_got_no_name_before_its_process_was_killed_is_removed(folder: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, coming = folder / f"NatsIngress-{ended.pid}.made", folder / f"NatsIngress-{os.getpid()}.made"
+    for path in (left, coming):
+        path.touch()
+    remove_left_sockets(folder)
+    assert [path.name for path in folder.iterdir()] == [coming.name]
 
 
 def test_other_files_are_left_alone(folder: Path) -> None:

@@ -24,29 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/documents.proto\x12\thearth.v1\"\xca\x01\n\rIngestRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12%\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x15.hearth.v1.TextFormat\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.hearth.v1.IngestPosition\x12\x14\n\x0cmore_follows\x18\x07 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\"H\n\x0eIngestPosition\x12\x13\n\x0b\x63hunk_index\x18\x01 \x01(\x05\x12\x10\n\x08headings\x18\x02 \x03(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"}\n\x0eIngestResponse\x12\x0e\n\x06\x63hunks\x18\x01 \x01(\x05\x12\'\n\x04next\x18\x02 \x01(\x0b\x32\x19.hearth.v1.IngestPosition\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x12\n\nerror_type\x18\x05 \x01(\t\"3\n\rDeleteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"D\n\x0e\x44\x65leteResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x12\n\nerror_type\x18\x03 \x01(\t\":\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\x8a\x01\n\x15ListDocumentsResponse\x12,\n\tdocuments\x18\x01 \x03(\x0b\x32\x19.hearth.v1.StoredDocument\x12\x10\n\x08too_many\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x12\n\nerror_type\x18\x04 \x01(\t\x12\x0e\n\x06\x65xists\x18\x05 \x01(\x08\"@\n\x0eStoredDocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t*Z\n\nTextFormat\x12\x1b\n\x17TEXT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11TEXT_FORMAT_PLAIN\x10\x01\x12\x18\n\x14TEXT_FORMAT_MARKDOWN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/documents.proto\x12\thearth.v1\"\xca\x01\n\rIngestRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12%\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x15.hearth.v1.TextFormat\x12+\n\x08position\x18\x06 \x01(\x0b\x32\x19.hearth.v1.IngestPosition\x12\x14\n\x0cmore_follows\x18\x07 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\"V\n\x0eIngestPosition\x12\x13\n\x0b\x63hunk_index\x18\x01 \x01(\x05\x12\x10\n\x08headings\x18\x02 \x03(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\"}\n\x0eIngestResponse\x12\x0e\n\x06\x63hunks\x18\x01 \x01(\x05\x12\'\n\x04next\x18\x02 \x01(\x0b\x32\x19.hearth.v1.IngestPosition\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x12\n\nerror_type\x18\x05 \x01(\t\"9\n\x08\x43itation\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07section\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"3\n\rDeleteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"D\n\x0e\x44\x65leteResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x12\n\nerror_type\x18\x03 \x01(\t\":\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\x8a\x01\n\x15ListDocumentsResponse\x12,\n\tdocuments\x18\x01 \x03(\x0b\x32\x19.hearth.v1.StoredDocument\x12\x10\n\x08too_many\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x12\n\nerror_type\x18\x04 \x01(\t\x12\x0e\n\x06\x65xists\x18\x05 \x01(\x08\"@\n\x0eStoredDocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t*Z\n\nTextFormat\x12\x1b\n\x17TEXT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11TEXT_FORMAT_PLAIN\x10\x01\x12\x18\n\x14TEXT_FORMAT_MARKDOWN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.v1.documents_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TEXTFORMAT']._serialized_start=836
-  _globals['_TEXTFORMAT']._serialized_end=926
+  _globals['_TEXTFORMAT']._serialized_start=909
+  _globals['_TEXTFORMAT']._serialized_end=999
   _globals['_INGESTREQUEST']._serialized_start=41
   _globals['_INGESTREQUEST']._serialized_end=243
   _globals['_INGESTPOSITION']._serialized_start=245
-  _globals['_INGESTPOSITION']._serialized_end=317
-  _globals['_INGESTRESPONSE']._serialized_start=319
-  _globals['_INGESTRESPONSE']._serialized_end=444
-  _globals['_DELETEREQUEST']._serialized_start=446
-  _globals['_DELETEREQUEST']._serialized_end=497
-  _globals['_DELETERESPONSE']._serialized_start=499
-  _globals['_DELETERESPONSE']._serialized_end=567
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=569
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=627
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=630
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=768
-  _globals['_STOREDDOCUMENT']._serialized_start=770
-  _globals['_STOREDDOCUMENT']._serialized_end=834
+  _globals['_INGESTPOSITION']._serialized_end=331
+  _globals['_INGESTRESPONSE']._serialized_start=333
+  _globals['_INGESTRESPONSE']._serialized_end=458
+  _globals['_CITATION']._serialized_start=460
+  _globals['_CITATION']._serialized_end=517
+  _globals['_DELETEREQUEST']._serialized_start=519
+  _globals['_DELETEREQUEST']._serialized_end=570
+  _globals['_DELETERESPONSE']._serialized_start=572
+  _globals['_DELETERESPONSE']._serialized_end=640
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=642
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=700
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=703
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=841
+  _globals['_STOREDDOCUMENT']._serialized_start=843
+  _globals['_STOREDDOCUMENT']._serialized_end=907
 # @@protoc_insertion_point(module_scope)

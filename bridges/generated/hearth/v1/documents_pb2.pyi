@@ -37,14 +37,16 @@ class IngestRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., position: _Optional[_Union[IngestPosition, _Mapping]] = ..., more_follows: _Optional[bool] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class IngestPosition(_message.Message):
-    __slots__ = ("chunk_index", "headings", "version")
+    __slots__ = ("chunk_index", "headings", "version", "page")
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     HEADINGS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
     chunk_index: int
     headings: _containers.RepeatedScalarFieldContainer[str]
     version: str
-    def __init__(self, chunk_index: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+    page: int
+    def __init__(self, chunk_index: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
 
 class IngestResponse(_message.Message):
     __slots__ = ("chunks", "next", "removed", "error", "error_type")
@@ -59,6 +61,16 @@ class IngestResponse(_message.Message):
     error: str
     error_type: str
     def __init__(self, chunks: _Optional[int] = ..., next: _Optional[_Union[IngestPosition, _Mapping]] = ..., removed: _Optional[int] = ..., error: _Optional[str] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class Citation(_message.Message):
+    __slots__ = ("source", "section", "page")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    section: str
+    page: int
+    def __init__(self, source: _Optional[str] = ..., section: _Optional[str] = ..., page: _Optional[int] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
     __slots__ = ("collection", "source")

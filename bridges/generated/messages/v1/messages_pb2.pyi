@@ -1,4 +1,5 @@
 from bridges.generated.hearth.v1 import conversation_pb2 as _conversation_pb2
+from bridges.generated.hearth.v1 import documents_pb2 as _documents_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -84,7 +85,7 @@ class ChatRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., username: _Optional[str] = ..., message: _Optional[str] = ..., query: _Optional[str] = ..., premium: _Optional[bool] = ..., enable_rag: _Optional[bool] = ..., enable_reranker: _Optional[bool] = ..., enable_streaming: _Optional[bool] = ..., top_k: _Optional[int] = ..., collection: _Optional[str] = ..., enable_tts: _Optional[bool] = ..., system_prompt: _Optional[str] = ..., response_subject: _Optional[str] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
-    __slots__ = ("user_id", "response", "response_text", "used_rag", "rag_sources", "success", "audio", "error")
+    __slots__ = ("user_id", "response", "response_text", "used_rag", "rag_sources", "success", "audio", "error", "citations")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +94,7 @@ class ChatResponse(_message.Message):
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CITATIONS_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     response: str
     response_text: str
@@ -101,7 +103,8 @@ class ChatResponse(_message.Message):
     success: bool
     audio: bytes
     error: str
-    def __init__(self, user_id: _Optional[str] = ..., response: _Optional[str] = ..., response_text: _Optional[str] = ..., used_rag: _Optional[bool] = ..., rag_sources: _Optional[_Iterable[str]] = ..., success: _Optional[bool] = ..., audio: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+    citations: _containers.RepeatedCompositeFieldContainer[_documents_pb2.Citation]
+    def __init__(self, user_id: _Optional[str] = ..., response: _Optional[str] = ..., response_text: _Optional[str] = ..., used_rag: _Optional[bool] = ..., rag_sources: _Optional[_Iterable[str]] = ..., success: _Optional[bool] = ..., audio: _Optional[bytes] = ..., error: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[_documents_pb2.Citation, _Mapping]]] = ...) -> None: ...
 
 class ChatStreamChunk(_message.Message):
     __slots__ = ("request_id", "type", "content", "done", "timestamp", "turn", "epoch")
@@ -134,12 +137,14 @@ class VoiceRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., audio: _Optional[bytes] = ..., language: _Optional[str] = ..., collection: _Optional[str] = ...) -> None: ...
 
 class DocumentSource(_message.Message):
-    __slots__ = ("text", "score")
+    __slots__ = ("text", "score", "citation")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    CITATION_FIELD_NUMBER: _ClassVar[int]
     text: str
     score: float
-    def __init__(self, text: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+    citation: _documents_pb2.Citation
+    def __init__(self, text: _Optional[str] = ..., score: _Optional[float] = ..., citation: _Optional[_Union[_documents_pb2.Citation, _Mapping]] = ...) -> None: ...
 
 class VoiceResponse(_message.Message):
     __slots__ = ("request_id", "response", "audio", "transcription", "sources", "error")

@@ -15,7 +15,9 @@ from rich.console import Console
 
 from bridges.command_line.commands import speech_commands
 from bridges.command_line.console import print_line
-from bridges.command_line.files.ingesting import find_files, source_name, text_parts
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import text_parts
 from bridges.command_line.local.state import StartedProcess, load_state, nats_url
 from bridges.command_line.main import SAMPLES, cli, main
 from bridges.command_line.sound.transcripts import TranscriptPrinter
@@ -175,22 +177,23 @@ def test_a_process_id_that_was_given_to_another_is_not_taken_for_ours() -> None:
     assert StartedProcess(2**22 + 1, 0.0).find() is None
 
 
-def test_files_are_found_below_folders_and_named_as_they_are(tmp_path: Path) -> None:
+def test_files_are_found_below_folders(tmp_path: Path) -> None:
     for name in ("b.md", "a.txt", "sub/c.MD", ".hidden/d.md", "e.zip"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = find_files([tmp_path, tmp_path / "a.txt"])
+    found = find_files([tmp_path, tmp_path / "a.txt"], READERS).files
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.txt", "b.md", "sub/c.MD"]
-    assert source_name(tmp_path / "sub" / "c.MD", tmp_path) == "sub/c.MD"
-    assert source_name(tmp_path / "a.txt", Path("/nowhere")) == (tmp_path / "a.txt").as_posix()
 
 
 @pytest.mark.parametrize(("name", "reason"), [("e.zip", "expected one of .md"), ("missing.md", "does not exist")])
-def test_a_file_that_cannot_be_ingested_is_named_at_once(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_file_that_cannot_be_ingested_is_named_before_anything_is_sent(
+    tmp_path: Path, name: str, reason: str
+) -> None:
     (tmp_path / "e.zip").touch()
-    with pytest.raises(InvalidRequestError, match=reason):
-        find_files([tmp_path / name])
+    result = run("ingest", str(tmp_path / name))
+    assert result.exit_code == 1
+    assert reason in result.output
 
 
 @given(st.text(max_size=2000), st.integers(16, 400))

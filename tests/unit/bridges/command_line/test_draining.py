@@ -19,6 +19,8 @@ from deployments.errors import UnavailableError
 
 SUBJECT = "ai.chat.request"
 ME = f"process {os.getpid()}"
+PATIENCE_S = 3.0
+"""Long enough for an ingress to say how it is, also on a busy machine."""
 
 
 class Ingress:
@@ -102,7 +104,7 @@ async def test_every_ingress_of_the_node_is_asked_and_waited_for(folder: Path, t
 
 async def test_when_the_time_is_over_it_says_what_is_left(folder: Path, told: Told) -> None:
     async with serving(Ingress()), serving(Ingress(0), "AudioIngress"):
-        drain = await NodeDrainer(folder, told.hear).drain(0.3, 0)
+        drain = await NodeDrainer(folder, told.hear).drain(PATIENCE_S, 0)
     assert drain == NodeDrain(1, (f"NatsIngress ({ME}) still holds 2 on {SUBJECT}",))
 
 
@@ -171,7 +173,7 @@ async def test_a_replica_that_ends_with_nothing_in_its_hands_is_no_loss(folder: 
 
 async def test_an_ingress_that_has_not_left_in_time_is_told(folder: Path, told: Told) -> None:
     async with serving(Stuck(0)):
-        drain = await NodeDrainer(folder, told.hear).drain(0.3, 0)
+        drain = await NodeDrainer(folder, told.hear).drain(PATIENCE_S, 0)
     assert drain.left == (f"NatsIngress ({ME}) has not left its queue group",)
 
 
@@ -199,9 +201,25 @@ async def test_the_command_without_an_ingress_says_where_it_looked_and_ends_well
     assert (result.exit_code, result.output) == (0, f"This user has no ingress on this node: no socket in {folder}.\n")
 
 
+async def test_the_command_says_whose_ingresses_there_are_besides(folder: Path) -> None:
+    other = folder.with_name(f"hearth-{os.getuid() + 1}")
+    other.mkdir()
+    result = await command()
+    assert result.exit_code == 0
+    assert f"Other users have: {other}. Run this as the user who runs Ray." in result.output
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--at-least"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+async def test_the_command_wants_seconds_that_end(option: str, seconds: str) -> None:
+    result = await command(option, seconds)
+    assert result.exit_code == 2
+    assert option in result.output
+
+
 async def test_the_command_fails_when_the_time_is_over() -> None:
     async with serving(Ingress()):
-        result = await command("--timeout", "0.3")
+        result = await command("--timeout", str(PATIENCE_S))
     assert result.exit_code == 1
     assert isinstance(result.exception, UnavailableError)
     assert result.exception.message == f"NatsIngress ({ME}) still holds 2 on {SUBJECT}"

@@ -1,12 +1,17 @@
 """Ingesting files: what is sent, what is not sent again, what a service that goes away does to a run."""
 
+import os
 from pathlib import Path
 from typing import cast
+from unicodedata import normalize
 
 import pytest
 
 from bridges.command_line.client import HearthClient
-from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
+from bridges.command_line.files.extraction import READERS
+from bridges.command_line.files.finding import find_files
+from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, ingest_files
+from bridges.command_line.files.naming import name_files
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import UnavailableError, UpstreamFailedError
 
@@ -50,6 +55,11 @@ class Graph:
             chunks=1, next=documents_pb2.IngestPosition(chunk_index=at, version=request.position.version or "v1")
         )
 
+    async def delete(self, request: documents_pb2.DeleteRequest, timeout_s: float) -> documents_pb2.DeleteResponse:
+        del timeout_s
+        del self.documents_there[request.source]
+        return documents_pb2.DeleteResponse(removed=1)
+
     @property
     def sources(self) -> set[str]:
         return {request.source for request in self.sent}
@@ -62,10 +72,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def ingest(graph: Graph, folder: Path, *, patience_s: float = 0.0, again: bool = False) -> IngestSummary:
+async def ingest(
+    graph: Graph,
+    folder: Path,
+    *,
+    prefix: str | None = "",
+    patience_s: float = 0.0,
+    again: bool = False,
+    drop_earlier: bool = False,
+) -> IngestSummary:
     summary = IngestSummary()
-    options = IngestOptions(base=folder, patience_s=patience_s, again=again)
-    await ingest_files(cast("HearthClient", graph), find_files([folder]), options, summary, Unobserved())
+    options = IngestOptions(patience_s=patience_s, again=again, drop_earlier=drop_earlier)
+    files = name_files(find_files([folder], READERS).files, [folder], prefix).files
+    await ingest_files(cast("HearthClient", graph), files, options, summary, Unobserved())
     return summary
 
 
@@ -127,10 +146,91 @@ async def test_the_same_call_finishes_what_was_broken_off(folder: Path) -> None:
 async def test_a_file_that_is_refused_is_told_and_the_rest_goes_in(folder: Path) -> None:
     graph = Graph()
     graph.refused = "c.txt"
-    (folder / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    (folder / "zip.docx").write_bytes(b"PK")
     summary = await ingest(graph, folder)
     assert summary.documents == 5
     assert sorted(summary.failed) == [
         ("c.txt", "the document holds no text"),
-        ("latin.txt", "it is not UTF-8 text (byte 2)"),
+        ("zip.docx", "it is damaged: File is not a zip file"),
     ]
+
+
+async def test_what_a_reader_guessed_is_told(folder: Path) -> None:
+    (folder / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    summary = await ingest(Graph(), folder)
+    assert summary.documents == 7
+    assert summary.guessed == [("latin.txt", "its encoding is not marked: it was read as Windows-1252")]
+
+
+async def test_a_file_name_that_is_not_utf8_ends_no_run(folder: Path) -> None:
+    (folder / os.fsdecode(b"h\xf6he.txt")).write_text("The height.")
+    summary = await ingest(Graph(), folder)
+    assert (summary.documents, summary.failed) == (7, [])
+
+
+async def test_every_part_of_a_long_table_begins_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    rows = "".join(f"| P-{at:05} | valve {at} |\n" for at in range(3000))
+    (tmp_path / "parts.md").write_text(f"# Parts\n\n| Part | Name |\n|---|---|\n{rows}\nThe end.\n")
+    graph = Graph()
+    await ingest(graph, tmp_path)
+    assert len(graph.sent) > 3
+    assert all("| Part | Name |\n|---|---|\n| P-" in request.text for request in graph.sent)
+    assert "".join(request.text for request in graph.sent).count("| P-") == 3000
+    assert graph.sent[-1].text.endswith("The end.\n")
+
+
+async def test_names_do_not_depend_on_where_the_command_runs(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Graph()
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for current, path in ((folder, Path()), (folder.parent, Path(folder.name)), (elsewhere, folder)):
+        monkeypatch.chdir(current)
+        await ingest(graph, path, prefix=None)
+    assert set(graph.documents_there) == {f"{folder.name}/{name}.txt" for name in "abcdef"}
+    assert len(graph.sent) == 6, "the second and the third time nothing is new"
+
+
+async def test_what_was_stored_under_an_earlier_name_is_told_and_deleted_where_that_is_asked_for(folder: Path) -> None:
+    graph = Graph()
+    earlier = {(folder / "a.txt").as_posix(): "x", "b.txt": "y", f"{folder.parent.name}/{folder.name}/c.txt": "z"}
+    graph.documents_there = {**earlier, "other/a.txt": "u", f"{folder.name}/d.txt": "v", "z.txt": "w"}
+    summary = await ingest(graph, folder, prefix=None)
+    assert set(summary.earlier) == set(earlier)
+    assert summary.earlier["b.txt"] == f"{folder.name}/b.txt"
+    assert summary.dropped == []
+    assert set(earlier) < set(graph.documents_there)
+    summary = await ingest(graph, folder, prefix=None, drop_earlier=True)
+    assert set(summary.dropped) == set(earlier)
+    assert set(graph.documents_there) == {"other/a.txt", "z.txt", *(f"{folder.name}/{name}.txt" for name in "abcdef")}
+
+
+async def test_a_document_that_replaces_one_of_its_name_from_another_folder_is_told(tmp_path: Path) -> None:
+    for parent in ("one", "other"):
+        (tmp_path / parent / "notes").mkdir(parents=True)
+        (tmp_path / parent / "notes" / "roof.md").write_text(f"The roof of {parent}.")
+        (tmp_path / parent / "notes" / "same.md").write_text("The same in both.")
+    graph = Graph()
+    assert (await ingest(graph, tmp_path / "one" / "notes", prefix=None)).from_elsewhere == []
+    summary = await ingest(graph, tmp_path / "other" / "notes", prefix=None)
+    assert summary.from_elsewhere == ["notes/roof.md"]
+    assert (summary.documents, summary.unchanged) == (1, 1)
+    (tmp_path / "other" / "notes" / "roof.md").write_text("The new roof.")
+    assert (await ingest(graph, tmp_path / "other" / "notes", prefix=None)).from_elsewhere == []
+
+
+async def test_a_digest_of_before_tells_the_content_still(folder: Path) -> None:
+    graph = Graph()
+    await ingest(graph, folder)
+    graph.documents_there = {name: digest.partition(".")[0] for name, digest in graph.documents_there.items()}
+    summary = await ingest(graph, folder)
+    assert (summary.documents, summary.unchanged, summary.from_elsewhere) == (0, 6, [])
+
+
+async def test_a_name_that_is_stored_in_another_unicode_form_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / normalize("NFD", "höhe.txt")).write_text("The height.")
+    graph = Graph()
+    await ingest(graph, tmp_path)
+    assert set(graph.documents_there) == {normalize("NFC", "höhe.txt")}
+    graph.documents_there = {normalize("NFD", name): digest for name, digest in graph.documents_there.items()}
+    assert (await ingest(graph, tmp_path)).unchanged == 1

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,13 +15,15 @@ from bridges.command_line.commands import voice_commands
 from bridges.command_line.main import cli
 from bridges.command_line.sound import playing, sound_device, talking
 from bridges.command_line.sound.playing import Player
-from bridges.command_line.sound.saying import write_wav
 from bridges.command_line.sound.talk_printer import TalkPrinter
 from bridges.command_line.sound.talking import CHUNK_S, Cues, recordings
+from bridges.command_line.sound.transcribe_client import open_source
 from bridges.command_line.sound.waterfall import as_json, last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import DeadlineExceededError, NotFoundError, UnavailableError, UpstreamFailedError
+from deployments.values.sound import samples_of
+from tests.sound_files import as_a_browser_records, tone, written
 
 RATE = 8000
 CHUNK_BYTES = int(RATE * CHUNK_S) * 2
@@ -285,12 +288,26 @@ def test_without_sound_devices_talk_asks_for_recordings(monkeypatch: pytest.Monk
     assert "name recordings" in result.output
 
 
-def test_recordings_of_different_rates_are_told(tmp_path: Path) -> None:
-    for name, rate in (("a.wav", 8000), ("b.wav", 16_000)):
-        write_wav(tmp_path / name, bytes(800), rate)
-    result = CliRunner().invoke(cli, ["talk", str(tmp_path / "a.wav"), str(tmp_path / "b.wav")])
-    assert result.exception is not None
-    assert "different rates" in str(result.exception)
+def test_recordings_of_any_kind_and_rate_are_spoken_alike(tmp_path: Path) -> None:
+    files = {
+        "telephone.wav": written(tone(1.0, 8000), "WAV", "ULAW", 8000),
+        "studio.wav": written(np.repeat(tone(1.0, 48_000)[:, None], 2, axis=1), "WAV", "FLOAT", 48_000),
+        "browser.webm": as_a_browser_records(tone(1.0, 48_000)),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for spoken in voice_commands.read_recordings(tuple(tmp_path / name for name in files)):
+        assert len(spoken) / 32_000 == pytest.approx(1.0, abs=0.05)
+        assert 0.3 < float(np.abs(samples_of(spoken)).max()) < 0.7
+
+
+async def test_a_file_of_floating_point_is_listened_to_as_it_sounds(tmp_path: Path) -> None:
+    file = tmp_path / "floats.wav"
+    file.write_bytes(written(tone(1.0), "WAV", "FLOAT"))
+    with open_source(str(file), RATE, 1) as source:
+        pieces = [piece async for piece in source.pieces]
+    assert (source.rate, source.channels, len(b"".join(pieces))) == (16_000, 1, 32_000)
+    assert float(np.abs(samples_of(b"".join(pieces))).max()) == pytest.approx(0.5, abs=0.01)
 
 
 async def test_time_passes_between_pieces() -> None:

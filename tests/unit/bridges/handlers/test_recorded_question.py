@@ -103,6 +103,7 @@ class TestVoiceRequests:
         assert [(source.text, source.score) for source in response.sources] == [
             (passage.text, passage.score) for passage in PASSAGES
         ]
+        assert [source.citation.source for source in response.sources] == [passage.source for passage in PASSAGES]
         assert seconds_of(response.audio) == 0.5
         assert (response.error, outcome.name, outcome.tokens) == ("", "ok", 2)
 

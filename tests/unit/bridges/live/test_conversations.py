@@ -12,8 +12,8 @@ import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
-from deployments.errors import UnavailableError
-from deployments.values.sound import wav_header
+from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.values.sound import samples_of, wav_header
 from tests.conversation.scene import (
     FailingActivity,
     ReadingTranscription,
@@ -26,6 +26,7 @@ from tests.conversation.scene import (
 )
 from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
+from tests.sound_files import as_a_browser_records, tone, with_sizes, written
 
 T = TypeVar("T")
 QUESTION = "how long do you keep the monthly snapshots"
@@ -499,6 +500,65 @@ class TestSound:
             return hearing.longest_s
 
         assert virtually(run()) == pytest.approx(seconds, abs=0.1)
+
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
+    @pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64"])
+    @pytest.mark.parametrize("promised", [None, 0, 0xFFFFFFFF, 500])
+    def test_a_wav_stream_of_any_form_is_read_as_the_same_file_is(
+        self, container: str, subtype: str, promised: int | None
+    ) -> None:
+        file = written(tone(1.0), container, subtype)
+        samples = samples_of(self.read(file if promised is None else with_sizes(file, promised), 333))
+        assert len(samples) == pytest.approx(16_000, abs=20)
+        assert float(np.abs(samples).max()) == pytest.approx(0.5, abs=0.03)
+
+    @pytest.mark.parametrize("size", [100, 333, 4096, 100_000])
+    def test_what_stands_behind_the_sound_of_a_wav_file_is_not_heard(self, size: int) -> None:
+        quiet = written(tone(1.0, peak=0.01), "WAV", "PCM_16")
+        noise = struct.pack("<4sI", b"LIST", 9000) + b"\x7f" * 9000
+        pcm = self.read(quiet + noise + quiet, size) if size > len(quiet) else self.read(quiet + noise, size)
+        assert float(np.abs(samples_of(pcm)).max()) < 0.02
+
+    @pytest.mark.parametrize(
+        ("right", "peak"), [(1.0, 0.5), (-1.0, 0.5), (0.0, 0.5)], ids=["same", "mirrored", "right is dead"]
+    )
+    def test_two_channels_keep_the_level_of_the_voice(self, right: float, peak: float) -> None:
+        file = written(np.stack([tone(1.0), right * tone(1.0)], axis=1), "WAV", "PCM_16")
+        assert float(np.abs(samples_of(self.read(file, 640))).max()) == pytest.approx(peak, abs=0.03)
+
+    def test_a_stream_of_another_kind_of_file_is_refused_by_name_and_none_of_it_is_heard(self) -> None:
+        file = as_a_browser_records(tone(2.0, 48_000))
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                for at in range(0, len(file), 2000):
+                    await stage.send("s", "_INBOX.x", type="chunk", audio=file[at : at + 2000])
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        stage = virtually(run())
+        refusals = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        assert len(refusals) == len(range(0, len(file), 2000))
+        assert all("WebM (Opus)" in one.message for one in refusals)
+        (last,) = stage.transcripts("s")
+        assert (last.transcript, last.error_type) == ("", InvalidRequestError.kind)
+        assert "WebM (Opus)" in last.error
+
+    @pytest.mark.parametrize("codec", ["IMA_ADPCM", "MS_ADPCM"])
+    def test_a_wav_stream_that_cannot_be_read_piece_by_piece_is_refused_by_name(self, codec: str) -> None:
+        file = written(tone(1.0), "WAV", codec)
+        reader = SoundReader()
+        for at in range(0, len(file), 500):
+            with pytest.raises(InvalidRequestError, match="ADPCM"):
+                reader.read(file[at : at + 500])
+        assert len(reader.read(written(tone(1.0), "WAV", "PCM_16"))) == 32_000
+
+    @staticmethod
+    def read(data: bytes, size: int) -> bytes:
+        reader = SoundReader()
+        return b"".join(reader.read(data[at : at + size]) for at in range(0, len(data), size))
 
     @staticmethod
     def heard(data: bytes, size: int) -> list[str]:

@@ -2,19 +2,24 @@
 
 import json
 import pickle
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.engines.adapter_protocols import load_adapter
 from deployments.engines.adapters import ChatCompletions, Coqui, Embeddings, HttpRequest, Rerank, Speech, Transcription
-from deployments.engines.shapes import ShapeError
+from deployments.engines.shapes import FailureToldError, ShapeError
 from deployments.errors import UnavailableError
-from deployments.values.language import Generation, Message, Role
+from deployments.settings.deployed import HandleSettings
+from deployments.values.language import FinishReason, Generation, Message, Role
 from deployments.values.speech import SpeechText
 from tests.refusals import refused
 
@@ -73,7 +78,7 @@ async def test_a_request_over_a_handle_is_one_of_starlette() -> None:
     ],
 )
 def test_text_is_read_out_of_what_deployments_answer(item: Any, text: str) -> None:
-    assert ChatCompletions().text(item) == text
+    assert ChatCompletions().text(item).text == text
 
 
 @pytest.mark.parametrize("item", [{"error": {"message": "no"}}, "data: {", 7, {"choices": 7}])
@@ -138,7 +143,7 @@ async def test_coqui_over_http_is_a_get_and_a_form_with_a_sample() -> None:
 
 
 def test_an_adapter_is_found_by_its_path() -> None:
-    adapter = load_adapter("deployments.engines.adapters:Rerank", {"method": "rank", "takes": "named"})
+    adapter = load_adapter("deployments.engines.adapters:Rerank", {"method": "rank", "takes": "named"}, "scores")
     assert isinstance(adapter, Rerank)
     assert adapter.method == "rank"
 
@@ -156,5 +161,113 @@ def test_an_adapter_is_found_by_its_path() -> None:
 )
 def test_one_that_is_not_there_is_named_with_its_setting(path: str, arguments: dict[str, Any], setting: str) -> None:
     with refused(UnavailableError) as raised:
-        load_adapter(path, arguments)
+        load_adapter(path, arguments, "scores")
     assert raised.value.message.startswith(f"{setting}: ")
+
+
+OWN = {
+    "broken": "def (",
+    "fails": "raise RuntimeError('no card')",
+    "picky": "class A:\n def __init__(self, size):\n  raise ValueError(f'size is {size}')",
+    "instance": "A = object()",
+    "nameless": "class A:\n method = None\n streams = False\n def request(self): ...\n scores = request",
+    "unnamed": "class A:\n method = ''\n streams = False\n def request(self): ...\n scores = request",
+    "unsure": "class A:\n method = 'm'\n streams = 'no'\n def request(self): ...\n scores = request",
+    "readerless": "class A:\n method = 'm'\n streams = False\n def request(self): ...\n text = request",
+    "mute": "class A:\n method = 'm'\n streams = False\n request = None\n def scores(self, answer): ...",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken", "engine.adapter: own_broken:A cannot be imported: SyntaxError: "),
+        ("fails", "engine.adapter: own_fails:A cannot be imported: RuntimeError: no card"),
+        ("picky", "engine.arguments: own_picky:A does not take them: ValueError: size is 7"),
+        ("instance", "engine.adapter: own_instance:A is of the type object; a class was expected"),
+        ("nameless", "engine.adapter: `method` of own_nameless:A is None; the name of a method was expected"),
+        ("unnamed", "engine.adapter: `method` of own_unnamed:A is ''; the name of a method was expected"),
+        ("unsure", "engine.adapter: `streams` of own_unsure:A is 'no'; True or False was expected"),
+        ("readerless", "engine.adapter: own_readerless:A has no method `scores`, which an adapter here needs"),
+        ("mute", "engine.adapter: own_mute:A has no method `request`, which an adapter here needs"),
+    ],
+)
+def test_one_that_is_none_is_named_when_it_is_loaded(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"own_{name}.py").write_text(OWN[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    with refused(UnavailableError) as raised:
+        load_adapter(f"own_{name}:A", {"size": 7} if name == "picky" else {}, "scores")
+    assert raised.value.message.startswith(said)
+
+
+@pytest.mark.parametrize("path", [".adapters:Rerank", ":Rerank", "adapters"])
+def test_a_path_that_is_none_is_refused(path: str) -> None:
+    with refused(UnavailableError) as raised:
+        load_adapter(path, {}, "scores")
+    assert "is not of the form package.module:Class" in raised.value.message
+    with pytest.raises(ValidationError, match="adapter"):
+        HandleSettings.model_validate({"kind": "handle", "application": "a", "deployment": "d", "adapter": path})
+
+
+@pytest.mark.parametrize("field", ["application", "deployment"])
+def test_a_deployment_has_a_name(field: str) -> None:
+    given = {"kind": "handle", "application": "a", "deployment": "d", "adapter": "a:B", field: ""}
+    with pytest.raises(ValidationError, match=field):
+        HandleSettings.model_validate(given)
+
+
+class Delta(NamedTuple):
+    content: str
+
+
+@dataclass
+class Choice:
+    delta: Delta
+
+
+class Body(BaseModel):
+    body: str
+    data: list[dict[str, Any]]
+
+
+def test_an_object_is_read_by_its_attributes() -> None:
+    choice = Choice(Delta("a"))
+    for answer in (SimpleNamespace(choices=[choice]), {"choices": [choice]}, SimpleNamespace(choices=(choice,))):
+        assert ChatCompletions().text(answer).text == "a"
+    entry = SimpleNamespace(index=0, embedding=np.array([1.0, 2.0]))
+    [vector] = Embeddings().vectors(SimpleNamespace(data=[entry]))
+    assert list(vector) == [1.0, 2.0]
+
+
+def test_a_field_named_body_is_a_field() -> None:
+    answer = Body(body="x", data=[{"index": 0, "embedding": [1.0]}])
+    assert Embeddings().vectors(answer) == [[1.0]]
+
+
+async def test_the_client_of_a_request_over_a_handle_is_there() -> None:
+    request = over_a_handle(*ChatCompletions(takes="http").request(MESSAGES, Generation()).positional)
+    assert not await request.is_disconnected()
+    async with aclosing(request.stream()) as pieces:
+        assert [piece async for piece in pieces if piece]
+
+
+@pytest.mark.parametrize(
+    ("item", "end"),
+    [
+        ("data: [DONE]\n\n", FinishReason.STOP),
+        ('data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\n', FinishReason.TOKEN_LIMIT),
+        ('data: {"choices": [{"delta": {"content": "a"}}]}\n\n', None),
+        ('{"choices": [{"message": {"content": "whole"}}]}', FinishReason.STOP),
+    ],
+)
+def test_an_event_tells_whether_it_ends_the_answer(item: str, end: FinishReason | None) -> None:
+    assert ChatCompletions().text(item).end is end
+
+
+def test_events_in_an_item_are_read_as_those_over_http() -> None:
+    item = 'data: {"choices": [{"delta": {"content": "a\u2028b"}}]}\r\n\r\n'
+    assert ChatCompletions().text(item).text == "a\u2028b"
+    with pytest.raises(FailureToldError):
+        ChatCompletions().text("event: error\ndata: CUDA error\n\n")

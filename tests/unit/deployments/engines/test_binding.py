@@ -16,8 +16,9 @@ from deployments.engines.language.deployed_chat import DeployedChat
 from deployments.engines.speaking.deployed_speech import DeployedSpeech
 from deployments.engines.vectors.deployed_vectors import DeployedEmbeddings, DeployedReranker
 from deployments.errors import BackEnd, PayloadTooLargeError, UnavailableError, UpstreamFailedError
-from deployments.values.language import Generation
-from deployments.values.speech import SpeechText, TranscriptQuality
+from deployments.values.language import FinishReason, Generation, Piece
+from deployments.values.sound import pcm_of
+from deployments.values.speech import SpeechText, SpokenChunk, TranscriptQuality
 from tests.refusals import refused
 
 ROLE = "model"
@@ -76,17 +77,75 @@ def within() -> Call:
 @pytest.mark.parametrize("answer", [None, 7, {"text": "a"}, b"a"])
 async def test_text_that_is_none(answer: Any) -> None:
     with refused(UpstreamFailedError, **NONSENSE):
-        _ = [text async for text in DeployedChat(bound(answer), THROUGH).texts(within(), [], Generation())]
+        _ = [piece async for piece in DeployedChat(bound(answer), THROUGH).pieces(within(), [], Generation())]
     with refused(UpstreamFailedError, **NONSENSE):
         samples = np.zeros(160, np.float32)
         await DeployedTranscription(bound(answer), THROUGH).transcribe(within(), samples, "", TranscriptQuality.FINAL)
 
 
-@pytest.mark.parametrize("sound", [7, (1, 2, 3), ("loud", 8000), ([0.0], "fast"), ([0.0], None)])
+LOUD, QUIET = np.full(80, 0.5, np.float32), np.zeros(80, np.float32)
+
+
+async def spoken(*sounds: Any) -> SpokenChunk:
+    engine = DeployedSpeech(bound(*sounds, streams=True), THROUGH, voices=("v",))
+    [chunk] = [chunk async for chunk in engine.speak(within(), SpeechText("hello", voice="v"))]
+    return chunk
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        7,
+        (1, 2, 3),
+        ("loud", 8000),
+        ([0.0], "fast"),
+        ([0.0], None),
+        ([0.0], float("inf")),
+        ([0.0], float("nan")),
+        ([0.0], 0),
+        ([0.0], -8000),
+        ([0.0], 8000.5),
+        ([0.0], 10**9),
+        (0.5, 8000),
+        (np.zeros((2, 2, 2)), 8000),
+        ([0.0, float("nan")], 8000),
+        ([0.0, float("inf")], 8000),
+        ([0.0, 32767.0], 8000),
+        ([0, 32767], 8000),
+        ([True, False], 8000),
+    ],
+)
 async def test_sound_that_is_none(sound: Any) -> None:
-    engine = DeployedSpeech(bound(sound), THROUGH, voices=("v",))
-    with refused(UpstreamFailedError, **NONSENSE):
-        _ = [chunk async for chunk in engine.speak(within(), SpeechText("hello", voice="v"))]
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
+        await spoken(sound)
+
+
+async def test_sound_of_two_rates_is_none() -> None:
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)) as raised:
+        await spoken((LOUD, 8000), (LOUD, 16000))
+    assert raised.value.reason == f"the {ROLE} sent sound at 8000 Hz and then at 16000 Hz"
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        LOUD,
+        LOUD.tolist(),
+        LOUD.astype(np.float64),
+        LOUD[:, None],
+        LOUD[None, :],
+        np.stack([LOUD, LOUD]),
+        np.stack([LOUD, LOUD], axis=1),
+        np.full(80, 2**14, np.int16),
+    ],
+)
+async def test_sound_is_heard_in_whatever_samples_it_comes(samples: Any) -> None:
+    chunk = await spoken((samples, 8000))
+    assert chunk.pcm == pcm_of(LOUD)
+
+
+async def test_the_mean_of_two_channels_is_heard() -> None:
+    assert (await spoken((np.stack([LOUD, QUIET], axis=1), 8000))).pcm == pcm_of(np.full(80, 0.25, np.float32))
 
 
 async def test_an_audio_file_that_is_none() -> None:
@@ -103,13 +162,28 @@ async def test_sound_in_pieces_is_one_chunk_and_empty_pieces_are_left_out() -> N
     assert (chunk.rate, chunk.seconds) == (8000, 0.02)
 
 
-@pytest.mark.parametrize("rows", [None, [[1.0]], [[1.0], [1.0, 2.0]], "ab", [1.0, 2.0], [["a"], ["b"]]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        [[1.0]],
+        [[1.0], [1.0, 2.0]],
+        "ab",
+        [1.0, 2.0],
+        [["a"], ["b"]],
+        [[], []],
+        [[1.0], [float("nan")]],
+        [[1.0], [float("inf")]],
+    ],
+)
 async def test_vectors_that_are_none(rows: Any) -> None:
     with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
         await DeployedEmbeddings(bound(rows), THROUGH).embed(within(), ["one", "two"])
 
 
-@pytest.mark.parametrize("scores", [None, [1.0], ["high", "low"], 7])
+@pytest.mark.parametrize(
+    "scores", [None, [1.0], ["high", "low"], 7, "12", b"12", {0: 1.0, 1: 2.0}, [1.0, float("nan")], [1.0, float("inf")]]
+)
 async def test_scores_that_are_none(scores: Any) -> None:
     with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
         await DeployedReranker(bound(scores), THROUGH).rerank(within(), "q", ["a", "b"])
@@ -146,3 +220,67 @@ async def test_a_transcript_that_is_no_text_is_told_and_logged(text: Any, caplog
     with refused(UpstreamFailedError, back_end=BackEnd(ROLE)):
         await bound({"text": text}).answer(within(), Arguments(), Transcription().text)
     assert "a transcript that is not a text" in caplog.text
+
+
+async def test_vectors_of_two_sizes_are_none() -> None:
+    class Growing(Through):
+        size = 0
+
+        def vectors(self, answer: Any) -> Any:
+            self.size += 1
+            return [[1.0] * self.size]
+
+    adapter: Any = Growing()
+    with refused(UpstreamFailedError, back_end=BackEnd(ROLE)) as raised:
+        await DeployedEmbeddings(bound("answer"), adapter, batch_size=1).embed(within(), ["one", "two"])
+    assert raised.value.reason == f"the {ROLE} sent embeddings of 1 and 2 dimensions"
+
+
+async def test_no_texts_have_no_vectors() -> None:
+    assert (await DeployedEmbeddings(bound(), THROUGH).embed(within(), [])).shape == (0, 0)
+
+
+class NoRequest(Through):
+    """An adapter whose requests are none."""
+
+    def __init__(self, made: object) -> None:
+        self._made = made
+
+    def request(self, *anything: object) -> Any:
+        if isinstance(self._made, Exception):
+            raise self._made
+        return self._made
+
+
+@pytest.mark.parametrize("made", [None, {"prompt": "x"}, ("x",), KeyError("prompt"), RuntimeError("odd")])
+async def test_a_request_that_an_adapter_does_not_make_is_its_author_s_to_mend(
+    made: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter: Any = NoRequest(made)
+    expected = {"retryable": False, "back_end": BackEnd(ROLE)}
+    with refused(UpstreamFailedError, **expected):
+        _ = [piece async for piece in DeployedChat(bound("a"), adapter).pieces(within(), [], Generation())]
+    with refused(UpstreamFailedError, **expected):
+        await DeployedEmbeddings(bound("a"), adapter).embed(within(), ["one"])
+    with refused(UpstreamFailedError, **expected):
+        await DeployedReranker(bound("a"), adapter).rerank(within(), "q", ["one"])
+    assert "look at engine.adapter" in caplog.text
+
+
+EVENT = 'data: {"choices": [{"delta": {"content": "Hello"}}]}\n\n'
+
+
+async def pieces_of(adapter: Any, *items: str) -> list[Piece]:
+    chat = DeployedChat(bound(*items, streams=True), adapter)
+    return [piece async for piece in chat.pieces(within(), [], Generation())]
+
+
+async def test_a_stream_of_completions_without_its_end_was_broken_off() -> None:
+    with refused(UnavailableError, reason=f"the {ROLE} ended the answer before its end"):
+        await pieces_of(ChatCompletions(), EVENT)
+    whole = [Piece("Hello"), Piece(end=FinishReason.STOP)]
+    assert await pieces_of(ChatCompletions(), EVENT, "data: [DONE]\n\n") == whole
+
+
+async def test_an_adapter_that_knows_no_end_ends_with_its_last_item() -> None:
+    assert await pieces_of(THROUGH, "Hello") == [Piece("Hello"), Piece(end=FinishReason.STOP)]

@@ -4,10 +4,18 @@ from collections.abc import Callable
 import pytest
 
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, Limit, NotFoundError, UnavailableError
+from deployments.errors import InvalidRequestError, Limit, NotFoundError, RequestEndedError, UnavailableError
 from deployments.ingestion.service import Ingestion
 from deployments.settings.orchestration import MilvusSettings
-from deployments.values.documents import Chunk, Document, DocumentPosition, DocumentVersion, StoredDocument, TextFormat
+from deployments.values.documents import (
+    Chunk,
+    Document,
+    DocumentPosition,
+    DocumentVersion,
+    Placement,
+    StoredDocument,
+    TextFormat,
+)
 from deployments.values.embedded_chunks import EmbeddedChunks
 from tests.refusals import refused
 from tests.unit.services import LengthEmbeddings
@@ -24,16 +32,24 @@ class Store:
         del call
         assert (collection, dimensions) == ("knowledge_base", 2)
 
+    async def newest(self, call: Call, collection: str, source: str) -> str:
+        del call, collection
+        return max((version for document, version, _ in self.chunks if document == source), default="")
+
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None:
         del call, collection
         assert len(batch.chunks) == len(batch.vectors)
         for index, chunk in enumerate(batch.chunks, batch.first_index):
             self.chunks[(document.source, document.version, index)] = chunk
 
-    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> Placement:
         await self.write(call, collection, document, batch)
+        current = self.whole.get(document.source, document)
+        if current.version > document.version:
+            return Placement(current.version)
         self.whole[document.source] = document
-        return self._remove(lambda key: key[0] == document.source and key[1] != document.version)
+        removed = self._remove(lambda key: key[0] == document.source and key[1] != document.version)
+        return Placement(document.version, removed)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         del call, collection
@@ -75,7 +91,7 @@ async def test_what_is_embedded_carries_its_heading_path() -> None:
     report = await ingestion(store, embeddings).ingest(Call.within(5.0), document)
     assert embeddings.embedded == ["Guide > Install\nRun it."]
     assert (report.chunks, report.removed, report.next.chunk_index) == (1, 0, 1)
-    assert report.next.headings == ("Guide", "Install")
+    assert report.next.headings == ("", "Guide", "Install")
 
 
 @pytest.mark.parametrize(
@@ -100,15 +116,30 @@ async def test_ingesting_again_replaces_the_version_before() -> None:
     assert len(store.chunks) == 2
 
 
-async def test_the_same_content_has_the_same_chunk_ids_and_another_has_others() -> None:
-    first, again, other, elsewhere = Store(), Store(), Store(), Store()
-    await ingestion(first).ingest(Call.within(5.0), Document("a.txt", text(3)))
-    await ingestion(again).ingest(Call.within(5.0), Document("a.txt", text(3)))
-    await ingestion(other).ingest(Call.within(5.0), Document("a.txt", text(4)))
-    await ingestion(elsewhere).ingest(Call.within(5.0), Document("b.txt", text(3)))
-    assert first.chunks.keys() == again.chunks.keys()
-    assert not first.chunks.keys() & other.chunks.keys()
-    assert not {key[1] for key in first.chunks} & {key[1] for key in elsewhere.chunks}
+async def test_what_began_earlier_and_ends_later_is_told_that_it_is_not_in() -> None:
+    store = Store()
+    begun = await ingestion(store).ingest(Call.within(5.0), Document("a.txt", text(2), more_follows=True))
+    await ingestion(store).ingest(Call.within(5.0), Document("a.txt", text(3)))
+    with refused(RequestEndedError) as raised:
+        await ingestion(store).ingest(Call.within(5.0), Document("a.txt", "The end.", position=begun.next))
+    assert raised.value.message == "another ingestion of 'a.txt' began later and is in: this one is not"
+    assert len(store.texts("a.txt")) == 3
+
+
+async def test_what_was_overtaken_by_the_same_content_is_told_that_it_is_in() -> None:
+    store = Store()
+    parts = [
+        await ingestion(store).ingest(
+            Call.within(5.0), Document("a.txt", text(2), more_follows=True, digest="the same")
+        )
+        for _ in range(2)
+    ]
+    for begun in reversed(parts):
+        last = Document("a.txt", "The end.", position=begun.next, digest="the same")
+        report = await ingestion(store).ingest(Call.within(5.0), last)
+        assert report.chunks == 1
+        assert store.whole["a.txt"].version == parts[1].next.version
+    assert len(store.texts("a.txt")) == 3
 
 
 async def test_a_document_is_not_found_before_its_last_part_is_in() -> None:
@@ -184,6 +215,13 @@ async def test_a_document_is_taken_out_and_no_other_is() -> None:
     chunks = len([key for key in store.chunks if key[0] == "a.txt"])
     assert await service.delete(Call.within(5.0), "", "a.txt") == chunks > 1
     assert {key[0] for key in store.chunks} == {"b.txt"}
+
+
+async def test_names_are_kept_in_one_unicode_form() -> None:
+    store = Store()
+    report = await ingestion(store).ingest(Call.within(5.0), Document("Ho\u0308he.txt", text(2)))
+    assert report.chunks == 2
+    assert set(store.whole) == {"H\u00f6he.txt"}
 
 
 async def test_what_is_not_there_cannot_be_taken_out() -> None:

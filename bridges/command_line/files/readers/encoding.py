@@ -1,0 +1,114 @@
+"""Bytes into text: the encoding as the file marks it, UTF-8, or what is most likely."""
+
+import codecs
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployments.errors import InvalidRequestError
+
+_MARKS: Sequence[tuple[bytes, str]] = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAMPLE_BYTES = 200_000
+_SHARE_OF_ZEROS = 0.2
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_MOST_CONTROL = 0.02
+_MOST_MARKED = 0.35
+"""Of the letters of a text in Latin script, that are beyond ASCII."""
+_WESTERN_LETTERS = frozenset("äöüßÄÖÜéèêëÉÈÊàâÀçÇîïôùûœñÑáíóúÁÍÓÚåæøÅÆØìòõã€–—‘’‚“”„«»°§¿¡•…·£²³½¼×\xa0")
+_WESTERN_SHARE = 0.8
+_CENTRAL_EUROPEAN = frozenset({"Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Romanian"})
+_TURKISH = re.compile(rb"[\xf0\xfd\xfe\xdd\xd0\xde]")
+"""Letters that Turkish and Icelandic have at the same places."""
+_NOT_TURKISH = re.compile(rb"[\xe1\xed\xe6\xf3\xfa\xe9]")
+_FEWEST_TURKISH = 2
+_WINDOWS = re.compile(r"cp(125\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Text that was bytes.
+
+    Attributes:
+        text: Its lines end at line feeds.
+        guesses: The encoding, where nothing in the file says it.
+    """
+
+    text: str
+    guesses: tuple[str, ...] = ()
+
+
+def decode(content: bytes) -> Decoded:
+    """Return the text of a file.
+
+    Raises:
+        InvalidRequestError: It is not text.
+    """
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", ""))
+    if mark:
+        return Decoded(_lines(content.removeprefix(mark).decode(encoding, "replace")))
+    if encoding := _two_byte_encoding(content[:_SAMPLE_BYTES]):
+        return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+    if len(_CONTROL.findall(content[:_SAMPLE_BYTES])) > len(content[:_SAMPLE_BYTES]) * _MOST_CONTROL:
+        raise InvalidRequestError("it is not text")
+    try:
+        return Decoded(_lines(content.decode("utf-8")))
+    except UnicodeDecodeError:
+        encoding = _most_likely(content)
+        return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _guess(encoding: str) -> tuple[str, ...]:
+    windows = _WINDOWS.fullmatch(encoding)
+    name = f"Windows-{windows[1]}" if windows else encoding.upper().replace("_", "-")
+    return (f"its encoding is not marked: it was read as {name}",)
+
+
+def _two_byte_encoding(sample: bytes) -> str:
+    """Return which UTF-16 without a mark this is; empty where it is none."""
+    pairs = len(sample) // 2
+    for first_is_low, name in ((True, "utf-16-le"), (False, "utf-16-be")):
+        low, high = (sample[0::2], sample[1::2]) if first_is_low else (sample[1::2], sample[0::2])
+        spaces = sum(1 for one, other in zip(low, high, strict=False) if other == 0 and one in b" \r\n\t.,")
+        if pairs and high.count(0) > low.count(0) and (high.count(0) > pairs * _SHARE_OF_ZEROS or spaces > pairs / 20):
+            return name
+    return ""
+
+
+def _most_likely(content: bytes) -> str:
+    # Imported where it is used: it comes with an extra.
+    from charset_normalizer import from_bytes  # noqa: PLC0415
+
+    sample = content[:_SAMPLE_BYTES]
+    best = from_bytes(sample).best()
+    encoding, language = (best.encoding, best.language) if best else ("", "")
+    letters = sum(1 for byte in sample if chr(byte).isascii() and chr(byte).isalpha())
+    marked = sum(1 for byte in sample if byte >= 0x80)  # noqa: PLR2004 - the end of ASCII
+    if marked <= _MOST_MARKED * (letters + marked):
+        return _latin_encoding(sample, encoding, language)
+    if not encoding:
+        raise InvalidRequestError("its encoding is not known: save it as UTF-8")
+    return encoding
+
+
+def _latin_encoding(sample: bytes, encoding: str, language: str) -> str:
+    """Return the encoding of a text in Latin script, of which the statistics of few letters say little."""
+    if len(_TURKISH.findall(sample)) >= _FEWEST_TURKISH and not _NOT_TURKISH.search(sample):
+        return "cp1254"
+    if encoding == "cp1250" and language in _CENTRAL_EUROPEAN:
+        return "cp1250"
+    beyond = [character for character in sample.decode("cp1252", "replace") if not character.isascii()]
+    if sum(character in _WESTERN_LETTERS for character in beyond) >= len(beyond) * _WESTERN_SHARE:
+        return "cp1252"
+    if encoding.startswith("mac_"):
+        return "mac_roman"
+    return "cp850" if encoding in {"cp437", "cp850", "cp858"} else "cp1252"

@@ -1,0 +1,170 @@
+"""The headers of WAV files, as programs really write them: with sizes that are not true, and chunks in any order."""
+
+import struct
+from dataclasses import dataclass
+from typing import Protocol, overload
+
+from deployments.errors import InvalidRequestError
+
+PCM, FLOAT, ALAW, MULAW = 1, 3, 6, 7
+CODEC_NAMES = {
+    0x0002: "Microsoft ADPCM",
+    0x0011: "IMA ADPCM",
+    0x0014: "G.723 ADPCM",
+    0x0031: "GSM 6.10",
+    0x0040: "G.721 ADPCM",
+    0x0045: "G.726 ADPCM",
+    0x0050: "MPEG",
+    0x0055: "MP3",
+    0x0065: "G.722 ADPCM",
+    0x00FF: "AAC",
+    0x0161: "Windows Media Audio",
+    0x028F: "G.722 ADPCM",
+    0x674F: "Vorbis",
+    0xA109: "Speex",
+    0xF1AC: "FLAC",
+}
+_EXTENSIBLE = 0xFFFE
+_RIFF = (b"RIFF", b"RF64", b"BW64")
+_FORMAT_BYTES = 16
+_SUBFORMAT_AT = 24
+_DS64_BYTES = 16
+_SIZE_IN_DS64 = 0xFFFFFFFF
+_LONGEST_HEADER = 1 << 20
+"""Bytes before the sound. Recorders put names, pictures and room for RF64 there; a megabyte is more than those take."""
+
+
+class Bytes(Protocol):
+    """What a header is read from: bytes, or a file that is mapped into memory."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: int, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WavFormat:
+    """How the samples of a WAV file are written.
+
+    Attributes:
+        codec: `PCM`, `FLOAT`, `ALAW`, `MULAW` or another number of the format; that of the sub-format where the header
+            is extensible.
+        channels: Interleaved.
+        rate: Samples a second.
+        bits: Of a sample.
+    """
+
+    codec: int
+    channels: int
+    rate: int
+    bits: int
+
+    @property
+    def codec_name(self) -> str:
+        """What people call the codec."""
+        return CODEC_NAMES.get(self.codec, f"format {self.codec:#06x}")
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """What stands in front of the sound of a WAV file.
+
+    Attributes:
+        format: How samples are written.
+        format_chunk: The same as it stands in the file.
+        start: Where the sound begins, in bytes.
+        length: How many bytes of sound the header promises; None where it does not know.
+        is_in_front: Whether the format stands in front of the sound, as it should.
+    """
+
+    format: WavFormat
+    format_chunk: bytes
+    start: int
+    length: int | None
+    is_in_front: bool = True
+
+    def end(self, data: Bytes) -> int:
+        """Return where the sound of a whole file ends.
+
+        A promise is believed only where the file ends there or a chunk follows: a header that was never completed
+        promises too little or too much.
+        """
+        if self.length is None:
+            return len(data)
+        end = self.start + self.length
+        return end if end <= len(data) and _may_be_chunk(data, end + self.length % 2) else len(data)
+
+
+def may_begin_wav(data: Bytes) -> bool:
+    """Say whether so many bytes, or fewer than a header has, may begin a WAV file."""
+    head = data[:12]
+    return bool(head) and any(
+        head[:4] == name[: len(head)] and head[8:] == b"WAVE"[: max(0, len(head) - 8)] for name in _RIFF
+    )
+
+
+def read_header(data: Bytes) -> WavHeader | None:
+    """Return the header that bytes begin with; None while it is not whole, so that more bytes may complete it.
+
+    Raises:
+        InvalidRequestError: It can never become one that says how the sound is written.
+    """
+    at = 12
+    chunk = b""
+    long_size: int | None = None
+    while at + 8 <= len(data):
+        name, size = struct.unpack("<4sI", data[at : at + 8])
+        at += 8
+        if name == b"data":
+            if not chunk:
+                return _format_behind(data, at, size)
+            length = long_size if size == _SIZE_IN_DS64 else size
+            return WavHeader(_read_format(chunk), chunk, at, length or None)
+        if at + size > _LONGEST_HEADER:
+            raise InvalidRequestError("a WAV header without a data chunk", field="audio")
+        if at + size > len(data):
+            return None
+        match name:
+            case b"fmt ":
+                chunk = data[at : at + size]
+                _read_format(chunk)
+            case b"ds64" if size >= _DS64_BYTES:
+                long_size = struct.unpack("<Q", data[at + 8 : at + 16])[0]
+            case _:
+                pass
+        at += size + size % 2
+    return None
+
+
+def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
+    """Return the header of a file whose format stands behind its sound."""
+    at = start + size + size % 2
+    if not 0 < size < _SIZE_IN_DS64:
+        raise InvalidRequestError("a WAV header without a format", field="audio")
+    while at + 8 <= len(data):
+        name, length = struct.unpack("<4sI", data[at : at + 8])
+        if name == b"fmt " and at + 8 + length <= len(data):
+            chunk = data[at + 8 : at + 8 + length]
+            return WavHeader(_read_format(chunk), chunk, start, size, is_in_front=False)
+        at += 8 + length + length % 2
+    return None
+
+
+def _read_format(chunk: bytes) -> WavFormat:
+    if len(chunk) < _FORMAT_BYTES:
+        raise InvalidRequestError("a WAV header whose format is cut short", field="audio")
+    codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
+    if codec == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_AT + 2:
+        codec = struct.unpack_from("<H", chunk, _SUBFORMAT_AT)[0]
+    return WavFormat(codec, channels, rate, bits)
+
+
+def _may_be_chunk(data: Bytes, at: int) -> bool:
+    """Say whether a file ends there, but for padding, or goes on with a chunk that ends within it."""
+    rest = len(data) - at
+    if rest < 8:  # noqa: PLR2004 - the name and the size of a chunk
+        return True
+    name, size = struct.unpack("<4sI", data[at : at + 8])
+    return all(32 <= byte < 127 for byte in name) and at + 8 + size <= len(data)  # noqa: PLR2004 - printable
