@@ -64,10 +64,15 @@ class ThoughtFilter:
         beginning: Where the answer begins. `UNKNOWN` holds it back until a thought is closed that was never opened,
             until a thought is opened at its very beginning, or until `begins_outside` or `finish` is called, but for
             65,536 characters at most.
+
+    Attributes:
+        beginning: The same, as far as it is known by now.
+        began_inside: Whether a thought was closed that was never opened, behind text that was shown.
     """
 
     def __init__(self, beginning: Beginning = Beginning.OUTSIDE) -> None:
         self.beginning = beginning
+        self.began_inside = False
         self._open: list[str] = [_UNNAMED] if beginning is Beginning.INSIDE else []
         self._visible = VisibleText()
         self._buffer = ""
@@ -94,9 +99,11 @@ class ThoughtFilter:
         return self._taken()
 
     def begins_outside(self) -> Separated:
-        """Take note that the answer did not begin inside a thought; return what was held back for it."""
+        """Take note that the answer does not begin inside a thought; return what was held back for it."""
         if self.beginning is Beginning.UNKNOWN:
             self._release(Beginning.OUTSIDE)
+        elif self._open == [_UNNAMED] and not self._has_thought:
+            self.beginning, self._open = Beginning.OUTSIDE, []
         return self._taken()
 
     def finish(self, *, cut: bool = False, doubtful_is_thought: bool = False) -> Separated:
@@ -214,8 +221,8 @@ class ThoughtFilter:
         else:
             self._drop(marker)
             # The end of a message closes whatever was in it.
-            if self.beginning is Beginning.UNKNOWN and marker.name != "channel":
-                self._release(Beginning.INSIDE)
+            if marker.name != "channel":
+                self._began_inside()
             self._visible.thought_ended()
 
     def _answer_in_text(self, marker: Marker) -> None:
@@ -223,9 +230,15 @@ class ThoughtFilter:
             self._show_to(marker.end)
             return
         self._drop(marker)
-        if self.beginning is Beginning.UNKNOWN and self._visible.has_text:
-            self._release(Beginning.INSIDE)
+        if self._visible.has_text and not self._has_thought:
+            self._began_inside()
         self._visible.thought_ended()
+
+    def _began_inside(self) -> None:
+        if self.beginning is Beginning.UNKNOWN:
+            self._release(Beginning.INSIDE)
+        else:
+            self.began_inside = True
 
     def _is_talk(self, marker: Marker) -> bool:
         """Say whether a closing mark stands between the words of a sentence, or in quotes."""
@@ -384,3 +397,18 @@ class ThoughtFilter:
         else:
             self._thought.append(held)
             self._visible = VisibleText()
+
+
+def ends_inside(prompt: str) -> bool:
+    """Say whether a prompt ends inside a thought that its template has opened, so that the answer begins there.
+
+    Args:
+        prompt: As the model reads it, at least the part behind the last message.
+    """
+    inside, at = False, 0
+    while (at := next_start(prompt, at, at_beginning=False, in_thought=False)) < len(prompt):
+        marker = marker_at(prompt, at, at_beginning=False, in_thought=False)
+        if marker is not None and marker.kind in {MarkerKind.OPEN, MarkerKind.CLOSE, MarkerKind.ANSWER}:
+            inside = marker.kind is MarkerKind.OPEN
+        at = marker.end if marker else at + 1
+    return inside

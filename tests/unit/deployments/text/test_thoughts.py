@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.text.thoughts import Beginning, Separated, ThoughtFilter
+from deployments.text.thoughts import Beginning, Separated, ThoughtFilter, ends_inside
 
 SECRET = "SECRET"
 ANSWER = "The answer is 4."
@@ -196,6 +196,31 @@ class TestAnAnswerThatBeginsInsideAThought:
         filtered = ThoughtFilter(Beginning.UNKNOWN)
         filtered.feed(f"The {SECRET}")
         assert filtered.finish(cut=True, doubtful_is_thought=True) == Separated("", f"The {SECRET}")
+
+    def test_is_known_not_to_once_its_thoughts_come_apart_from_it(self) -> None:
+        filtered = ThoughtFilter(Beginning.INSIDE)
+        filtered.begins_outside()
+        assert filtered.feed("It is four") == Separated("It is four")
+
+    def test_is_told_of_where_it_was_not_known(self) -> None:
+        filtered = ThoughtFilter()
+        assert filtered.feed("It is\n</think>\n\nFour").text == "It is\nFour"
+        assert filtered.began_inside
+
+    @pytest.mark.parametrize(
+        ("prompt", "is_inside"),
+        [
+            ("<｜User｜>?<｜Assistant｜><think>\n", True),
+            ("<|im_start|>user\n?<|im_end|>\n<|im_start|>assistant\n<think>\n", True),
+            ("<|im_start|>assistant\n<think>\n\n</think>\n\n", False),
+            ("<|CHATBOT_TOKEN|><|START_THINKING|>", True),
+            ("<|CHATBOT_TOKEN|><|START_THINKING|><|END_THINKING|>", False),
+            ("<|start|>assistant", False),
+            ("<start_of_turn>model\n", False),
+        ],
+    )
+    def test_has_a_prompt_that_opens_the_thought(self, prompt: str, is_inside: bool) -> None:
+        assert ends_inside(prompt) is is_inside
 
 
 class TestWhatIsHeldBack:

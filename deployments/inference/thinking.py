@@ -1,0 +1,158 @@
+"""What a language model thinks before it answers: taken out of its answers, counted, and told where it is all there is."""
+
+import logging
+import re
+
+from deployments.call import Call
+from deployments.errors import Limit, UpstreamFailedError
+from deployments.text.thoughts import Beginning, Separated, ThoughtFilter
+from deployments.values.language import FinishReason, Generation, Piece, Reasoning, ReasoningEffort
+
+logger = logging.getLogger(__name__)
+
+_BYTES_PER_TOKEN = 4
+_LOGGED_CHARACTERS = 20_000
+_THINKS = re.compile(r"think|reason|qwq|\br1\b|deepseek-r|magistral|nemotron", re.IGNORECASE)
+"""What stands in the names of models that do nothing but think first. Only asked where nothing else tells."""
+
+
+class Thinking:
+    """How one model thinks, as far as its settings, its template or its answers have told.
+
+    Args:
+        model: The model's name, for logs.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._seen: dict[ReasoningEffort | None, bool] = {}
+        self.tokens = 0
+
+    def answer(
+        self, call: Call, reasoning: Reasoning, generation: Generation, template_opens: bool | None
+    ) -> "AnswerWithoutThoughts":
+        """Return what takes one answer.
+
+        Args:
+            call: It answers.
+            reasoning: How the model is used.
+            generation: How it was asked.
+            template_opens: Whether its template opens a thought before the answer; None where nobody knows.
+        """
+        return AnswerWithoutThoughts(self, call, reasoning, generation, template_opens)
+
+    def begins_inside(self, effort: ReasoningEffort | None) -> bool | None:
+        """Return whether answers begin inside a thought, as was seen at an effort; None where none was seen yet."""
+        return self._seen.get(effort)
+
+    def saw(self, effort: ReasoningEffort | None, *, begins_inside: bool) -> None:
+        """Take note of where an answer began."""
+        if begins_inside and not self._seen.get(effort):
+            logger.warning(
+                "%s begins its answers inside a thought; set answering.reasoning.starts_inside to true, so that no"
+                " first answer of a replica is held back to find that out",
+                self._model,
+            )
+        self._seen[effort] = begins_inside
+
+    def may_be_all_thought(self) -> bool:
+        """Say whether the model's name makes it likely that an answer of unknown beginning is nothing but a thought."""
+        return _THINKS.search(self._model) is not None
+
+
+class AnswerWithoutThoughts:
+    """One answer while it is made.
+
+    Made by `Thinking.answer`.
+    """
+
+    def __init__(
+        self,
+        thinking: Thinking,
+        call: Call,
+        reasoning: Reasoning,
+        generation: Generation,
+        template_opens: bool | None,
+    ) -> None:
+        self._thinking = thinking
+        self._call = call
+        self._reasoning = reasoning
+        self._generation = generation
+        seen = thinking.begins_inside(generation.effort)
+        self._told = template_opens if seen is None else seen
+        self._filter = ThoughtFilter(self._beginning())
+        self._said_something = False
+        self._kept: list[str] = []
+        self._kept_characters = 0
+        self.tokens = 0
+
+    def take(self, piece: Piece) -> Piece:
+        """Return what is left of a piece without its thoughts; empty where there is nothing to tell yet.
+
+        Raises:
+            UpstreamFailedError: The answer ends, and was nothing but a thought.
+        """
+        released = self._filter.begins_outside() if piece.thought else Separated()
+        said = self._filter.feed(piece.text)
+        is_known = self._filter.beginning is not Beginning.UNKNOWN
+        last = self._finished(piece.end) if piece.end else Separated()
+        self._count(piece.thought, said.thought + last.thought)
+        text = released.text + said.text + last.text
+        self._said_something = self._said_something or bool(text.strip())
+        if piece.end:
+            self._learn(is_known=is_known, is_whole=piece.end is FinishReason.STOP)
+            if self.tokens and not self._said_something:
+                raise self._no_answer(piece.end)
+        return Piece(text, end=piece.end, thought_tokens=self.tokens if piece.end else 0)
+
+    def log(self) -> None:
+        """Log what was thought, where that is wanted."""
+        if self._kept:
+            request = self._call.request_id or "a request without an id"
+            logger.info("thoughts on %s, about %d tokens: %s", request, self.tokens, "".join(self._kept).strip())
+
+    def _beginning(self) -> Beginning:
+        match self._reasoning.starts_inside:
+            case True:
+                return Beginning.INSIDE
+            case False:
+                return Beginning.OUTSIDE
+            case None:
+                return Beginning.OUTSIDE if self._told is False else Beginning.UNKNOWN
+
+    def _finished(self, end: FinishReason) -> Separated:
+        is_cut = end is not FinishReason.STOP
+        likely = self._told or self._thinking.may_be_all_thought()
+        return self._filter.finish(cut=is_cut, doubtful_is_thought=is_cut and likely)
+
+    def _learn(self, *, is_known: bool, is_whole: bool) -> None:
+        """Take note of where the answer began, where that is known or where it ended without closing a thought."""
+        if self._reasoning.starts_inside is None and (is_known or is_whole):
+            inside = self._filter.began_inside or self._filter.beginning is Beginning.INSIDE
+            self._thinking.saw(self._generation.effort, begins_inside=inside)
+
+    def _count(self, *thoughts: str) -> None:
+        for thought in thoughts:
+            if not thought:
+                continue
+            tokens = max(1, len(thought.encode()) // _BYTES_PER_TOKEN)
+            self.tokens += tokens
+            self._thinking.tokens += tokens
+            if self._reasoning.keeps_thoughts and self._kept_characters < _LOGGED_CHARACTERS:
+                self._kept.append(thought[: _LOGGED_CHARACTERS - self._kept_characters])
+                self._kept_characters += len(thought)
+
+    def _no_answer(self, end: FinishReason) -> UpstreamFailedError:
+        if end is FinishReason.TOKEN_LIMIT:
+            limit = Limit("answering.max_tokens", self._generation.max_tokens)
+            mended = "raise `answering.max_tokens`, or lower `answering.reasoning.effort`"
+        else:
+            limit = None
+            mended = "lower `answering.reasoning.effort`"
+            if self._reasoning.starts_inside:
+                mended += ", or unset `answering.reasoning.starts_inside` if this was the answer"
+        return UpstreamFailedError(
+            f"the language model only thought, for about {self.tokens} tokens, and gave no answer: {mended}",
+            retryable=False,
+            limit=limit,
+        )
