@@ -22,7 +22,7 @@ from typing import Annotated, Protocol
 from deployments.call import Call
 from deployments.values.chat import AnswerItem, ChatQuestion, Preparation
 from deployments.values.documents import Document, DocumentListing, IngestReport
-from deployments.values.language import ModelProfile, Prompt
+from deployments.values.language import ModelProfile, Piece, Prompt
 from deployments.values.pipelines import PipelineDescription, PipelineTrigger, TriggerReceipt
 from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
 from deployments.values.speech import (
@@ -72,10 +72,11 @@ class Reporting(Protocol):
 class LanguageModelService(Inference, Protocol):
     """Makes text from prompts, with one model."""
 
-    def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
+    def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         """Yield the answer to a prompt, one token at a time.
 
-        The prompt is cut to the model's context window at whole turns and passages.
+        The prompt is cut to the model's context window at whole turns and passages. The last piece, and no other, has
+        an `end`. What the model thinks is left out.
 
         Raises:
             InvalidRequestError: The question alone does not fit into the context window.

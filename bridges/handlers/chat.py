@@ -56,9 +56,9 @@ class ChatHandler:
             answer.broke_off(error)
         if stream_subject and not answer.is_text_told:
             await reply.sender.send(stream_subject, _done(request))
-        if not answer.end.error_kind:
+        if answer.remembered and not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
-            await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.text))
+            await self._memory.remember(question.user_id, Exchange(question.text.strip(), answer.remembered))
         response = _response(request, reply, answer.text, answer.end, answer.error)
         if request.enable_tts and answer.text and self._voice is None:
             response.error = joined(response.error, NO_SPEECH)

@@ -63,6 +63,11 @@ class CollectedAnswer:
         return "".join(self.tokens)
 
     @property
+    def remembered(self) -> str:
+        """The text without a sentence at its end that was broken off."""
+        return self.text.rstrip().removesuffix(self.end.unfinished).rstrip()
+
+    @property
     def error(self) -> str:
         """Everything that went wrong, for the client."""
         return self.spoken_end.error if self.spoken_end else self.end.error

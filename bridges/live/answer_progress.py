@@ -67,7 +67,10 @@ class AnswerProgress:
     @property
     def heard(self) -> str:
         """What of its text was heard."""
-        return self.playback.heard(self.heard_s) if self.stopped_at else "".join(self.written)
+        if self.stopped_at:
+            return self.playback.heard(self.heard_s)
+        unfinished = self.text_end.unfinished if self.text_end else ""
+        return "".join(self.written).rstrip().removesuffix(unfinished)
 
     @property
     def awaits_report(self) -> bool:

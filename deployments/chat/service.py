@@ -15,12 +15,27 @@ from deployments.chat.grounding import is_supported
 from deployments.chat.prefix_reuse import in_read_order, kept_share
 from deployments.chat.sentence_tokens import lstripped, sentences_of, stripped
 from deployments.component_status import replica_status, status_or_error
-from deployments.errors import HearthError, InvalidRequestError, NotFoundError, UnavailableError
+from deployments.errors import (
+    HearthError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    UpstreamFailedError,
+)
 from deployments.services import LanguageModelService, RetrievalService
+from deployments.text.sentences import unfinished_sentence
 from deployments.text.words import says_the_same
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation, PreparationUse
 from deployments.values.headings import section_of
-from deployments.values.language import Answering, ModelProfile, Prompt, introduction
+from deployments.values.language import (
+    Answering,
+    FinishReason,
+    Generation,
+    ModelProfile,
+    Piece,
+    Prompt,
+    introduction,
+)
 from deployments.values.retrieval import Passage, RetrievalQuery
 from deployments.values.status import ComponentStatus
 
@@ -48,17 +63,32 @@ class _Progress:
     started: float = field(default_factory=time.monotonic)
     stages: dict[str, float] = field(default_factory=dict[str, float])
     passages: tuple[Passage, ...] = ()
-    said_something: bool = False
+    said: list[str] = field(default_factory=list[str])
+    generation: Generation = field(default_factory=Generation)
+    finish: FinishReason | None = None
     preparation: PreparationUse = PreparationUse.NONE
     preparation_kept: float = 0.0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the model was stopped before the end of its answer."""
+        return self.finish in {FinishReason.TOKEN_LIMIT, FinishReason.CONTENT_FILTER}
 
     def stage(self, name: str, since: float) -> None:
         self.stages[name] = time.monotonic() - since
 
-    def first_token(self) -> None:
-        if not self.said_something:
-            self.said_something = True
+    def token(self, text: str) -> None:
+        if not self.said:
             self.stage("first_token", self.started)
+        self.said.append(text)
+
+    async def texts(self, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[str]:
+        """Yield what the model says, and take note of how it ends."""
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self.finish = piece.end
+                if piece.text:
+                    yield piece.text
 
 
 class Chat:
@@ -84,10 +114,10 @@ class Chat:
         try:
             async with aclosing(self._tokens(call, question, progress)) as tokens:
                 async for token in tokens:
-                    progress.first_token()
+                    progress.token(token)
                     yield AnswerToken(token)
-            if not progress.said_something:
-                error = UnavailableError("the language model gave no answer")
+            if not progress.said:
+                error = _no_answer(progress)
         except HearthError as raised:
             error = raised
         progress.stage("total", progress.started)
@@ -117,9 +147,12 @@ class Chat:
         called = " ".join(name.split())[:_NAME_CHARACTERS] or _NAMELESS
         answering = (await self._current_profile(call)).answering
         prompt = Prompt(answering.greeting_prompt, introduction(called), history=answering.greetings)
+        progress = _Progress()
         sentences: list[str] = []
-        async with aclosing(sentences_of(self._language_model.generate(call, prompt))) as written:
+        async with aclosing(sentences_of(progress.texts(self._language_model.generate(call, prompt)))) as written:
             async for sentence in written:
+                if sentences and progress.is_cut and not sentence.complete:
+                    break
                 sentences.append("".join(sentence.tokens).strip())
                 if len(sentences) == _GREETING_SENTENCES:
                     break
@@ -149,9 +182,10 @@ class Chat:
         profile, progress.passages = await self._prepare(call, resolved, progress)
         prompt = _prompt(question, resolved, progress.passages, profile.answering)
         progress.preparation, progress.preparation_kept = _use_of(resolved, prompt)
-        generated = self._language_model.generate(call, prompt)
+        progress.generation = profile.answering.generation
+        generated = progress.texts(self._language_model.generate(call, prompt))
         if prompt.passages and profile.answering.check_sentences:
-            tokens = self._checked(call, generated, resolved.text, progress.passages)
+            tokens = self._checked(call, generated, resolved.text, progress)
         else:
             tokens = stripped(generated)
         started = time.monotonic()
@@ -203,13 +237,13 @@ class Chat:
             progress.stage("retrieve", started)
 
     async def _checked(
-        self, call: Call, generated: AsyncGenerator[str], question: str, found: tuple[Passage, ...]
+        self, call: Call, generated: AsyncGenerator[str], question: str, progress: _Progress
     ) -> AsyncGenerator[str]:
         """Yield the tokens of each sentence once it was seen to stand in what was found, else a quotation.
 
         The first sentence that does not stand in the passages ends what the model may say.
         """
-        evidence = tuple(passage.text for passage in found[:_QUOTED_PASSAGES])
+        evidence = tuple(passage.text for passage in progress.passages[:_QUOTED_PASSAGES])
         said_something = False
         async with aclosing(sentences_of(generated)) as sentences:
             async for sentence in sentences:
@@ -225,7 +259,9 @@ class Chat:
             else:
                 if said_something:
                     return
-        quotation = await self._quotation(call, question, found)
+        # What the model was stopped in is not part of the answer any more.
+        progress.finish = None
+        quotation = await self._quotation(call, question, progress.passages)
         for word in _WORD.findall(f" {quotation}" if said_something else quotation):
             yield word
 
@@ -289,15 +325,31 @@ def _prompt(
     )
 
 
+def _no_answer(progress: _Progress) -> HearthError:
+    if progress.finish is FinishReason.CONTENT_FILTER:
+        return UpstreamFailedError("the content filter of the language model let no answer through", retryable=False)
+    return UnavailableError("the language model gave no answer")
+
+
+def _cut(progress: _Progress) -> str:
+    """Return what cut an answer, for the client; empty where nothing did."""
+    if not progress.is_cut:
+        return ""
+    if progress.finish is FinishReason.CONTENT_FILTER:
+        return "the answer was cut by the content filter of the language model"
+    return f"the answer was cut at its limit of {progress.generation.max_tokens} tokens, `answering.max_tokens`"
+
+
 def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
-    message = error.message if error else ""
-    if error and progress.said_something:
+    message = error.message if error else _cut(progress)
+    if error and progress.said:
         message = f"the answer broke off: {message}"
     return AnswerEnd(
         passages=progress.passages,
-        used_retrieval=bool(progress.passages) and progress.said_something,
+        used_retrieval=bool(progress.passages) and bool(progress.said),
         error=message,
         error_kind=error.kind if error else "",
+        unfinished=unfinished_sentence("".join(progress.said)) if progress.is_cut and not error else "",
         stages=progress.stages,
         preparation=progress.preparation,
         preparation_kept=progress.preparation_kept,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from deployments.errors import UnavailableError
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 from deployments.values.sound import Samples
 from deployments.values.speech import SpeechText
 
@@ -42,8 +42,11 @@ class LanguageModelAdapter(Adapter, Protocol):
         """Return what the method is called with."""
         ...
 
-    def text(self, item: Any) -> str:
-        """Return the text in an item of the answer; empty where there is none in it."""
+    def text(self, item: Any) -> str | Piece:
+        """Return the text in an item of the answer; empty where there is none in it.
+
+        An adapter that knows more returns a `Piece`: what is a thought, and why the answer ended.
+        """
         ...
 
 

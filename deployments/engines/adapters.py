@@ -30,7 +30,7 @@ from deployments.engines.shapes import (
     rankings_of,
     transcript_of,
 )
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import SpeechText
 
@@ -90,12 +90,14 @@ class ChatCompletions:
         body = chat_request(self._model, messages, generation) | {"stream": self.streams}
         return _arguments(self._takes, "/v1/chat/completions", body)
 
-    def text(self, item: Any) -> str:
+    def text(self, item: Any) -> Piece:
         said = _plain(item)
         if not isinstance(said, str):
-            return _text_of(said)
+            return _piece_of(said)
         lines = [line.removeprefix(_EVENT).strip() for line in said.split("\n") if not line.startswith(_NO_DATA)]
-        return "".join(_text_of(line) for line in lines if line and line != DONE)
+        pieces = [_piece_of(line) for line in lines if line and line != DONE]
+        end = next((piece.end for piece in pieces if piece.end), None)
+        return Piece("".join(piece.text for piece in pieces), "".join(piece.thought for piece in pieces), end)
 
 
 class Embeddings:
@@ -272,8 +274,8 @@ def _bytes(answer: Any) -> bytes:
     return bytes(body)
 
 
-def _text_of(event: str | Mapping[str, Any]) -> str:
+def _piece_of(event: str | Mapping[str, Any]) -> Piece:
     said = chat_event(event)
     if said.error is not None:
         raise FailureToldError(said.error)
-    return said.text
+    return Piece(said.text, said.thought, said.end)

@@ -24,7 +24,6 @@ from typing import Any, Protocol, cast
 
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
-from deployments.engines.shapes import DONE
 from deployments.errors import UpstreamFailedError
 
 _MODELS = "ray.llm._internal.serve.core.configs.openai_api_models"
@@ -144,20 +143,17 @@ class LLMServerModel:
         raise self.errors.nonsense("nothing")
 
     async def events(self, call: Call, method: str, request: LLMRequest) -> AsyncGenerator[str]:
-        """Yield the JSON of the events that a streamed method makes, up to the end that it tells.
+        """Yield the data of the events that a streamed method makes: JSON, and `DONE` at the end.
 
         Raises:
-            HearthError: The server failed or refused the request, or its stream ended without telling its end.
+            HearthError: The server failed or refused the request.
         """
         async with aclosing(self._items(call, method, request)) as items:
             async for item in items:
                 # The replica collects what is made in `stream_batching_interval_ms`, and sends it as one list.
                 for text in cast("list[Any]", item) if isinstance(item, list) else [item]:
                     for data in _events_of(text, self.errors):
-                        if data == DONE:
-                            return
                         yield data
-        raise self.errors.broken_off()
 
     async def check(self) -> None:
         """Raise `UnavailableError` where no replica of the server runs."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from deployments.call import Call
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 from deployments.values.retrieval import Ranking
 from deployments.values.sound import Samples
 from deployments.values.speech import (
@@ -85,8 +85,10 @@ class LanguageModelEngine(Engine, Protocol):
         """Return how many tokens a prompt takes."""
         ...
 
-    def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer, a token at a time; closing the generator stops the model.
+
+        The last piece, and no other, has an `end`.
 
         Raises:
             HearthError: In a kind of the closed family, before or after some text.

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from deployments.values.language import Generation, Message
+from deployments.values.language import FinishReason, Generation, Message
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
 
@@ -20,6 +20,12 @@ DONE = "[DONE]"
 _TEXT = "text"
 _ERROR = "error"
 _GIVEN_UP = {"error", "abort"}
+_CUT = {"length", "max_tokens", "max_length", "model_length"}
+_FILTERED = {"content_filter", "safety", "refusal", "recitation", "prohibited_content"}
+"""Finish reasons: OpenAI's `length` and `content_filter`, and what gateways pass on of Anthropic, Google, Mistral and
+text-generation-inference. All others, such as `tool_calls` and `eos_token`, are a good end."""
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Fields for what a model thinks: DeepSeek's, which llama.cpp and SGLang took, vLLM's and OpenRouter's, Ollama's."""
 _SAID_BY_FRAMEWORKS = ("detail", "message", "msg", "errors")
 
 _BYTES_PER_TOKEN = 3
@@ -48,13 +54,15 @@ class ChatEvent:
 
     Attributes:
         text: What the answer goes on with; empty for an event that carries none.
+        thought: What the model goes on to think; empty for an event that carries nothing of that.
         error: What the server says of a failure; None where it has not failed.
-        ends: Whether the answer is whole after this text.
+        end: Why nothing follows this text; None where something may.
     """
 
     text: str = ""
+    thought: str = ""
     error: object = None
-    ends: bool = False
+    end: FinishReason | None = None
 
 
 def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -95,11 +103,23 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
             return ChatEvent(error=error)
         delta: dict[str, Any] = choice.get("delta") or {}
         message: dict[str, Any] = choice.get("message") or {}
-        text = _text_of((delta or message).get("content"))
+        said = delta or message
+        text, thought = _text_of(said.get("content")), _thought_of(said)
+        end = _finish_reason(choice.get("finish_reason"))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise ShapeError("something that is not a chat completion") from error
     is_whole = bool(message) and not delta
-    return ChatEvent(text, ends=is_whole or bool(choice.get("finish_reason")))
+    return ChatEvent(text, thought, end=end or (FinishReason.STOP if is_whole else None))
+
+
+def _finish_reason(told: str | None) -> FinishReason | None:
+    """Return what a finish reason means; None where none is told yet."""
+    if not told:
+        return None
+    reason = told.lower()
+    if reason in _CUT:
+        return FinishReason.TOKEN_LIMIT
+    return FinishReason.CONTENT_FILTER if reason in _FILTERED else FinishReason.STOP
 
 
 def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
@@ -123,6 +143,21 @@ def _text_of(content: Any) -> str:
         return content or ""
     parts: list[Any] = content
     return "".join(part.get("text") or "" for part in parts if part.get("type", _TEXT) in {_TEXT, "output_text"})
+
+
+def _thought_of(said: Mapping[str, Any]) -> str:
+    """Return what a message tells of what its model thinks, in a field of its own or in parts of its content."""
+    for name in _THOUGHTS:
+        if isinstance(told := said.get(name), str) and told:
+            return told
+    content = said.get("content")
+    parts: list[Any] = cast("list[Any]", content) if isinstance(content, list) else []
+    return "".join(_text_in(part.get("thinking") or part.get("reasoning")) for part in parts)
+
+
+def _text_in(told: Any) -> str:
+    """Return the text of a part that holds a thought: a text or, as Mistral has it, parts again."""
+    return told if isinstance(told, str) else _text_of(told)
 
 
 def embeddings_of(answer: Any, expected: int) -> Vectors:

@@ -3,12 +3,13 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import LanguageModelEngine
 from deployments.inference.prompt import fit
-from deployments.values.language import Answering, ModelProfile, Prompt
+from deployments.values.language import Answering, ModelProfile, Piece, Prompt
 from deployments.values.status import ComponentStatus
 
 
@@ -28,13 +29,14 @@ class LanguageModel:
         self._engine = engine
         self._answering = answering
 
-    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         generation = self._answering.generation
         room = self._engine.context_tokens - generation.max_tokens
         messages = await fit(prompt, room, self._engine.count_tokens)
-        async with aclosing(self._engine.generate(call, messages, generation)) as tokens:
-            async for token in tokens:
-                yield token
+        async with aclosing(self._engine.generate(call, messages, generation)) as pieces:
+            async for piece in pieces:
+                if piece.text or piece.end:
+                    yield replace(piece, thought="") if piece.thought else piece
 
     async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
         room = self._engine.context_tokens - self._answering.generation.max_tokens

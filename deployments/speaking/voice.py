@@ -161,12 +161,19 @@ class _Answer:
         """Return what is to be said next, as soon as it is whole enough; empty when all was said."""
         while True:
             self.written.clear()
-            if piece := self.pieces.take() or (self.pieces.rest() if self.answer_end else ""):
+            if piece := self.pieces.take() or self._rest():
                 self._stamp("first_sentence")
                 return piece
             if self.answer_end:
                 return ""
             await self.written.wait()
+
+    def _rest(self) -> str:
+        """Return what is left to be said when all is written, up to a sentence that was broken off."""
+        if self.answer_end is None:
+            return ""
+        rest, unfinished = self.pieces.rest(), self.answer_end.unfinished
+        return "" if unfinished.endswith(rest) else rest.removesuffix(unfinished)
 
     async def _say(self, piece: str) -> None:
         goes_on = "first_audio" in self.stages

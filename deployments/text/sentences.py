@@ -34,6 +34,7 @@ _ABBREVIATIONS = frozenset(
     ]
 )
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
+_NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
 _SURE_END = re.compile(r"""(?:[!?。！？]|(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)\.)["'”’)\]]*$""")
 _END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？])[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
@@ -81,6 +82,20 @@ def is_sure_end(text: str) -> bool:
         return False
     word = match["word"]
     return word is None or word.lower() not in _ABBREVIATIONS
+
+
+def unfinished_sentence(text: str) -> str:
+    """Return the end of a text that was broken off, from where its last whole sentence or list item ends.
+
+    >>> unfinished_sentence("It is closed. It opens at"), unfinished_sentence("It is closed.")
+    ('It opens at', '')
+    """
+    end = 0
+    while (following := sentence_end(text, end)) is not None:
+        end = following
+    item = max((match.end() for match in _NEXT_ITEM.finditer(text)), default=0)
+    rest = text[max(end, item) :].strip()
+    return "" if is_sure_end(rest) else rest
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:

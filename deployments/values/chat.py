@@ -79,6 +79,8 @@ class AnswerEnd:
         error: Why the answer is not whole, in a text for the client; empty where it is.
         error_kind: The error's kind where nothing could be answered or the answer broke off; empty where the
             answer stands, whatever `error` says beside it.
+        unfinished: The end of the text that is no whole sentence, where the model was stopped before its answer's end.
+            It is shown, and neither spoken nor remembered.
         stages: Seconds that each stage took, by name.
         preparation: What became of the question's preparation.
         preparation_kept: The share of what the model had read for it, from 0 to 1, that was of use.
@@ -88,6 +90,7 @@ class AnswerEnd:
     used_retrieval: bool = False
     error: str = ""
     error_kind: str = ""
+    unfinished: str = ""
     stages: dict[str, float] = field(default_factory=dict[str, float])
     preparation: PreparationUse = PreparationUse.NONE
     preparation_kept: float = 0.0

@@ -125,6 +125,32 @@ class Reasoning:
                 return ReasoningEffort.NONE
 
 
+class FinishReason(StrEnum):
+    """Why nothing follows in an answer."""
+
+    STOP = "stop"
+    """The model ended it, or one of `Generation.stop` did: it is whole."""
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
+    """It took as many tokens as it may, and ends wherever that was."""
+    CONTENT_FILTER = "content_filter"
+    """The model's server holds back the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a language model makes at a time: a token or some more, or the end of its answer, or both.
+
+    Attributes:
+        text: What the answer goes on with.
+        thought: What the model goes on to think before its answer. It is no part of the answer.
+        end: Why nothing follows; None for every piece but the last.
+    """
+
+    text: str = ""
+    thought: str = ""
+    end: FinishReason | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Answering:
     """How chat uses one language model. Small models need more help than large ones.

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from deployments.call import Call
 from deployments.component_status import replica_status
 from deployments.graph.definitions import LANGUAGE_MODEL, SPEECH_TO_TEXT, TEXT_TO_SPEECH
-from deployments.values.language import Answering, Generation, ModelProfile, Prompt
+from deployments.values.language import Answering, FinishReason, Generation, ModelProfile, Piece, Prompt
 from deployments.values.speech import (
     Recording,
     SpeechText,
@@ -52,7 +52,7 @@ _ANSWERING = Answering("", passages=1, examples=(), check_sentences=False, gener
 class TimedLanguageModel:
     """Writes what its system prompt says."""
 
-    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         del call
         told = json.loads(prompt.system)
         loop = asyncio.get_running_loop()
@@ -61,7 +61,8 @@ class TimedLanguageModel:
             due = began + told["first_s"] + number * told["token_s"]
             if (left := due - loop.time()) > 0:
                 await asyncio.sleep(left)
-            yield token
+            yield Piece(token)
+        yield Piece(end=FinishReason.STOP)
 
     async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
         del call, prompt

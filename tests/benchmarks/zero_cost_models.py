@@ -22,7 +22,7 @@ from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
-from deployments.values.language import Answering, Generation, Message, Role
+from deployments.values.language import Answering, FinishReason, Generation, Message, Piece, Role
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
@@ -49,16 +49,17 @@ class ZeroCostModel:
         del messages
         return 1
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         del call, generation
         asked = messages[-1].content
         tokens = int(found[1]) if (found := re.search(r"tokens=(\d+)", asked)) else _ANSWER_TOKENS
         period_s = int(found[1]) / 1000 if (found := re.search(r"every=(\d+)", asked)) else 0.0
         try:
             for _ in range(tokens):
-                yield " token"
+                yield Piece(" token")
                 if period_s:
                     await asyncio.sleep(period_s)
+            yield Piece(end=FinishReason.STOP)
         finally:
             self.ended.append(time.monotonic())
 
@@ -133,9 +134,9 @@ class BenchmarkLanguageModel(LANGUAGE_MODEL.replica_class(_language_model)):
         generation = Generation(max_tokens=body["max_tokens"])
 
         async def events() -> AsyncGenerator[str]:
-            async for token in self._engine.generate(Call.within(_HTTP_CALL_S), messages, generation):
-                piece = {"index": 0, "delta": {"content": token}, "finish_reason": None}
-                yield f"data: {json.dumps({'object': 'chat.completion.chunk', 'choices': [piece]})}\n\n"
+            async for piece in self._engine.generate(Call.within(_HTTP_CALL_S), messages, generation):
+                choice = {"index": 0, "delta": {"content": piece.text}, "finish_reason": piece.end}
+                yield f"data: {json.dumps({'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
             yield "data: [DONE]\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")

@@ -32,6 +32,7 @@ from deployments.values.sound import SPEECH_RATE, samples_of
 from deployments.values.speech import SpeechText, TranscriptQuality
 from tests.integration.foreign_deployments import APPLICATION, RATE, TOKEN_PERIOD_S, build
 from tests.pages import blocks
+from tests.pieces import texts
 from tests.refusals import refused
 from tests.servers import ROOT
 
@@ -72,7 +73,7 @@ def our_model(page_adapter: str) -> LanguageModelEngine:
 
 
 def generated(model: LanguageModelEngine, question: str, call: Call | None = None) -> AsyncGenerator[str]:
-    return model.generate(call or within(), [Message(Role.USER, question)], Generation(max_tokens=500))
+    return texts(model.generate(call or within(), [Message(Role.USER, question)], Generation(max_tokens=500)))
 
 
 async def how_many_were_left() -> int:

@@ -12,6 +12,7 @@ from deployments.errors import BackEnd, InvalidRequestError, UnavailableError
 from deployments.inference.language_model import LanguageModel
 from deployments.models.store import ModelStore
 from deployments.values.language import Exchange, Generation, Message, Prompt, Role
+from tests.pieces import texts
 from tests.refusals import refused
 from tests.unit.services import LARGE
 
@@ -33,8 +34,7 @@ def engine(models: ModelStore) -> Generator[LlamaCppEngine]:
 
 async def generate(engine: LlamaCppEngine, messages: list[Message], **generation: object) -> list[str]:
     settings = Generation(**{"max_tokens": 24, "temperature": 0.0, **generation})  # pyright: ignore[reportArgumentType]
-    async with aclosing(engine.generate(within(), messages, settings)) as tokens:
-        return [token async for token in tokens]
+    return [text async for text in texts(engine.generate(within(), messages, settings))]
 
 
 async def read(engine: LlamaCppEngine, messages: list[Message]) -> int:
@@ -71,7 +71,7 @@ async def test_generation_ends_at_its_limit_and_at_its_stop(engine: LlamaCppEngi
 async def test_leaving_an_answer_stops_the_model(engine: LlamaCppEngine) -> None:
     before = await tokens_once_settled(engine)
     received = 0
-    async with aclosing(engine.generate(within(), QUESTION, Generation(max_tokens=500))) as tokens:
+    async with aclosing(texts(engine.generate(within(), QUESTION, Generation(max_tokens=500)))) as tokens:
         async for _ in tokens:
             received += 1
             if received == 5:
@@ -138,7 +138,7 @@ async def test_a_prompt_over_the_context_window_is_refused(engine: LlamaCppEngin
 async def test_a_long_history_is_cut_instead_of_failing(engine: LlamaCppEngine) -> None:
     history = tuple(Exchange(f"Question {number}? " + "word " * 90, "Yes.") for number in range(30))
     prompt = Prompt("Answer.", "What is two plus two?", passages=("passage " * 300,) * 3, history=history)
-    tokens = [token async for token in LanguageModel(engine, LARGE).generate(within(), prompt)]
+    tokens = [token async for token in texts(LanguageModel(engine, LARGE).generate(within(), prompt))]
     assert tokens
 
 

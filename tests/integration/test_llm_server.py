@@ -48,6 +48,7 @@ from tests.integration.llm_server.deploy import (
 )
 from tests.integration.llm_server.protocol_names import write_protocol_names
 from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, TOKEN_PERIOD_S
+from tests.pieces import texts
 from tests.refusals import refused
 
 S = TypeVar("S")
@@ -81,7 +82,7 @@ def deployed_chat(name: str, engine: dict[str, object]) -> LanguageModelService:
 
 
 async def answer(chat: LanguageModelService, text: str, call: Call | None = None) -> str:
-    return "".join([token async for token in chat.generate(call or within(), asking(text))])
+    return "".join([token async for token in texts(chat.generate(call or within(), asking(text)))])
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +122,14 @@ def test_vllm_is_not_installed_here() -> None:
 
 
 async def test_an_answer_comes_token_by_token(chat: LanguageModelService) -> None:
-    tokens = [token async for token in chat.generate(within(), asking("count to 5"))]
+    tokens = [token async for token in texts(chat.generate(within(), asking("count to 5")))]
     assert tokens == ["0 ", "1 ", "2 ", "3 ", "4 "]
 
 
 async def test_the_first_token_comes_long_before_the_last(chat: LanguageModelService) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    async with aclosing(chat.generate(within(), asking("count to 200"))) as tokens:
+    async with aclosing(texts(chat.generate(within(), asking("count to 200")))) as tokens:
         assert await anext(tokens) == "0 "
         first = loop.time() - begun
         assert len([token async for token in tokens]) == 199
@@ -137,7 +138,7 @@ async def test_the_first_token_comes_long_before_the_last(chat: LanguageModelSer
 
 async def test_an_answer_that_is_left_is_stopped_in_the_engine(chat: LanguageModelService) -> None:
     left = int(await answer(chat, "how many were left?"))
-    async with aclosing(chat.generate(within(), asking("count to 500"))) as tokens:
+    async with aclosing(texts(chat.generate(within(), asking("count to 500")))) as tokens:
         await anext(tokens)
     async with asyncio.timeout(500 * TOKEN_PERIOD_S):
         while int(await answer(chat, "how many were left?")) == left:
@@ -166,7 +167,7 @@ async def test_a_model_that_the_server_does_not_have_is_the_operator_s_to_mend(l
 
 
 async def test_an_engine_that_dies_in_an_answer_breaks_it_off(chat: LanguageModelService) -> None:
-    async with aclosing(chat.generate(within(), asking("die at 2"))) as tokens:
+    async with aclosing(texts(chat.generate(within(), asking("die at 2")))) as tokens:
         assert [await anext(tokens), await anext(tokens)] == ["0 ", "1 "]
         with refused(UpstreamFailedError, retryable=True, back_end=BackEnd(ROLE, 500)):
             await anext(tokens)
@@ -224,7 +225,7 @@ async def test_requests_of_a_session_go_to_the_same_replica(spread_chat: Languag
 
 
 async def test_our_server_answers_as_a_language_model(own_chat: LanguageModelService) -> None:
-    tokens = [token async for token in own_chat.generate(within(), asking("count to 5"))]
+    tokens = [token async for token in texts(own_chat.generate(within(), asking("count to 5")))]
     assert tokens == ["0 ", "1 ", "2 ", "3 ", "4 "]
 
 
@@ -236,7 +237,7 @@ async def test_our_server_stays_an_llm_server(own_chat: LanguageModelService) ->
 
 async def test_our_server_stops_an_answer_that_is_left(own_chat: LanguageModelService) -> None:
     left = int(await answer(own_chat, "how many were left?"))
-    async with aclosing(own_chat.generate(within(), asking("count to 450"))) as tokens:
+    async with aclosing(texts(own_chat.generate(within(), asking("count to 450")))) as tokens:
         await anext(tokens)
     async with asyncio.timeout(450 * TOKEN_PERIOD_S):
         while int(await answer(own_chat, "how many were left?")) == left:
@@ -261,7 +262,7 @@ async def test_our_server_tells_what_it_read_beyond_its_cache(own_chat: Language
 async def test_our_server_tells_a_dying_engine_as_a_failure_and_a_dead_one_as_unavailable(
     own_chat: LanguageModelService,
 ) -> None:
-    async with aclosing(own_chat.generate(within(), asking("die at 2"))) as tokens:
+    async with aclosing(texts(own_chat.generate(within(), asking("die at 2")))) as tokens:
         assert [await anext(tokens), await anext(tokens)] == ["0 ", "1 "]
         with refused(UpstreamFailedError, retryable=True):
             await anext(tokens)
@@ -325,7 +326,7 @@ async def test_the_deployments_are_told_though_the_router_of_one_cannot_be_impor
 
 async def test_a_replica_that_is_killed_is_unavailable_and_comes_back(chat: LanguageModelService) -> None:
     pid = int(await answer(chat, "who are you?"))
-    async with aclosing(chat.generate(within(), asking("count to 500"))) as tokens:
+    async with aclosing(texts(chat.generate(within(), asking("count to 500")))) as tokens:
         await anext(tokens)
         os.kill(pid, 9)
         with pytest.raises(UnavailableError):

@@ -7,7 +7,7 @@ import numpy as np
 
 from deployments.call import Call
 from deployments.errors import HearthError
-from deployments.values.language import Answering, Exchange, Generation, ModelProfile, Prompt
+from deployments.values.language import Answering, Exchange, FinishReason, Generation, ModelProfile, Piece, Prompt
 from deployments.values.retrieval import Passage, Ranking, RetrievalQuery
 from deployments.values.status import ComponentStatus
 from deployments.values.vectors import Vectors
@@ -27,6 +27,7 @@ class ScriptedModel:
     """Says what it was told to, and fails where it was told to."""
 
     tokens: Sequence[str] = ("Hello", " there", ".")
+    end: FinishReason = FinishReason.STOP
     answering: Answering = LARGE
     error: HearthError | None = None
     unavailable: HearthError | None = None
@@ -35,15 +36,16 @@ class ScriptedModel:
     made: int = 0
     closed: bool = False
 
-    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         del call
         self.prompts.append(prompt)
         try:
             for token in self.tokens:
                 self.made += 1
-                yield token
+                yield Piece(token)
             if self.error:
                 raise self.error
+            yield Piece(end=self.end)
         finally:
             self.closed = True
 

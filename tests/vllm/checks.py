@@ -10,6 +10,7 @@ from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, UnavailableError, UpstreamFailedError
 from deployments.services import LanguageModelService
 from deployments.values.language import Exchange, Prompt
+from tests.pieces import texts
 from tests.vllm.bindings import BLOCK_TOKENS, CONTEXT_TOKENS, Bindings, Way
 from tests.vllm.timed_engine import STORY
 
@@ -49,7 +50,7 @@ async def check(bindings: Bindings, way: Way) -> None:
 async def chat(bindings: Bindings, model: LanguageModelService) -> None:
     """An answer streams; the first token comes before the last was made."""
     asked = story()
-    pieces = [text async for text in model.generate(within(), Prompt(SYSTEM, asked))]
+    pieces = [text async for text in texts(model.generate(within(), Prompt(SYSTEM, asked)))]
     assert len(pieces) > bindings.model.max_tokens // 2, pieces
     assert "".join(pieces).strip()
     assert bindings.chat(asked).aborted is None
@@ -59,8 +60,8 @@ async def chat(bindings: Bindings, model: LanguageModelService) -> None:
 async def cancel(bindings: Bindings, model: LanguageModelService) -> None:
     """An answer that is left is aborted in the engine."""
     asked = story()
-    async with aclosing(model.generate(within(), Prompt(SYSTEM, asked))) as texts:
-        await anext(texts)
+    async with aclosing(texts(model.generate(within(), Prompt(SYSTEM, asked)))) as said:
+        await anext(said)
     chat = await asyncio.to_thread(bindings.chat, asked)
     assert chat.aborted is not None
 
@@ -69,7 +70,7 @@ async def too_long(bindings: Bindings, model: LanguageModelService) -> None:
     """A question beyond the context window is the client's to shorten."""
     del bindings
     asked = Prompt(SYSTEM, "word " * 2 * CONTEXT_TOKENS)
-    refused = await _error_of(model.generate(within(), asked))
+    refused = await _error_of(texts(model.generate(within(), asked)))
     assert isinstance(refused, InvalidRequestError), refused
     assert refused.limit is not None
     assert refused.field == "message"
@@ -116,10 +117,10 @@ async def prefill_while_speaking(bindings: Bindings, model: LanguageModelService
             pass
         read.set()
 
-    async with aclosing(model.generate(within(), Prompt(SYSTEM, asked))) as texts:
-        await anext(texts)
+    async with aclosing(texts(model.generate(within(), Prompt(SYSTEM, asked)))) as said:
+        await anext(said)
         reading = asyncio.create_task(read_ahead())
-        async for _text in texts:
+        async for _text in said:
             pieces += 1
             if read.is_set():
                 break
@@ -130,23 +131,23 @@ async def prefill_while_speaking(bindings: Bindings, model: LanguageModelService
 async def engine_killed(bindings: Bindings, way: Way, kill: Callable[[], None]) -> None:
     """An answer breaks off when its engine dies, the next is refused as unavailable, and the status says so."""
     model = bindings.way(way)
-    texts = model.generate(within(), Prompt(SYSTEM, story()))
-    async with aclosing(texts):
-        await anext(texts)
+    said = texts(model.generate(within(), Prompt(SYSTEM, story())))
+    async with aclosing(said):
+        await anext(said)
         kill()
-        broken = await _error_of(texts)
+        broken = await _error_of(said)
     assert isinstance(broken, UpstreamFailedError | UnavailableError), broken
     refused = None
     async with asyncio.timeout(_AWAY_S):
         while not isinstance(refused, UnavailableError):
-            refused = await _error_of(model.generate(within(5.0), Prompt(SYSTEM, story())))
+            refused = await _error_of(texts(model.generate(within(5.0), Prompt(SYSTEM, story()))))
     print(f"{way}: engine killed holds: {broken.kind}, then {refused.kind}: {refused.reason}", flush=True)
 
 
-async def _error_of(texts: Any) -> HearthError | None:
+async def _error_of(said: Any) -> HearthError | None:
     try:
-        async with aclosing(texts):
-            async for _text in texts:
+        async with aclosing(said):
+            async for _text in said:
                 pass
     except HearthError as error:
         return error

@@ -21,6 +21,7 @@ from tests.benchmarks.figures import (
     ratio,
     share,
 )
+from tests.pieces import texts
 from tests.vllm.bindings import Bindings, Way
 from tests.vllm.checks import SYSTEM, second_turn_is_warm, story, within
 
@@ -54,8 +55,8 @@ async def first_tokens(bindings: Bindings, ways: Iterable[Way], rounds: int) -> 
     for number in range(rounds + 1):
         for way, sample in samples.items():
             asked, begun = story(), time.monotonic()
-            async with aclosing(bindings.way(way).generate(within(), Prompt(SYSTEM, asked))) as texts:
-                await anext(texts)
+            async with aclosing(texts(bindings.way(way).generate(within(), Prompt(SYSTEM, asked)))) as said:
+                await anext(said)
                 taken = time.monotonic() - begun
             chat = await asyncio.to_thread(bindings.chat, asked)
             assert chat.first is not None
@@ -73,8 +74,8 @@ async def processor_time(bindings: Bindings, samples: Mapping[Way, Samples], rou
     for _ in range(rounds):
         for way, sample in samples.items():
             begun, before, pieces = time.monotonic(), _processor_s(), 0
-            async with aclosing(bindings.way(way).generate(within(), Prompt(SYSTEM, story()))) as texts:
-                async for _text in texts:
+            async with aclosing(texts(bindings.way(way).generate(within(), Prompt(SYSTEM, story())))) as said:
+                async for _text in said:
                     pieces += 1
             spent = _processor_s() - before - idle_share * (time.monotonic() - begun)
             sample.cpu_s.append(spent * TOKENS / max(1, bindings.model.max_tokens))
@@ -85,10 +86,10 @@ async def aborts(bindings: Bindings, samples: Mapping[Way, Samples], streams: in
     for _ in range(rounds):
         for way, sample in samples.items():
             questions = [story() for _ in range(streams)]
-            clients = [bindings.way(way).generate(within(), Prompt(SYSTEM, one)) for one in questions]
-            await asyncio.gather(*(anext(texts) for texts in clients))
+            clients = [texts(bindings.way(way).generate(within(), Prompt(SYSTEM, one))) for one in questions]
+            await asyncio.gather(*(anext(said) for said in clients))
             begun = time.monotonic()
-            await asyncio.gather(*(texts.aclose() for texts in clients))
+            await asyncio.gather(*(said.aclose() for said in clients))
             for asked in questions:
                 chat = await asyncio.to_thread(bindings.chat, asked)
                 assert chat.aborted is not None, "the answer ended before it was left"

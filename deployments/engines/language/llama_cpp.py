@@ -15,8 +15,9 @@ from typing import Any, Protocol, cast
 import httpx
 
 from deployments.call import Call
+from deployments.engines.shapes import ChatEvent, chat_event
 from deployments.errors import BackEnd, HearthError, InvalidRequestError, Limit, UnavailableError, UpstreamFailedError
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 
 # Threads of llama.cpp that wait for each other spin, for some milliseconds by default; on a core that something else
 # wants, they spin away the time of the thread that they wait for. Two threads on two cores, one of them busy, read a
@@ -140,7 +141,7 @@ class LlamaCppEngine:
         tokens = await self._post("/tokenize", {"content": rendered["prompt"], "parse_special": True})
         return len(tokens["tokens"])
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer, a token at a time; closing the generator stops the model at its next token."""
         request = {
             "messages": _to_json(messages),
@@ -148,18 +149,23 @@ class LlamaCppEngine:
             "temperature": generation.temperature,
             "stop": list(generation.stop),
         }
+        has_ended = False
         async with aclosing(self._chunks(call, request)) as chunks:
             async for chunk in chunks:
-                text = _text_of(chunk)
-                if text:
-                    self._tokens_generated += 1
-                    yield text
+                said = _event_in(chunk)
+                self._tokens_generated += bool(said.text or said.thought)
+                # Read on to the last chunk behind the end: what is left before it is stopped, and holds up the next.
+                if not has_ended and (said.text or said.thought or said.end):
+                    yield Piece(said.text, said.thought, said.end)
+                has_ended = has_ended or said.end is not None
+        if not has_ended:
+            raise UnavailableError("the language model ended the answer before its end", back_end=_BACK_END)
 
     async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
         """Read a prompt into the cache of a slot; closing the generator stops it within `_BATCH_TOKENS`."""
         async with aclosing(self._chunks(call, {"messages": _to_json(messages), "max_tokens": 0})) as chunks:
             async for chunk in chunks:
-                _text_of(chunk)
+                _event_in(chunk)
                 if (tokens := _tokens_read(chunk)) is not None:
                     yield tokens
 
@@ -243,18 +249,17 @@ def _tokens_read(chunk: str) -> int | None:
     return None
 
 
-def _text_of(chunk: str) -> str:
-    """Return the text in one streamed chunk, empty for those that carry none.
+def _event_in(chunk: str) -> ChatEvent:
+    """Return what one streamed chunk says.
 
     Raises:
         InvalidRequestError: The prompt is longer than the model reads.
         UpstreamFailedError: llama.cpp refused the request or failed; what it said is logged.
     """
-    data: dict[str, Any] = json.loads(chunk)
-    if "error" in data:
-        raise _failure(data["error"])
-    choices: list[dict[str, Any]] = data.get("choices") or [{}]
-    return str(choices[0].get("delta", {}).get("content") or "")
+    event = chat_event(chunk)
+    if event.error is not None:
+        raise _failure(cast("Mapping[str, Any]", event.error))
+    return event
 
 
 def _failure(error: Mapping[str, Any]) -> HearthError:

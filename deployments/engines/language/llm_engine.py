@@ -18,7 +18,7 @@ from deployments.engines.back_end import BackEndErrors
 from deployments.engines.language.llm_server_chat import LLMServerChat
 from deployments.engines.language.remote_model import too_long
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
-from deployments.engines.shapes import chat_request
+from deployments.engines.shapes import DONE, chat_request
 from deployments.errors import (
     BackEnd,
     HearthError,
@@ -26,7 +26,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +100,13 @@ class LLMEngineModel:
         asked = {"model": body["model"], "messages": body["messages"]}
         return int((await _asked(self._routes, self._model.errors, "POST", "/tokenize", asked))["count"])
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is made; closing the generator aborts it in the engine."""
         try:
-            async with aclosing(self._chat.texts(call, messages, generation)) as texts:
-                async for text in texts:
-                    self._tokens_generated += 1
-                    yield text
+            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+                async for piece in pieces:
+                    self._tokens_generated += bool(piece.text or piece.thought)
+                    yield piece
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 
@@ -121,10 +121,13 @@ class LLMEngineModel:
         try:
             async with aclosing(self._model.events(call, _CHAT, request)) as events:
                 async for data in events:
+                    if data == DONE:
+                        return
                     if (tokens := self._tokens_read(data)) is not None:
                         yield tokens
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
+        raise self._model.errors.broken_off()
 
     async def check(self) -> None:
         """Raise `UnavailableError` where the engine is dead."""

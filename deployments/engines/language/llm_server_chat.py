@@ -6,8 +6,8 @@ from contextlib import aclosing
 from deployments.call import Call
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
-from deployments.engines.shapes import chat_request
-from deployments.values.language import Generation, Message
+from deployments.engines.shapes import DONE, chat_request
+from deployments.values.language import FinishReason, Generation, Message, Piece
 
 _METHOD = "chat"
 _REQUEST = "ChatCompletionRequest"
@@ -27,14 +27,24 @@ class LLMServerChat:
     def description(self) -> str:
         return self._server.description
 
-    async def texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        """See `RemoteChat.texts`."""
+    async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
+        """See `RemoteChat.pieces`."""
         body = chat_request(self._server.model, messages, generation)
         request = LLMRequest(_REQUEST, **body, stream=True)
+        end: FinishReason | None = None
         async with aclosing(self._server.events(call, _METHOD, request)) as events:
             async for data in events:
-                if text := event_in(data, self._server.errors).text:
-                    yield text
+                if data == DONE:
+                    end = end or FinishReason.STOP
+                    break
+                said = event_in(data, self._server.errors)
+                # The stream is read on to its own end, so that the server does not take it for one that was left.
+                end = end or said.end
+                if said.text or said.thought:
+                    yield Piece(said.text, said.thought)
+        if end is None:
+            raise self._server.errors.broken_off()
+        yield Piece(end=end)
 
     async def check(self) -> None:
         await self._server.check()

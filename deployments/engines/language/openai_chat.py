@@ -11,7 +11,7 @@ from deployments.engines.language.event_stream import server_sent_events
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request
 from deployments.errors import HearthError
-from deployments.values.language import Generation, Message
+from deployments.values.language import FinishReason, Generation, Message, Piece
 
 _ERROR = "error"
 
@@ -32,8 +32,8 @@ class OpenAIChat:
     def description(self) -> str:
         return f"OpenAI API at {self._server.base_url}, {self._model}"
 
-    async def texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        """See `RemoteChat.texts`."""
+    async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
+        """See `RemoteChat.pieces`."""
         body = chat_request(self._model, messages, generation) | {"stream": True}
         async with self._server.stream(call, "/v1/chat/completions", body) as response:
             try:
@@ -43,12 +43,13 @@ class OpenAIChat:
                             raise self._failure(event.data)
                         for data in _completions_in(event.data):
                             if data == DONE:
+                                yield Piece(end=FinishReason.STOP)
                                 return
                             said = event_in(data, self._server.errors)
-                            if said.text:
-                                yield said.text
+                            if said.text or said.thought or said.end:
+                                yield Piece(said.text, said.thought, said.end)
                             # What may follow, such as the usage, is nothing to wait for.
-                            if said.ends:
+                            if said.end:
                                 return
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error

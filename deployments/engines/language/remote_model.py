@@ -9,7 +9,7 @@ from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors, short_backoff
 from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
 from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
-from deployments.values.language import Generation, Message
+from deployments.values.language import Generation, Message, Piece
 
 
 def event_in(data: str, errors: BackEndErrors) -> ChatEvent:
@@ -35,8 +35,10 @@ class RemoteChat(Protocol):
         """The model and where it is, for status and logs."""
         ...
 
-    def texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
-        """Yield the pieces of an answer as they are made, none empty; closing the generator stops the model.
+    def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
+        """Yield an answer as it is made, without empty pieces; closing the generator stops the model.
+
+        The last piece, and no other, has an `end`.
 
         Raises:
             PayloadTooLargeError: The prompt is longer than the model reads.
@@ -84,7 +86,7 @@ class RemoteLanguageModel:
         """Return an estimate, rather too high than too low."""
         return estimated_tokens(messages)
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is streamed; tried up to three times until the first token.
 
         Raises:
@@ -93,23 +95,22 @@ class RemoteLanguageModel:
             HearthError: As `BackEndErrors` says.
         """
 
-        async def begun() -> tuple[str, AsyncGenerator[str]]:
-            texts = self._texts(call, messages, generation)
-            return await anext(texts, ""), texts
+        async def begun() -> tuple[Piece, AsyncGenerator[Piece]]:
+            pieces = self._pieces(call, messages, generation)
+            return await anext(pieces), pieces
 
-        first, texts = await retry(begun, short_backoff(), remaining_s=call.remaining)
-        async with aclosing(texts):
-            if first:
-                self._tokens_generated += 1
-                yield first
-            async for text in texts:
-                self._tokens_generated += 1
-                yield text
+        first, pieces = await retry(begun, short_backoff(), remaining_s=call.remaining)
+        async with aclosing(pieces):
+            self._tokens_generated += bool(first.text or first.thought)
+            yield first
+            async for piece in pieces:
+                self._tokens_generated += bool(piece.text or piece.thought)
+                yield piece
 
     async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
         """Have the model read a prompt, which a prefix cache then holds, and yield an estimate of its tokens."""
-        async with aclosing(self._texts(call, messages, Generation(max_tokens=1))) as texts:
-            async for _text in texts:
+        async with aclosing(self._pieces(call, messages, Generation(max_tokens=1))) as pieces:
+            async for _piece in pieces:
                 pass
         yield estimated_tokens(messages)
 
@@ -119,11 +120,11 @@ class RemoteLanguageModel:
     async def close(self) -> None:
         await self._chat.close()
 
-    async def _texts(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def _pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         try:
-            async with aclosing(self._chat.texts(call, messages, generation)) as texts:
-                async for text in texts:
-                    yield text
+            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 

@@ -73,7 +73,7 @@ async def test_a_request_over_a_handle_is_one_of_starlette() -> None:
     ],
 )
 def test_text_is_read_out_of_what_deployments_answer(item: Any, text: str) -> None:
-    assert ChatCompletions().text(item) == text
+    assert ChatCompletions().text(item).text == text
 
 
 @pytest.mark.parametrize("item", [{"error": {"message": "no"}}, "data: {", 7, {"choices": 7}])

@@ -76,7 +76,7 @@ def within() -> Call:
 @pytest.mark.parametrize("answer", [None, 7, {"text": "a"}, b"a"])
 async def test_text_that_is_none(answer: Any) -> None:
     with refused(UpstreamFailedError, **NONSENSE):
-        _ = [text async for text in DeployedChat(bound(answer), THROUGH).texts(within(), [], Generation())]
+        _ = [piece async for piece in DeployedChat(bound(answer), THROUGH).pieces(within(), [], Generation())]
     with refused(UpstreamFailedError, **NONSENSE):
         samples = np.zeros(160, np.float32)
         await DeployedTranscription(bound(answer), THROUGH).transcribe(within(), samples, "", TranscriptQuality.FINAL)

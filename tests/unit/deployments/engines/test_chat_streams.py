@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ from deployments.errors import (
     UpstreamFailedError,
 )
 from deployments.values.language import Generation, Message, Role
+from tests.pieces import texts
 from tests.refusals import refused
 
 EVENT_STREAM = "text/event-stream"
@@ -44,8 +44,8 @@ async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: fl
         "http://model.test", role="language model", takes_client_input=True, transport=httpx.MockTransport(answer)
     )
     engine = RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
-    async with aclosing(engine.generate(Call.within(seconds), [Message(Role.USER, "Hi")], Generation())) as texts:
-        return "".join([text async for text in texts])
+    generated = engine.generate(Call.within(seconds), [Message(Role.USER, "Hi")], Generation())
+    return "".join([text async for text in texts(generated)])
 
 
 def event(content: object, **choice: object) -> str:

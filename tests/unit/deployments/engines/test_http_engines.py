@@ -28,10 +28,11 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values.language import Generation, Message, Role
+from deployments.values.language import Generation, Message, Piece, Role
 from deployments.values.retrieval import Ranking
 from deployments.values.sound import wav_file
 from deployments.values.speech import SpeechText, TranscriptQuality
+from tests.pieces import texts
 from tests.refusals import refused
 from tests.speaking import spoken_by
 
@@ -86,8 +87,7 @@ class Body(httpx.AsyncByteStream):
 
 async def generate(engine: RemoteLanguageModel, seconds: float = 5.0) -> list[str]:
     generation = Generation(max_tokens=7, temperature=0.5, stop=("END",))
-    async with aclosing(engine.generate(Call.within(seconds), MESSAGES, generation)) as texts:
-        return [text async for text in texts]
+    return [text async for text in texts(engine.generate(Call.within(seconds), MESSAGES, generation))]
 
 
 async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
@@ -132,8 +132,8 @@ async def test_a_base_url_may_end_with_the_api_s_version(base_url: str) -> None:
 async def test_leaving_a_stream_closes_the_connection() -> None:
     body = Body(event("a"), event("b"), event("c"))
     engine = chat_engine(lambda _: httpx.Response(200, stream=body))
-    async with aclosing(engine.generate(Call.within(5.0), MESSAGES, Generation())) as texts:
-        assert await anext(texts) == "a"
+    async with aclosing(engine.generate(Call.within(5.0), MESSAGES, Generation())) as pieces:
+        assert await anext(pieces) == Piece("a")
         assert not body.closed
     assert body.closed
 
@@ -157,10 +157,10 @@ async def test_nothing_is_tried_again_after_the_first_token() -> None:
         attempts.append(1)
         return httpx.Response(200, stream=Body(event("half"), error=httpx.ReadError("reset", request=request)))
 
-    async with aclosing(chat_engine(answer).generate(Call.within(5.0), MESSAGES, Generation())) as texts:
-        assert await anext(texts) == "half"
+    async with aclosing(chat_engine(answer).generate(Call.within(5.0), MESSAGES, Generation())) as pieces:
+        assert await anext(pieces) == Piece("half")
         with refused(UnavailableError, back_end=BackEnd("language model")):
-            await anext(texts)
+            await anext(pieces)
     assert len(attempts) == 1
 
 

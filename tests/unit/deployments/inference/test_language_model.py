@@ -4,7 +4,8 @@ from contextlib import aclosing
 from deployments.call import Call
 from deployments.errors import InvalidRequestError, Limit, UnavailableError
 from deployments.inference.language_model import LanguageModel
-from deployments.values.language import Generation, Message, Prompt
+from deployments.values.language import FinishReason, Generation, Message, Piece, Prompt
+from tests.pieces import texts
 from tests.refusals import refused
 from tests.unit.services import LARGE, SMALL
 
@@ -26,12 +27,14 @@ class Engine:
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         return sum(len(message.content.split()) for message in messages)
 
-    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str]:
+    async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         del call
         self.asked.append((messages, generation))
         try:
             for word in messages[-1].content.split():
-                yield word
+                yield Piece(thought="Hm")
+                yield Piece(word)
+            yield Piece(end=FinishReason.STOP)
         finally:
             self.stopped += 1
 
@@ -51,7 +54,7 @@ async def test_a_prompt_is_cut_so_that_the_answer_has_room() -> None:
     engine = Engine()
     model = LanguageModel(engine, SMALL)  # 48 of 100 tokens are the answer's
     prompt = Prompt("", "word " * 40, passages=("passage " * 30,))
-    tokens = [token async for token in model.generate(Call.within(5.0), prompt)]
+    tokens = [token async for token in texts(model.generate(Call.within(5.0), prompt))]
     assert tokens == ["word"] * 40
     assert engine.asked[0][1] == SMALL.generation
 
@@ -64,9 +67,15 @@ async def test_a_question_that_leaves_the_answer_no_room_is_refused() -> None:
 
 async def test_leaving_an_answer_stops_the_engine() -> None:
     engine = Engine()
-    async with aclosing(LanguageModel(engine, SMALL).generate(Call.within(5.0), Prompt("", "a b c"))) as tokens:
-        assert await anext(tokens) == "a"
+    async with aclosing(LanguageModel(engine, SMALL).generate(Call.within(5.0), Prompt("", "a b c"))) as pieces:
+        assert await anext(pieces) == Piece("a")
     assert engine.stopped == 1
+
+
+async def test_an_answer_ends_with_its_reason_and_without_what_the_model_thinks() -> None:
+    model = LanguageModel(Engine(), SMALL)
+    pieces = [piece async for piece in model.generate(Call.within(5.0), Prompt("", "a b"))]
+    assert pieces == [Piece("a"), Piece("b"), Piece(end=FinishReason.STOP)]
 
 
 async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
