@@ -1,7 +1,9 @@
-"""What a language model thinks before it answers: taken out of its answers, counted, and told where it is all there is."""
+"""What a language model thinks before it answers: taken out of its answers, and counted."""
 
 import logging
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from deployments.call import Call
 from deployments.errors import Limit, UpstreamFailedError
@@ -79,11 +81,12 @@ class AnswerWithoutThoughts:
         self._reasoning = reasoning
         self._generation = generation
         seen = thinking.begins_inside(generation.effort)
-        self._told = template_opens if seen is None else seen
+        self._opens_thought = template_opens if seen is None else seen
         self._filter = ThoughtFilter(self._beginning())
         self._said_something = False
         self._kept: list[str] = []
         self._kept_characters = 0
+        self._told_tokens = 0
         self.tokens = 0
 
     def take(self, piece: Piece) -> Piece:
@@ -103,13 +106,20 @@ class AnswerWithoutThoughts:
             self._learn(is_known=is_known, is_whole=piece.end is FinishReason.STOP)
             if self.tokens and not self._said_something:
                 raise self._no_answer(piece.end)
-        return Piece(text, end=piece.end, thought_tokens=self.tokens if piece.end else 0)
+        if not text and not piece.end:
+            return Piece()
+        untold, self._told_tokens = self.tokens - self._told_tokens, self.tokens
+        return Piece(text, end=piece.end, thought_tokens=untold)
 
-    def log(self) -> None:
-        """Log what was thought, where that is wanted."""
-        if self._kept:
-            request = self._call.request_id or "a request without an id"
-            logger.info("thoughts on %s, about %d tokens: %s", request, self.tokens, "".join(self._kept).strip())
+    @contextmanager
+    def logged(self) -> Generator[None]:
+        """Log what was thought once the answer has ended, or was left, where that is wanted."""
+        try:
+            yield
+        finally:
+            if self._kept:
+                thoughts = "".join(self._kept).strip()
+                logger.info("request %s: thoughts, about %d tokens: %s", self._call.request_id, self.tokens, thoughts)
 
     def _beginning(self) -> Beginning:
         match self._reasoning.starts_inside:
@@ -118,11 +128,11 @@ class AnswerWithoutThoughts:
             case False:
                 return Beginning.OUTSIDE
             case None:
-                return Beginning.OUTSIDE if self._told is False else Beginning.UNKNOWN
+                return Beginning.OUTSIDE if self._opens_thought is False else Beginning.UNKNOWN
 
     def _finished(self, end: FinishReason) -> Separated:
         is_cut = end is not FinishReason.STOP
-        likely = self._told or self._thinking.may_be_all_thought()
+        likely = self._opens_thought or self._thinking.may_be_all_thought()
         return self._filter.finish(cut=is_cut, doubtful_is_thought=is_cut and likely)
 
     def _learn(self, *, is_known: bool, is_whole: bool) -> None:

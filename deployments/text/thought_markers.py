@@ -185,8 +185,8 @@ def may_become_marker(text: str, start: int, *, at_beginning: bool, in_thought: 
     if _START.match(text, start):
         return _MAY_BECOME.fullmatch(text, start) is not None
     phrases = (*(_PHRASES if in_thought else ()), *(_OPENING_PHRASES if at_beginning else ()))
-    rest = text[start:].lower()
-    return any(phrase.startswith(rest) for phrase in phrases)
+    rest = text[start:]
+    return any(phrase.startswith((rest, "h" + rest[1:].lower() if rest[0] in "Hh" else rest)) for phrase in phrases)
 
 
 def next_start(text: str, start: int, *, at_beginning: bool, in_thought: bool) -> int:

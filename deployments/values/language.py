@@ -144,11 +144,13 @@ class Piece:
         text: What the answer goes on with.
         thought: What the model goes on to think before its answer. It is no part of the answer.
         end: Why nothing follows; None for every piece but the last.
+        thought_tokens: Tokens of thought, by an estimate, that were left out of the answer since the piece before.
     """
 
     text: str = ""
     thought: str = ""
     end: FinishReason | None = None
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ async def generate(engine: LlamaCppEngine, messages: list[Message], **generation
 
 async def read(engine: LlamaCppEngine, messages: list[Message]) -> int:
     """Return how many tokens were read."""
-    async with aclosing(engine.read(within(), messages)) as counts:
+    async with aclosing(engine.read(within(), messages, Generation())) as counts:
         return [tokens async for tokens in counts][-1]
 
 
@@ -105,7 +105,7 @@ async def test_reading_can_be_left(engine: LlamaCppEngine) -> None:
     long = [Message(Role.USER, "A line about nothing in particular, and then another one. " * 60)]
     tokens = await engine.count_tokens(long)
     begun = 0
-    async with aclosing(engine.read(within(), long)) as counts:
+    async with aclosing(engine.read(within(), long, Generation())) as counts:
         async for begun in counts:
             if begun > tokens / 5:
                 break

@@ -1,9 +1,11 @@
 """Language model of a `ray.serve.llm` deployment, called by its handle: vLLM or SGLang, in one cluster with Hearth."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from deployments.call import Call
+from deployments.engines.language.reasoning_fields import AcceptedFields
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
@@ -22,6 +24,7 @@ class LLMServerChat:
 
     def __init__(self, server: LLMServerModel) -> None:
         self._server = server
+        self._accepted = AcceptedFields()
 
     @property
     def description(self) -> str:
@@ -30,6 +33,13 @@ class LLMServerChat:
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._server.model, messages, generation)
+        async with aclosing(
+            self._accepted.asked(generation, lambda fields: self._answer(call, {**body, **fields}))
+        ) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Piece]:
         request = LLMRequest(_REQUEST, **body, stream=True)
         end: FinishReason | None = None
         async with aclosing(self._server.events(call, _METHOD, request)) as events:

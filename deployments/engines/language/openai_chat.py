@@ -1,13 +1,15 @@
 """Language model behind the OpenAI chat completions API, streamed: vLLM, SGLang, llama.cpp's server and others."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import httpx
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.event_stream import server_sent_events
+from deployments.engines.language.reasoning_fields import AcceptedFields
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request
 from deployments.errors import HearthError
@@ -27,6 +29,7 @@ class OpenAIChat:
     def __init__(self, server: HttpBackEnd, *, model: str) -> None:
         self._server = server
         self._model = model
+        self._accepted = AcceptedFields()
 
     @property
     def description(self) -> str:
@@ -35,6 +38,13 @@ class OpenAIChat:
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._model, messages, generation) | {"stream": True}
+        async with aclosing(
+            self._accepted.asked(generation, lambda fields: self._answer(call, {**body, **fields}))
+        ) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Piece]:
         async with self._server.stream(call, "/v1/chat/completions", body) as response:
             try:
                 async with aclosing(server_sent_events(response, lambda: self._check_time(call))) as events:
