@@ -8,6 +8,7 @@ from dataclasses import replace
 from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import LanguageModelEngine
+from deployments.errors import HearthError
 from deployments.inference.prompt import fit, texts_of, with_texts
 from deployments.inference.thinking import Thinking
 from deployments.text.prompt_markers import marker_candidates, without_markers
@@ -41,10 +42,15 @@ class LanguageModel:
         answer = self._thinking.answer(call, reasoning, generation, opens_thought)
         async with aclosing(self._engine.generate(call, messages, generation)) as pieces:
             with answer.logged():
-                async for piece in pieces:
-                    said = answer.take(piece)
-                    if said.text or said.end:
-                        yield said
+                try:
+                    async for piece in pieces:
+                        said = answer.take(piece)
+                        if said.text or said.end:
+                            yield said
+                except HearthError:
+                    if (rest := answer.broke_off()).text:
+                        yield rest
+                    raise
 
     async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
         generation = self._generation(prompt)

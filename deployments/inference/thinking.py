@@ -14,8 +14,19 @@ logger = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 _LOGGED_CHARACTERS = 20_000
-_THINKS = re.compile(r"think|reason|qwq|\br1\b|deepseek-r|magistral|nemotron", re.IGNORECASE)
-"""What stands in the names of models that do nothing but think first. Only asked where nothing else tells."""
+_ALWAYS_THINKS = re.compile(r"think|reason|qwq|\br1\b", re.IGNORECASE)
+"""What stands in the names of models that think before every answer."""
+_MAY_THINK = re.compile(
+    r"deepseek|qwen-?3|glm-?(?:4\.[5-9]|[5-9]|z)|nemotron|olmo-?3|exaone|minimax|kimi|step-?3|longcat|seed|hunyuan|mimo",
+    re.IGNORECASE,
+)
+"""What stands in the names of families of which some template opens the thought."""
+_OPENINGS = (
+    *("okay,", "ok,", "alright,", "hmm", "hm,", "let me ", "let's ", "the user ", "user ", "we need ", "we have to "),
+    *("i need ", "i should ", "i have to ", "i'm asked ", "first, i ", "so the user", "so, the user", "so i need "),
+    *("the question ", "thinking", "wait,", "got it,", "嗯", "好的，", "首先，", "用户", "我需要"),
+)
+"""How thoughts begin, and answers seldom do."""
 
 
 class Thinking:
@@ -57,9 +68,23 @@ class Thinking:
             )
         self._seen[effort] = begins_inside
 
-    def may_be_all_thought(self) -> bool:
-        """Say whether the model's name makes it likely that an answer of unknown beginning is nothing but a thought."""
-        return _THINKS.search(self._model) is not None
+    @property
+    def always_thinks(self) -> bool:
+        """Whether the model's name says that it thinks before every answer."""
+        return _ALWAYS_THINKS.search(self._model) is not None
+
+    @property
+    def may_think(self) -> bool:
+        """Whether the model's name says that its template may open a thought."""
+        return self.always_thinks or _MAY_THINK.search(self._model) is not None
+
+
+def begins_like_a_thought(text: str) -> bool | None:
+    """Say whether a text that goes on begins as thoughts do; None while that cannot be told."""
+    begun = text.lstrip().lower()
+    if begun.startswith(_OPENINGS):
+        return True
+    return None if any(opening.startswith(begun) for opening in _OPENINGS) else False
 
 
 class AnswerWithoutThoughts:
@@ -83,6 +108,7 @@ class AnswerWithoutThoughts:
         seen = thinking.begins_inside(generation.effort)
         self._opens_thought = template_opens if seen is None else seen
         self._filter = ThoughtFilter(self._beginning())
+        self._goes_by_opening = self._opens_thought is None and not thinking.may_think
         self._said_something = False
         self._kept: list[str] = []
         self._kept_characters = 0
@@ -97,6 +123,8 @@ class AnswerWithoutThoughts:
         """
         released = self._filter.begins_outside() if piece.thought else Separated()
         said = self._filter.feed(piece.text)
+        if self._goes_by_opening:
+            said = self._judged(said)
         is_known = self._filter.beginning is not Beginning.UNKNOWN
         last = self._finished(piece.end) if piece.end else Separated()
         self._count(piece.thought, said.thought + last.thought)
@@ -110,6 +138,19 @@ class AnswerWithoutThoughts:
             return Piece()
         untold, self._told_tokens = self.tokens - self._told_tokens, self.tokens
         return Piece(text, end=piece.end, thought_tokens=untold)
+
+    def _judged(self, said: Separated) -> Separated:
+        """Return what was said, with what was held back where it does not begin like a thought."""
+        like_a_thought = begins_like_a_thought(self._filter.held_back)
+        self._goes_by_opening = like_a_thought is None
+        released = self._filter.begins_outside() if like_a_thought is False else Separated()
+        return Separated(said.text + released.text, said.thought + released.thought)
+
+    def broke_off(self) -> Piece:
+        """Return what was held back of an answer that breaks off."""
+        last = self._finished(FinishReason.TOKEN_LIMIT)
+        self._count(last.thought)
+        return Piece(last.text)
 
     @contextmanager
     def logged(self) -> Generator[None]:
@@ -132,7 +173,7 @@ class AnswerWithoutThoughts:
 
     def _finished(self, end: FinishReason) -> Separated:
         is_cut = end is not FinishReason.STOP
-        likely = self._opens_thought or self._thinking.may_be_all_thought()
+        likely = self._opens_thought or self._thinking.always_thinks
         return self._filter.finish(cut=is_cut, doubtful_is_thought=is_cut and likely)
 
     def _learn(self, *, is_known: bool, is_whole: bool) -> None:

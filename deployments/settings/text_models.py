@@ -95,7 +95,7 @@ class ReasoningSettings(Settings):
         budget_tokens: Tokens of thought after which the model is to answer, where its server can do that.
         thoughts: "kept": they are written into the log of the language model. "dropped": they are only counted.
         starts_inside: Whether the model's template opens the thought, so that an answer begins inside it. Not set,
-            that is asked of the model where it can tell; else its first answer is held back until it is seen.
+            that is asked of the model where it can tell, else of its name and its first answers.
     """
 
     effort: ReasoningEffort | None = None

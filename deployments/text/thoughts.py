@@ -98,6 +98,11 @@ class ThoughtFilter:
         self._buffer, self._at = self._buffer[self._at :], 0
         return self._taken()
 
+    @property
+    def held_back(self) -> str:
+        """What was read of an answer while it is unknown where that began."""
+        return "".join(self._doubtful)
+
     def begins_outside(self) -> Separated:
         """Take note that the answer does not begin inside a thought; return what was held back for it."""
         if self.beginning is Beginning.UNKNOWN:

@@ -68,7 +68,7 @@ class LLMEngineModel:
         self._context_tokens = context_tokens
         self._tokens_generated = 0
         self._special: dict[str, bool] = {}
-        self._opens: dict[ReasoningEffort | None, bool] = {}
+        self._opens: dict[ReasoningEffort | None, bool | None] = {}
 
     @classmethod
     async def of(cls, engine: LLMEngine, model: str) -> "LLMEngineModel":
@@ -114,15 +114,13 @@ class LLMEngineModel:
                 self._special[text] = await self._tokens(asked) == 1
         return {text for text in texts if self._special.get(text)} | usual_markers(texts)
 
-    async def opens_thought(self, generation: Generation) -> bool:
-        """Say whether the model's template opens a thought behind the last message."""
+    async def opens_thought(self, generation: Generation) -> bool | None:
+        """Say whether the model's template opens a thought behind the last message; None if the engine does not tell.
+
+        It is asked once for each effort.
+        """
         if generation.effort not in self._opens:
-            question = chat_request(self._model.model, [Message(Role.USER, "?")], Generation())
-            kwargs = all_fields(generation).get("chat_template_kwargs", {})
-            asked = {"model": question["model"], "messages": question["messages"], "chat_template_kwargs": kwargs}
-            tokens = (await self._asked("/tokenize", asked))["tokens"]
-            prompt = (await self._asked("/detokenize", {"model": question["model"], "tokens": tokens}))["prompt"]
-            self._opens[generation.effort] = ends_inside(prompt)
+            self._opens[generation.effort] = await self._template_opens_thought(generation)
         return self._opens[generation.effort]
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
@@ -160,6 +158,18 @@ class LLMEngineModel:
 
     async def close(self) -> None:
         await self._routes.aclose()
+
+    async def _template_opens_thought(self, generation: Generation) -> bool | None:
+        question = chat_request(self._model.model, [Message(Role.USER, "?")], Generation())
+        kwargs = all_fields(generation).get("chat_template_kwargs", {})
+        asked = {"model": question["model"], "messages": question["messages"], "chat_template_kwargs": kwargs}
+        try:
+            tokens = (await self._asked("/tokenize", asked))["tokens"]
+            prompt = (await self._asked("/detokenize", {"model": question["model"], "tokens": tokens}))["prompt"]
+        except HearthError as error:
+            logger.warning("the engine does not tell how it begins an answer: %s", error.message)
+            return None
+        return ends_inside(prompt)
 
     async def _tokens(self, asked: Mapping[str, Any]) -> int:
         return int((await self._asked("/tokenize", asked))["count"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from deployments.call import Call
-from deployments.errors import Limit, UpstreamFailedError
+from deployments.errors import Limit, UnavailableError, UpstreamFailedError
 from deployments.inference.language_model import LanguageModel
 from deployments.values.language import (
     FinishReason,
@@ -23,7 +23,7 @@ from tests.refusals import refused
 from tests.unit.services import LARGE
 
 SECRET = "The SECRET is what I think."
-HEADLESS = (Piece(SECRET), Piece("\n</thi"), Piece("nk>\n"), Piece("\nIt is 4."))
+HEADLESS = (Piece("Okay"), Piece(f", {SECRET}"), Piece("\n</thi"), Piece("nk>\n"), Piece("\nIt is 4."))
 TAGGED = (Piece("<think>"), Piece(SECRET), Piece("</think>"), Piece("It is 4."))
 APART = (Piece(thought="The SECRET"), Piece(thought=" is what I think."), Piece("It is"), Piece(" 4."))
 PLAIN = (Piece("It is"), Piece(" 4."))
@@ -119,16 +119,48 @@ class TestThoughts:
 
 
 class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
-    async def test_is_held_back_until_that_is_seen_and_no_other_one_is(self) -> None:
-        model = model_of(Engine())
+    @pytest.mark.parametrize("name", ["DeepSeek-R1-Distill-Qwen-7B", "qwq:32b", "Qwen/Qwen3.5-9B", "GLM-4.6"])
+    async def test_is_held_back_where_the_model_s_name_makes_it_likely_and_no_other_one_is(self, name: str) -> None:
+        model = model_of(Engine(description=name))
         assert [piece.text for piece in await said(model)] == ["It is 4."]
         assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
 
     async def test_is_not_held_back_where_its_thoughts_come_apart(self) -> None:
-        assert [piece.text for piece in await said(model_of(Engine(APART)))] == ["It is", " 4.", ""]
+        assert [piece.text for piece in await said(model_of(Engine(APART, description="R1")))] == ["It is", " 4.", ""]
+
+    async def test_is_not_held_back_where_nothing_makes_it_likely(self) -> None:
+        assert [piece.text for piece in await said(model_of(Engine()))] == ["It is", " 4.", ""]
+
+    async def test_is_held_back_once_where_it_begins_like_a_thought(self) -> None:
+        engine = Engine((Piece("Okay"), Piece(", it"), Piece(" is 4.")))
+        model = model_of(engine)
+        assert [piece.text for piece in await said(model)] == ["Okay, it is 4."]
+        assert [piece.text for piece in await said(model)] == ["Okay", ", it", " is 4.", ""]
+
+    async def test_is_told_in_the_log_where_it_was_shown_and_no_later_one_is(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = model_of(Engine((Piece("Four it is."), Piece("\n</think>\n"), Piece("4."))))
+        assert (await text_of(model)).startswith("Four it is.")
+        assert "answering.reasoning.starts_inside" in caplog.text
+        assert await text_of(model) == "4."
+
+    async def test_is_not_lost_where_it_breaks_off(self) -> None:
+        class Breaking(Engine):
+            async def generate(
+                self, call: Call, messages: Sequence[Message], generation: Generation
+            ) -> AsyncGenerator[Piece]:
+                del call, messages, generation
+                yield Piece("Okay, it is")
+                raise UnavailableError("gone")
+
+        answer = model_of(Breaking()).generate(Call.within(5.0), Prompt("", "?"))
+        assert (await anext(answer)).text == "Okay, it is"
+        with pytest.raises(UnavailableError):
+            await anext(answer)
 
     async def test_is_seen_anew_for_each_effort(self) -> None:
-        model = model_of(Engine())
+        model = model_of(Engine(description="QwQ"))
         await said(model)
         assert [piece.text for piece in await said(model, PromptUse.SPOKEN_ANSWER)] == ["It is 4."]
 
@@ -138,7 +170,7 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
     async def test_is_not_held_back_where_engine_or_setting_tell(
         self, opens: bool | None, starts_inside: bool | None
     ) -> None:
-        model = model_of(Engine(opens=opens), Reasoning(starts_inside=starts_inside))
+        model = model_of(Engine(opens=opens, description="R1"), Reasoning(starts_inside=starts_inside))
         assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
 
     async def test_is_asked_about_once_it_was_seen_to_begin_inside(self, caplog: pytest.LogCaptureFixture) -> None:
