@@ -27,6 +27,7 @@ class ScriptedModel:
     """Says what it was told to, and fails where it was told to."""
 
     tokens: Sequence[str] = ("Hello", " there", ".")
+    thought_tokens: int = 0
     end: FinishReason = FinishReason.STOP
     answering: Answering = LARGE
     error: HearthError | None = None
@@ -42,7 +43,7 @@ class ScriptedModel:
         try:
             for token in self.tokens:
                 self.made += 1
-                yield Piece(token)
+                yield Piece(token, thought_tokens=self.thought_tokens if token is self.tokens[0] else 0)
             if self.error:
                 raise self.error
             yield Piece(end=self.end)
