@@ -47,6 +47,13 @@ class AnswerProgress:
         return self.end.error if self.end else self.failure
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it was not made, or not to its end. One that was cut at the model's limit stands, and says so."""
+        if self.end is None:
+            return bool(self.failure)
+        return bool(self.end.answer.error_kind or self.end.transcription_error or self.end.speech_error)
+
+    @property
     def ends_at(self) -> float:
         """When all of its sound that was sent will have been heard."""
         if self.reported is None:
@@ -70,7 +77,7 @@ class AnswerProgress:
         if self.stopped_at:
             return self.playback.heard(self.heard_s)
         unfinished = self.text_end.unfinished if self.text_end else ""
-        return "".join(self.written).rstrip().removesuffix(unfinished)
+        return "".join(self.written).rstrip().removesuffix(unfinished).rstrip()
 
     @property
     def awaits_report(self) -> bool:

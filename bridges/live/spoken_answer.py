@@ -225,8 +225,7 @@ class SpokenAnswer:
             await self._stream.end()
         if self._progress.text_end is None:
             await self._send_text("", is_done=True)
-        error = self._progress.error
-        await self._tell(ERROR if error else COMPLETED, error)
+        await self._tell(ERROR if self._progress.has_failed else COMPLETED, self._progress.error)
         self._sent.set()
 
     async def _stop(self) -> None:

@@ -84,10 +84,9 @@ class BackEndErrors:
 
         Where it has a status as `code`, that decides, as in `refusal`. Gateways write it as a text.
         """
-        code = str(cast("Mapping[str, object]", said).get("code")) if isinstance(said, Mapping) else ""
-        if code.isdecimal() and int(code) >= _CLIENT_ERROR:
-            return self.refusal(int(code), str(cast("object", said)))
-        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(cast("object", said))))
+        if (status := status_told(said)) is not None:
+            return self.refusal(status, str(said))
+        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(said)))
         return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
 
     def broken_off(self) -> UnavailableError:
@@ -116,7 +115,7 @@ class BackEndErrors:
         if status in {_TOO_MANY_REQUESTS, _FAILED_DEPENDENCY, *_AWAY} or status >= _SERVER_ERROR:
             self._log(logging.WARNING, status, said, address, "")
             return self._passing(status, back_end, retry_after_s)
-        if self._takes_client_input and _is_too_long(status, said):
+        if self._takes_client_input and is_too_long(status, said):
             self._log(logging.INFO, status, said, address, "")
             return PayloadTooLargeError(
                 f"the {self.role} takes no input of this length (status {status})", back_end=back_end
@@ -128,6 +127,10 @@ class BackEndErrors:
             retryable=False,
             back_end=back_end,
         )
+
+    def note(self, status: int, said: str) -> None:
+        """Log a refusal that the client of the request can mend."""
+        self._log(logging.INFO, status, said, self.address, "")
 
     def back_end(self, status: int | None = None) -> BackEnd:
         """Return the back end as errors carry it."""
@@ -146,6 +149,12 @@ class BackEndErrors:
         logger.log(level, "the %s at %s answered %d: %s%s", self.role, address, status, _in_short(said), hint)
 
 
+def status_told(said: object) -> int | None:
+    """Return the status of HTTP that a told failure has as its `code`, a number or a text; None where it has none."""
+    code = str(cast("Mapping[str, object]", said).get("code")) if isinstance(said, Mapping) else ""
+    return int(code) if code.isdecimal() and int(code) >= _CLIENT_ERROR else None
+
+
 def short_backoff() -> Backoff:
     """Return the pauses between attempts at a back end while somebody waits for its answer."""
     return Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_PAUSES, total_s=_WAITED_S)
@@ -155,7 +164,8 @@ def _in_short(said: str) -> str:
     return " ".join(said.split())[:_LOGGED_CHARACTERS]
 
 
-def _is_too_long(status: int, said: str) -> bool:
+def is_too_long(status: int, said: str) -> bool:
+    """Say whether a refusal means that an input is longer than a model reads."""
     if status == _CONTENT_TOO_LARGE:
         return True
     return status in _TOO_LONG_STATUSES and any(sign in said for sign in _TOO_LONG)

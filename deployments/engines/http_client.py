@@ -1,7 +1,7 @@
 """Calling models that run elsewhere: one pooled client, deadlines, retries, errors of the closed family."""
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from deployments.errors import HearthError, UpstreamFailedError
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
+_NOT_IMPLEMENTED = 501
 _SETTINGS = {
     401: "engine.api_key_variable",
     403: "engine.api_key_variable",
@@ -23,6 +24,20 @@ _SETTINGS = {
 }
 """Where an operator finds what a status is about."""
 _OTHER_SETTINGS = "engine.kind, engine.model and what else `engine` says of the server"
+
+
+def _unheeded(status: int, said: str) -> None:
+    del status, said
+
+
+class _AbsentError(Exception):
+    """A server has nothing at a path."""
+
+
+def _raise_absent(status: int, said: str) -> None:
+    del said
+    if httpx.codes.is_client_error(status) or status == _NOT_IMPLEMENTED:
+        raise _AbsentError
 
 
 class HttpBackEnd:
@@ -76,13 +91,17 @@ class HttpBackEnd:
         """Return the JSON answer to a POST of JSON; see `fetch`."""
         return self.json_of(await self.fetch(call, "POST", path, json=dict(body)))
 
-    async def fetch(self, call: Call, method: str, path: str, **content: Any) -> httpx.Response:
+    async def fetch(
+        self, call: Call, method: str, path: str, *, refused: Callable[[int, str], None] = _unheeded, **content: Any
+    ) -> httpx.Response:
         """Return the whole answer to a request, tried up to three times while the server cannot be reached.
 
         Args:
             call: Whose deadline holds.
             method: Of HTTP.
             path: Behind the server's base URL.
+            refused: Is told the status and the body of an answer that is none of success, before it is logged and
+                raised.
             content: What httpx makes the request from: `json`, `params`, `data` or `files`.
 
         Raises:
@@ -90,7 +109,7 @@ class HttpBackEnd:
         """
 
         async def attempt() -> httpx.Response:
-            async with self._open(call, method, path, content) as response:
+            async with self._open(call, method, path, content, refused) as response:
                 try:
                     await response.aread()
                 except httpx.HTTPError as error:
@@ -99,21 +118,50 @@ class HttpBackEnd:
 
         return await retry(attempt, short_backoff(), remaining_s=call.remaining)
 
+    async def find(self, call: Call, path: str) -> Any | None:
+        """Return the JSON at a path; None where the server has nothing there, or no JSON.
+
+        Raises:
+            HearthError: The server cannot be reached, failed or took too long.
+        """
+        try:
+            async with self._open(call, "GET", path, {}, _raise_absent) as response:
+                await response.aread()
+                return cast("object", response.json())
+        except (_AbsentError, ValueError):
+            return None
+        except httpx.HTTPError as error:
+            raise self.translate(error) from error
+
     @asynccontextmanager
-    async def stream(self, call: Call, path: str, body: Mapping[str, object]) -> AsyncGenerator[httpx.Response]:
+    async def stream(
+        self, call: Call, path: str, body: Mapping[str, object], refused: Callable[[int, str], None] = _unheeded
+    ) -> AsyncGenerator[httpx.Response]:
         """Send a POST of JSON and give the open response, its status checked; leaving the context closes it.
 
         What breaks while the caller reads the body is the caller's: an `httpx.HTTPError`.
 
+        Args:
+            call: Whose deadline holds.
+            path: Behind the server's base URL.
+            body: Of the request.
+            refused: Is told the status and the body of an answer that is none of success, before it is logged and
+                raised.
+
         Raises:
             HearthError: As in `fetch`, for what happens before the body.
         """
-        async with self._open(call, "POST", path, {"json": dict(body)}) as response:
+        async with self._open(call, "POST", path, {"json": dict(body)}, refused) as response:
             yield response
 
     @asynccontextmanager
     async def _open(
-        self, call: Call, method: str, path: str, content: Mapping[str, Any]
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        content: Mapping[str, Any],
+        refused: Callable[[int, str], None] = _unheeded,
     ) -> AsyncGenerator[httpx.Response]:
         call.check(f"a request to the {self.errors.role}")
         timeout = httpx.Timeout(call.remaining(), connect=min(_CONNECT_TIMEOUT_S, call.remaining()))
@@ -124,7 +172,7 @@ class HttpBackEnd:
             raise self.translate(error) from error
         try:
             if not response.is_success:
-                raise await self._refusal(response)
+                raise await self._refusal(response, refused)
             yield response
         finally:
             await response.aclose()
@@ -143,12 +191,16 @@ class HttpBackEnd:
         """Return the JSON of an answer.
 
         Raises:
-            UpstreamFailedError: It is none.
+            HearthError: It is none, or tells a failure in spite of its status.
         """
         try:
-            return cast("object", response.json())
+            answer = cast("object", response.json())
         except ValueError as error:
             raise self.errors.nonsense("something that is not JSON") from error
+        told = cast("Mapping[str, object]", answer).get("error") if isinstance(answer, Mapping) else None
+        if told:
+            raise self.errors.failure(told)
+        return cast("object", answer)
 
     def translate(self, error: httpx.HTTPError) -> HearthError:
         """Turn what kept a response, or broke its body, into one of the closed family."""
@@ -165,12 +217,13 @@ class HttpBackEnd:
                     f"the {self.errors.role} failed: {type(error).__name__}", back_end=self.errors.back_end()
                 )
 
-    async def _refusal(self, response: httpx.Response) -> HearthError:
+    async def _refusal(self, response: httpx.Response, refused: Callable[[int, str], None]) -> HearthError:
         """Return the error that an answer stands for which is none of success."""
         try:
             await response.aread()
         except httpx.HTTPError as error:
             return self.translate(error)
+        refused(response.status_code, response.text)
         return self.errors.refusal(
             response.status_code,
             response.text,

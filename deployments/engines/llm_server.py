@@ -17,7 +17,7 @@ import json
 import pkgutil
 import sys
 import types
-from collections.abc import AsyncGenerator, MutableSequence, Sequence
+from collections.abc import AsyncGenerator, Callable, MutableSequence, Sequence
 from contextlib import aclosing
 from io import BytesIO
 from typing import Any, Protocol, cast
@@ -110,6 +110,10 @@ class LLMServer(Protocol):
     async def check(self) -> None: ...
 
 
+def _unheeded(status: int, said: str) -> None:
+    del status, said
+
+
 class LLMServerModel:
     """One model behind an `LLMServer`.
 
@@ -130,25 +134,41 @@ class LLMServerModel:
         """The model and where it is, for status and logs."""
         return f"{self.model} by {self._server.description}"
 
-    async def answer(self, call: Call, method: str, request: LLMRequest) -> Any:
+    async def answer(
+        self, call: Call, method: str, request: LLMRequest, refused: Callable[[int, str], None] = _unheeded
+    ) -> Any:
         """Return the one item that a method answers a request with.
+
+        Args:
+            call: Whose deadline holds.
+            method: Of the server.
+            request: Its argument.
+            refused: Is told the status and the words of a refusal before it is logged and raised.
 
         Raises:
             HearthError: The server failed, or refused the request.
         """
         # Every method of an LLMServer is a generator, also where it makes one item: `stream=False` is a TypeError.
-        async with aclosing(self._items(call, method, request)) as items:
+        async with aclosing(self._items(call, method, request, refused)) as items:
             async for item in items:
                 return item
         raise self.errors.nonsense("nothing")
 
-    async def events(self, call: Call, method: str, request: LLMRequest) -> AsyncGenerator[str]:
+    async def events(
+        self, call: Call, method: str, request: LLMRequest, refused: Callable[[int, str], None] = _unheeded
+    ) -> AsyncGenerator[str]:
         """Yield the data of the events that a streamed method makes: JSON, and `DONE` at the end.
+
+        Args:
+            call: Whose deadline holds.
+            method: Of the server.
+            request: Its argument.
+            refused: Is told the status and the words of a refusal before it is logged and raised.
 
         Raises:
             HearthError: The server failed or refused the request.
         """
-        async with aclosing(self._items(call, method, request)) as items:
+        async with aclosing(self._items(call, method, request, refused)) as items:
             async for item in items:
                 # The replica collects what is made in `stream_batching_interval_ms`, and sends it as one list.
                 for text in cast("list[Any]", item) if isinstance(item, list) else [item]:
@@ -159,23 +179,27 @@ class LLMServerModel:
         """Raise `UnavailableError` where no replica of the server runs."""
         await self._server.check()
 
-    async def _items(self, call: Call, method: str, request: LLMRequest) -> AsyncGenerator[Any]:
+    async def _items(
+        self, call: Call, method: str, request: LLMRequest, refused: Callable[[int, str], None] = _unheeded
+    ) -> AsyncGenerator[Any]:
         try:
             async with aclosing(self._server.stream(call, method, request)) as items:
                 async for item in items:
-                    self._raise_refusal(item)
+                    self._raise_refusal(item, refused)
                     yield item
         except UpstreamFailedError as error:
             if type(error.__cause__).__name__ == _ENGINE_DEAD:
                 raise self.errors.away("is away") from error
             raise
 
-    def _raise_refusal(self, item: Any) -> None:
+    def _raise_refusal(self, item: Any, refused: Callable[[int, str], None]) -> None:
         """Raise what an item stands for that is an error and not an answer: an `ErrorResponse`, alone or in a list."""
         items = cast("list[Any]", item if isinstance(item, list) else [item])
         first: Any = items[0] if items else None
         if type(first).__name__ == "ErrorResponse":
-            raise self.errors.refusal(_status_of(first.error), _said_by(first.error))
+            status, said = _status_of(first.error), _said_by(first.error)
+            refused(status, said)
+            raise self.errors.refusal(status, said)
 
 
 def read_answers_without_vllm() -> bool:

@@ -72,7 +72,9 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
 
             server = model_server(engine.base_url, engine.api_key_variable, _TRANSCRIPTION)
-            return OpenAITranscription(server, model=engine.model, partial_model=engine.partial_model)
+            return OpenAITranscription(
+                server, model=engine.model, partial_model=engine.partial_model, language=engine.language
+            )
         case LLMServerSettings() as engine:
             from deployments.engines.hearing.llm_server_transcription import LLMServerTranscription  # noqa: PLC0415
 
@@ -167,6 +169,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
                 voices=engine.voices,
                 language=engine.language,
                 reference_field=engine.reference_field,
+                sample_rate=engine.sample_rate,
             )
         case CoquiSettings() as engine:
             library_required("soundfile", "whisper")

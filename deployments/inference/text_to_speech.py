@@ -1,19 +1,22 @@
 """Text to speech: text in, sound out, a sentence at a time."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import TextToSpeechEngine
-from deployments.errors import InvalidRequestError, NotFoundError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError
 from deployments.text.speakable import spoken_sentences
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo, Voices
 from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
 
 _RESCAN_S = 300.0
 
@@ -44,6 +47,19 @@ class CustomVoices(Protocol):
         ...
 
 
+@runtime_checkable
+class ServedVoices(Protocol):
+    """An engine whose server says which voices it has."""
+
+    async def ask_voices(self, call: Call) -> None:
+        """Ask the server; `voices` of the engine are its answer.
+
+        Raises:
+            HearthError: It cannot be asked now.
+        """
+        ...
+
+
 class TextToSpeech:
     """Speaks with one engine, and with the custom voices beside it.
 
@@ -60,12 +76,16 @@ class TextToSpeech:
     def __init__(self, engine: TextToSpeechEngine, custom: CustomVoices, default: str = "") -> None:
         self._engine = engine
         self._custom = custom
-        self._default = default or engine.voices[0].name
+        self._named_default = default
         self._scanned = 0.0
         self._scanned_at = 0
 
+    @property
+    def _default(self) -> str:
+        return self._named_default or self._engine.voices[0].name
+
     async def speak(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
-        voice, engine = await self._chosen(text)
+        voice, engine = await self._chosen(call, text)
         if text.reference and not engine.clones:
             raise InvalidRequestError(
                 f"speaker_wav_b64: the voice {voice.name!r} ({voice.kind}) cannot imitate another one",
@@ -84,8 +104,7 @@ class TextToSpeech:
             raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text", field="text")
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
-        del call
-        await self._scan(0.0 if rescan else _RESCAN_S)
+        await self._scan(call, 0.0 if rescan else _RESCAN_S)
         return Voices(
             default=self._default,
             built_in=self._engine.voices,
@@ -100,12 +119,12 @@ class TextToSpeech:
         description = f"{self._engine.description}, {count} custom voices" if count else self._engine.description
         return await engine_status(self.name, description, self._engine.check(), required=False)
 
-    async def _chosen(self, text: SpeechText) -> tuple[VoiceInfo, TextToSpeechEngine]:
-        await self._scan(_RESCAN_S)
+    async def _chosen(self, call: Call, text: SpeechText) -> tuple[VoiceInfo, TextToSpeechEngine]:
+        await self._scan(call, _RESCAN_S)
         voice = self._find(text)
         if voice is None and text.voice:
             # It may have been put there a moment ago.
-            await self._scan(0.0)
+            await self._scan(call, 0.0)
             voice = self._find(text)
         if voice is None:
             raise self._unknown(text)
@@ -138,10 +157,15 @@ class TextToSpeech:
         voices = (*self._engine.voices, *self._custom.voices)
         return sorted({voice.language for voice in voices if voice.language})
 
-    async def _scan(self, older_than_s: float) -> None:
+    async def _scan(self, call: Call, older_than_s: float) -> None:
         if self._scanned and time.monotonic() - self._scanned < older_than_s:
             return
         await asyncio.to_thread(self._custom.scan)
+        if isinstance(self._engine, ServedVoices):
+            try:
+                await self._engine.ask_voices(call)
+            except HearthError as error:
+                logger.warning("the voices stay as they are known: %s", error.message)
         self._scanned, self._scanned_at = time.monotonic(), int(time.time())
 
 

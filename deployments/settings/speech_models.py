@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
@@ -78,6 +78,7 @@ class OpenAITranscriptionSettings(Settings):
         base_url: Of the server, with or without "/v1".
         model: The model's name there; may stay empty where the server has only one.
         partial_model: The same for partial transcripts; empty for the same model.
+        language: ISO 639-1 code that the server is told where a request names none; empty to let it find out.
         api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
@@ -85,6 +86,7 @@ class OpenAITranscriptionSettings(Settings):
     base_url: str
     model: str = ""
     partial_model: str = ""
+    language: str = ""
     api_key_variable: str = ""
 
 
@@ -165,8 +167,11 @@ class OpenAISpeechSettings(Settings):
     Attributes:
         base_url: Of the server, with or without "/v1".
         model: The model's name there; may stay empty where the server has only one.
-        voices: Names of its voices, the default one first.
+        voices: Names of its voices, the default one first; none to ask the server for them, and for "alloy" where it
+            does not say.
         language: ISO 639-1 code of what they speak; empty where any.
+        sample_rate: Samples a second of bare PCM, which the server is then asked for, unless a header tells another
+            rate; 0 to ask for WAV. Some servers stream PCM alone.
         reference_field: Field of the request that takes a voice sample as base64 text, such as "ref_audio"; empty for
             a server that does not imitate voices.
         api_key_variable: Environment variable that holds the API key, where the server asks for one.
@@ -175,8 +180,9 @@ class OpenAISpeechSettings(Settings):
     kind: Literal["openai"]
     base_url: str
     model: str = ""
-    voices: tuple[str, ...] = Field(default=("alloy",), min_length=1)
+    voices: tuple[str, ...] = ()
     language: str = ""
+    sample_rate: NonNegativeInt = 0
     reference_field: str = ""
     api_key_variable: str = ""
 

@@ -90,11 +90,10 @@ def unfinished_sentence(text: str) -> str:
     >>> unfinished_sentence("It is closed. It opens at"), unfinished_sentence("It is closed.")
     ('It opens at', '')
     """
-    end = 0
+    end = max((match.end() for match in _NEXT_ITEM.finditer(text)), default=0)
     while (following := sentence_end(text, end)) is not None:
         end = following
-    item = max((match.end() for match in _NEXT_ITEM.finditer(text)), default=0)
-    rest = text[max(end, item) :].strip()
+    rest = text[end:].strip()
     return "" if is_sure_end(rest) else rest
 
 

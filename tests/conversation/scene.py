@@ -223,6 +223,7 @@ class ScriptedVoice:
         think_s: Seconds to the first token.
         token_s: Seconds between two tokens.
         error: Told by the end of the answer.
+        unfinished: The end of each answer, at which the model is stopped: it is written and not spoken.
         speech_error: The same of its speech; nothing is spoken then.
         raised: Raised instead of an answer.
         raised_first: Raised instead of the first answer.
@@ -234,6 +235,7 @@ class ScriptedVoice:
     think_s: float = 0.1
     token_s: float = 0.01
     error: str = ""
+    unfinished: str = ""
     speech_error: str = ""
     raised: Exception | None = None
     raised_first: Exception | None = None
@@ -257,7 +259,10 @@ class ScriptedVoice:
                     yield AnswerToken(token)
                 if not self.speech_error:
                     yield spoken_chunk(sentence.strip())
-            end = AnswerEnd(error=self.error, error_kind="unavailable" if self.error else "")
+            for token in re.findall(r"\s*\S+", self.unfinished):
+                yield AnswerToken(token)
+            error_kind = "unavailable" if self.error and not self.unfinished else ""
+            end = AnswerEnd(error=self.error, error_kind=error_kind, unfinished=self.unfinished.strip())
             yield end
             yield SpokenAnswerEnd(end, speech_error=self.speech_error)
         finally:

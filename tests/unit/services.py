@@ -27,7 +27,6 @@ class ScriptedModel:
     """Says what it was told to, and fails where it was told to."""
 
     tokens: Sequence[str] = ("Hello", " there", ".")
-    thought_tokens: int = 0
     end: FinishReason = FinishReason.STOP
     answering: Answering = LARGE
     error: HearthError | None = None
@@ -36,6 +35,7 @@ class ScriptedModel:
     read_prompts: list[Prompt] = field(default_factory=list[Prompt])
     made: int = 0
     closed: bool = False
+    thought_tokens: int = 0
 
     async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         del call

@@ -3,6 +3,7 @@
 from typing import Any
 
 from deployments.call import Call
+from deployments.engines.hearing.refusals import named_refusal, primary_language
 from deployments.engines.llm_server import LLMRequest, LLMServerModel, Upload
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import Transcript, TranscriptQuality
@@ -27,8 +28,13 @@ class LLMServerTranscription:
     async def transcribe(
         self, call: Call, samples: Samples, language: str, effort: TranscriptQuality, *, urgent: bool = True
     ) -> Transcript:
-        """Return what is said in samples at 16 kHz."""
+        """Return what is said in samples at 16 kHz.
+
+        Raises:
+            InvalidRequestError: The server does not know the language.
+        """
         del effort, urgent
+        language = primary_language(language)
         fields: dict[str, Any] = {"language": language} if language else {}
         request = LLMRequest(
             "TranscriptionRequest",
@@ -38,7 +44,8 @@ class LLMServerTranscription:
             temperature=0.0,
             **fields,
         )
-        answer = await self._server.answer(call, "transcriptions", request)
+        refused = named_refusal(language, self._server.errors)
+        answer = await self._server.answer(call, "transcriptions", request, refused)
         text = getattr(answer, "text", None)
         if not isinstance(text, str):
             raise self._server.errors.nonsense("something that is not a transcript")

@@ -1,10 +1,16 @@
 """Speech to text behind the OpenAI transcription API: faster-whisper servers, vLLM and others."""
 
+import httpx
+
 from deployments.call import Call
+from deployments.engines.hearing.refusals import named_refusal, primary_language
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.shapes import ShapeError, transcript_of
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import Transcript, TranscriptQuality
+
+_PLAIN_TEXT = "text/plain"
+"""What a server answers with that does not know of `response_format`."""
 
 
 class OpenAITranscription:
@@ -14,10 +20,12 @@ class OpenAITranscription:
         server: The server.
         model: The model's name there; empty where the server has only one.
         partial_model: The same for partial transcripts; empty for the same model.
+        language: ISO 639-1 code that it is told where a request names none; empty to let it find out.
     """
 
-    def __init__(self, server: HttpBackEnd, *, model: str, partial_model: str = "") -> None:
+    def __init__(self, server: HttpBackEnd, *, model: str, partial_model: str = "", language: str = "") -> None:
         self._server = server
+        self._language = language
         self._models = {TranscriptQuality.FINAL: model, TranscriptQuality.PARTIAL: partial_model or model}
 
     is_remote = True
@@ -29,8 +37,13 @@ class OpenAITranscription:
     async def transcribe(
         self, call: Call, samples: Samples, language: str, effort: TranscriptQuality, *, urgent: bool = True
     ) -> Transcript:
-        """Return what is said in samples at 16 kHz."""
+        """Return what is said in samples at 16 kHz.
+
+        Raises:
+            InvalidRequestError: The server does not know the language.
+        """
         del urgent
+        language = primary_language(language or self._language)
         wav = wav_file(pcm_of(samples), SPEECH_RATE)
         fields = {"model": self._models[effort], "language": language, "response_format": "json"}
         response = await self._server.fetch(
@@ -39,13 +52,17 @@ class OpenAITranscription:
             "/v1/audio/transcriptions",
             data={name: value for name, value in fields.items() if value},
             files={"file": ("utterance.wav", wav, "audio/wav")},
+            refused=named_refusal(language, self._server.errors),
         )
-        answer = self._server.json_of(response)
+        return Transcript(self._text_of(response), language, len(samples) / SPEECH_RATE)
+
+    def _text_of(self, response: httpx.Response) -> str:
+        if response.headers.get("Content-Type", "").startswith(_PLAIN_TEXT):
+            return response.text.strip()
         try:
-            text = transcript_of(answer)
+            return transcript_of(self._server.json_of(response))
         except ShapeError as error:
             raise self._server.errors.nonsense(str(error)) from error
-        return Transcript(text, language, len(samples) / SPEECH_RATE)
 
     async def check(self) -> None:
         await self._server.check()

@@ -1,6 +1,7 @@
 """Server-sent events, as model servers and the gateways before them really send them."""
 
 import codecs
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
@@ -11,6 +12,8 @@ from httpx_sse import EventSource, ServerSentEvent
 _ENCODING = "utf-8-sig"
 """The standard knows UTF-8 only, whatever a header says, and has a mark at the beginning left out."""
 _EVENT_STREAM = {"content-type": "text/event-stream"}
+_ERROR_FIELD = "error:"
+_ERROR_LINE = re.compile(rf"(?<=[\r\n]){_ERROR_FIELD}")
 
 
 async def server_sent_events(
@@ -19,9 +22,11 @@ async def server_sent_events(
     """Yield the events of an open response.
 
     Lines, comments and fields are read as the standard says, by `httpx-sse`: `httpx.Response.aiter_lines` also ends
-    lines at U+2028, U+0085 and others, which stand inside the JSON of an event. More lenient than the standard: the
-    content type counts for nothing, the last event needs no empty line behind it, and a body that is one JSON, from a
-    server that does not stream, is one event.
+    lines at U+2028, U+0085 and others, which stand inside the JSON of an event. More lenient than the standard:
+
+    * The content type counts for nothing, and the last event needs no empty line behind it.
+    * A body that is one JSON, from a server that does not stream, is one event.
+    * A field `error`, which llama.cpp's server has had, is an event of that name.
 
     Args:
         response: Its body not yet read.
@@ -54,12 +59,31 @@ class _Body:
         self._rest = rest
 
     async def aiter_text(self) -> AsyncGenerator[str]:
+        lines = _ErrorLines()
         # An empty text would be taken for a line's end.
-        if self._beginning:
-            yield self._beginning
-        async for text in self._rest:
+        if text := lines.told(self._beginning):
             yield text
-        yield "\n\n"
+        async for piece in self._rest:
+            if text := lines.told(piece):
+                yield text
+        yield lines.told("\n\n")
+
+
+class _ErrorLines:
+    """Writes fields `error` of a stream as events of that name."""
+
+    def __init__(self) -> None:
+        self._before: str = "\n"
+        self._held: str = ""
+
+    def told(self, text: str) -> str:
+        """Return the next piece of a stream, without an end that may become such a field."""
+        text = self._before + self._held + text
+        line = text[max(text.rfind("\n"), text.rfind("\r")) + 1 :]
+        self._held = line if _ERROR_FIELD.startswith(line) and line != _ERROR_FIELD else ""
+        text = text[: len(text) - len(self._held)]
+        self._before = text[-1]
+        return _ERROR_LINE.sub("event: error\ndata:", text)[1:]
 
 
 async def _texts(response: httpx.Response, check_time: Callable[[], None]) -> AsyncGenerator[str]:

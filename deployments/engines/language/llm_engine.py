@@ -16,6 +16,7 @@ import httpx
 
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
+from deployments.engines.language.dialect import Body, Refused
 from deployments.engines.language.llm_server_chat import LLMServerChat
 from deployments.engines.language.reasoning_fields import all_fields
 from deployments.engines.language.remote_model import too_long
@@ -104,14 +105,20 @@ class LLMEngineModel:
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens a prompt takes in the model's own template and vocabulary."""
         body = chat_request(self._model.model, messages, Generation())
-        return await self._tokens({"model": body["model"], "messages": body["messages"]})
+        asked = {"model": body["model"], "messages": body["messages"]}
+
+        async def ask(written: Body, refused: Refused) -> AsyncGenerator[int]:
+            yield int((await self._asked("/tokenize", written, refused))["count"])
+
+        async with aclosing(self._chat.accommodation.items(asked, ask)) as counts:
+            return await anext(counts)
 
     async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
         """Return which of some texts are one token of the model's vocabulary, and those that many models read so."""
         for text in texts:
             if text not in self._special and len(self._special) < _REMEMBERED_TEXTS:
                 asked = {"model": self._model.model, "prompt": text, "add_special_tokens": False}
-                self._special[text] = await self._tokens(asked) == 1
+                self._special[text] = int((await self._asked("/tokenize", asked))["count"]) == 1
         return {text for text in texts if self._special.get(text)} | usual_markers(texts)
 
     async def opens_thought(self, generation: Generation) -> bool | None:
@@ -139,10 +146,14 @@ class LLMEngineModel:
         Tokens that the cache held already are counted, too, unless the engine tells them apart
         (`enable_prompt_tokens_details` of vLLM).
         """
-        body = chat_request(self._model.model, messages, replace(generation, max_tokens=1)) | all_fields(generation)
-        request = LLMRequest(_REQUEST, **body, stream=True, stream_options={"include_usage": True})
+        body = chat_request(self._model.model, messages, replace(generation, max_tokens=1))
+        body |= {"stream": True, "stream_options": {"include_usage": True}} | all_fields(generation)
+
+        def ask(written: Body, refused: Refused) -> AsyncGenerator[str]:
+            return self._model.events(call, _CHAT, LLMRequest(_REQUEST, **written), refused)
+
         try:
-            async with aclosing(self._model.events(call, _CHAT, request)) as events:
+            async with aclosing(self._chat.accommodation.items(body, ask)) as events:
                 async for data in events:
                     if data == DONE:
                         return
@@ -171,11 +182,8 @@ class LLMEngineModel:
             return None
         return ends_inside(prompt)
 
-    async def _tokens(self, asked: Mapping[str, Any]) -> int:
-        return int((await self._asked("/tokenize", asked))["count"])
-
-    async def _asked(self, path: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await _asked(self._routes, self._model.errors, "POST", path, asked)
+    async def _asked(self, path: str, asked: Mapping[str, Any], refused: Refused | None = None) -> Mapping[str, Any]:
+        return await _asked(self._routes, self._model.errors, "POST", path, asked, refused)
 
     def _tokens_read(self, data: str) -> int | None:
         """Return how many tokens of a prompt were read, from the event that tells it; None for any other event.
@@ -227,7 +235,12 @@ class _Engine:
 
 
 async def _asked(
-    routes: httpx.AsyncClient, errors: BackEndErrors, method: str, path: str, body: object = None
+    routes: httpx.AsyncClient,
+    errors: BackEndErrors,
+    method: str,
+    path: str,
+    body: object = None,
+    refused: Refused | None = None,
 ) -> Mapping[str, Any]:
     """Return what a route of the engine answers.
 
@@ -239,5 +252,7 @@ async def _asked(
     except httpx.HTTPError as error:
         raise errors.away("is away") from error
     if not response.is_success:
+        if refused is not None:
+            refused(response.status_code, response.text)
         raise errors.refusal(response.status_code, response.text, path)
     return response.json()

@@ -1,11 +1,11 @@
 """Language model of a `ray.serve.llm` deployment, called by its handle: vLLM or SGLang, in one cluster with Hearth."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from deployments.call import Call
-from deployments.engines.language.reasoning_fields import AcceptedFields
+from deployments.engines.language.dialect import Accommodation, Body, Refused
+from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
@@ -20,11 +20,15 @@ class LLMServerChat:
 
     Args:
         server: The model there.
+
+    Attributes:
+        accommodation: How the model is asked.
     """
 
     def __init__(self, server: LLMServerModel) -> None:
         self._server = server
         self._accepted = AcceptedFields()
+        self.accommodation = Accommodation(server.description)
 
     @property
     def description(self) -> str:
@@ -32,22 +36,27 @@ class LLMServerChat:
 
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
-        body = chat_request(self._server.model, messages, generation)
-        async with aclosing(
-            self._accepted.asked(generation, lambda fields: self._answer(call, {**body, **fields}))
-        ) as pieces:
+        body = chat_request(self._server.model, messages, generation) | {"stream": True}
+
+        def ask(written: Body, refused: Refused) -> AsyncGenerator[Piece]:
+            return self._asked(call, written, refused)
+
+        def with_fields(fields: Fields) -> AsyncGenerator[Piece]:
+            return self.accommodation.items({**body, **fields}, ask)
+
+        async with aclosing(self._accepted.asked(generation, with_fields)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Piece]:
-        request = LLMRequest(_REQUEST, **body, stream=True)
+    async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
         end: FinishReason | None = None
-        async with aclosing(self._server.events(call, _METHOD, request)) as events:
+        request = LLMRequest(_REQUEST, **body)
+        async with aclosing(self._server.events(call, _METHOD, request, refused)) as events:
             async for data in events:
                 if data == DONE:
                     end = end or FinishReason.STOP
                     break
-                said = event_in(data, self._server.errors)
+                said = event_in(data, self._server.errors, refused)
                 # The stream is read on to its own end, so that the server does not take it for one that was left.
                 end = end or said.end
                 if said.text or said.thought:

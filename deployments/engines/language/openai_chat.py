@@ -1,21 +1,24 @@
 """Language model behind the OpenAI chat completions API, streamed: vLLM, SGLang, llama.cpp's server and others."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import httpx
+from httpx_sse import ServerSentEvent
 
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
+from deployments.engines.language.dialect import Accommodation, Body, Refused
 from deployments.engines.language.event_stream import server_sent_events
-from deployments.engines.language.reasoning_fields import AcceptedFields
-from deployments.engines.language.remote_model import event_in
-from deployments.engines.shapes import DONE, ShapeError, chat_event, chat_request
-from deployments.errors import HearthError
+from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
+from deployments.engines.language.remote_model import event_in, failure_of
+from deployments.engines.language.stop_texts import until_stop
+from deployments.engines.shapes import DONE, ChatEvent, ShapeError, chat_event, chat_request
 from deployments.values.language import FinishReason, Generation, Message, Piece
 
+_PATH = "/v1/chat/completions"
 _ERROR = "error"
+_END = ChatEvent(end=FinishReason.STOP)
 
 
 class OpenAIChat:
@@ -30,6 +33,7 @@ class OpenAIChat:
         self._server = server
         self._model = model
         self._accepted = AcceptedFields()
+        self._accommodation = Accommodation(server.base_url)
 
     @property
     def description(self) -> str:
@@ -38,24 +42,26 @@ class OpenAIChat:
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._model, messages, generation) | {"stream": True}
-        async with aclosing(
-            self._accepted.asked(generation, lambda fields: self._answer(call, {**body, **fields}))
-        ) as pieces:
+
+        def ask(written: Body, refused: Refused) -> AsyncGenerator[Piece]:
+            return self._asked(call, written, refused)
+
+        def stops() -> Sequence[str]:
+            return self._accommodation.dialect.stops_not_sent(body)
+
+        def with_fields(fields: Fields) -> AsyncGenerator[Piece]:
+            return self._accommodation.items({**body, **fields}, ask)
+
+        async with aclosing(until_stop(self._accepted.asked(generation, with_fields), stops)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Piece]:
-        async with self._server.stream(call, "/v1/chat/completions", body) as response:
+    async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
+        async with self._server.stream(call, _PATH, body, refused) as response:
             try:
                 async with aclosing(server_sent_events(response, lambda: self._check_time(call))) as events:
                     async for event in events:
-                        if event.event == _ERROR:
-                            raise self._failure(event.data)
-                        for data in _completions_in(event.data):
-                            if data == DONE:
-                                yield Piece(end=FinishReason.STOP)
-                                return
-                            said = event_in(data, self._server.errors)
+                        for said in self._said_in(event, refused):
                             if said.text or said.thought or said.end:
                                 yield Piece(said.text, said.thought, said.end)
                             # What may follow, such as the usage, is nothing to wait for.
@@ -71,16 +77,28 @@ class OpenAIChat:
     async def close(self) -> None:
         await self._server.close()
 
-    def _failure(self, data: str) -> HearthError:
-        """Return the error of an event whose name says that it is one."""
-        try:
-            return self._server.errors.failure(chat_event(data).error or data)
-        except ShapeError:
-            return self._server.errors.failure(data)
+    def _said_in(self, event: ServerSentEvent, refused: Refused) -> Iterator[ChatEvent]:
+        """Yield what an event says.
+
+        Raises:
+            HearthError: It tells a failure, or is no chat completion.
+        """
+        if event.event == _ERROR:
+            raise failure_of(_failure_in(event.data), self._server.errors, refused)
+        for data in _completions_in(event.data):
+            yield _END if data == DONE else event_in(data, self._server.errors, refused)
 
     def _check_time(self, call: Call) -> None:
         if call.remaining() == 0.0:
             raise self._server.errors.out_of_time()
+
+
+def _failure_in(data: str) -> object:
+    """Return what an event tells whose name says that it is an error."""
+    try:
+        return chat_event(data).error or data
+    except ShapeError:
+        return data
 
 
 def _completions_in(data: str) -> list[str]:

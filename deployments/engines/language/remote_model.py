@@ -1,5 +1,6 @@
 """What all language models have in common that run elsewhere, over HTTP or behind a handle."""
 
+import json
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -7,15 +8,24 @@ from typing import Protocol
 
 from deployments.backoff import retry
 from deployments.call import Call
-from deployments.engines.back_end import BackEndErrors, short_backoff
+from deployments.engines.back_end import BackEndErrors, short_backoff, status_told
+from deployments.engines.language.dialect import Refused
 from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
-from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.text.prompt_markers import usual_markers
 from deployments.values.language import Generation, Message, Piece
 
+_REFUSED = 400
+"""Stands for the status of a failure that tells none."""
 
-def event_in(data: str, errors: BackEndErrors) -> ChatEvent:
+
+def event_in(data: str, errors: BackEndErrors, refused: Refused) -> ChatEvent:
     """Return what the JSON of one event of a stream of chat completions says; its `error` is None.
+
+    Args:
+        data: The JSON.
+        errors: Of the server.
+        refused: Is told of a failure before it is raised.
 
     Raises:
         HearthError: The event reports a failure, or is no chat completion.
@@ -25,8 +35,14 @@ def event_in(data: str, errors: BackEndErrors) -> ChatEvent:
     except ShapeError as error:
         raise errors.nonsense(str(error)) from error
     if event.error is not None:
-        raise errors.failure(event.error)
+        raise failure_of(event.error, errors, refused)
     return event
+
+
+def failure_of(told: object, errors: BackEndErrors, refused: Refused) -> HearthError:
+    """Return the error of a failure that is told inside a stream, once `refused` was told of it."""
+    refused(status_told(told) or _REFUSED, json.dumps(told))
+    return errors.failure(told)
 
 
 class RemoteChat(Protocol):

@@ -8,7 +8,7 @@ import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import NO_SPEECH, ChatHandler
-from bridges.handlers.collected_answer import TEXT_CUT
+from bridges.handlers.collected_answer import TEXT_CUT, CollectedAnswer
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
@@ -198,6 +198,35 @@ async def test_a_graph_that_dies_in_mid_answer_leaves_the_text_so_far(error: Exc
     assert (response.success, response.response) == (False, "So far")
     assert response.error == "the answer broke off: Chat.answer broke off, its replica is gone"
     assert connection.chunks("ai.chat.response.stream.r1")[-1].done
+
+
+async def test_an_answer_that_was_cut_at_the_model_s_limit_stands_and_says_so() -> None:
+    end = AnswerEnd(error="the answer was cut", unfinished="It clo")
+    connection = await handle(
+        ScriptedChat((AnswerToken("It opens at nine."), AnswerToken(" It clo"), end)), request_id="r1", message="?"
+    )
+    response = connection.response("ai.chat.response.r1")
+    assert response.success
+    assert (response.response, response.error) == ("It opens at nine. It clo", "the answer was cut")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "unfinished", "remembered"),
+    [
+        (("It opens at nine.", " It clo"), "It clo", "It opens at nine."),
+        (("It opens at nine.", " It clo", " \n"), "It clo", "It opens at nine."),
+        (("It op",), "It op", ""),
+        (("It opens at nine.", " It closes."), "", "It opens at nine. It closes."),
+    ],
+)
+def test_a_sentence_that_was_broken_off_is_not_remembered(
+    tokens: tuple[str, ...], unfinished: str, remembered: str
+) -> None:
+    answer = CollectedAnswer()
+    for token in tokens:
+        answer.take(AnswerToken(token))
+    answer.take(AnswerEnd(error="the answer was cut", unfinished=unfinished))
+    assert answer.remembered == remembered
 
 
 async def test_an_answer_over_the_server_s_limit_is_cut_and_says_so() -> None:

@@ -70,6 +70,19 @@ def on_stage(play: Callable[[Stage], Coroutine[Any, Any, None]], voice: Scripted
     return run_virtually(run())
 
 
+def test_what_was_cut_at_the_model_s_limit_is_written_but_counts_as_neither_heard_nor_failed() -> None:
+    heard: list[str] = []
+
+    async def play(stage: Stage) -> None:
+        heard.append(await stage.answer().heard())
+
+    stage = on_stage(play, ScriptedVoice(answers=(ANSWER,), error="the answer was cut", unfinished=" Nine t"))
+    assert heard == [ANSWER]
+    assert stage.statuses == ["processing", "completed"]
+    texts = [one.read(messages_pb2.ChatStreamChunk).content for one in stage.wire.on("hearth.conversation.text.s")]
+    assert "".join(texts) == f"{ANSWER} Nine t"
+
+
 def test_it_is_over_when_all_of_it_was_heard() -> None:
     async def play(stage: Stage) -> None:
         answer = stage.answer()

@@ -22,7 +22,7 @@ from deployments.inference.embeddings import Embeddings
 from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, PreparationUse
-from deployments.values.language import Exchange, PromptUse
+from deployments.values.language import Exchange, FinishReason, PromptUse
 from deployments.values.retrieval import Passage
 from deployments.values.vectors import Vectors
 from tests.unit.services import LARGE, SMALL, ScriptedModel, ScriptedRetrieval, ShortestFirst
@@ -142,10 +142,35 @@ async def test_what_was_right_stands_and_only_the_rest_is_quoted() -> None:
 
 
 async def test_an_answer_cut_off_by_its_token_limit_keeps_its_whole_sentences() -> None:
-    model = ScriptedModel(["Dogs are welcome in the hotel.", " A dog costs"], answering=SMALL)
+    model = ScriptedModel(["Dogs are welcome in the hotel.", " A dog costs"], FinishReason.TOKEN_LIMIT, SMALL)
     tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Dogs?", retrieve=True))
     assert "".join(tokens).strip() == "Dogs are welcome in the hotel."
-    assert end.error == ""
+    assert "limit of 48 tokens" in end.error
+    assert end.unfinished == ""
+
+
+async def test_an_answer_cut_off_by_its_token_limit_stands_and_says_so_and_where() -> None:
+    model = ScriptedModel(["A dog costs 15.", " Cats", " st"], FinishReason.TOKEN_LIMIT)
+    tokens, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Dogs?"))
+    assert "".join(tokens) == "A dog costs 15. Cats st"
+    assert end.error == "the answer was cut at its limit of 512 tokens, `answering.max_tokens`"
+    assert (end.error_kind, end.unfinished) == ("", "Cats st")
+
+
+async def test_an_answer_that_a_content_filter_cuts_says_so() -> None:
+    model = ScriptedModel(["You take the"], FinishReason.CONTENT_FILTER)
+    _, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("How?"))
+    assert (end.error_kind, end.unfinished) == ("", "You take the")
+    assert "content filter" in end.error
+    _, end = await answer(Chat(ScriptedModel([], FinishReason.CONTENT_FILTER), ScriptedRetrieval()), ChatQuestion("?"))
+    assert end.error_kind == "upstream_failed"
+
+
+async def test_a_quotation_in_place_of_what_was_cut_off_is_whole() -> None:
+    model = ScriptedModel(["A dog costs 90"], FinishReason.TOKEN_LIMIT, SMALL)
+    tokens, end = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Price?", retrieve=True))
+    assert "".join(tokens) == "From hotel.md: “Dogs are welcome in the hotel.”"
+    assert end.error == end.unfinished == ""
 
 
 async def test_the_whole_passage_is_quoted_when_its_sentences_cannot_be_ranked() -> None:
@@ -249,6 +274,11 @@ async def test_a_greeting_is_short_and_calls_by_name(tokens: list[str], greeting
     assert await Chat(model, ScriptedRetrieval()).greet(Call.within(5.0), "Anna") == greeting
     assert model.prompts[0].question == "My name is Anna."
     assert model.closed
+
+
+async def test_a_greeting_has_no_sentence_that_was_cut_off() -> None:
+    chat = Chat(ScriptedModel(["Hello Anna!", " How are y"], FinishReason.TOKEN_LIMIT), ScriptedRetrieval())
+    assert await chat.greet(Call.within(5.0), "Anna") == "Hello Anna!"
 
 
 @pytest.mark.parametrize(

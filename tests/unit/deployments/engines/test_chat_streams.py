@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -14,13 +15,13 @@ from deployments.engines.language.remote_model import RemoteLanguageModel
 from deployments.errors import (
     BackEnd,
     DeadlineExceededError,
+    InvalidRequestError,
     OverloadedError,
     PayloadTooLargeError,
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values.language import Generation, Message, Role
-from tests.pieces import texts
+from deployments.values.language import FinishReason, Generation, Message, Piece, Role
 from tests.refusals import refused
 
 EVENT_STREAM = "text/event-stream"
@@ -36,7 +37,7 @@ class Pieces(httpx.AsyncByteStream):
             yield piece
 
 
-async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> str:
+async def pieces_of(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> list[Piece]:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
 
@@ -44,8 +45,12 @@ async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: fl
         "http://model.test", role="language model", takes_client_input=True, transport=httpx.MockTransport(answer)
     )
     engine = RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
-    generated = engine.generate(Call.within(seconds), [Message(Role.USER, "Hi")], Generation())
-    return "".join([text async for text in texts(generated)])
+    async with aclosing(engine.generate(Call.within(seconds), [Message(Role.USER, "Hi")], Generation())) as generated:
+        return [piece async for piece in generated]
+
+
+async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> str:
+    return "".join(piece.text for piece in await pieces_of(*pieces, content_type=content_type, seconds=seconds))
 
 
 def event(content: object, **choice: object) -> str:
@@ -143,6 +148,64 @@ async def test_an_event_named_error_is_an_error_whatever_it_holds(caplog: pytest
         with pytest.raises(UpstreamFailedError):
             await answered(f"event: error\ndata: {data}\n\n{DONE}".encode())
         assert "CUDA error" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_an_error_line_of_llama_cpp_is_an_error_however_it_is_cut(
+    end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = json.dumps({"code": 500, "message": "CUDA error", "type": "server_error"})
+    sent = f"{event('an error: no')}error: {said}\n\n".replace("\n", end).encode()
+    for at in range(len(sent)):
+        caplog.clear()
+        with pytest.raises(UpstreamFailedError):
+            await answered(sent[:at], sent[at:])
+        assert "CUDA error" in caplog.text
+
+
+async def test_an_error_line_of_llama_cpp_tells_a_question_that_is_too_long() -> None:
+    said = {"code": 400, "message": "the request exceeds the context size", "type": "exceed_context_size_error"}
+    with pytest.raises(InvalidRequestError):
+        await answered(f"error: {json.dumps(said)}\n\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("told", "end"),
+    [
+        ("stop", FinishReason.STOP),
+        ("tool_calls", FinishReason.STOP),
+        ("eos_token", FinishReason.STOP),
+        ("length", FinishReason.TOKEN_LIMIT),
+        ("MAX_TOKENS", FinishReason.TOKEN_LIMIT),
+        ("content_filter", FinishReason.CONTENT_FILTER),
+        (None, FinishReason.STOP),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_an_answer_says_why_it_ended(told: str | None, end: FinishReason, *, is_streamed: bool) -> None:
+    whole = json.dumps({"choices": [{"message": {"content": "half"}, "finish_reason": told}]})
+    body = event("half") + event(None, finish_reason=told) + DONE if is_streamed else whole
+    pieces = await pieces_of(body.encode())
+    assert pieces[0].text == "half"
+    assert [piece.end for piece in pieces if piece.end] == [pieces[-1].end] == [end]
+
+
+THOUGHTS: list[dict[str, object]] = [
+    {"reasoning_content": "Hm", "content": None},
+    {"reasoning": "Hm", "content": ""},
+    {"reasoning": "Hm", "reasoning_content": "Hm"},
+    {"thinking": "Hm"},
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]},
+    {"content": [{"type": "thinking", "thinking": "Hm"}]},
+    {"content": [{"type": "reasoning", "reasoning": "Hm"}]},
+]
+
+
+@pytest.mark.parametrize("delta", THOUGHTS, ids=json.dumps)
+async def test_what_a_model_thinks_is_no_text_of_its_answer(delta: dict[str, object]) -> None:
+    thinking = json.dumps({"choices": [{"delta": delta}]})
+    pieces = await pieces_of(f"data: {thinking}\n\n{event('Yes')}{DONE}".encode())
+    assert pieces == [Piece(thought="Hm"), Piece("Yes"), Piece(end=FinishReason.STOP)]
 
 
 async def test_a_status_inside_a_stream_counts_as_one_before_it() -> None:

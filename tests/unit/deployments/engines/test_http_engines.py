@@ -427,6 +427,82 @@ async def test_a_transcript_of_another_shape_is_the_server_s_failure(body: objec
         await engine.transcribe(Call.within(5), np.zeros(1600, np.float32), "", TranscriptQuality.FINAL)
 
 
+async def transcribed(answer: Answer, language: str, default: str = "") -> str:
+    back_end = server(answer, role="transcription server")
+    engine = OpenAITranscription(back_end, model="large", language=default)
+    samples = np.zeros(1600, np.float32)
+    return (await engine.transcribe(Call.within(5), samples, language, TranscriptQuality.FINAL)).text
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "set_to", "told"),
+    [("en-US", "", b"en"), ("DE_at", "", b"de"), ("", "fr", b"fr"), ("de", "fr", b"de"), ("", "", None)],
+)
+async def test_a_transcription_server_is_told_the_language_as_it_knows_it(
+    asked_for: str, set_to: str, told: bytes | None
+) -> None:
+    asked: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.content)
+        return httpx.Response(200, json={"text": "Yes."})
+
+    await transcribed(answer, asked_for, set_to)
+    field = b'name="language"\r\n\r\n'
+    assert (field in asked[0]) == (told is not None)
+    if told is not None:
+        assert asked[0].split(field)[1].startswith(told + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, {"error": {"message": "unsupported language: xx\nLanguage must be one of: [en de]"}}),
+        (400, {"error": {"message": "Language 'xx' is not supported.", "param": "language"}}),
+        (400, {"object": "error", "message": "Unsupported language: 'xx'. Language must be one of ['en', 'de']."}),
+        (422, {"detail": [{"loc": ["body", "language"], "msg": "Input should be 'en' or 'de'"}]}),
+    ],
+)
+async def test_a_language_that_a_transcription_server_does_not_know_is_the_client_s(status: int, said: object) -> None:
+    with refused(InvalidRequestError, field="language", back_end=BackEnd("transcription server", status)) as raised:
+        await transcribed(refusing(status, json.dumps(said)), "xx")
+    assert "language 'xx'" in raised.value.reason
+    with refused(UpstreamFailedError, retryable=False):
+        await transcribed(refusing(status, json.dumps(said)), "")
+
+
+async def test_sound_that_a_transcription_server_does_not_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    said = "Invalid file format. Supported formats: ['flac', 'mp3']"
+    with refused(UpstreamFailedError, retryable=False) as raised:
+        await transcribed(refusing(400, said), "en")
+    assert "does not read WAV files" in raised.value.reason
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, json={"text": " Yes.\n", "language": "english", "segments": []}),
+        httpx.Response(200, text=" Yes.\n"),
+    ],
+)
+async def test_a_transcript_comes_as_json_or_as_text(answer: httpx.Response) -> None:
+    assert await transcribed(lambda _: answer, "en") == "Yes."
+
+
+async def test_an_error_in_place_of_a_transcript_is_one_and_its_words_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As the server of whisper.cpp has it, with a status of success."""
+    with pytest.raises(UpstreamFailedError):
+        await transcribed(lambda _: httpx.Response(200, json={"error": "failed to process audio"}), "en")
+    assert "failed to process audio" in caplog.text
+
+
+async def test_a_transcript_of_null_is_none_at_all() -> None:
+    assert await transcribed(lambda _: httpx.Response(200, json={"text": None}), "en") == ""
+
+
 async def test_speech_asks_as_the_openai_api_says_and_reads_the_wav() -> None:
     asked: list[httpx.Request] = []
 

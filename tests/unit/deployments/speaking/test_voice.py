@@ -201,6 +201,27 @@ class TestOverlap:
         assert list(stages) == ["first_token", "first_sentence", "first_audio", "generated", "spoken"]
 
 
+class TestAnswersThatWereCut:
+    CUT = "the answer was cut"
+
+    def said(self, *tokens: str, unfinished: str) -> list[str]:
+        speech = TimedSpeech()
+        items = answer(TimedChat(tokens, end=AnswerEnd(error=self.CUT, unfinished=unfinished)), speech)
+        assert end_of(items).error == self.CUT
+        assert len(times_of(items, AnswerToken)) == len(tokens)
+        return [text.text for text in speech.said]
+
+    def test_the_sentence_that_was_broken_off_is_written_and_not_said(self) -> None:
+        assert self.said("It is", " one.", " The sec", unfinished="The sec") == ["It is one."]
+
+    def test_whole_sentences_that_were_held_back_are_said(self) -> None:
+        assert self.said("It costs 3.", " The", unfinished="The") == ["It costs 3."]
+        assert self.said("It is one", ".", unfinished="") == ["It is one."]
+
+    def test_nothing_is_said_where_no_sentence_is_whole(self) -> None:
+        assert self.said("It", " is the", unfinished="It is the") == []
+
+
 class TestFailures:
     def test_a_model_that_breaks_off_leaves_the_text_and_the_speech_so_far(self) -> None:
         broken = TimedChat(TOKENS[:6], end=AnswerEnd(error="the answer broke off: away", error_kind="unavailable"))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.chat.sentence_tokens import sentences_of
-from deployments.text.sentences import sentence_end, split_sentences
+from deployments.text.sentences import sentence_end, split_sentences, unfinished_sentence
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,25 @@ def test_sentences_end_where_a_reader_sees_them_end(text: str, sentences: list[s
 def test_an_end_mark_at_the_very_end_may_yet_go_on() -> None:
     assert sentence_end("It costs 3.") is None
     assert sentence_end("It costs 3. Then") == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "unfinished"),
+    [
+        ("It opens at nine. It closes at", "It closes at"),
+        ("It opens at nine. It closes at five.", ""),
+        ("It opens at nine. A ticket costs 3.", "A ticket costs 3."),
+        ("It opens at nine! Ask Dr.", "Ask Dr."),
+        ("It opens at", "It opens at"),
+        ("- At nine\n- At ten\n- At el", "- At el"),
+        ("It opens:\n\n1. At nine\n2. At", "2. At"),
+        ("火事です。逃げ", "逃げ"),
+        ("It opens at nine. \n", ""),
+        ("", ""),
+    ],
+)
+def test_what_was_broken_off_is_what_follows_the_last_whole_sentence_or_item(text: str, unfinished: str) -> None:
+    assert unfinished_sentence(text) == unfinished
 
 
 @given(st.text(alphabet="ab .!?\n。\"'1", max_size=80))
