@@ -37,10 +37,8 @@ _STREAM = "stream"
 _STOP = "stop"
 _MOST_STOPS = 4
 """As many as OpenAI's API takes."""
-_NEEDED = {"model", _MESSAGES, _MAX_TOKENS, _MAX_COMPLETION_TOKENS, _STREAM, _STOP}
-"""Fields that are not simply left out."""
-_CORE = {*_NEEDED, "temperature"}
-"""Fields that every server knows; the others are the first to go where a refusal names nothing."""
+_OPTIONAL = {"temperature", "stream_options"}
+"""Fields that can be left out. Fields for what a server may know beyond most are their sender's to leave out."""
 
 _SAYS = ("message", "msg", "param", "loc", "error", "detail", "errors", "type", "code")
 """Members of an error that say what is wrong with a request; others may repeat the request."""
@@ -108,20 +106,17 @@ class Dialect:
             return replace(self, counts_completion=True)
         if _STOP in sent and _names(words, _STOP):
             return replace(self, stops=_MOST_STOPS if len(sent[_STOP]) > _MOST_STOPS else 0)
-        if named := {name for name in sent.keys() - _NEEDED if _names(words, name)}:
+        if named := {name for name in sent.keys() & _OPTIONAL if _names(words, name)}:
             return replace(self, left_out=self.left_out | named)
         if sent.get(_STREAM) and _NO_STREAM.search(words):
             return replace(self, left_out=self.left_out | {_STREAM})
         return None
 
-    def without_extras(self, status: int, body: Body) -> "Dialect | None":
-        """Return the dialect to try next where a refusal names nothing; None where nothing can be spared."""
-        if status not in _ABOUT_REQUESTS:
+    def last_resort(self, status: int, said: str, body: Body) -> "Dialect | None":
+        """Return what may help a server that has never answered and does not say what it refuses; None for nothing."""
+        words, sent = " ".join(_words_in(said)).lower(), self.written(body)
+        if status not in _ABOUT_REQUESTS or is_too_long(status, said) or any(_names(words, name) for name in sent):
             return None
-        sent = self.written(body)
-        extras = sent.keys() - _CORE
-        if extras and status != _SERVER_ERROR:
-            return replace(self, left_out=self.left_out | extras)
         return replace(self, joins_system=True) if _has_system(sent) else None
 
 
@@ -195,8 +190,8 @@ class _Attempt:
         if self.is_answered:
             return
         dialect = self.dialect.after(status, said, self.body)
-        if dialect is None and self.is_first and not is_too_long(status, said):
-            dialect = self.dialect.without_extras(status, self.body)
+        if dialect is None and self.is_first:
+            dialect = self.dialect.last_resort(status, said, self.body)
         if dialect is not None:
             raise _AskDifferentlyError(dialect)
 

@@ -216,8 +216,11 @@ async def test_what_did_not_help_is_not_remembered() -> None:
     assert "temperature" in server.asked[-1]
 
 
-def test_fields_that_not_every_server_knows_go_first_where_a_refusal_names_nothing() -> None:
-    body = {"messages": [], "max_tokens": 7, "temperature": 0.2, "reasoning_effort": "low", "stream": True}
-    dialect = Dialect().without_extras(400, body)
-    assert dialect is not None
-    assert dialect.written(body).keys() == {"messages", "max_tokens", "temperature", "stream"}
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_refusal_that_names_a_field_of_its_sender_is_the_sender_s_to_heed(status: int) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    body = {"messages": messages, "temperature": 0.2, "reasoning_effort": "none", "stream": True}
+    said = openai("Unsupported value: 'reasoning_effort' does not support 'none' with this model.", "reasoning_effort")
+    assert Dialect().after(status, said, body) is None
+    assert Dialect().last_resort(status, said, body) is None
+    assert Dialect().last_resort(status, "Bad Request", body) == Dialect(joins_system=True)
