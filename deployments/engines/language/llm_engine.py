@@ -18,7 +18,7 @@ from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.language.dialect import Body, Refused
 from deployments.engines.language.llm_server_chat import LLMServerChat
-from deployments.engines.language.reasoning_fields import all_fields
+from deployments.engines.language.reasoning_fields import Fields, all_fields
 from deployments.engines.language.remote_model import too_long
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
@@ -147,13 +147,16 @@ class LLMEngineModel:
         (`enable_prompt_tokens_details` of vLLM).
         """
         body = chat_request(self._model.model, messages, replace(generation, max_tokens=1))
-        body |= {"stream": True, "stream_options": {"include_usage": True}} | all_fields(generation)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
 
         def ask(written: Body, refused: Refused) -> AsyncGenerator[str]:
             return self._model.events(call, _CHAT, LLMRequest(_REQUEST, **written), refused)
 
+        def with_fields(fields: Fields) -> AsyncGenerator[str]:
+            return self._chat.accommodation.items({**body, **fields}, ask)
+
         try:
-            async with aclosing(self._chat.accommodation.items(body, ask)) as events:
+            async with aclosing(self._chat.accepted.asked(generation, with_fields)) as events:
                 async for data in events:
                     if data == DONE:
                         return

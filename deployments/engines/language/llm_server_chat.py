@@ -23,11 +23,12 @@ class LLMServerChat:
 
     Attributes:
         accommodation: How the model is asked.
+        accepted: How it is told how much to think.
     """
 
     def __init__(self, server: LLMServerModel) -> None:
         self._server = server
-        self._accepted = AcceptedFields()
+        self.accepted = AcceptedFields()
         self.accommodation = Accommodation(server.description)
 
     @property
@@ -44,7 +45,7 @@ class LLMServerChat:
         def with_fields(fields: Fields) -> AsyncGenerator[Piece]:
             return self.accommodation.items({**body, **fields}, ask)
 
-        async with aclosing(self._accepted.asked(generation, with_fields)) as pieces:
+        async with aclosing(self.accepted.asked(generation, with_fields)) as pieces:
             async for piece in pieces:
                 yield piece
 

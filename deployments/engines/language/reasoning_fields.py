@@ -17,10 +17,12 @@ vLLM, llama.cpp and Ollama ignore fields that they do not know. OpenAI and LiteL
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from deployments.errors import UpstreamFailedError
-from deployments.values.language import Generation, Piece, ReasoningEffort
+from deployments.values.language import Generation, ReasoningEffort
+
+T = TypeVar("T")
 
 Fields = Mapping[str, Any]
 """Fields of a request, beside the usual ones."""
@@ -55,10 +57,8 @@ class AcceptedFields:
     def __init__(self) -> None:
         self._accepted: dict[tuple[ReasoningEffort | None, int | None], Fields] = {}
 
-    async def asked(
-        self, generation: Generation, ask: Callable[[Fields], AsyncGenerator[Piece]]
-    ) -> AsyncGenerator[Piece]:
-        """Yield the answer of a server to a request with fields that it accepts.
+    async def asked(self, generation: Generation, ask: Callable[[Fields], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+        """Yield what a server answers to a request with fields that it accepts.
 
         Args:
             generation: What the fields are to say.
@@ -73,20 +73,20 @@ class AcceptedFields:
         for fields in tries:
             began = False
             try:
-                async with aclosing(ask(fields)) as pieces:
-                    async for piece in pieces:
+                async with aclosing(ask(fields)) as items:
+                    async for item in items:
                         began = True
                         self._accepted[key] = fields
-                        yield piece
+                        yield item
             except UpstreamFailedError as error:
                 if began or not _is_refusal(error):
                     raise
             else:
                 return
-        async with aclosing(ask(last)) as pieces:
-            async for piece in pieces:
+        async with aclosing(ask(last)) as items:
+            async for item in items:
                 self._accepted[key] = last
-                yield piece
+                yield item
 
 
 def _is_refusal(error: UpstreamFailedError) -> bool:
