@@ -165,7 +165,7 @@ class ThoughtFilter:
             case MarkerKind.ANSWER:
                 self._answer_in_text(marker)
             case MarkerKind.ASIDE:
-                self._drop_or_show(marker, is_mark=self._has_marks or not self._visible.has_text)
+                self._drop_or_show(marker, is_mark=self._has_marks or self._visible.is_blank_line)
             case MarkerKind.WRAPPER:
                 is_mark = self._visible.is_behind_thought
                 self._drop_or_show(marker, is_mark=is_mark)
@@ -210,7 +210,8 @@ class ThoughtFilter:
             if at > marker.end + _LONGEST_DOUBT:
                 return None
             found = marker_at(self._buffer, at, at_beginning=False, in_thought=True)
-            closes = found is not None and found.kind is MarkerKind.CLOSE and found.name == marker.name
+            # Models take the name of another family now and then.
+            closes = found is not None and found.kind is MarkerKind.CLOSE and found.name not in _CLOSES_ONLY_ITS_OWN
             if found is not None and closes and not self._is_quoted(at, found.end):
                 return None if self._needs_more(found.end + 1) else (at, found.end)
             at = found.end if found else at + 1
@@ -333,8 +334,9 @@ class ThoughtFilter:
 
     def _closing(self, marker: Marker) -> None:
         """Take a mark that closes a thought, this one or one around it."""
-        if marker.name in self._open:
-            del self._open[self._open.index(marker.name) :]
+        closed = [name for name in self._open if _closes(marker, name)]
+        if closed:
+            del self._open[self._open.index(closed[0]) :]
         elif marker.name in _CLOSES_ONLY_ITS_OWN:
             pass
         elif self._open[0] == _UNNAMED or not self._is_mid_sentence(marker):
@@ -402,6 +404,11 @@ class ThoughtFilter:
         else:
             self._thought.append(held)
             self._visible = VisibleText()
+
+
+def _closes(marker: Marker, name: str) -> bool:
+    """Say whether a closing mark is meant for a thought of a name. The end of a message also ends a thought in it."""
+    return marker.name == name or (marker.name, name) == ("channel", "bars")
 
 
 def ends_inside(prompt: str) -> bool:

@@ -82,6 +82,12 @@ STORIES = {
     "half a mark at the end": (f"<think>{SECRET}</think>4 <thi", "4 <thi"),
     "half a mark at the end of a thought": (f"<think>{SECRET}</thi", ""),
     "a mark of code that is none": (f"It is 5` long. <think>{SECRET}</think>4.", "It is 5` long. 4."),
+    "of a message behind text": (
+        f"One.\n\n<|message_model|><|content_thinking|>{SECRET} <|end_message|><|message_model|><|content_text|>4.",
+        "One.\n\n4.",
+    ),
+    "closed by another name, in a line": (f"It is <think> {SECRET}.</thinking>\n4.", "It is 4."),
+    "behind what looks like a list": (f"4. <think>\n{SECRET}\n</thinking>\n5.", "4. 5."),
     "an empty one": ("<think>\n\n</think>\n\n4.", "4."),
     "closed without being opened": ("</think>\n\n4.", "4."),
     "two channels": (
