@@ -42,7 +42,8 @@ class Voice:
         self._speech = speech
 
     async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
-        async with aclosing(_Answer(self._chat, self._speech, call, question).items()) as items:
+        heard = replace(question, question=replace(question.question, spoken=True))
+        async with aclosing(_Answer(self._chat, self._speech, call, heard).items()) as items:
             async for item in items:
                 yield item
 
@@ -66,10 +67,10 @@ class Voice:
                 yield _later(item, transcribed) if isinstance(item, SpokenAnswerEnd) else item
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        return await self._chat.prepare(call, question)
+        return await self._chat.prepare(call, replace(question, spoken=True))
 
     async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        async with aclosing(self._chat.read(call, question)) as counts:
+        async with aclosing(self._chat.read(call, replace(question, spoken=True))) as counts:
             async for tokens in counts:
                 yield tokens
 

@@ -144,6 +144,12 @@ def times_of(items: list[tuple[float, SpokenAnswerItem]], kind: type[object]) ->
     return [round(at, 3) for at, item in items if isinstance(item, kind)]
 
 
+def test_the_chat_is_told_that_its_answer_is_heard() -> None:
+    chat = TimedChat()
+    answer(chat=chat)
+    assert [question.spoken for question in chat.asked] == [True]
+
+
 class TestOverlap:
     def test_the_first_sentence_is_said_while_the_second_is_being_written(self) -> None:
         items = answer()
