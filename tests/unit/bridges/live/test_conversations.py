@@ -536,7 +536,7 @@ class TestSound:
     @pytest.mark.parametrize("started", [{}, {"sample_rate": 48_000, "channels": 1}], ids=["as ever", "at a rate"])
     @pytest.mark.parametrize("told", [{}, {"sample_rate": 48_000}], ids=["chunks say nothing", "each tells its rate"])
     def test_a_stream_of_another_kind_of_file_is_refused_by_name_and_none_of_it_is_heard(
-        self, started: dict[str, int], told: dict[str, int]
+        self, started: dict[str, Any], told: dict[str, Any]
     ) -> None:
         file = as_a_browser_records(tone(2.0, 48_000))
 
