@@ -207,6 +207,7 @@ def markdown(text: str, *headings: str) -> list[tuple[str, str]]:
         ("It is <b>very</b> <em class='x'>hot</em><br/>here.", "It is very hot here."),
         ("10 m<sup>2</sup> of H<sub>2</sub>O", "10 m² of H2O"),
         ("<p align=center>\n  if (a < b) &amp; so on\n</p>", "if (a < b) & so on"),
+        ("<div data-instructions>\n\nUse pip.\n\n</div>", "Use pip."),
         ("<!-- never shown -->shown", "shown"),
         ("<script>alert(1)</script>\n\nshown", "shown"),
         ("![A red pump](pump.png)", "A red pump"),
