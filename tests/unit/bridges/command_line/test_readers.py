@@ -83,6 +83,8 @@ IN_ENCODINGS = [
     ("cp1252", "Die Pumpe läuft an, wenn der Behälter zu weniger als einem Drittel gefüllt ist – Größe: 5 €."),
     ("cp1252", "La pompe démarre lorsque le réservoir est rempli à moins d’un tiers et s’arrête dès l’été."),
     ("cp1252", "Dælan fer í gang þegar tankurinn er fullur að minna en þriðjungi og stöðvast þegar hann er fullur."),
+    ("cp1252", "Größe"),
+    ("cp1252", "Übergrößen"),
     ("cp1251", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
     ("koi8-r", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
     ("cp1253", "Η αντλία ξεκινά όταν η δεξαμενή είναι κάτω από το ένα τρίτο και σταματά όταν γεμίσει."),
