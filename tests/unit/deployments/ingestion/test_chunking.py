@@ -290,6 +290,12 @@ def test_a_form_feed_begins_a_page(text_format: TextFormat) -> None:
     assert [chunk.page for chunk in chunk_text("No page.", text_format).chunks] == [0]
 
 
+def test_a_line_that_only_looks_like_a_heading_holds_to_the_end_of_its_page() -> None:
+    text = "\fReleases\n========\n\nBuzz of 1996\n\nIt was the first.\n\fJessie was the eighth of them.\n"
+    chunks = chunk_text(text, TextFormat.PLAIN).chunks
+    assert [chunk.headings for chunk in chunks] == [("Releases", "Buzz of 1996"), ("Releases",)]
+
+
 @pytest.mark.parametrize("rows", [12, 80])
 def test_every_piece_of_a_table_names_its_columns(rows: int) -> None:
     text = "| Part | Pieces in stock |\n|---|---|\n" + "".join(f"| P-{at:03} | {at * 7} |\n" for at in range(rows))
