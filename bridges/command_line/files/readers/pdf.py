@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pypdfium2 as pdfium
-import pypdfium2.raw
+from pypdfium2 import raw
 
 from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import looks_like_names
@@ -165,7 +165,7 @@ def _runs(text_page: Any) -> Iterator[_Run]:
 
 
 def _character(text_page: Any, index: int) -> str:
-    code = pdfium.raw.FPDFText_GetUnicode(text_page.raw, index)
+    code = raw.FPDFText_GetUnicode(text_page.raw, index)
     return "-" if code in _HYPHENS else chr(code)
 
 
