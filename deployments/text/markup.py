@@ -20,6 +20,9 @@ BREAK = "\n"
 _SHORT_LINE = 40
 """Characters. A line of fewer that ends without a mark was ended on purpose, and not where a page is full."""
 _LONGEST_LABEL = 300
+_LONGEST_TARGET = 2000
+_LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.|\\\n|\[[^\[\]]*\])*)\]")
+_TARGET = re.compile(r"\((?:[^()\\\n]|\\.|\([^()\n]*\))*\)|\[[^\[\]\n]*\]")
 _LONGEST_PLACEHOLDER = 40
 _STRONG_BREAK_S = 0.5
 
@@ -42,6 +45,7 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 _ENTITY_SO_FAR = re.compile(r"&#?[A-Za-z0-9]{0,32}\Z")
 _SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n]")
 _SUPERSCRIPTS = str.maketrans("0123456789-−+n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺ⁿ")
+_SOURCE = re.compile(r"[0-9]+(?:[-–,] ?[0-9]+)*")
 _SPELLED = frozenset(["characters", "spell-out", "verbatim", "digits", "telephone"])
 
 
@@ -318,37 +322,36 @@ class MarkupReader:
 
     def _bracket(self, image: int = 0) -> bool:
         """Say the text of a link, or what an image shows; leave out the mark of a footnote or a source."""
-        start = self._at + image + 1
-        close = _closing(self._text[: start + _LONGEST_LABEL], start)
-        if close is None:
-            blank = _BLANK_LINE.search(self._text, start)
-            if blank or self._is_last or len(self._text) - start >= _LONGEST_LABEL:
-                return self._literal() if image else self._left_out()
+        start = self._at + image
+        limit = start + _LONGEST_LABEL
+        if blank := _BLANK_LINE.search(self._text, start, limit):
+            limit = blank.start()
+        label = _LABEL.match(self._text, start, limit)
+        if label is None:
+            is_known = self._is_last or len(self._text) >= limit
+            return (self._literal() if image else self._left_out()) if is_known else False
+        if self._is_cut(label.end()):
             return False
-        if self._is_cut(close + 1):
-            return False
-        label = self._text[start:close]
-        end = self._target_end(close + 1)
+        end = self._target_end(label.end())
         if end is None:
             return False
-        is_source = self._text[close + 1 : close + 2] != "(" and re.fullmatch(r"[0-9]+(?:[-–,] ?[0-9]+)*", label)
-        if label.startswith("^") or is_source:
-            return self._left_out(close + 1 - self._at)
-        if end == close + 1:
+        is_source = self._text[label.end() : label.end() + 1] != "(" and _SOURCE.fullmatch(label[1])
+        if label[1].startswith("^") or is_source:
+            return self._left_out(label.end() - self._at)
+        if end == label.end():
             return self._literal() if image else self._left_out()
-        self._say(_inline(label), end)
+        self._say(_inline(label[1]), end)
         return True
 
     def _target_end(self, at: int) -> int | None:
         """Return where the target of a link ends, `at` where there is none, None where that is not known yet."""
-        following = self._text[at : at + 1]
-        if following not in {"(", "["}:
+        if self._text[at : at + 1] not in {"(", "["}:
             return at
-        close = _closing(self._text, at + 1, *("()" if following == "(" else "[]"))
-        line = self._text.find("\n", at)
-        if close is not None and (line < 0 or close < line):
-            return close + 1
-        return at if self._is_last or line >= 0 else None
+        target = _TARGET.match(self._text, at, at + _LONGEST_TARGET)
+        if target:
+            return target.end()
+        is_known = self._is_last or len(self._text) >= at + _LONGEST_TARGET or "\n" in self._text[at:]
+        return at if is_known else None
 
     def _entity(self) -> bool:
         if entity := _ENTITY.match(self._text, self._at):
@@ -503,24 +506,6 @@ def _is_clear_number(rest: str) -> bool:
     if tail[:1] in {".", ")", "\ufe0f"}:
         return len(tail) > 1
     return bool(tail)
-
-
-def _closing(text: str, at: int, opening: str = "[", closing: str = "]") -> int | None:
-    """Return where the bracket is closed in which `at` stands; None where it is not."""
-    depth = 0
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == opening:
-            depth += 1
-        elif text[at] == closing:
-            if not depth:
-                return at
-            depth -= 1
-        elif text[at] == "\n" and text[at + 1 :].lstrip(" \t").startswith("\n"):
-            return None
-        at += 1
-    return None
 
 
 def _inline(text: str) -> str:

@@ -38,7 +38,9 @@ _MONTHS = frozenset("jan feb mar apr jun jul aug sep oct nov dec".split())
 _LONGEST_MONTH = 4
 _LONGEST_UNIT = 4
 _VOWEL = re.compile(r"[aeiouy]")
-_SURE_END = re.compile(r"""(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)\.$""")
+_LAST_WORD = re.compile(r"""(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)$""")
+_CONTEXT = 200
+"""Characters before a full stop that say what it is."""
 _END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
 
@@ -72,8 +74,8 @@ def sentence_end(text: str, start: int = 0) -> int | None:
     return None
 
 
-def settled_sentence_end(text: str, start: int = 0) -> int | None:
-    """Return where the first sentence from `start` ends, behind its end mark and the space that follows.
+def settled_sentence_end(text: str, since: int = 0) -> int | None:
+    """Return where the sentence with which `text` begins ends, behind its end mark and the space that follows.
 
     It is for a text that is still being written: what is returned holds whatever comes next, and None is returned where
     that decides. So a full stop ends a sentence only when a space is behind it, and behind a number or what may be an
@@ -81,26 +83,31 @@ def settled_sentence_end(text: str, start: int = 0) -> int | None:
 
     >>> [settled_sentence_end(text) for text in ("Open config.", "Open config. ", "It takes 3. ", "It takes 3. Then")]
     [None, 13, None, 12]
+
+    Args:
+        text: As far as it is written.
+        since: Where to look from: before it, no end was found when less was written.
     """
-    for match in _END.finditer(text, start):
+    for match in _END.finditer(text, since):
         if match["wide"] is not None and match.end() == len(text):
             return None
-        if match["mark"] == "." and not _is_sure(text[start : match.start() + 1]):
+        before = text[max(0, match.start() - _CONTEXT) : match.start()]
+        if match["mark"] == "." and not _is_sure(before):
             if match.end() == len(text):
                 return None
-            if not _ends_sentence(text, start, match) or _is_date(text[start : match.start()], text[match.end()]):
+            if not _ends_sentence(text, 0, match) or _is_date(before, text[match.end()]):
                 continue
         return match.end()
     return None
 
 
 def _is_sure(text: str) -> bool:
-    """Say whether the full stop at the end of a text, with a space behind it, surely ends a sentence.
+    """Say whether a full stop behind a text, with a space behind it, surely ends a sentence.
 
     One behind an abbreviation, a number, an initial or a name with a dot in it may not. Words that are short and follow
     a number, or have no vowel, may be abbreviations that nobody listed.
     """
-    match = _SURE_END.search(text)
+    match = _LAST_WORD.search(text)
     if match is None:
         return False
     word = match["word"].lower()
@@ -120,7 +127,7 @@ def _is_date(before: str, following: str) -> bool:
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     if match["mark"] != ".":
         return True
-    before = text[start : match.start()]
+    before = text[max(start, match.start() - _CONTEXT) : match.start()]
     word = before.rsplit(None, 1)[-1] if before.strip() else ""
     if word.lower().lstrip("(\"'") in _ABBREVIATIONS:
         return False

@@ -24,6 +24,7 @@ _KEYCAP = re.compile(r"([0-9])\ufe0f?\u20e3\ufe0f?")
 _ARROW = re.compile(r"(?:^|\s*)(?:[→⇒➔➜➝➞⟶⟹➡]\ufe0f?|(?<=\s)[-=]+>(?=\s))\s*")
 _SIGNS = {"➕": "+", "➖": "−", "✖️": "×", "✖": "×", "➗": "÷", "🔟": "10"}
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_LAST_WORD = re.compile(r"\S+\s*\Z")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.!?;:](?![\w]))")
 
 
@@ -47,6 +48,7 @@ class SpeakableReader:
         self._markup = MarkupReader()
         self._open = ""
         self._said = 0
+        self._looked_at = 0
 
     def read(self, text: str) -> list[str]:
         """Return the sentences that are whole now, given what was written since: nothing later changes them."""
@@ -69,17 +71,22 @@ class SpeakableReader:
 
     def _whole(self) -> list[str]:
         sentences: list[str] = []
-        while True:
-            block, is_whole, rest = self._open.partition(BREAK)
-            end = settled_sentence_end(block)
-            if end is not None:
-                sentences.append(_plain(self._open[self._said : end]))
-            elif is_whole:
-                end = len(block) + 1
-                sentences.append(_ended(_plain(block[self._said :])))
-            else:
-                return [sentence for sentence in sentences if _says_something(sentence)]
-            self._open, self._said = self._open[end:], 0
+        while (end := self._end()) is not None:
+            sentence = self._open[self._said : end]
+            sentences.append(_ended(_plain(sentence)) if sentence.endswith(BREAK) else _plain(sentence))
+            self._open, self._said, self._looked_at = self._open[end:], 0, 0
+        return [sentence for sentence in sentences if _says_something(sentence)]
+
+    def _end(self) -> int | None:
+        """Return where the sentence ends that is not whole yet, None where that is not known."""
+        block_end = self._open.find(BREAK, self._looked_at)
+        end = settled_sentence_end(self._open if block_end < 0 else self._open[:block_end], self._looked_at)
+        if end is not None or block_end >= 0:
+            return block_end + 1 if end is None else end
+        # A full stop behind the last word may still turn out to be an end.
+        last_word = _LAST_WORD.search(self._open, self._looked_at)
+        self._looked_at = last_word.start() if last_word else len(self._open)
+        return None
 
 
 def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
@@ -106,7 +113,7 @@ def opening_clause_end(text: str) -> int | None:
 
 def _plain(text: str) -> str:
     """Return text without what is not said of it: emoji, what is not seen, all of an address but its host."""
-    text = _KEYCAP.sub(r"\1", _INVISIBLE.sub("", _URL.sub(_host, text)))
+    text = _KEYCAP.sub(r"\1", _INVISIBLE.sub("", _URL.sub(_host, text.strip())))
     for sign, plain in _SIGNS.items():
         text = text.replace(sign, plain)
     text = emoji.replace_emoji(_ARROW.sub(", ", text), " ")
