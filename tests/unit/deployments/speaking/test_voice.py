@@ -147,12 +147,15 @@ def times_of(items: list[tuple[float, SpokenAnswerItem]], kind: type[object]) ->
 class TestOverlap:
     def test_the_first_sentence_is_said_while_the_second_is_being_written(self) -> None:
         items = answer()
-        assert times_of(items, SpokenChunk) == [0.6, 1.1]
+        assert times_of(items, SpokenChunk) == [0.7, 1.1]
         assert times_of(items, AnswerToken) == [round(0.1 * at, 1) for at in range(1, 11)]
 
-    def test_the_token_after_a_full_stop_is_not_waited_for(self) -> None:
-        speech = TimedSpeech(speak_s=0.0)
-        assert times_of(answer(speech=speech), SpokenChunk)[0] == 0.5
+    def test_a_sentence_is_said_as_soon_as_the_space_behind_it_is_there(self) -> None:
+        chat, speech = (
+            TimedChat(("It", " is", " the", " first", " one. ", "The", " second", ".")),
+            TimedSpeech(speak_s=0.0),
+        )
+        assert times_of(answer(chat, speech), SpokenChunk)[0] == 0.5
 
     def test_tokens_do_not_wait_for_a_slow_voice(self) -> None:
         assert times_of(answer(speech=TimedSpeech(speak_s=5.0)), AnswerToken)[-1] == 1.0
@@ -173,7 +176,7 @@ class TestOverlap:
     def test_the_end_of_the_text_is_told_before_the_end_of_the_speech(self) -> None:
         items = answer(speech=TimedSpeech(speak_s=5.0))
         assert times_of(items, AnswerEnd) == [1.0]
-        assert times_of(items, SpokenAnswerEnd) == [10.5]
+        assert times_of(items, SpokenAnswerEnd) == [10.6]
 
     def test_an_opening_clause_is_said_first_while_its_sentence_is_not_whole(self) -> None:
         chat, speech = TimedChat(("As far as", " I know", ", it", " is", " here", ".")), TimedSpeech()
@@ -200,7 +203,7 @@ class TestFailures:
         broken = TimedChat(TOKENS[:6], end=AnswerEnd(error="the answer broke off: away", error_kind="unavailable"))
         speech = TimedSpeech()
         items = answer(broken, speech)
-        assert [text.text for text in speech.said] == ["It is the first one.", "The"]
+        assert [text.text for text in speech.said] == ["It is the first one.", "The."]
         assert (end_of(items).error, end_of(items).answer.error_kind) == ("the answer broke off: away", "unavailable")
 
     def test_a_voice_that_fails_leaves_the_text_and_the_speech_so_far(self) -> None:
