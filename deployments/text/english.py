@@ -149,7 +149,9 @@ def number_in_words(text: str) -> str:
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", bare):
         bare = bare.replace(",", "")
     whole, _, fraction = bare.replace(",", ".").partition(".")
-    said = digits(whole) if len(whole) > 1 and whole[0] == "0" or len(whole) > _LONGEST_NUMBER else cardinal(int(whole))
+    said = (
+        digits(whole) if (len(whole) > 1 and whole[0] == "0") or len(whole) > _LONGEST_NUMBER else cardinal(int(whole))
+    )
     return f"{said} point {digits(fraction)}" if fraction else said
 
 
@@ -357,12 +359,6 @@ def _power(match: re.Match[str], _: str) -> str:
     return f"to the power of {'minus ' if exponent[0] == '-' else ''}{cardinal(int(exponent.lstrip('+-')))}"
 
 
-def _rising(match: re.Match[str], _: str) -> str | None:
-    """Say a dash between two numbers of which the second is larger, as a range."""
-    first, second = (float(re.sub(r"[^0-9.]", "", match[name].replace(",", ""))) for name in ("a", "b"))
-    return "to" if first < second else None
-
-
 def _standing_number(match: re.Match[str], _: str) -> str:
     text = match[0]
     if re.fullmatch("[12][0-9]{3}", text) and (
@@ -390,8 +386,10 @@ RULES: Sequence[Rule] = (
     # Dates and times.
     *_rules(
         (
-            rf"{_BEFORE}(?P<y>[12][0-9]{{3}})-(?P<m>[0-9]{{2}})-(?P<d>[0-9]{{2}})"
-            r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z)?)?(?![\w-])",
+            (
+                rf"{_BEFORE}(?P<y>[12][0-9]{{3}})-(?P<m>[0-9]{{2}})-(?P<d>[0-9]{{2}})"
+                r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z)?)?(?![\w-])"
+            ),
             _iso_date,
         ),
         (
@@ -400,8 +398,10 @@ RULES: Sequence[Rule] = (
         ),
         (rf"\b(?P<month>{_MONTH}) (?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?(?![\w:%]|[.,][0-9]){_DATE_YEAR}", _month_day),
         (
-            rf"(?<![\w.,/-])(?P<the>[Tt]he )?(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<month>{_MONTH})(?!\w)"
-            rf"{_DATE_YEAR}",
+            (
+                rf"(?<![\w.,/-])(?P<the>[Tt]he )?(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<month>{_MONTH})(?!\w)"
+                rf"{_DATE_YEAR}"
+            ),
             _day_month,
         ),
         (
@@ -465,8 +465,10 @@ RULES: Sequence[Rule] = (
             lambda match, language: _dimensions(match, language) if match["unit"] or "x" in match[0] else None,
         ),
         (
-            rf"(?<![\w.])(?P<n>{_NUMBER})(?P<space>[ \u00a0\u202f\u2009-])?(?P<unit>{_UNIT})(?P<power>[²³23])?"
-            rf"(?:/(?P<per>{'|'.join(sorted(_PER, key=len, reverse=True))}))?(?![\w/²³])",
+            (
+                rf"(?<![\w.])(?P<n>{_NUMBER})(?P<space>[ \u00a0\u202f\u2009-])?(?P<unit>{_UNIT})(?P<power>[²³23])?"
+                rf"(?:/(?P<per>{'|'.join(sorted(_PER, key=len, reverse=True))}))?(?![\w/²³])"
+            ),
             _quantity,
         ),
         (
@@ -511,7 +513,7 @@ RULES: Sequence[Rule] = (
     ),
     # Signs between numbers.
     *_rules(
-        (rf"(?<=[0-9%])(?P<dash>\s?[-–—−]\s?)(?=[0-9$€£])(?<!\w-\w)", lambda match, _: _between(match)),
+        (r"(?<=[0-9%])(?P<dash>\s?[-–—−]\s?)(?=[0-9$€£])(?<!\w-\w)", lambda match, _: _between(match)),
         (r"(?<![\w.)\]])[-−–](?=[0-9.$€£])", _said("minus ")),
         (r"(?<=[\w)]) ?− ?(?=[\w(])", _said("minus")),
         (r"(?<=[\w)]) - (?=[\w(]+ ?=)", _said("minus")),

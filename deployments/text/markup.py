@@ -41,6 +41,9 @@ _COMPARISON = re.compile(
 _DEFINITION = re.compile(r"\[(?!\^)[^\]]{1,300}\]:[ \t]*(?:<[^>]*>|\S*[/.#:]\S+)[ \t]*(?:[\"'(].*)?$")
 _FOOTNOTE = re.compile(r"\[\^[^\]]{1,300}\]:[ \t]*")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_ADDRESS = re.compile(r"<((?:https?|mailto|ftp):[^\s<>]*|[^\s<>@]+@[^\s<>@]+)>")
+_ADDRESS_SO_FAR = re.compile(r"<[^\s<>]*\Z")
+_PLACEHOLDER = re.compile(r"<([A-Za-z][\w .'-]*)")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _ENTITY_SO_FAR = re.compile(r"&#?[A-Za-z0-9]{0,32}\Z")
 _SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n]")
@@ -60,8 +63,8 @@ class MarkupReader:
     """
 
     def __init__(self, *, is_inline: bool = False) -> None:
-        self._text = ""
-        self._at = 0
+        self._text: str = ""
+        self._at: int = 0
         self._out: list[str] = []
         self._is_last = False
         self._before = ""
@@ -310,7 +313,7 @@ class MarkupReader:
         if mark in "~=" and count == 1:
             return self._literal()
         is_apart = not before.strip() and not after.strip()
-        is_within = before.isalnum() and after.isalnum() and (mark in "_=" or before.isdigit() and after.isdigit())
+        is_within = before.isalnum() and after.isalnum() and (mark in "_=" or (before.isdigit() and after.isdigit()))
         return self._literal(count) if is_within or is_apart else self._left_out(count)
 
     def _image(self) -> bool:
@@ -372,32 +375,30 @@ class MarkupReader:
     # Tags.
 
     def _angle(self) -> bool:
-        text, at = self._text, self._at
-        following = text[at + 1 : at + 2]
+        """Read a tag, a comment, an address or a placeholder; an angle bracket that is none of these compares."""
+        following = self._text[self._at + 1 : self._at + 2]
         if not following and not self._is_last:
             return False
         if following in {"!", "?"}:
             return self._declaration()
         if not following.isascii() or not (following.isalpha() or following == "/"):
             return self._literal()
-        tag = tag_at(text, at)
-        if isinstance(tag, Tag):
-            return self._tag(tag)
-        if address := re.compile(r"<((?:https?|mailto|ftp):[^\s<>]*|[^\s<>@]+@[^\s<>@]+)>").match(text, at):
+        tag = tag_at(self._text, self._at)
+        return self._tag(tag) if isinstance(tag, Tag) else self._no_tag(is_unclear=isinstance(tag, Unclear))
+
+    def _no_tag(self, *, is_unclear: bool) -> bool:
+        if address := _ADDRESS.match(self._text, self._at):
             self._say(address[1].removeprefix("mailto:"), address.end())
             return True
-        if isinstance(tag, Unclear) or self._may_be_address():
+        if is_unclear or _ADDRESS_SO_FAR.match(self._text, self._at):
             return self._literal() if self._is_last else False
         return self._placeholder()
-
-    def _may_be_address(self) -> bool:
-        return re.compile(r"<[^\s<>]*\Z").match(self._text, self._at) is not None
 
     def _placeholder(self) -> bool:
         """Say words in angle brackets that are no tag; a bracket behind a word compares."""
         if self._before[-1:].isalnum():
             return self._literal()
-        words = re.compile(r"<([A-Za-z][\w .'-]*)").match(self._text, self._at)
+        words = _PLACEHOLDER.match(self._text, self._at)
         if words is None or len(words[1]) > _LONGEST_PLACEHOLDER:
             return self._literal()
         if self._is_cut(words.end()):
@@ -486,14 +487,19 @@ def _is_clear(line: str) -> bool:
     if first == ">":
         quoted = _QUOTE.sub("", rest, count=1)
         return bool(quoted) and quoted[0] not in "0123456789-−" and _is_clear(quoted)
-    if first == "[":
-        close = rest.find("]")
-        return (0 <= close < len(rest) - 1 and rest[close + 1] != ":") or len(rest) > _LONGEST_LABEL
-    if first == "|" or rest.startswith(("```", "~~~")) or not rest.strip("`~") or _RULE.match(rest):
-        return False
     if item := _ITEM.match(rest):
         return _is_clear(rest[item.end() :])
-    if first == "#":
+    return _is_clear_mark(rest)
+
+
+def _is_clear_mark(rest: str) -> bool:
+    """Say whether a line that begins with neither a digit nor a quotation tells what it is."""
+    if rest[0] == "[":
+        close = rest.find("]")
+        return (0 <= close < len(rest) - 1 and rest[close + 1] != ":") or len(rest) > _LONGEST_LABEL
+    if rest[0] == "|" or rest.startswith(("```", "~~~")) or not rest.strip("`~") or _RULE.match(rest):
+        return False
+    if rest[0] == "#":
         return bool(rest.lstrip("#"))
     return len(rest) > (2 if rest[1:2] == ")" else 1)
 

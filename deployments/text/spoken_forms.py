@@ -39,7 +39,7 @@ def spoken_words(text: str, language: str) -> tuple[SpokenWords, ...]:
 
     Args:
         text: Speakable.
-        language: Of the voice, an ISO 639-1 code, with a region where that is known ("en-GB"); empty for an unknown one.
+        language: Of the voice: an ISO 639-1 code, with a region where that is known ("en-GB"); empty where unknown.
 
     >>> " ".join(word.spoken for word in spoken_words("It costs €5, not 5 km.", "en"))
     'It costs five euros, not five kilometers.'
