@@ -31,9 +31,7 @@ _BEFORE = r"(?<![\w.,])"
 _SCALE = r"(?:hundred|thousand|million|billion|trillion)"
 _SCALES = {"k": "thousand", "m": "million", "mn": "million", "mio": "million", "bn": "billion", "b": "billion"}
 _DIGITS = "zero one two three four five six seven eight nine".split()
-_MONTHS = (
-    "January February March April May June July August September October November December".split()
-)  # fmt: skip
+_MONTHS: Sequence[str] = "January February March April May June July August September October November December".split()
 _MONTH = "|".join([*_MONTHS, *(rf"{month[:3]}\.?" for month in _MONTHS), r"Sept\.?"])
 _DAY_FIRST = frozenset(["en-gb", "en-au", "en-nz", "en-ie", "en-in", "en-za"])
 _VULGAR: Mapping[str, tuple[int, int]] = {
@@ -78,7 +76,8 @@ _UNITS: Mapping[str, tuple[str, str]] = {
     "kPa": ("kilopascal", "kilopascals"), "bar": ("bar", "bar"), "mbar": ("millibar", "millibars"),
     "psi": ("P S I", "P S I"), "N": ("newton", "newtons"), "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"),
     "kcal": ("kilocalorie", "kilocalories"), "dB": ("decibel", "decibels"), "rpm": ("R P M", "R P M"),
-    "ppm": ("part per million", "parts per million"), "px": ("pixel", "pixels"), "mph": ("mile per hour", "miles per hour"),
+    "ppm": ("part per million", "parts per million"),
+    "px": ("pixel", "pixels"), "mph": ("mile per hour", "miles per hour"),
     "B": ("byte", "bytes"), "kB": ("kilobyte", "kilobytes"), "KB": ("kilobyte", "kilobytes"),
     "MB": ("megabyte", "megabytes"), "GB": ("gigabyte", "gigabytes"), "TB": ("terabyte", "terabytes"),
     "KiB": ("kibibyte", "kibibytes"), "MiB": ("mebibyte", "mebibytes"), "GiB": ("gibibyte", "gibibytes"),
@@ -91,8 +90,10 @@ _UNITS: Mapping[str, tuple[str, str]] = {
     "Mbps": ("megabit per second", "megabits per second"), "Gbps": ("gigabit per second", "gigabits per second"),
 }  # fmt: skip
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True)).replace("µ", "[µμ]")
-_PER = {"h": "hour", "s": "second", "min": "minute", "m": "meter", "km": "kilometer", "kg": "kilogram", "l": "liter"}
-_PER |= {"L": "liter", "day": "day", "d": "day", "ml": "milliliter", "m²": "square meter", "m³": "cubic meter"}
+_PER: Mapping[str, str] = {
+    "h": "hour", "s": "second", "min": "minute", "m": "meter", "km": "kilometer", "kg": "kilogram", "l": "liter",
+    "L": "liter", "day": "day", "d": "day", "ml": "milliliter", "m²": "square meter", "m³": "cubic meter",
+}  # fmt: skip
 _SHARED_LETTERS = frozenset(["A", "B", "J", "N", "L", "h", "s", "bar", "min", "mi", "bit", "ct", "px", "ha", "V", "W"])
 """Units that are words or names as well: with a space before them they are units only behind a number, never a list."""
 _ABBREVIATIONS = {
@@ -322,8 +323,10 @@ def _hexadecimal(match: re.Match[str], _: str) -> str:
     )
 
 
-_ADDRESS_MARKS = {".": "dot", "@": "at", "/": "slash", "_": "underscore", "-": "dash", "+": "plus", ":": "colon"}
-_ADDRESS_MARKS |= {"~": "tilde", "\\": "backslash", "?": "question mark", "=": "equals", "&": "and", "#": "hash"}
+_ADDRESS_MARKS: Mapping[str, str] = {
+    ".": "dot", "@": "at", "/": "slash", "_": "underscore", "-": "dash", "+": "plus", ":": "colon",
+    "~": "tilde", "\\": "backslash", "?": "question mark", "=": "equals", "&": "and", "#": "hash",
+}  # fmt: skip
 
 
 def _address(match: re.Match[str], _: str) -> str:
@@ -349,7 +352,7 @@ def _house(match: re.Match[str], _: str) -> str:
 
 
 def _said(text: str) -> Spoken:
-    return lambda match, language: match.expand(text)
+    return lambda match, _: match.expand(text)
 
 
 def _power(match: re.Match[str], _: str) -> str:
@@ -373,6 +376,42 @@ _YEAR_BEFORE = re.compile(
     r"January|February|March|April|May|June|July|August|September|October|November|December)|\d[-–]) ?$",
     re.IGNORECASE,
 )
+
+
+def _dotted(match: re.Match[str], language: str) -> str | None:
+    """Say a version of three parts or more; groups of three digits are a number of another language's writing."""
+    return None if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+", match["v"]) else _version(match, language)
+
+
+def _plural(text: str) -> str:
+    return f"{text[:-1]}ies" if text.endswith("y") else f"{text}s"
+
+
+def _label_or_number(text: str) -> str:
+    return _label(text) if text.isdecimal() else number_in_words(text)
+
+
+def _power_here(match: re.Match[str], language: str) -> str | None:
+    """Say a power behind a number, a bracket or a letter; behind a word it is the mark of a footnote."""
+    before = match.string[: match.start()]
+    if re.search(r"(?:[0-9)]|(?<![A-Za-z])[A-Za-z]{1,2})$", before):
+        return _power(match, language)
+    return ""
+
+
+def _between(match: re.Match[str], _: str) -> str | None:
+    """Say a dash between two numbers: of a range where the second is larger, else of a difference, or nothing."""
+    before = re.search(rf"(?:^|(?<=[^\w.,-]))[$€£]?({_NUMBER})%?$", match.string[: match.start()])
+    after = re.match(rf"[$€£]?({_NUMBER})(?![-–\w]*[-–][0-9])", match.string[match.end() :])
+    if match["dash"].strip() == "−":
+        return "minus"
+    if before is None or after is None:
+        return None
+    first, second = (float(re.sub(r"[^0-9.]", "", one[1].replace(",", ""))) for one in (before, after))
+    is_sum = match.string[match.end() + after.end() :].lstrip().startswith("=")
+    if first < second and not is_sum:
+        return "to"
+    return "minus" if " " in match["dash"] else "to"
 
 
 def _rules(*rules: tuple[str, Spoken]) -> Sequence[Rule]:
@@ -425,7 +464,8 @@ RULES: Sequence[Rule] = (
     # Addresses, and what only looks like a number.
     *_rules(
         (
-            rf"(?<![\w.,#-])(?P<n>[0-9]{{2,4}})(?P<letter>[A-Z])?(?= (?:[NSEW]\.? )?[A-Z]\w+(?: [A-Z]\w+)? (?:{_PLACES})\b)",
+            r"(?<![\w.,#-])(?P<n>[0-9]{2,4})(?P<letter>[A-Z])?"
+            rf"(?= (?:[NSEW]\.? )?[A-Z]\w+(?: [A-Z]\w+)? (?:{_PLACES})\b)",
             _house,
         ),
         (r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*[A-Za-z0-9]", _address),
@@ -444,7 +484,7 @@ RULES: Sequence[Rule] = (
         (r"(?<![\w.,:-])0(?:[0-9]{2,4}(?:[ /-][0-9]{3,}){1,3}|[1-9](?: [0-9]{2}){4})(?![\w:-])", _phone),
         (r"(?i)(?<=\bcall |\bdial )[0-9]{2,}(?:[ -][0-9]{2,})*(?![\w%-]|[.,][0-9]| (?:times|people|of))", _phone),
         (r"(?<![\w.])(?P<prefix>[vV])\.?(?P<v>[0-9]+(?:\.[0-9]+)*)(?![\w])", _version),
-        (r"(?<![\w.,])(?P<prefix>)(?P<v>[0-9]+(?:\.[0-9]+){2,})(?![\w])", lambda match, _: _dotted(match)),
+        (r"(?<![\w.,])(?P<prefix>)(?P<v>[0-9]+(?:\.[0-9]+){2,})(?![\w])", _dotted),
         (
             r"(?i)(?:(?<=version )|(?<=release )|(?<=python ))(?P<prefix>)(?P<v>[0-9]+\.[0-9]+)(?![\w]|\.[0-9])",
             _version,
@@ -513,7 +553,7 @@ RULES: Sequence[Rule] = (
     ),
     # Signs between numbers.
     *_rules(
-        (r"(?<=[0-9%])(?P<dash>\s?[-–—−]\s?)(?=[0-9$€£])(?<!\w-\w)", lambda match, _: _between(match)),
+        (r"(?<=[0-9%])(?P<dash>\s?[-–—−]\s?)(?=[0-9$€£])(?<!\w-\w)", _between),
         (r"(?<![\w.)\]])[-−–](?=[0-9.$€£])", _said("minus ")),
         (r"(?<=[\w)]) ?− ?(?=[\w(])", _said("minus")),
         (r"(?<=[\w)]) - (?=[\w(]+ ?=)", _said("minus")),
@@ -534,7 +574,7 @@ RULES: Sequence[Rule] = (
         (r" ?≈ ?(?=\S)|(?<!\S)~ ?(?=[0-9$€£])", _said("about ")),
         (r"√ ?(?=\w)", _said("the square root of ")),
         (r"∞", _said("infinity")),
-        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=\w)\^[-−]?[0-9]{1,3}(?![0-9])", lambda match, _: _power_here(match)),
+        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=\w)\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
         (r"(?<=\w) ?& ?(?=\w)", _said("and")),
         (r"(?<![\w&])#(?=[A-Za-z])", _said("")),
         (
@@ -551,39 +591,3 @@ RULES: Sequence[Rule] = (
         (r"[0-9]+", lambda match, _: number_in_words(match[0])),
     ),
 )
-
-
-def _dotted(match: re.Match[str]) -> str | None:
-    """Say a version of three parts or more; groups of three digits are a number of another language's writing."""
-    return None if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+", match["v"]) else _version(match, "")
-
-
-def _plural(text: str) -> str:
-    return f"{text[:-1]}ies" if text.endswith("y") else f"{text}s"
-
-
-def _label_or_number(text: str) -> str:
-    return _label(text) if text.isdecimal() else number_in_words(text)
-
-
-def _power_here(match: re.Match[str]) -> str | None:
-    """Say a power behind a number, a bracket or a letter; behind a word it is the mark of a footnote."""
-    before = match.string[: match.start()]
-    if re.search(r"(?:[0-9)]|(?<![A-Za-z])[A-Za-z]{1,2})$", before):
-        return _power(match, "")
-    return ""
-
-
-def _between(match: re.Match[str]) -> str | None:
-    """Say a dash between two numbers: of a range where the second is larger, else of a difference, or nothing."""
-    before = re.search(rf"(?:^|(?<=[^\w.,-]))[$€£]?({_NUMBER})%?$", match.string[: match.start()])
-    after = re.match(rf"[$€£]?({_NUMBER})(?![-–\w]*[-–][0-9])", match.string[match.end() :])
-    if match["dash"].strip() == "−":
-        return "minus"
-    if before is None or after is None:
-        return None
-    first, second = (float(re.sub(r"[^0-9.]", "", one[1].replace(",", ""))) for one in (before, after))
-    is_sum = match.string[match.end() + after.end() :].lstrip().startswith("=")
-    if first < second and not is_sum:
-        return "to"
-    return "minus" if " " in match["dash"] else "to"
