@@ -28,6 +28,8 @@ _NUMBER = (
     r"|[0-9]{1,3}(?: [0-9]{3}){2,}(?![0-9])|[0-9]+(?:[.,][0-9]+)?)"
 )
 _BEFORE = r"(?<![\w.,])"
+_OPERAND = r"(?:(?<=[0-9)%°²³])|(?<=\b[A-Za-z]))"
+"""Behind a number or a letter that stands for one, a sign compares; behind a word it says how much."""
 _SCALE = r"(?:hundred|thousand|million|billion|trillion)"
 _SCALES = {"k": "thousand", "m": "million", "mn": "million", "mio": "million", "bn": "billion", "b": "billion"}
 _DIGITS = "zero one two three four five six seven eight nine".split()
@@ -259,6 +261,11 @@ def _money(match: re.Match[str], _: str) -> str:
     return small_change if re.fullmatch("0+", whole) else f"{said} and {small_change}"
 
 
+def _money_range(match: re.Match[str], _: str) -> str:
+    many = _CURRENCIES[match["sign"]][1]
+    return f"{number_in_words(match['a'])} to {number_in_words(match['b'])} {many}"
+
+
 def _quantity(match: re.Match[str], _: str) -> str | None:
     unit, power, per = match["unit"].replace("μ", "µ"), match["power"], match["per"]
     if match["space"] and unit in _SHARED_LETTERS and match.string[match.end() :][:1] not in {"", *",.;:!?)/"}:
@@ -464,8 +471,10 @@ RULES: Sequence[Rule] = (
     # Addresses, and what only looks like a number.
     *_rules(
         (
-            r"(?<![\w.,#-])(?P<n>[0-9]{2,4})(?P<letter>[A-Z])?"
-            rf"(?= (?:[NSEW]\.? )?[A-Z]\w+(?: [A-Z]\w+)? (?:{_PLACES})\b)",
+            (
+                r"(?<![\w.,#-])(?P<n>[0-9]{2,4})(?P<letter>[A-Z])?"
+                rf"(?= (?:[NSEW]\.? )?[A-Z]\w+(?: [A-Z]\w+)? (?:{_PLACES})\b)"
+            ),
             _house,
         ),
         (r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*[A-Za-z0-9]", _address),
@@ -492,6 +501,10 @@ RULES: Sequence[Rule] = (
     ),
     # Amounts and units.
     *_rules(
+        (
+            rf"(?<![\w.])(?P<sign>{_CURRENCY})(?P<a>{_NUMBER})\s?[-–]\s?(?:{_CURRENCY})?(?P<b>{_NUMBER})(?![\w-])",
+            _money_range,
+        ),
         (
             rf"(?<![\w.])(?P<sign>{_CURRENCY})\s?(?P<n>{_NUMBER})(?:\s?(?P<scale>{_SCALE}|bn|mn|[kKmMbB])\b)?(?!\w)",
             _money,
@@ -536,14 +549,14 @@ RULES: Sequence[Rule] = (
         (r"\bSt\. (?=[A-Z])", _said("Saint ")),
         (
             r"(?<![\w.])(?:" + "|".join(map(re.escape, _ABBREVIATIONS)) + r")(?=\W|$)",
-            lambda match, _: _ABBREVIATIONS[match[0]] + ("." if match.end() == len(match.string) else ""),
+            lambda match, _: _ABBREVIATIONS[match[0]],
         ),
         (r"\b[Nn]o\. ?(?=[0-9])|(?<![\w&])#(?=[0-9])|№ ?", _said("number ")),
         (r"\bp\. ?(?=[0-9])", _said("page ")),
         (r"\bpp\. ?(?=[0-9])", _said("pages ")),
         (r"§§? ?(?=[0-9])", _said("section ")),
         (
-            rf"(?<=\b)(?P<kind>{_NUMBERED}) (?P<roman>{_ROMAN})(?![\w'’])",
+            rf"\b(?P<kind>(?:{_NUMBERED})|(?i:{_NUMBERED})(?= (?:[IVX]{{2}}|[VX]))) (?P<roman>{_ROMAN})(?![\w'’])",
             lambda match, _: f"{match['kind']} {cardinal(_roman(match['roman']))}",
         ),
         (
@@ -561,14 +574,14 @@ RULES: Sequence[Rule] = (
         (r"± ?|\+/[-−] ?", _said("plus or minus ")),
         (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=\w) × (?=\w)", _said("times")),
         (r" ?÷ ?", _said("divided by")),
-        (r"(?<=[\w)%]) ?(?:≥|>=|⩾) ?(?=\S)", _said("is greater than or equal to")),
-        (r"(?<=[\w)%]) ?(?:≤|<=|⩽) ?(?=\S)", _said("is less than or equal to")),
-        (r"(?:≥|>=|⩾) ?(?=\S)", _said("at least")),
-        (r"(?:≤|<=|⩽) ?(?=\S)", _said("at most")),
-        (r"(?<=[\w)%])(?:<| < )(?=[\w(-])", _said("is less than")),
-        (r"(?<=[\w)%])(?:>| > )(?=[\w(-])", _said("is greater than")),
-        (r"(?<![\w<>-])< ?(?=[0-9$€£-])", _said("less than")),
-        (r"(?<![\w<>=-])> ?(?=[0-9$€£-])", _said("more than")),
+        (rf"{_OPERAND} ?(?:≥|>=|⩾) ?(?=\S)", _said("is greater than or equal to")),
+        (rf"{_OPERAND} ?(?:≤|<=|⩽) ?(?=\S)", _said("is less than or equal to")),
+        (r"(?:≥|>=|⩾) ?(?=\S)", _said("at least ")),
+        (r"(?:≤|<=|⩽) ?(?=\S)", _said("at most ")),
+        (rf"(?<=[\w)%])<(?=[\w(-])|{_OPERAND} < (?=[\w(-])", _said("is less than")),
+        (rf"(?<=[\w)%])>(?=[\w(-])|{_OPERAND} > (?=[\w(-])", _said("is greater than")),
+        (r"(?<![\w<>-])< ?(?=[0-9$€£-])", _said("less than ")),
+        (r"(?<![\w<>=-])> ?(?=[0-9$€£-])", _said("more than ")),
         (r" ?(?:≠|!=) ?", _said("is not equal to")),
         (r"(?<=[\w)%²³]) ?(?:==?|≡) ?(?=[\w(-])", _said("equals")),
         (r" ?≈ ?(?=\S)|(?<!\S)~ ?(?=[0-9$€£])", _said("about ")),

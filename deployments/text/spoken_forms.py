@@ -60,6 +60,8 @@ def _parts(text: str, language: str) -> Iterator[_Part]:
                 continue
             spoken = rule.spoken(match, language)
             if spoken is not None:
+                if match[0].endswith(".") and match.end() == len(text):
+                    spoken = f"{spoken}."
                 found[match.start()] = match.end(), spoken
                 taken[match.start() : match.end()] = b"\1" * (match.end() - match.start())
     at = 0
