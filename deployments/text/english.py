@@ -109,6 +109,8 @@ _NUMBERED = (
     "Chapter|Part|Act|Scene|Section|Volume|Book|Phase|Figure|Table|Appendix|Level|Title|Article|Class|Stage|Type|Step"
     "|World War|Super Bowl|Annex|Unit|Grade"
 )
+_VERB = r"(?:like|think|thought|am|have|had|was|will|would|can|could|need|want|did|do|know|saw|love|read|wrote)\b"
+"""Behind "I" that is no numeral."""
 _RULERS = (
     "Henry|Louis|George|Edward|Elizabeth|Charles|William|Richard|James|Philip|Napoleon|Pius|Benedict|Paul|Leo|Gregory"
     "|Clement|Alexander|Nicholas|Peter|Catherine|Frederick|Ivan|Otto|Wilhelm|Friedrich|Ludwig"
@@ -166,11 +168,15 @@ def _label(text: str) -> str:
     """Return the number of a house, a room or a part: "one oh five", "three eighty", "twelve thirty-four"."""
     if text[0] == "0" or len(text) > _CODE_DIGITS + 1:
         return digits(text)
-    if len(text) < _CODE_DIGITS or int(text) % 100 == 0:
+    hundreds, rest = divmod(int(text), 100)
+    if len(text) < _CODE_DIGITS or (not rest and hundreds % 10 == 0):
         return cardinal(int(text))
-    return (
-        f"{cardinal(int(text[:-2]))} {cardinal(int(text[-2:])) if text[-2] != '0' else 'oh ' + cardinal(int(text[-1]))}"
-    )
+    return f"{cardinal(hundreds)} {_oh(rest) if rest else 'hundred'}"
+
+
+def _oh(number: int) -> str:
+    """Return the last two digits of a label or a time in words: "oh five"."""
+    return f"{'oh ' if number < 10 else ''}{cardinal(number)}"  # noqa: PLR2004 - one digit
 
 
 def _is_one(text: str) -> bool:
@@ -225,7 +231,7 @@ def _day_month(match: re.Match[str], _: str) -> str | None:
 def _clock(hour: int, minute: int, *, is_half: bool = False) -> str:
     if not minute:
         return cardinal(hour) if is_half else f"{cardinal(hour)} o'clock"
-    return f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"  # noqa: PLR2004 - one digit
+    return f"{cardinal(hour)} {_oh(minute)}"
 
 
 def _half(text: str | None) -> str:
@@ -556,7 +562,10 @@ RULES: Sequence[Rule] = (
         (r"\bpp\. ?(?=[0-9])", _said("pages ")),
         (r"§§? ?(?=[0-9])", _said("section ")),
         (
-            rf"\b(?P<kind>(?:{_NUMBERED})|(?i:{_NUMBERED})(?= (?:[IVX]{{2}}|[VX]))) (?P<roman>{_ROMAN})(?![\w'’])",
+            (
+                rf"\b(?P<kind>(?:{_NUMBERED})|(?i:{_NUMBERED})(?= (?:[IVX]{{2}}|[VX]))) "
+                rf"(?!I {_VERB})(?P<roman>{_ROMAN})(?![\w'’])"
+            ),
             lambda match, _: f"{match['kind']} {cardinal(_roman(match['roman']))}",
         ),
         (

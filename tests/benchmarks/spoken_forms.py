@@ -1,9 +1,8 @@
 """Whether amounts, dates, times, numbers, units and addresses are heard as they are meant.
 
-Each sentence of `spoken_forms.tsv` is spoken twice by the shipped voice: in the words of the table, which are those that
-Hearth puts it into, and as it is written, so that the voice's own rules say it. A Whisper that knows nothing of either
-listens. A sentence is heard where all that is said of its signs is in the transcript; numbers count the same in digits
-and in words.
+Each sentence of `spoken_forms.tsv` is spoken twice by the shipped voice: in the words of the table, which are those
+that Hearth puts it into, and as it is written, so that the voice's own rules say it. A Whisper that knows nothing of
+either listens. A sentence is heard where its transcript says the same; numbers count the same in digits and in words.
 """
 
 import asyncio

@@ -193,6 +193,15 @@ class TestOverlap:
         assert end_of(answer(chat, speech)).error == ""
         assert [text.text for text in speech.said] == ["Yes.", "No."]
 
+    def test_an_answer_is_read_as_markup_once_however_it_is_cut(self) -> None:
+        written = "Use `<b>` for **this. And** that.\n\n```\nno. code\n```\n\nDone."
+        for tokens in ((written,), tuple(written), (written[:20], written[20:])):
+            speech = TimedSpeech()
+            answer(TimedChat(tokens), speech)
+            said = "\n".join(text.text for text in speech.said)
+            assert said.splitlines() == ["Use <b> for this.", "And that.", "Done."]
+            assert all(text.is_speakable for text in speech.said)
+
     def test_the_end_says_when_what_was_there(self) -> None:
         stages = end_of(answer()).stages
         assert list(stages) == ["first_token", "first_sentence", "first_audio", "generated", "spoken"]
