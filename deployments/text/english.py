@@ -25,7 +25,8 @@ class Rule:
 
 _NUMBER = (
     r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]{1,3}(?:[\u00a0\u202f\u2009'’][0-9]{3})+(?:[.,][0-9]+)?"
-    r"|[0-9]{1,3}(?: [0-9]{3}){2,}(?![0-9])|[0-9]+(?:[.,][0-9]+)?)"
+    r"|[0-9]{1,3}(?: [0-9]{3}){2,}(?![0-9])|[0-9]{1,3} [0-9]{3}(?= ?(?:[kc]?m|k?g|k?W|V|€|EUR|USD)(?!\w))"
+    r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|[0-9]+(?:\.[0-9]+|,[0-9]+(?!,?[0-9]))?)"
 )
 _BEFORE = r"(?<![\w.,])"
 _OPERAND = r"(?:(?<=[0-9)%°²³])|(?<=\b[A-Za-z]))"
@@ -96,8 +97,8 @@ _PER: Mapping[str, str] = {
     "h": "hour", "s": "second", "min": "minute", "m": "meter", "km": "kilometer", "kg": "kilogram", "l": "liter",
     "L": "liter", "day": "day", "d": "day", "ml": "milliliter", "m²": "square meter", "m³": "cubic meter",
 }  # fmt: skip
-_SHARED_LETTERS = frozenset(["A", "B", "J", "N", "L", "h", "s", "bar", "min", "mi", "bit", "ct", "px", "ha", "V", "W"])
-"""Units that are words or names as well: with a space before them they are units only behind a number, never a list."""
+_SHARED_LETTERS = frozenset(["A", "B", "J", "N", "bar"])
+"""Units that are words or names as well: with a space before them, they are units only at the end of what is said."""
 _ABBREVIATIONS = {
     "e.g.": "for example", "i.e.": "that is", "etc.": "et cetera", "vs.": "versus", "approx.": "approximately",
     "Dr.": "Doctor", "Mr.": "Mister", "Mrs.": "Missus", "Prof.": "Professor", "cf.": "compare",
@@ -153,6 +154,8 @@ def number_in_words(text: str) -> str:
     bare = re.sub(r"[ \u00a0\u202f\u2009'’]", "", text)
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", bare):
         bare = bare.replace(",", "")
+    elif bare.count(".") > 1:
+        bare = bare.replace(".", "")
     whole, _, fraction = bare.replace(",", ".").partition(".")
     said = (
         digits(whole) if (len(whole) > 1 and whole[0] == "0") or len(whole) > _LONGEST_NUMBER else cardinal(int(whole))
@@ -347,6 +350,13 @@ def _address(match: re.Match[str], _: str) -> str:
     return " ".join(_ADDRESS_MARKS.get(part) or (_label(part) if part.isdecimal() else part) for part in parts)
 
 
+def _ipv6(match: re.Match[str], _: str) -> str | None:
+    if "::" not in match[0] and not re.search("[A-Fa-f]", match[0]):
+        return None
+    parts = ["colon" if one == ":" else _DIGITS[int(one)] if one.isdecimal() else one.upper() for one in match[0]]
+    return " ".join(parts)
+
+
 def _version(match: re.Match[str], _: str) -> str:
     parts = [
         digits(part) if len(part) > 1 and part[0] == "0" else cardinal(int(part)) for part in match["v"].split(".")
@@ -439,8 +449,8 @@ RULES: Sequence[Rule] = (
     *_rules(
         (
             (
-                rf"{_BEFORE}(?P<y>[12][0-9]{{3}})-(?P<m>[0-9]{{2}})-(?P<d>[0-9]{{2}})"
-                r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z)?)?(?![\w-])"
+                rf"{_BEFORE}(?P<y>[12][0-9]{{3}})(?P<mark>[-/])(?P<m>[0-9]{{2}})(?P=mark)(?P<d>[0-9]{{2}})"
+                r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z)?)?(?![\w/-])"
             ),
             _iso_date,
         ),
@@ -460,6 +470,7 @@ RULES: Sequence[Rule] = (
             rf"(?<![\w.,:])(?P<h>[0-9]{{1,2}}):(?P<m>[0-9]{{2}})(?::(?P<s>[0-9]{{2}}))?(?![\w:]|[.,][0-9]){_HALF}?",
             _time,
         ),
+        (rf"{_BEFORE}(?P<h>[0-9]{{1,2}})\.(?P<m>[0-9]{{2}})(?P<s>){_HALF}", _time),
         (
             rf"{_BEFORE}(?P<h>[0-9]{{1,2}}){_HALF}",
             lambda match, _: cardinal(int(match["h"])) + _half(match["half"]),
@@ -489,6 +500,7 @@ RULES: Sequence[Rule] = (
             _ip,
         ),
         (r"(?<![\w:-])[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})(?![\w:-])", _hexadecimal),
+        (r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _ipv6),
         (rf"(?<![\w.@/-])(?:[A-Za-z0-9-]+\.)+(?:{_DOMAINS})(?::[0-9]+)?(?:/[\w./~-]*[\w/])?(?![\w-])", _address),
         (r"(?<![\w./])(?:~|\.{1,2}|[A-Za-z]:)?[/\\][A-Za-z_.][\w.-]*(?:[/\\][\w.-]+)*(?<![.,])", _address),
         (r"(?<![\w.@/-])[A-Za-z0-9_-]*[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]+)+(?!\w)", _address),
@@ -512,7 +524,7 @@ RULES: Sequence[Rule] = (
             _money_range,
         ),
         (
-            rf"(?<![\w.])(?P<sign>{_CURRENCY})\s?(?P<n>{_NUMBER})(?:\s?(?P<scale>{_SCALE}|bn|mn|[kKmMbB])\b)?(?!\w)",
+            rf"(?<![\w.])(?P<sign>{_CURRENCY})\s?(?P<n>{_NUMBER})(?:\s?(?P<scale>{_SCALE}|bn|mn|[kKmMbB])\b)?(?:,[-–—]+)?(?!\w)",
             _money,
         ),
         (
@@ -576,7 +588,7 @@ RULES: Sequence[Rule] = (
     # Signs between numbers.
     *_rules(
         (r"(?<=[0-9%])(?P<dash>\s?[-–—−]\s?)(?=[0-9$€£])(?<!\w-\w)", _between),
-        (r"(?<![\w.)\]])[-−–](?=[0-9.$€£])", _said("minus ")),
+        (r"(?<![\w.)\]^])[-−–](?=[0-9.$€£])", _said("minus ")),
         (r"(?<=[\w)]) ?− ?(?=[\w(])", _said("minus")),
         (r"(?<=[\w)]) - (?=[\w(]+ ?=)", _said("minus")),
         (r"(?<!\w)\+(?=[0-9])|(?<=[\w)]) ?\+ ?(?=[\w(])", _said("plus")),
@@ -594,6 +606,7 @@ RULES: Sequence[Rule] = (
         (r" ?(?:≠|!=) ?", _said("is not equal to")),
         (r"(?<=[\w)%²³]) ?(?:==?|≡) ?(?=[\w(-])", _said("equals")),
         (r" ?≈ ?(?=\S)|(?<!\S)~ ?(?=[0-9$€£])", _said("about ")),
+        (r"(?<=[0-9%])/(?=[a-z])", _said("per")),
         (r"√ ?(?=\w)", _said("the square root of ")),
         (r"∞", _said("infinity")),
         (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=\w)\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
@@ -601,7 +614,7 @@ RULES: Sequence[Rule] = (
         (r"(?<![\w&])#(?=[A-Za-z])", _said("")),
         (
             r"(?<=[A-Za-z])/(?=[A-Za-z])",
-            lambda match, _: "or" if match.string[: match.start()].endswith("and") else "slash",
+            lambda match, _: "" if match.string[: match.start()].endswith("and") else "slash",
         ),
         (r"(?<=[0-9])\s?%", _said("percent")),
         (r"(?<=[A-Za-z])[-–](?=[0-9])|(?<=[0-9])[-–](?=[0-9]|[A-Z](?![a-z]))", _said("")),

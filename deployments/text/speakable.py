@@ -19,7 +19,9 @@ _SHORTEST_OPENING = 12
 _ENDS = ".!?:;,…。！？"
 _CLAUSE_END = re.compile(r"(?<![0-9])[,;:—]\s+(?=[\w(\"“‘])|[,;:—]\s+(?=[^\W\d]|[(\"“‘])")
 """Not within "May 5, 2024", which is said as one."""
-_URL = re.compile(r"(?:https?|ftp)://(?:[^\s/?#<>()\[\]@]*@)?(?:www\.)?([^\s/?#<>()\[\]]*[^\W_])[^\s<>()\[\]]*")
+_URL = re.compile(
+    r"(?:(?:https?|ftp)://(?:[^\s/?#<>()\[\]@]*@)?(?:www\.)?|\bwww\.)([^\s/?#<>()\[\]]*[^\W_])[^\s<>()\[\]]*"
+)
 _URL_TAIL = re.compile(r"""[.,;:!?'"”’*_~]+$""")
 _KEYCAP = re.compile(r"([0-9])\ufe0f?\u20e3\ufe0f?")
 _ARROW = re.compile(r"(?:^|\s*)(?:[→⇒➔➜➝➞⟶⟹➡]\ufe0f?|(?<=\s)[-=]+>(?=\s))\s*")
