@@ -63,22 +63,26 @@ class MarkupReader:
     """
 
     def __init__(self, *, is_inline: bool = False) -> None:
+        # What was written and not yet read, from `_at` on, and what is known of it.
         self._text: str = ""
         self._at: int = 0
         self._out: list[str] = []
         self._is_last = False
+        # The last two characters that were read, and the last that is said of this sentence.
         self._before = ""
+        self._last = ""
+        # The line, and how the one before it ended.
         self._begins_line = not is_inline
         self._line_length = 0
-        self._short_line = False
+        self._is_heading = False
+        self._ended_short = False
+        self._ended_on_purpose = False
+        # What it stands in.
         self._fence = ""
         self._is_quoted_fence = False
         self._is_open = is_inline
         self._is_list = False
         self._is_marked = False
-        self._ends_with_line = False
-        self._is_forced = False
-        self._last = ""
         self._is_ssml = False
         self._handlers: Mapping[str, Callable[[], bool]] = {
             "\\": self._escape,
@@ -193,10 +197,10 @@ class MarkupReader:
 
     def _marked_line(self, rest: str, start: int) -> bool:
         """Begin a heading, an item, a footnote or a line of a paragraph."""
-        self._line_length, self._ends_with_line = 0, False
+        self._line_length, self._is_heading = 0, False
         if heading := _HEADING.match(rest):
             self._break()
-            self._ends_with_line = True
+            self._is_heading = True
             self._pass(start + heading.end())
         elif item := _ITEM.match(rest) or _FOOTNOTE.match(rest):
             self._item("", start + item.end())
@@ -234,8 +238,8 @@ class MarkupReader:
             self._is_list, self._is_marked = self._is_marked, False
             return
         is_symbol = bool(emoji.is_emoji(rest[0]) or emoji.is_emoji(rest[:2]))
-        is_short = self._short_line and self._last not in ".!?:;,…。！？、，" and not rest[0].islower()
-        if self._is_forced or is_symbol or is_short:
+        is_short = self._ended_short and self._last not in ".!?:;,…。！？、，" and not rest[0].islower()
+        if self._ended_on_purpose or is_symbol or is_short:
             self._break()
         else:
             self._out.append(" ")
@@ -248,8 +252,8 @@ class MarkupReader:
         self._break()
 
     def _newline(self) -> bool:
-        self._is_forced = self._ends_with_line or self._before == "  "
-        self._short_line = self._line_length < _SHORT_LINE
+        self._ended_on_purpose = self._is_heading or self._before == "  "
+        self._ended_short = self._line_length < _SHORT_LINE
         self._pass(self._at + 1)
         self._begins_line = True
         return True

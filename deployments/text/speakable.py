@@ -25,6 +25,8 @@ _URL = re.compile(
 _URL_TAIL = re.compile(r"""[.,;:!?'"”’*_~]+$""")
 _KEYCAP = re.compile(r"([0-9])\ufe0f?\u20e3\ufe0f?")
 _ARROW = re.compile(r"(?:^|\s*)(?:[→⇒➔➜➝➞⟶⟹➡]\ufe0f?|(?<=\s)[-=]+>(?=\s))\s*")
+_BORDER = re.compile(r"(?<=\w)\s+[•·]\s+(?=\w)|(?<=[^\W\d]{2})\s+[>›»]\s+(?=[A-ZÀ-Þ])")
+"""Between parts that stand in a row, such as "Settings > Display"."""
 _SIGNS = {"➕": "+", "➖": "−", "✖️": "×", "✖": "×", "➗": "÷", "🔟": "10"}
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _LAST_WORD = re.compile(r"\S+\s*\Z")
@@ -119,7 +121,7 @@ def _plain(text: str) -> str:
     text = _KEYCAP.sub(r"\1", _INVISIBLE.sub("", _URL.sub(_host, text.strip())))
     for sign, plain in _SIGNS.items():
         text = text.replace(sign, plain)
-    text = emoji.replace_emoji(_ARROW.sub(", ", text), " ")
+    text = emoji.replace_emoji(_BORDER.sub(", ", _ARROW.sub(", ", text)), " ")
     printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
     return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(printable.split())).lstrip(",; ")
 

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.text.speakable import SpeakableReader, speakable, spoken_sentences
@@ -36,6 +36,8 @@ MARKED: tuple[tuple[str, str], ...] = (
     ("Title\n=====\nText", "Title. Text."),
     ("> It was said.\n> Twice.", "It was said. Twice."),
     ("Step one → step two", "Step one, step two."),
+    ("Open Settings > Display now", "Open Settings, Display now."),
+    ("Tea • Coffee · Milk", "Tea, Coffee, Milk."),
 )
 TAGGED: tuple[tuple[str, str], ...] = (
     ("<p>Hello <b>you</b></p><p>Two</p>", "Hello you. Two."),
@@ -141,6 +143,7 @@ class TestGrowingTexts:
         for cut in range(len(written)):
             assert sentences_of(written[:cut], written[cut:]) == whole, cut
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14), st.lists(st.integers(0, 80), max_size=4))
     def test_whatever_is_written_is_said_the_same_however_it_is_cut(self, parts: list[str], cuts: list[int]) -> None:
         text = "".join(parts)

@@ -1,7 +1,7 @@
 """What is said of amounts, dates, times, numbers, units and addresses."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.text.spoken_forms import SpokenWords, spoken_words
@@ -100,6 +100,7 @@ def test_words_that_are_spoken_as_one_stay_together() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789abIVX .,:;/-−+$€%°(){}'\"<>=&#@_~²½№\\", max_size=40))
 def test_nothing_that_is_written_is_lost(text: str) -> None:
     words = spoken_words(" ".join(text.split()), "en")
