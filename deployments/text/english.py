@@ -123,6 +123,9 @@ _DOMAINS = "com|org|net|io|edu|gov|info|dev|app|ai|de|uk|eu|fr|nl|at|ch|it|es|us
 
 # Numbers.
 
+_NAMELESS = 10**15
+"""CLDR has no names for numbers that are much larger."""
+
 
 @functools.cache
 def _engine() -> RbnfEngine:
@@ -130,12 +133,16 @@ def _engine() -> RbnfEngine:
 
 
 def cardinal(number: int) -> str:
-    """Return a whole number in words: "one thousand two hundred thirty-four"."""
+    """Return a whole number in words: "one thousand two hundred thirty-four"; one without a name digit by digit."""
+    if number >= _NAMELESS:
+        return digits(str(number))
     return _engine().format_number(number).text
 
 
 def ordinal(number: int) -> str:
     """Return a rank in words: "twenty-first"."""
+    if number >= _NAMELESS:
+        return f"{digits(str(number))}th"
     return _engine().format_number(number, purpose=FormatPurpose.ORDINAL).text
 
 
@@ -157,13 +164,10 @@ def number_in_words(text: str) -> str:
     elif bare.count(".") > 1:
         bare = bare.replace(".", "")
     whole, _, fraction = bare.replace(",", ".").partition(".")
-    said = (
-        digits(whole) if (len(whole) > 1 and whole[0] == "0") or len(whole) > _LONGEST_NUMBER else cardinal(int(whole))
-    )
+    said = digits(whole) if len(whole) > 1 and whole[0] == "0" else cardinal(int(whole))
     return f"{said} point {digits(fraction)}" if fraction else said
 
 
-_LONGEST_NUMBER = 15
 _CODE_DIGITS = 3
 
 
@@ -346,7 +350,7 @@ _ADDRESS_MARKS: Mapping[str, str] = {
 
 
 def _address(match: re.Match[str], _: str) -> str:
-    parts = re.findall(r"[A-Za-z]+|[0-9]+|[^\w\s]|_|\w+", match[0])
+    parts = re.findall(r"[A-Za-z]+|[0-9]+|[^\w\s]|_|\w", match[0])
     return " ".join(_ADDRESS_MARKS.get(part) or (_label(part) if part.isdecimal() else part) for part in parts)
 
 
@@ -422,6 +426,11 @@ def _power_here(match: re.Match[str], language: str) -> str | None:
     return ""
 
 
+def _value(text: str) -> float:
+    bare = re.sub(r"[^0-9.]", "", text)
+    return float(bare.replace(".", "") if bare.count(".") > 1 else bare)
+
+
 def _between(match: re.Match[str], _: str) -> str | None:
     """Say a dash between two numbers: of a range where the second is larger, else of a difference, or nothing."""
     before = re.search(rf"(?:^|(?<=[^\w.,-]))[$€£]?({_NUMBER})%?$", match.string[: match.start()])
@@ -430,7 +439,7 @@ def _between(match: re.Match[str], _: str) -> str | None:
         return "minus"
     if before is None or after is None:
         return None
-    first, second = (float(re.sub(r"[^0-9.]", "", one[1].replace(",", ""))) for one in (before, after))
+    first, second = (_value(one[1]) for one in (before, after))
     is_sum = match.string[match.end() + after.end() :].lstrip().startswith("=")
     if first < second and not is_sum:
         return "to"

@@ -60,6 +60,8 @@ def test_what_is_written_in_signs_is_said_in_words(form: SpokenForm) -> None:
         ("1 h 30 min", "one hour thirty minutes"),
         ("1,2,3", "one, two, three"),
         ("and/or", "and or"),
+        ("10000000000000000", " ".join(["one", *["zero"] * 16])),
+        ("1.000.000–2.000.000", "one million to two million"),
         ("5 > 3", "five is greater than three"),
     ],
 )
