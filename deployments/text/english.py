@@ -172,7 +172,7 @@ _CODE_DIGITS = 3
 
 
 def _label(text: str) -> str:
-    """Return the number of a house, a room or a part: "one oh five", "three eighty", "twelve thirty-four"."""
+    """Return the number of a house, a room, a port or a part of an address: "one oh five", "three eighty"."""
     if text[0] == "0" or len(text) > _CODE_DIGITS + 1:
         return digits(text)
     hundreds, rest = divmod(int(text), 100)
@@ -331,8 +331,8 @@ def _phone(match: re.Match[str], _: str) -> str:
 
 
 def _ip(match: re.Match[str], _: str) -> str:
-    said = " dot ".join(digits(group) for group in match["ip"].split("."))
-    said += f" port {digits(match['port'])}" if match["port"] else ""
+    said = " dot ".join(_label(group) for group in match["ip"].split("."))
+    said += f" port {_label(match['port'])}" if match["port"] else ""
     return said + (f" slash {cardinal(int(match['mask']))}" if match["mask"] else "")
 
 

@@ -35,7 +35,7 @@ def test_what_is_written_in_signs_is_said_in_words(form: SpokenForm) -> None:
         ("1:30:25", "one thirty and twenty-five seconds"),
         ("06 12 34 56 78", "zero six, one two, three four, five six, seven eight"),
         ("AA:BB:CC:00:11:22", "A A, B B, C C, zero zero, one one, two two"),
-        ("10.0.0.0/8", "one zero dot zero dot zero dot zero slash eight"),
+        ("10.0.0.0/8", "ten dot zero dot zero dot zero slash eight"),
         ("5 m/s", "five meters per second"),
         ("5 m3", "five cubic meters"),
         ("1 l", "one liter"),
