@@ -11,7 +11,6 @@ from deployments.component_status import replica_status
 from deployments.errors import HearthError, InvalidRequestError
 from deployments.services import ChatService, SpeechService, TranscriptionService
 from deployments.speaking.spoken_pieces import SpokenPieces
-from deployments.text.speakable import speakable
 from deployments.values.chat import AnswerEnd, ChatQuestion, Preparation
 from deployments.values.speech import Recording, SpeechText, SpokenChunk
 from deployments.values.status import ComponentStatus
@@ -147,8 +146,7 @@ class _Answer:
     async def _speak(self) -> None:
         speech_error = ""
         while piece := await self._next_piece():
-            # A piece without a word, such as a rule between two paragraphs, is not said.
-            if speech_error or not speakable(piece):
+            if speech_error:
                 continue
             try:
                 await self._say(piece)
@@ -178,7 +176,7 @@ class _Answer:
 
     async def _say(self, piece: str) -> None:
         goes_on = "first_audio" in self.stages
-        text = SpeechText(piece, self.question.voice, self.question.language, goes_on=goes_on)
+        text = SpeechText(piece, self.question.voice, self.question.language, goes_on=goes_on, is_speakable=True)
         async with aclosing(self.speech.say(self.call, text)) as chunks:
             async for chunk in chunks:
                 self._stamp("first_audio")
