@@ -35,9 +35,16 @@ class SpokenPieces:
         self._began = bool(clause)
         return clause or self._all()
 
-    def rest(self) -> str:
-        """Return what is left when nothing more will be written."""
+    def rest(self, unfinished: str = "") -> str:
+        """Return what is left when nothing more will be written.
+
+        Args:
+            unfinished: The end of the text that is no whole sentence, and is not spoken.
+        """
         self._sentences += self._reader.rest()
+        # It was made a sentence, with a full stop, and without its markup.
+        if self._sentences and unfinished and _letters(self._sentences[-1]) in _letters(unfinished):
+            self._sentences.pop()
         return self._all()
 
     def _cut_clause(self) -> str:
@@ -51,3 +58,8 @@ class SpokenPieces:
         pieces, self._sentences = "\n".join(self._sentences), []
         self._began = self._began or bool(pieces)
         return pieces
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text."""
+    return "".join(character for character in text if character.isalnum())

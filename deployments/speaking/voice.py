@@ -171,8 +171,7 @@ class _Answer:
         """Return what is left to be said when all is written, up to a sentence that was broken off."""
         if self.answer_end is None:
             return ""
-        rest, unfinished = self.pieces.rest(), self.answer_end.unfinished
-        return "" if unfinished.endswith(rest) else rest.removesuffix(unfinished)
+        return self.pieces.rest(self.answer_end.unfinished)
 
     async def _say(self, piece: str) -> None:
         goes_on = "first_audio" in self.stages
