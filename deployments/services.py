@@ -76,10 +76,11 @@ class LanguageModelService(Inference, Protocol):
         """Yield the answer to a prompt, one token at a time.
 
         The prompt is cut to the model's context window at whole turns and passages. The last piece, and no other, has
-        an `end`. What the model thinks is left out.
+        an `end`. What the model thinks is left out, and only counted.
 
         Raises:
             InvalidRequestError: The question alone does not fit into the context window.
+            UpstreamFailedError: The model only thought, and gave no answer; the message names the setting to change.
             HearthError: The model failed. Tokens that were yielded before stand.
         """
         ...

@@ -85,7 +85,16 @@ class CollectedAnswer:
             answer_bytes: Size of the final message.
             said: What was asked and answered, by name.
         """
-        return Outcome(self.end.error_kind, request_id, len(self.tokens), answer_bytes, self.stages, said, self.error)
+        return Outcome(
+            self.end.error_kind,
+            request_id,
+            len(self.tokens),
+            answer_bytes,
+            self.stages,
+            said,
+            self.error,
+            self.end.thought_tokens,
+        )
 
     def wav(self, room: int) -> tuple[bytes, bool]:
         """Return as much of the speech as fits into `room` bytes, as a WAV file, and whether that is all of it."""

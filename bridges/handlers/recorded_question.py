@@ -120,6 +120,7 @@ def _record(
             first_token_at=times.get("first_token", 0.0),
             last_token_at=times.get("generated", 0.0),
             tokens=len(answer.tokens),
+            thought_tokens=answer.end.thought_tokens,
             first_sound_at=times.get("first_audio", 0.0),
             last_sound_at=times.get("spoken", 0.0),
             sound_s=sum(chunk.seconds for chunk in answer.sound),

@@ -114,6 +114,7 @@ class AnswerProgress:
             first_token_at=self.first_token_at,
             last_token_at=self.last_token_at,
             tokens=len(self.written),
+            thought_tokens=end.thought_tokens,
             first_sound_at=self.playback.begins_at,
             last_sound_at=self.last_sound_at,
             sound_s=self.playback.seconds,

@@ -83,7 +83,7 @@ class SoundReader:
     A piece may begin with a WAV header, which then says how the sound is written; the first one may be cut anywhere.
     """
 
-    __slots__ = ("_fault", "_format", "_has_ended", "_left", "_may_begin", "_mixer", "_resampler", "_rest")
+    __slots__ = ("_fault", "_format", "_has_ended", "_left", "_may_begin", "_mixer", "_resampler", "_rest", "_told")
 
     def __init__(self) -> None:
         self._format = SoundFormat()
@@ -95,8 +95,10 @@ class SoundReader:
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._has_ended = False
         """Whether the sound of the last WAV file is over; what follows until the next one is no sound."""
-        self._fault: InvalidRequestError | None = None
+        self._fault = ""
         """Why what came could not be read; what follows it is of the same kind."""
+        self._told = (0, 0, 0)
+        """What the message said of its format then."""
 
     def read(self, data: bytes, *, rate: int = 0, channels: int = 0, bits: int = 0) -> bytes:
         """Return a piece of the stream as 16-bit mono PCM at 16 kHz.
@@ -111,15 +113,15 @@ class SoundReader:
             InvalidRequestError: The format is none that can be read. The piece is dropped, and so is what goes on with
                 it: all pieces up to one with another format or a WAV header.
         """
-        begins = data.startswith(_BEGINS)
-        if begins or rate or channels or bits:
-            self._fault = None
-        if self._fault is not None:
-            raise self._fault
+        told = (rate, channels, bits)
+        if self._fault and (data.startswith(_BEGINS) or told not in {self._told, (0, 0, 0)}):
+            self._fault = ""
+        if self._fault:
+            raise InvalidRequestError(self._fault)
         try:
             return self._read(data, rate, channels, bits)
         except InvalidRequestError as fault:
-            self._fault = fault
+            self._fault, self._told = fault.message, told
             self._rest = b""
             raise
 
@@ -127,6 +129,8 @@ class SoundReader:
         if rate or channels or bits:
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
+        if not data:
+            return b""
         if self._may_begin or data.startswith(_BEGINS):
             data = self._after_header(data)
         return self._converted(self._without_chunks(data))

@@ -326,6 +326,8 @@ class Ingress:
             outcome = await self._outcome(replace(request, call=call), refusal)
             if outcome.error_kind:
                 traced.failed(outcome.error_kind)
+            if outcome.thought_tokens:
+                traced.set("gen_ai.usage.reasoning.output_tokens", outcome.thought_tokens)
             if outcome.request_id:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
         self._record(request, outcome, identity)

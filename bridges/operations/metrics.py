@@ -36,6 +36,9 @@ class RayMetrics:
         self._token_rate = Histogram(
             "hearth_tokens_per_second", "Tokens of an answer by the time of its generation.", _TOKENS_PER_S, by_subject
         )
+        self._thoughts = Counter(
+            "hearth_thought_tokens", "Tokens that the language model thought before its answers, about.", by_subject
+        )
         self._retrieval = Histogram(
             "hearth_retrieval_seconds", "From a question to its passages.", _SECONDS, by_subject
         )
@@ -71,6 +74,8 @@ class RayMetrics:
             self._retrieval.observe(stages["retrieve"], tags)
         if stages.get("first_audio"):
             self._first_audio.observe(stages["first_audio"], tags)
+        if outcome.thought_tokens:
+            self._thoughts.inc(outcome.thought_tokens, tags)
         if outcome.tokens and stages.get("generate"):
             self._token_rate.observe(outcome.tokens / stages["generate"], tags)
 

@@ -15,6 +15,7 @@ class Outcome:
         error_kind: The kind of error that its answer tells of; empty where all went well.
         request_id: The client's id of it; empty where it gave none.
         tokens: Tokens of the answer.
+        thought_tokens: Tokens that the model thought before it, by an estimate.
         answer_bytes: Size of the final message.
         stages_s: Seconds that each stage took, by name.
         text: What was asked and answered, by name. It is written only where the settings ask for it.
@@ -28,6 +29,7 @@ class Outcome:
     stages_s: Mapping[str, float] = field(default_factory=dict[str, float])
     text: Mapping[str, str] = field(default_factory=dict[str, str])
     error: str = ""
+    thought_tokens: int = 0
 
     @property
     def name(self) -> str:
@@ -58,6 +60,7 @@ class Outcome:
             "request_bytes": request_bytes,
             "answer_bytes": self.answer_bytes,
             "tokens": self.tokens,
+            "thought_tokens": self.thought_tokens,
             **stages,
             **(self.text if with_text else {}),
         }

@@ -38,6 +38,7 @@ class AnswerTimes:
         first_sound_at: When its sound began.
         last_sound_at: When the last of its sound was made.
         sound_s: How long it lasts, in seconds.
+        thought_tokens: How many tokens the model thought before it, by an estimate.
     """
 
     asked_at: float
@@ -49,6 +50,7 @@ class AnswerTimes:
     first_sound_at: float
     last_sound_at: float
     sound_s: float
+    thought_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -71,7 +73,8 @@ class TurnStages:
         if times.retrieve_s is not None:
             self.add("retrieve", asked_at, asked_at + times.retrieve_s, f"{times.passages} passages")
         if times.first_token_at:
-            self.add("think", asked_at, times.first_token_at)
+            thoughts = f"about {times.thought_tokens} tokens of thought" if times.thought_tokens else ""
+            self.add("think", asked_at, times.first_token_at, thoughts)
             self.add("write", times.first_token_at, times.last_token_at, f"{times.tokens} tokens")
         if times.first_sound_at:
             self.moment("first audio", times.first_sound_at)

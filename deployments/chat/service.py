@@ -33,6 +33,7 @@ from deployments.values.language import (
     ModelProfile,
     Piece,
     Prompt,
+    PromptUse,
     introduction,
 )
 from deployments.values.retrieval import Passage, RetrievalQuery
@@ -65,6 +66,7 @@ class _Progress:
     said: list[str] = field(default_factory=list[str])
     generation: Generation = field(default_factory=Generation)
     finish: FinishReason | None = None
+    thought_tokens: int = 0
     preparation: PreparationUse = PreparationUse.NONE
     preparation_kept: float = 0.0
 
@@ -86,6 +88,7 @@ class _Progress:
         async with aclosing(pieces):
             async for piece in pieces:
                 self.finish = piece.end
+                self.thought_tokens += piece.thought_tokens
                 if piece.text:
                     yield piece.text
 
@@ -145,7 +148,9 @@ class Chat:
     async def greet(self, call: Call, name: str) -> str:
         called = " ".join(name.split())[:_NAME_CHARACTERS] or _NAMELESS
         answering = (await self._current_profile(call)).answering
-        prompt = Prompt(answering.greeting_prompt, introduction(called), history=answering.greetings)
+        prompt = Prompt(
+            answering.greeting_prompt, introduction(called), history=answering.greetings, use=PromptUse.GREETING
+        )
         progress = _Progress()
         sentences: list[str] = []
         async with aclosing(sentences_of(progress.texts(self._language_model.generate(call, prompt)))) as written:
@@ -313,6 +318,7 @@ def _prompt(
         passages=shown,
         examples=answering.examples if shown else (),
         history=history,
+        use=PromptUse.SPOKEN_ANSWER if question.spoken else PromptUse.ANSWER,
     )
 
 
@@ -341,6 +347,7 @@ def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
         error=message,
         error_kind=error.kind if error else "",
         unfinished=unfinished_sentence("".join(progress.said)) if progress.is_cut and not error else "",
+        thought_tokens=progress.thought_tokens,
         stages=progress.stages,
         preparation=progress.preparation,
         preparation_kept=progress.preparation_kept,

@@ -1,6 +1,6 @@
 """What the inference deployments ask of an engine. An engine knows one library, and nothing of Ray."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any, Protocol
 
 from deployments.call import Call
@@ -85,6 +85,20 @@ class LanguageModelEngine(Engine, Protocol):
         """Return how many tokens a prompt takes."""
         ...
 
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        """Return which of some texts the model reads as one token with a sense of its own, such as "</s>".
+
+        Where the engine cannot tell, those are returned that many models read so.
+        """
+        ...
+
+    async def opens_thought(self, generation: Generation) -> bool | None:
+        """Say whether answers begin inside a thought that the model's template has opened; None where it cannot tell.
+
+        False, too, where the engine tells thoughts from text itself.
+        """
+        ...
+
     def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer, a token at a time; closing the generator stops the model.
 
@@ -95,8 +109,10 @@ class LanguageModelEngine(Engine, Protocol):
         """
         ...
 
-    def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+    def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
         """Read a prompt into the cache, for an answer that is asked for later; closing the generator ends it.
+
+        How much the model is to think may be part of what it reads, so `generation` is the answer's.
 
         Yields:
             Tokens that were read so far; those that were in the cache already are not counted.

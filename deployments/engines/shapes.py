@@ -266,7 +266,7 @@ def best_first(rankings: Sequence[Ranking]) -> list[Ranking]:
 
 
 def transcript_of(answer: Any) -> str:
-    """Read the words out of an answer of the transcription API; none where its text is null.
+    """Read the words out of an answer of the transcription API.
 
     Raises:
         ShapeError: It has no `text`.
@@ -275,6 +275,6 @@ def transcript_of(answer: Any) -> str:
         text = answer["text"]
     except (KeyError, TypeError) as error:
         raise ShapeError("something that is not a transcript") from error
-    if text is not None and not isinstance(text, str):
+    if not isinstance(text, str):
         raise ShapeError("a transcript that is not a text")
-    return (text or "").strip()
+    return text.strip()

@@ -8,8 +8,11 @@ from dataclasses import replace
 from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import LanguageModelEngine
-from deployments.inference.prompt import fit
-from deployments.values.language import Answering, ModelProfile, Piece, Prompt
+from deployments.errors import HearthError
+from deployments.inference.prompt import fit, texts_of, with_texts
+from deployments.inference.thinking import Thinking
+from deployments.text.prompt_markers import marker_candidates, without_markers
+from deployments.values.language import Answering, Generation, Message, ModelProfile, Piece, Prompt
 from deployments.values.status import ComponentStatus
 
 
@@ -28,20 +31,31 @@ class LanguageModel:
     def __init__(self, engine: LanguageModelEngine, answering: Answering) -> None:
         self._engine = engine
         self._answering = answering
+        self._thinking = Thinking(engine.description)
 
     async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
-        generation = self._answering.generation
-        room = self._engine.context_tokens - generation.max_tokens
-        messages = await fit(prompt, room, self._engine.count_tokens)
+        reasoning, generation = self._answering.reasoning, self._generation(prompt)
+        messages = await self._messages(prompt, generation.max_tokens)
+        opens_thought = None
+        if reasoning.starts_inside is None:
+            opens_thought = await self._engine.opens_thought(generation)
+        answer = self._thinking.answer(call, reasoning, generation, opens_thought)
         async with aclosing(self._engine.generate(call, messages, generation)) as pieces:
-            async for piece in pieces:
-                if piece.text or piece.end:
-                    yield replace(piece, thought="") if piece.thought else piece
+            with answer.logged():
+                try:
+                    async for piece in pieces:
+                        said = answer.take(piece)
+                        if said.text or said.end:
+                            yield said
+                except HearthError:
+                    if (rest := answer.broke_off()).text:
+                        yield rest
+                    raise
 
     async def read(self, call: Call, prompt: Prompt) -> AsyncGenerator[int]:
-        room = self._engine.context_tokens - self._answering.generation.max_tokens
-        messages = await fit(prompt, room, self._engine.count_tokens)
-        async with aclosing(self._engine.read(call, messages)) as counts:
+        generation = self._generation(prompt)
+        messages = await self._messages(prompt, generation.max_tokens)
+        async with aclosing(self._engine.read(call, messages, generation)) as counts:
             async for tokens in counts:
                 yield tokens
 
@@ -54,9 +68,9 @@ class LanguageModel:
         started = time.monotonic()
         prompt = Prompt(self._answering.system_prompt, "Ready?", ("Ready.",), self._answering.examples)
         call = Call.within(seconds, "warm-up")
-        messages = await fit(prompt, self._engine.context_tokens - 1, self._engine.count_tokens)
+        messages = await self._messages(prompt, 1)
         for _ in range(prompts):
-            async with aclosing(self._engine.read(call, messages)) as counts:
+            async with aclosing(self._engine.read(call, messages, self._generation(prompt))) as counts:
                 async for _tokens in counts:
                     pass
         return time.monotonic() - started
@@ -67,8 +81,24 @@ class LanguageModel:
 
     async def profile(self, call: Call) -> ModelProfile:
         del call
-        return ModelProfile(self._engine.description, self._answering, self._engine.tokens_generated)
+        thought_tokens = self._thinking.tokens
+        return ModelProfile(self._engine.description, self._answering, self._engine.tokens_generated, thought_tokens)
 
     async def status(self, call: Call) -> ComponentStatus:
         del call
-        return await engine_status(self.name, self._engine.description, self._engine.check())
+        tokens = self._thinking.tokens
+        thoughts = f", about {tokens} tokens of thought since the start" if tokens else ""
+        return await engine_status(self.name, self._engine.description + thoughts, self._engine.check())
+
+    def _generation(self, prompt: Prompt) -> Generation:
+        reasoning = self._answering.reasoning
+        return replace(
+            self._answering.generation, effort=reasoning.effort_for(prompt.use), thought_tokens=reasoning.budget_tokens
+        )
+
+    async def _messages(self, prompt: Prompt, answer_tokens: int) -> list[Message]:
+        """Return the messages of a prompt, without marks of templates in them, cut so that its answer has room."""
+        candidates = set[str]().union(*(marker_candidates(text) for text in texts_of(prompt)))
+        markers = await self._engine.special_tokens(candidates) if candidates else ()
+        written = with_texts(prompt, lambda text: without_markers(text, markers))
+        return await fit(written, self._engine.context_tokens - answer_tokens, self._engine.count_tokens)

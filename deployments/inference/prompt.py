@@ -36,6 +36,37 @@ def to_messages(prompt: Prompt) -> list[Message]:
     return [*system, *exchanges(prompt.examples), *exchanges(prompt.history), question]
 
 
+def with_texts(prompt: Prompt, written: Callable[[str], str]) -> Prompt:
+    """Return a prompt with each of its texts as `written` writes it."""
+
+    def exchanges(of: Iterable[Exchange]) -> tuple[Exchange, ...]:
+        return tuple(
+            Exchange(written(one.question), written(one.answer), tuple(written(passage) for passage in one.passages))
+            for one in of
+        )
+
+    return replace(
+        prompt,
+        system=written(prompt.system),
+        question=written(prompt.question),
+        passages=tuple(written(passage) for passage in prompt.passages),
+        examples=exchanges(prompt.examples),
+        history=exchanges(prompt.history),
+    )
+
+
+def texts_of(prompt: Prompt) -> list[str]:
+    """Return all texts of a prompt."""
+    texts: list[str] = []
+
+    def taken(text: str) -> str:
+        texts.append(text)
+        return text
+
+    with_texts(prompt, taken)
+    return texts
+
+
 def reductions(prompt: Prompt) -> list[Prompt]:
     """Return the prompt and ever shorter versions of it, cut at whole turns and passages.
 

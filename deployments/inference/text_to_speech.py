@@ -12,7 +12,9 @@ from deployments.call import Call
 from deployments.component_status import engine_status
 from deployments.engines.protocols import TextToSpeechEngine
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError
+from deployments.inference.written_words import WrittenWords
 from deployments.text.speakable import spoken_sentences
+from deployments.text.spoken_forms import spoken_words
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo, Voices
 from deployments.values.status import ComponentStatus
 
@@ -93,15 +95,17 @@ class TextToSpeech:
             )
         said_something = False
         opening_clause = engine.opening_clause_pays and not text.goes_on
+        language = _spoken_language(text.language, voice.language)
         for sentence in spoken_sentences(text.text, opening_clause=opening_clause):
-            async with aclosing(engine.speak(call, replace(text, text=sentence, voice=voice.name))) as chunks:
+            words = WrittenWords(spoken_words(sentence, language))
+            async with aclosing(engine.speak(call, replace(text, text=words.spoken, voice=voice.name))) as chunks:
                 async for chunk in chunks:
                     if chunk.pcm:
                         said_something = True
-                        yield chunk
+                        yield words.of(chunk)
         if not said_something:
-            language = f" speaks {voice.language} and" if voice.language else ""
-            raise InvalidRequestError(f"the voice {voice.name!r}{language} can say nothing of this text", field="text")
+            speaks = f" speaks {voice.language} and" if voice.language else ""
+            raise InvalidRequestError(f"the voice {voice.name!r}{speaks} can say nothing of this text", field="text")
 
     async def voices(self, call: Call, rescan: bool) -> Voices:
         await self._scan(call, 0.0 if rescan else _RESCAN_S)
@@ -167,6 +171,11 @@ class TextToSpeech:
             except HearthError as error:
                 logger.warning("the voices stay as they are known: %s", error.message)
         self._scanned, self._scanned_at = time.monotonic(), int(time.time())
+
+
+def _spoken_language(asked: str, voices: str) -> str:
+    """Return the language that is spoken, with its region where the request knows more than the voice."""
+    return asked if asked and (not voices or len(asked) > len(voices)) else voices
 
 
 def _same_language(one: str, other: str) -> bool:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+LOOSE_LEVEL = 9
+"""From this level on, headings are lines that only look like one: they hold to the end of their page at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from deployments.ingestion.blocks import Block, Heading, PageBreak, Table
+from deployments.ingestion.blocks import LOOSE_LEVEL, Block, Heading, PageBreak, Table
 from deployments.ingestion.front_matter import split_front_matter
 from deployments.ingestion.markdown import markdown_blocks
 from deployments.ingestion.plain_text import plain_blocks
@@ -110,6 +110,7 @@ class _Cutter:
         match block:
             case PageBreak():
                 self._cut()
+                self.path = [heading for heading in self.path if heading.level < LOOSE_LEVEL]
                 self.page += 1
             case Heading():
                 self._begin(block)

@@ -64,7 +64,12 @@ def is_html(tag: str, around: str) -> bool:
 
 
 def _are_attributes(text: str) -> bool:
-    return "=" in text or all(word.lower() in _SWITCHES for word in text.split())
+    return "=" in text or all(_is_switch(word.lower()) for word in text.split())
+
+
+def _is_switch(name: str) -> bool:
+    """Say whether an attribute may stand without a value: those of a page's own have a hyphen."""
+    return name in _SWITCHES or "-" in name
 
 
 def raised(text: str) -> str:
@@ -135,7 +140,7 @@ class HtmlBlocks(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin an element."""
         is_element = tag in _ELEMENTS and (attrs or tag not in _WITHOUT_CONTENT)
-        if not is_element or not all(value is not None or name in _SWITCHES for name, value in attrs):
+        if not is_element or not all(value is not None or _is_switch(name) for name, value in attrs):
             self.handle_data(self.get_starttag_text() or "")
         elif tag in _NOT_TEXT:
             self._not_text += 1

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from deployments.ingestion.blocks import Block, Heading
+from deployments.ingestion.blocks import LOOSE_LEVEL, Block, Heading
 
 _NUMBERED_HEADING = re.compile(r"^(?P<number>\d+(?:\.\d+)*)\.?\s+\S.{0,78}$")
 _UNDERLINE = re.compile(r"^(=+|-+|~+|\^+)\s*$")
@@ -14,7 +14,6 @@ _SHORT_LINE = re.compile(r"[:\"'(\w](?:(?!\s{2}|\|).)*(?:[^.!?:;,]|\b[a-z]{1,4}\
 """No bullet, no row of a table, no sentence: its full stop may end an abbreviation ("n.")."""
 _SHORT_HEADINGS = 2
 _NUMBERED_LEVEL = 3
-_DEEPEST_LEVEL = 10
 
 
 def plain_blocks(text: str, *, may_begin_with_title: bool) -> Iterator[Block]:
@@ -67,7 +66,7 @@ def _short_lines(lines: Sequence[str], *, is_text_next: bool) -> Iterator[Block]
         yield from lines
         return
     # Below the title and numbered or underlined headings; the last of them below the one before it.
-    deepest = _DEEPEST_LEVEL
+    deepest = LOOSE_LEVEL + _SHORT_HEADINGS - 1
     yield from (Heading(deepest - len(lines) + at, line) for at, line in enumerate(lines, 1))
 
 

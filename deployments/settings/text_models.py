@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
 from deployments.values.devices import OnnxDevice
-from deployments.values.language import Answering, Exchange, Generation, introduction
+from deployments.values.language import Answering, Exchange, Generation, Reasoning, ReasoningEffort, introduction
 
 
 class LlamaCppSettings(Settings):
@@ -85,6 +85,35 @@ class GreetingSettings(Settings):
     greeting: str
 
 
+class ReasoningSettings(Settings):
+    """How a model that thinks before it answers is used. No thought is ever shown, spoken or remembered.
+
+    Attributes:
+        effort: How much the model is to think before an answer that is read: "none", "low", "medium" or "high". Not
+            set, the model does as it likes.
+        spoken_effort: The same before an answer that is heard. Before a greeting it never thinks.
+        budget_tokens: Tokens of thought after which the model is to answer, where its server can do that.
+        thoughts: "kept": they are written into the log of the language model. "dropped": they are only counted.
+        starts_inside: Whether the model's template opens the thought, so that an answer begins inside it. Not set,
+            that is asked of the model where it can tell, else of its name and its first answers.
+    """
+
+    effort: ReasoningEffort | None = None
+    spoken_effort: ReasoningEffort | None = ReasoningEffort.NONE
+    budget_tokens: PositiveInt | None = None
+    thoughts: Literal["dropped", "kept"] = "dropped"
+    starts_inside: bool | None = None
+
+    def to_value(self) -> Reasoning:
+        return Reasoning(
+            effort=self.effort,
+            spoken_effort=self.spoken_effort,
+            budget_tokens=self.budget_tokens,
+            keeps_thoughts=self.thoughts == "kept",
+            starts_inside=self.starts_inside,
+        )
+
+
 class AnsweringSettings(Settings):
     """How chat is to use the model: the crutches that a small one needs and a large one does not.
 
@@ -100,6 +129,7 @@ class AnsweringSettings(Settings):
         greetings: Worked greetings before the name.
         history: Earlier turns that the model is shown where it answers alone.
         history_with_passages: The same where it is shown passages; a follow-up question is resolved without them too.
+        reasoning: How much it thinks before it answers.
     """
 
     system_prompt: str = "You are a helpful assistant. Answer briefly and to the point."
@@ -112,6 +142,7 @@ class AnsweringSettings(Settings):
     greetings: tuple[GreetingSettings, ...] = ()
     history: NonNegativeInt = 4
     history_with_passages: NonNegativeInt = 4
+    reasoning: ReasoningSettings = ReasoningSettings()
 
     def to_value(self) -> Answering:
         return Answering(
@@ -124,6 +155,7 @@ class AnsweringSettings(Settings):
             greetings=tuple(Exchange(introduction(one.name), one.greeting) for one in self.greetings),
             history=self.history,
             history_with_passages=self.history_with_passages,
+            reasoning=self.reasoning.to_value(),
         )
 
 

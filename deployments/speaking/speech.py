@@ -37,10 +37,11 @@ class Speech:
                 field="text",
                 limit=Limit("speech.max_characters", self._max_characters, len(text.text)),
             )
-        spoken = await asyncio.to_thread(speakable, text.text)
+        spoken = text.text if text.is_speakable else await asyncio.to_thread(speakable, text.text)
         if not spoken:
             raise InvalidRequestError("there is nothing to say: the text holds no word", field="text")
-        async with aclosing(self._text_to_speech.speak(call, replace(text, text=spoken))) as chunks:
+        sentences = replace(text, text=spoken, is_speakable=True)
+        async with aclosing(self._text_to_speech.speak(call, sentences)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

@@ -1,11 +1,6 @@
 """A text that is still being written, in the pieces in which it is spoken."""
 
-import re
-
-from deployments.text.sentences import is_sure_end, sentence_end
-from deployments.text.speakable import opening_clause_end
-
-_NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
+from deployments.text.speakable import SpeakableReader, opening_clause_end
 
 _LONG = 80
 """Characters of a first piece. With so many, its first sound is heard after 30 ms by hibari and 120 ms by Piper; with
@@ -15,45 +10,56 @@ twice as many, after 200 ms by Piper."""
 class SpokenPieces:
     """Cuts a growing text at the ends of its sentences and list items, and, at its beginning, of its first clause.
 
-    A full stop at the very end of the text so far ends a sentence at once where that is sure. Otherwise the next token
-    decides.
+    What is taken is speakable. It is the same sentences however the text was cut; only whether the first of them comes
+    in two depends on how soon it was whole.
     """
 
     def __init__(self) -> None:
-        self._text = ""
+        self._reader = SpeakableReader()
+        self._sentences: list[str] = []
         self._began = False
 
     def add(self, text: str) -> None:
         """Take what was written."""
-        self._text += text
+        self._sentences += self._reader.read(text)
 
     def take(self) -> str:
-        """Return what can be spoken now, empty where nothing can be yet.
+        """Return what can be spoken now, a sentence in a line; empty where nothing can be yet.
 
         It is every whole sentence that was not taken yet; before them, an opening clause by itself, where the first
         sentence is not whole yet, or so long that it is heard sooner.
         """
-        end = self._last_end()
-        if not self._began and (end is None or end > _LONG):
-            clause_end = opening_clause_end(self._text)
-            end = end if clause_end is None else clause_end
-        return self._cut(end) if end is not None else ""
+        if self._began or (self._sentences and len(self._sentences[0]) <= _LONG):
+            return self._all()
+        clause = self._cut_clause() if self._sentences else self._reader.opening_clause()
+        self._began = bool(clause)
+        return clause or self._all()
 
-    def rest(self) -> str:
-        """Return what is left when nothing more will be written."""
-        return self._cut(len(self._text))
+    def rest(self, unfinished: str = "") -> str:
+        """Return what is left when nothing more will be written.
 
-    def _last_end(self) -> int | None:
-        if is_sure_end(self._text):
-            return len(self._text)
-        ends = [match.end() for match in _NEXT_ITEM.finditer(self._text) if self._text[: match.start()].strip()]
-        end = sentence_end(self._text)
-        while end is not None:
-            ends.append(end)
-            end = sentence_end(self._text, end)
-        return max(ends, default=None)
+        Args:
+            unfinished: The end of the text that is no whole sentence, and is not spoken.
+        """
+        self._sentences += self._reader.rest()
+        # It was made a sentence, with a full stop, and without its markup.
+        if self._sentences and unfinished and _letters(self._sentences[-1]) in _letters(unfinished):
+            self._sentences.pop()
+        return self._all()
 
-    def _cut(self, end: int) -> str:
-        piece, self._text = self._text[:end].strip(), self._text[end:]
-        self._began = self._began or bool(piece)
-        return piece
+    def _cut_clause(self) -> str:
+        end = opening_clause_end(self._sentences[0])
+        if end is None:
+            return ""
+        clause, self._sentences[0] = self._sentences[0][:end].rstrip(), self._sentences[0][end:]
+        return clause
+
+    def _all(self) -> str:
+        pieces, self._sentences = "\n".join(self._sentences), []
+        self._began = self._began or bool(pieces)
+        return pieces
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text."""
+    return "".join(character for character in text if character.isalnum())

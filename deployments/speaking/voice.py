@@ -11,7 +11,6 @@ from deployments.component_status import replica_status
 from deployments.errors import HearthError, InvalidRequestError
 from deployments.services import ChatService, SpeechService, TranscriptionService
 from deployments.speaking.spoken_pieces import SpokenPieces
-from deployments.text.speakable import speakable
 from deployments.values.chat import AnswerEnd, ChatQuestion, Preparation
 from deployments.values.speech import Recording, SpeechText, SpokenChunk
 from deployments.values.status import ComponentStatus
@@ -42,7 +41,8 @@ class Voice:
         self._speech = speech
 
     async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
-        async with aclosing(_Answer(self._chat, self._speech, call, question).items()) as items:
+        heard = replace(question, question=replace(question.question, spoken=True))
+        async with aclosing(_Answer(self._chat, self._speech, call, heard).items()) as items:
             async for item in items:
                 yield item
 
@@ -66,10 +66,10 @@ class Voice:
                 yield _later(item, transcribed) if isinstance(item, SpokenAnswerEnd) else item
 
     async def prepare(self, call: Call, question: ChatQuestion) -> Preparation:
-        return await self._chat.prepare(call, question)
+        return await self._chat.prepare(call, replace(question, spoken=True))
 
     async def read(self, call: Call, question: ChatQuestion) -> AsyncGenerator[int]:
-        async with aclosing(self._chat.read(call, question)) as counts:
+        async with aclosing(self._chat.read(call, replace(question, spoken=True))) as counts:
             async for tokens in counts:
                 yield tokens
 
@@ -146,8 +146,7 @@ class _Answer:
     async def _speak(self) -> None:
         speech_error = ""
         while piece := await self._next_piece():
-            # A piece without a word, such as a rule between two paragraphs, is not said.
-            if speech_error or not speakable(piece):
+            if speech_error:
                 continue
             try:
                 await self._say(piece)
@@ -172,12 +171,11 @@ class _Answer:
         """Return what is left to be said when all is written, up to a sentence that was broken off."""
         if self.answer_end is None:
             return ""
-        rest, unfinished = self.pieces.rest(), self.answer_end.unfinished
-        return "" if unfinished.endswith(rest) else rest.removesuffix(unfinished)
+        return self.pieces.rest(self.answer_end.unfinished)
 
     async def _say(self, piece: str) -> None:
         goes_on = "first_audio" in self.stages
-        text = SpeechText(piece, self.question.voice, self.question.language, goes_on=goes_on)
+        text = SpeechText(piece, self.question.voice, self.question.language, goes_on=goes_on, is_speakable=True)
         async with aclosing(self.speech.say(self.call, text)) as chunks:
             async for chunk in chunks:
                 self._stamp("first_audio")

@@ -35,8 +35,15 @@ _ABBREVIATIONS = frozenset(
 )
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
-_SURE_END = re.compile(r"""(?:[!?。！？]|(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)\.)["'”’)\]]*$""")
-_END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？])[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
+_MONTHS = frozenset("jan feb mar apr jun jul aug sep oct nov dec".split())
+_LONGEST_MONTH = 4
+_LONGEST_UNIT = 4
+_VOWEL = re.compile(r"[aeiouy]")
+_LAST_WORD = re.compile(r"""(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)$""")
+_LAST_END = re.compile(r"""(?:[!?。！？]|(?P<stop>\.))["'”’」』)\]]*$""")
+_CONTEXT = 200
+"""Characters before a full stop that say what it is."""
+_END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -69,19 +76,54 @@ def sentence_end(text: str, start: int = 0) -> int | None:
     return None
 
 
-def is_sure_end(text: str) -> bool:
-    """Say whether a text ends with the end of a sentence, whatever comes next.
+def settled_sentence_end(text: str, since: int = 0) -> int | None:
+    """Return where the sentence with which `text` begins ends, behind its end mark and the space that follows.
 
-    A full stop behind an abbreviation, a number, an initial or a part of a name with a dot in it may not end one.
+    It is for a text that is still being written: what is returned holds whatever comes next, and None is returned where
+    that decides. So a full stop ends a sentence only when a space is behind it, and behind a number or what may be an
+    abbreviation only when the word is there that follows.
 
-    >>> is_sure_end("It is closed."), is_sure_end("It takes 3."), is_sure_end("Ask Dr.")
-    (True, False, False)
+    >>> [settled_sentence_end(text) for text in ("Open config.", "Open config. ", "It takes 3. ", "It takes 3. Then")]
+    [None, 13, None, 12]
+
+    Args:
+        text: As far as it is written.
+        since: Where to look from: before it, no end was found when less was written.
     """
-    match = _SURE_END.search(text)
+    for match in _END.finditer(text, since):
+        if match["wide"] is not None and match.end() == len(text):
+            return None
+        before = text[max(0, match.start() - _CONTEXT) : match.start()]
+        if match["mark"] == "." and not _is_sure(before):
+            if match.end() == len(text):
+                return None
+            if not _ends_sentence(text, 0, match) or _is_date(before, text[match.end()]):
+                continue
+        return match.end()
+    return None
+
+
+def _is_sure(text: str) -> bool:
+    """Say whether a full stop behind a text, with a space behind it, surely ends a sentence.
+
+    One behind an abbreviation, a number, an initial or a name with a dot in it may not. Words that are short and follow
+    a number, or have no vowel, may be abbreviations that nobody listed.
+    """
+    match = _LAST_WORD.search(text)
     if match is None:
         return False
-    word = match["word"]
-    return word is None or word.lower() not in _ABBREVIATIONS
+    word = match["word"].lower()
+    if word in _ABBREVIATIONS or word[:3] in _MONTHS:
+        return False
+    if word.isascii() and not _VOWEL.search(word):
+        return False
+    return len(word) > _LONGEST_UNIT or not text[: match.start()].rstrip()[-1:].isdigit()
+
+
+def _is_date(before: str, following: str) -> bool:
+    """Say whether a full stop stands behind a month, such as "Jan", and a day follows."""
+    word = before.split()[-1:]
+    return following.isdigit() and bool(word) and len(word[0]) <= _LONGEST_MONTH and word[0][:3].lower() in _MONTHS
 
 
 def unfinished_sentence(text: str) -> str:
@@ -94,13 +136,15 @@ def unfinished_sentence(text: str) -> str:
     while (following := sentence_end(text, end)) is not None:
         end = following
     rest = text[end:].strip()
-    return "" if is_sure_end(rest) else rest
+    last = _LAST_END.search(rest)
+    is_whole = last is not None and (last["stop"] is None or _is_sure(rest[: last.start()]))
+    return "" if is_whole else rest
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     if match["mark"] != ".":
         return True
-    before = text[start : match.start()]
+    before = text[max(start, match.start() - _CONTEXT) : match.start()]
     word = before.rsplit(None, 1)[-1] if before.strip() else ""
     if word.lower().lstrip("(\"'") in _ABBREVIATIONS:
         return False

@@ -1,35 +1,97 @@
-"""Text as it can be read aloud: without Markdown, links and emoji, and in sentences of bounded length.
+"""Text as it can be read aloud: without markup, links and emoji, and in sentences of bounded length.
 
-Numbers, dates, units and abbreviations are left to the voice: each engine's own normaliser knows its language.
+What is written in signs, such as amounts, dates and units, stays as it is: `deployments.text.spoken_forms` puts it into
+words once it is known which language is spoken.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import emoji
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
-from deployments.text.sentences import split_sentences
+from deployments.text.markup import BREAK, MarkupReader
+from deployments.text.sentences import settled_sentence_end, split_sentences
 
 _LONGEST = 300
 _SHORTEST_OPENING = 12
 """Characters of an opening clause: a shorter one sounds cut off."""
-_URL = re.compile(r"https?://(?:www\.)?([^\s/?#<>()\[\]]+)[^\s<>()\[\]]*")
 _ENDS = ".!?:;,…。！？"
-_CLAUSE_END = re.compile(r"[,;:—]\s+")
+_CLAUSE_END = re.compile(r"(?<![0-9])[,;:—]\s+(?=[\w(\"“‘])|[,;:—]\s+(?=[^\W\d]|[(\"“‘])")
+"""Not within "May 5, 2024", which is said as one."""
+_URL = re.compile(
+    r"(?:(?:https?|ftp)://(?:[^\s/?#<>()\[\]@]*@)?(?:www\.)?|\bwww\.)([^\s/?#<>()\[\]]*[^\W_])[^\s<>()\[\]]*"
+)
+_URL_TAIL = re.compile(r"""[.,;:!?'"”’*_~]+$""")
+_KEYCAP = re.compile(r"([0-9])\ufe0f?\u20e3\ufe0f?")
+_ARROW = re.compile(r"(?:^|\s*)(?:[→⇒➔➜➝➞⟶⟹➡]\ufe0f?|(?<=\s)[-=]+>(?=\s))\s*")
+_BORDER = re.compile(r"(?<=\w)\s+[•·]\s+(?=\w)|(?<=[^\W\d]{2})\s+[>›»]\s+(?=[A-ZÀ-Þ])")
+"""Between parts that stand in a row, such as "Settings > Display"."""
+_SIGNS = {"➕": "+", "➖": "−", "✖️": "×", "✖": "×", "➗": "÷", "🔟": "10"}
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_LAST_WORD = re.compile(r"\S+\s*\Z")
+_SPACE_BEFORE_MARK = re.compile(r"\s+([,.!?;:](?![\w]))")
 
 
 def speakable(text: str) -> str:
-    """Return what a voice is to say of `text`; empty where there is nothing to say.
+    """Return what a voice is to say of `text`, a sentence in a line; empty where there is nothing to say.
 
     >>> speakable("**Yes**, see [the manual](https://example.com/m) 🙂")
     'Yes, see the manual.'
     """
-    parser = MarkdownIt("commonmark").enable("table").disable("code")
-    blocks = (_spoken_block(block) for block in _blocks(parser.parse(text)))
-    return " ".join(block if block[-1] in _ENDS else f"{block}." for block in blocks if block)
+    reader = SpeakableReader()
+    return "\n".join([*reader.read(text), *reader.rest()])
+
+
+class SpeakableReader:
+    """Reads a text that is still being written, and says which of its sentences can be spoken.
+
+    The sentences of all calls together are the same however the text was cut.
+    """
+
+    def __init__(self) -> None:
+        self._markup = MarkupReader()
+        self._open = ""
+        self._said = 0
+        self._looked_at = 0
+
+    def read(self, text: str) -> list[str]:
+        """Return the sentences that are whole now, given what was written since: nothing later changes them."""
+        self._open += self._markup.read(text)
+        return self._whole()
+
+    def rest(self) -> list[str]:
+        """Return the last sentences, when nothing more will be written."""
+        self._open += self._markup.read("", is_last=True) + BREAK
+        return self._whole()
+
+    def opening_clause(self) -> str:
+        """Take the first clause of the sentence that is not whole yet, as far as it was not taken; else empty."""
+        end = opening_clause_end(self._open[self._said :])
+        clause = _plain(self._open[self._said : self._said + end]) if end is not None else ""
+        if end is None or not _says_something(clause):
+            return ""
+        self._said += end
+        return clause
+
+    def _whole(self) -> list[str]:
+        sentences: list[str] = []
+        while (end := self._end()) is not None:
+            sentence = self._open[self._said : end]
+            sentences.append(_ended(_plain(sentence)) if sentence.endswith(BREAK) else _plain(sentence))
+            self._open, self._said, self._looked_at = self._open[end:], 0, 0
+        return [sentence for sentence in sentences if _says_something(sentence)]
+
+    def _end(self) -> int | None:
+        """Return where the sentence ends that is not whole yet, None where that is not known."""
+        block_end = self._open.find(BREAK, self._looked_at)
+        end = settled_sentence_end(self._open if block_end < 0 else self._open[:block_end], self._looked_at)
+        if end is not None or block_end >= 0:
+            return block_end + 1 if end is None else end
+        # A full stop behind the last word may still turn out to be an end.
+        last_word = _LAST_WORD.search(self._open, self._looked_at)
+        self._looked_at = last_word.start() if last_word else len(self._open)
+        return None
 
 
 def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
@@ -39,7 +101,8 @@ def spoken_sentences(text: str, *, opening_clause: bool = False) -> list[str]:
         text: From `speakable`.
         opening_clause: Give the first clause by itself, for a voice that is slow.
     """
-    pieces = [piece for sentence in split_sentences(text) for piece in _bounded(sentence)]
+    sentences = [sentence for line in text.splitlines() for sentence in split_sentences(line)]
+    pieces = [piece for sentence in sentences for piece in _bounded(sentence)]
     if opening_clause and pieces:
         end = opening_clause_end(pieces[0])
         if end is not None:
@@ -53,43 +116,23 @@ def opening_clause_end(text: str) -> int | None:
     return match.end() if match else None
 
 
-def _blocks(tokens: Sequence[Token]) -> Iterator[str]:
-    """Yield the text of paragraphs, headings, list items and rows of tables."""
-    number = ""
-    row: list[str] = []
-    for token in tokens:
-        match token.type:
-            case "list_item_open":
-                number = f"{token.info}: " if token.info else ""
-            case "tr_close":
-                yield ", ".join(cell for cell in row if cell)
-                row = []
-            case "inline" if token.level and _is_cell(token, tokens):
-                row.append(_inline(token.children or ()))
-            case "inline":
-                yield number + _inline(token.children or ())
-                number = ""
-            case _:
-                continue
+def _plain(text: str) -> str:
+    """Return text without what is not said of it: emoji, what is not seen, all of an address but its host."""
+    text = _KEYCAP.sub(r"\1", _INVISIBLE.sub("", _URL.sub(_host, text.strip())))
+    for sign, plain in _SIGNS.items():
+        text = text.replace(sign, plain)
+    text = emoji.replace_emoji(_BORDER.sub(", ", _ARROW.sub(", ", text)), " ")
+    printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+    return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(printable.split())).lstrip(",; ")
 
 
-def _is_cell(token: Token, tokens: Sequence[Token]) -> bool:
-    before = tokens[tokens.index(token) - 1]
-    return before.type in {"td_open", "th_open"}
+def _host(url: re.Match[str]) -> str:
+    tail = _URL_TAIL.search(url[0])
+    return url[1] + (tail[0] if tail else "")
 
 
-def _inline(tokens: Sequence[Token]) -> str:
-    texts = {"softbreak": " ", "hardbreak": " ", "html_inline": " "}
-    return "".join(texts.get(token.type, token.content) for token in tokens)
-
-
-def _spoken_block(block: str) -> str:
-    without = emoji.replace_emoji(_URL.sub(r"\1", block), " ")
-    printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in without)
-    spoken = re.sub(r"\s+([,.!?;:])", r"\1", " ".join(printable.split()))
-    if not _says_something(spoken):
-        return ""
-    return spoken
+def _ended(sentence: str) -> str:
+    return sentence if not sentence or sentence[-1] in _ENDS else f"{sentence}."
 
 
 def _says_something(text: str) -> bool:

@@ -48,7 +48,8 @@ class ChatQuestion:
     """A question to the assistant.
 
     `system_prompt` and `collection` empty and `top_k` 0 stand for the configured defaults. `history` are the turns
-    before it, oldest first. `preparation` is what was found and read for the same question before it was whole.
+    before it, oldest first. `preparation` is what was found and read for the same question before it was whole. With
+    `spoken` the answer is to be heard, before which a model thinks less.
     """
 
     text: str
@@ -60,6 +61,7 @@ class ChatQuestion:
     system_prompt: str = ""
     history: tuple[Exchange, ...] = ()
     preparation: Preparation | None = None
+    spoken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class AnswerEnd:
             answer stands, whatever `error` says beside it.
         unfinished: The end of the text that is no whole sentence, where the model was stopped before its answer's end.
             It is shown, and neither spoken nor remembered.
+        thought_tokens: Tokens that the model thought for it, by an estimate.
         stages: Seconds that each stage took, by name.
         preparation: What became of the question's preparation.
         preparation_kept: The share of what the model had read for it, from 0 to 1, that was of use.
@@ -91,6 +94,7 @@ class AnswerEnd:
     error: str = ""
     error_kind: str = ""
     unfinished: str = ""
+    thought_tokens: int = 0
     stages: dict[str, float] = field(default_factory=dict[str, float])
     preparation: PreparationUse = PreparationUse.NONE
     preparation_kept: float = 0.0

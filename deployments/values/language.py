@@ -32,6 +32,17 @@ class Exchange:
     passages: tuple[str, ...] = ()
 
 
+class PromptUse(StrEnum):
+    """What an answer to a prompt is for, which says how much the model may think before it."""
+
+    ANSWER = "answer"
+    """It is read."""
+    SPOKEN_ANSWER = "spoken_answer"
+    """It is heard, and somebody waits in silence until it begins."""
+    GREETING = "greeting"
+    """It greets somebody, which needs no thought."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Everything that a language model is to answer from, still in parts.
@@ -45,6 +56,7 @@ class Prompt:
         passages: Retrieved passages, best first.
         examples: How answers are to look. The same in every prompt, so that the model's prefix cache holds them.
         history: Earlier turns of the conversation, oldest first.
+        use: What the answer is for.
     """
 
     system: str
@@ -52,6 +64,16 @@ class Prompt:
     passages: tuple[str, ...] = ()
     examples: tuple[Exchange, ...] = ()
     history: tuple[Exchange, ...] = ()
+    use: PromptUse = PromptUse.ANSWER
+
+
+class ReasoningEffort(StrEnum):
+    """How much a model that can think is to think before it answers."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +84,45 @@ class Generation:
         max_tokens: Tokens after which the answer ends.
         temperature: 0 takes the likeliest token each time.
         stop: Texts at which the answer ends; they are not part of it.
+        effort: How much it is to think; None leaves that to the model.
+        thought_tokens: Tokens of thought after which it is to answer, where its server can do that; None sets no bound.
     """
 
     max_tokens: int = 512
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
+    effort: ReasoningEffort | None = None
+    thought_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How a model that thinks before it answers is used. Its thoughts are never shown, spoken or remembered.
+
+    Attributes:
+        effort: How much it is to think before an answer that is read; None leaves that to the model.
+        spoken_effort: The same before an answer that is heard.
+        budget_tokens: Tokens of thought after which it is to answer; None sets no bound.
+        keeps_thoughts: Whether thoughts are logged. They are counted in any case.
+        starts_inside: Whether the model's template opens the thought, so that an answer begins inside it and only its
+            end is marked; None where that is not known.
+    """
+
+    effort: ReasoningEffort | None = None
+    spoken_effort: ReasoningEffort | None = ReasoningEffort.NONE
+    budget_tokens: int | None = None
+    keeps_thoughts: bool = False
+    starts_inside: bool | None = None
+
+    def effort_for(self, use: PromptUse) -> ReasoningEffort | None:
+        """Return how much the model is to think before an answer."""
+        match use:
+            case PromptUse.ANSWER:
+                return self.effort
+            case PromptUse.SPOKEN_ANSWER:
+                return self.spoken_effort
+            case PromptUse.GREETING:
+                return ReasoningEffort.NONE
 
 
 class FinishReason(StrEnum):
@@ -88,11 +144,13 @@ class Piece:
         text: What the answer goes on with.
         thought: What the model goes on to think before its answer. It is no part of the answer.
         end: Why nothing follows; None for every piece but the last.
+        thought_tokens: Tokens of thought, by an estimate, that were left out of the answer since the piece before.
     """
 
     text: str = ""
     thought: str = ""
     end: FinishReason | None = None
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +168,7 @@ class Answering:
         greetings: Worked greetings: who said their name, and how they were greeted.
         history: Earlier turns that the model is shown where it answers alone.
         history_with_passages: The same where it is shown passages.
+        reasoning: How much it thinks before it answers.
     """
 
     system_prompt: str
@@ -121,6 +180,7 @@ class Answering:
     greetings: tuple[Exchange, ...] = ()
     history: int = 0
     history_with_passages: int = 0
+    reasoning: Reasoning = Reasoning()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +191,13 @@ class ModelProfile:
         description: Engine and model.
         answering: How it wants to be used.
         tokens_generated: Tokens made by the replica that answered, since its start.
+        thought_tokens: How many of them, by an estimate, were thoughts.
     """
 
     description: str
     answering: Answering
     tokens_generated: int
+    thought_tokens: int = 0
 
 
 def introduction(name: str) -> str:

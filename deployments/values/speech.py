@@ -108,11 +108,12 @@ class SpeechText:
     """Something to be said.
 
     Attributes:
-        text: What; Markdown, links and emoji are left out or read as text.
+        text: What, with its Markdown, HTML or SSML.
         voice: Name of the voice; empty for the default.
         language: ISO 639-1 code; empty for the voice's own.
         reference: A WAV file of a voice to imitate; empty for none.
         goes_on: Whether it goes on with what was said before, so that nobody waits for its first sound.
+        is_speakable: Whether `text` has no markup any more, and a sentence in each line.
     """
 
     text: str
@@ -120,6 +121,7 @@ class SpeechText:
     language: str = ""
     reference: bytes = b""
     goes_on: bool = False
+    is_speakable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

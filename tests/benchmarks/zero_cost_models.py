@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,8 +63,16 @@ class ZeroCostModel:
         finally:
             self.ended.append(time.monotonic())
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
-        del call, messages
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        del texts
+        return ()
+
+    async def opens_thought(self, generation: Generation) -> bool:
+        del generation
+        return False
+
+    async def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
+        del call, messages, generation
         yield 0
 
     async def check(self) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlparse
 
-from tests.contract.contract import fields_of
+from tests.contract.contract import FIRST_NUMBER_OF_OUR_OWN, fields_of
 from tests.contract.wire import Value, encode
 
 _DEADLINE_S = 60.0
@@ -84,14 +84,19 @@ def encode_request(message: str, **values: Value) -> bytes:
 
 
 def decode(message: str, payload: bytes) -> dict[str, object]:
-    """Read a message of the contract by its field numbers; fields that are not there have no entry."""
+    """Read a message of the contract by its field numbers; fields that are not there have no entry.
+
+    Numbers of Hearth's own are skipped, as every reader of protobuf skips what it does not know.
+    """
     kinds = {number: (name, kind) for name, number, kind in fields_of(message)}
     values: dict[str, object] = {}
     at = 0
     while at < len(payload):
         tag, at = _varint(payload, at)
-        name, kind = kinds[tag >> 3]
         value, at = _value(payload, at, tag & 7)
+        if tag >> 3 >= FIRST_NUMBER_OF_OUR_OWN:
+            continue
+        name, kind = kinds[tag >> 3]
         if isinstance(value, bytes) and "string" in kind:
             value = value.decode()
         if kind == "bool":

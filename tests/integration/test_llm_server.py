@@ -47,7 +47,7 @@ from tests.integration.llm_server.deploy import (
     SPREAD_APPLICATION,
 )
 from tests.integration.llm_server.protocol_names import write_protocol_names
-from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, TOKEN_PERIOD_S
+from tests.integration.llm_server.scripted_engine import LIMIT_TOKENS, MODEL, SPECIAL_TOKEN, TOKEN_PERIOD_S
 from tests.pieces import texts
 from tests.refusals import refused
 
@@ -227,6 +227,20 @@ async def test_requests_of_a_session_go_to_the_same_replica(spread_chat: Languag
 async def test_our_server_answers_as_a_language_model(own_chat: LanguageModelService) -> None:
     tokens = [token async for token in texts(own_chat.generate(within(), asking("count to 5")))]
     assert tokens == ["0 ", "1 ", "2 ", "3 ", "4 "]
+
+
+async def test_thoughts_of_an_llm_server_are_no_part_of_its_answers(
+    chat: LanguageModelService, own_chat: LanguageModelService
+) -> None:
+    for way in (chat, own_chat):
+        assert await answer(way, "repeat <think>\nHm.\n</think>\n\nIt is four.") == "It is four."
+
+
+async def test_a_special_token_of_the_engine_s_vocabulary_is_text_in_a_question(
+    own_chat: LanguageModelService,
+) -> None:
+    asked = f"repeat {SPECIAL_TOKEN} and <other:token>"
+    assert await answer(own_chat, asked) == f"{SPECIAL_TOKEN[0]} {SPECIAL_TOKEN[1:]} and <other:token>"
 
 
 async def test_our_server_stays_an_llm_server(own_chat: LanguageModelService) -> None:

@@ -35,6 +35,7 @@ class ScriptedModel:
     read_prompts: list[Prompt] = field(default_factory=list[Prompt])
     made: int = 0
     closed: bool = False
+    thought_tokens: int = 0
 
     async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         del call
@@ -42,7 +43,7 @@ class ScriptedModel:
         try:
             for token in self.tokens:
                 self.made += 1
-                yield Piece(token)
+                yield Piece(token, thought_tokens=self.thought_tokens if token is self.tokens[0] else 0)
             if self.error:
                 raise self.error
             yield Piece(end=self.end)

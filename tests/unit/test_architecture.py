@@ -45,6 +45,9 @@ ANY_ENGINE = frozenset(
         "values",
         "sound",
         "models",
+        # How texts have to be written, and what models write beside their answers.
+        "text.prompt_markers",
+        "text.thoughts",
         "listening.voice_activity",
         "engines.protocols",
         "engines.http_client",

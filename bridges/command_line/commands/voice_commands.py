@@ -67,7 +67,8 @@ def ask_command(
 ) -> None:
     """Ask a recorded question, and hear the answer.
 
-    FILE is a recording: WAV, FLAC, Ogg, MP3 or AIFF. WebM, M4A and AMR are read if the speech model has the extra `media`.
+    FILE is a recording: WAV, FLAC, Ogg, MP3 or AIFF. WebM, M4A and AMR are read if the speech model has the extra
+    `media`.
 
     Without --out, the answer is played if this machine has a loudspeaker.
     """

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from deployments.call import Call
+from deployments.engines.language.reasoning_fields import all_fields
 from deployments.engines.shapes import ChatEvent, chat_event
 from deployments.errors import BackEnd, HearthError, InvalidRequestError, Limit, UnavailableError, UpstreamFailedError
 from deployments.values.language import Generation, Message, Piece
@@ -39,6 +40,9 @@ steps of 64 is 5 % slower than in steps of 512 (295 against 310 tokens/s)."""
 _LEAVING_S = 1.0
 """What a request waits at most for others that were left to free their slots: longer than a batch of a prompt takes on
 a machine that is busy with other things too."""
+
+
+_REMEMBERED_TEXTS = 4096
 
 
 class _Server(Protocol):
@@ -84,6 +88,7 @@ class LlamaCppEngine:
         self._model_file = model_file
         self._context_tokens = context_tokens
         self._tokens_generated = 0
+        self._special: dict[str, bool] = {}
         self._leaving: set[asyncio.Future[None]] = set()
         self.api_key = key = secrets.token_urlsafe()
         parameters = cast("Any", xllamacpp).CommonParams()
@@ -138,8 +143,25 @@ class LlamaCppEngine:
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens a prompt takes in the model's own template and vocabulary."""
         rendered = await self._post("/apply-template", {"messages": _to_json(messages)})
-        tokens = await self._post("/tokenize", {"content": rendered["prompt"], "parse_special": True})
-        return len(tokens["tokens"])
+        return len(await self._tokens(rendered["prompt"], parse_special=True))
+
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        """Return which of some texts the model's vocabulary has as special tokens."""
+        unknown = [text for text in texts if text not in self._special]
+        if len(self._special) + len(unknown) > _REMEMBERED_TEXTS:
+            self._special.clear()
+        # Mostly none of them is, which two calls tell of all together.
+        if unknown and not await self._is_special("\n".join(unknown)):
+            self._special.update(dict.fromkeys(unknown, False))
+        for text in texts:
+            if text not in self._special:
+                self._special[text] = await self._is_special(text)
+        return {text for text in texts if self._special[text]}
+
+    async def opens_thought(self, generation: Generation) -> bool:
+        """Return False: llama.cpp parts thoughts from text, and knows how the template begins an answer."""
+        del generation
+        return False
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer, a token at a time; closing the generator stops the model at its next token."""
@@ -148,6 +170,7 @@ class LlamaCppEngine:
             "max_tokens": generation.max_tokens,
             "temperature": generation.temperature,
             "stop": list(generation.stop),
+            **all_fields(generation),
         }
         has_ended = False
         async with aclosing(self._chunks(call, request)) as chunks:
@@ -161,9 +184,10 @@ class LlamaCppEngine:
         if not has_ended:
             raise UnavailableError("the language model ended the answer before its end", back_end=_BACK_END)
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+    async def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
         """Read a prompt into the cache of a slot; closing the generator stops it within `_BATCH_TOKENS`."""
-        async with aclosing(self._chunks(call, {"messages": _to_json(messages), "max_tokens": 0})) as chunks:
+        request = {"messages": _to_json(messages), "max_tokens": 0, **all_fields(generation)}
+        async with aclosing(self._chunks(call, request)) as chunks:
             async for chunk in chunks:
                 _event_in(chunk)
                 if (tokens := _tokens_read(chunk)) is not None:
@@ -220,6 +244,13 @@ class LlamaCppEngine:
         await self._loopback.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    async def _is_special(self, text: str) -> bool:
+        """Say whether a text holds a special token: only then it makes other tokens where these count."""
+        return await self._tokens(text, parse_special=True) != await self._tokens(text, parse_special=False)
+
+    async def _tokens(self, text: str, *, parse_special: bool) -> list[int]:
+        return (await self._post("/tokenize", {"content": text, "parse_special": parse_special}))["tokens"]
+
     async def _post(self, path: str, body: dict[str, object]) -> Any:
         try:
             response = await self._loopback.post(path, json=body)
@@ -231,12 +262,7 @@ class LlamaCppEngine:
 
 
 def _to_json(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role.value, "content": _as_text(message.content)} for message in messages]
-
-
-def _as_text(content: str) -> str:
-    """Keep llama.cpp from reading "<|im_end|>" and its like in a question or a passage as the end of the message."""
-    return content.replace("<|", "< |")
+    return [{"role": message.role.value, "content": message.content} for message in messages]
 
 
 def _tokens_read(chunk: str) -> int | None:

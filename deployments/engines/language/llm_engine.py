@@ -7,8 +7,9 @@ No handle is crossed, and tokens are counted by the engine's own vocabulary and 
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import httpx
@@ -17,6 +18,7 @@ from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.language.dialect import Body, Refused
 from deployments.engines.language.llm_server_chat import LLMServerChat
+from deployments.engines.language.reasoning_fields import Fields, all_fields
 from deployments.engines.language.remote_model import too_long
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
@@ -27,7 +29,9 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
-from deployments.values.language import Generation, Message, Piece
+from deployments.text.prompt_markers import usual_markers
+from deployments.text.thoughts import ends_inside
+from deployments.values.language import Generation, Message, Piece, ReasoningEffort, Role
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ _ROLE = "language model"
 _CHAT = "chat"
 _REQUEST = "ChatCompletionRequest"
 _COUNT_S = 10.0
+_REMEMBERED_TEXTS = 4096
 
 
 class LLMEngine(Protocol):
@@ -63,6 +68,8 @@ class LLMEngineModel:
         self._routes = routes
         self._context_tokens = context_tokens
         self._tokens_generated = 0
+        self._special: dict[str, bool] = {}
+        self._opens: dict[ReasoningEffort | None, bool | None] = {}
 
     @classmethod
     async def of(cls, engine: LLMEngine, model: str) -> "LLMEngineModel":
@@ -101,11 +108,27 @@ class LLMEngineModel:
         asked = {"model": body["model"], "messages": body["messages"]}
 
         async def ask(written: Body, refused: Refused) -> AsyncGenerator[int]:
-            answer = await _asked(self._routes, self._model.errors, "POST", "/tokenize", written, refused)
-            yield int(answer["count"])
+            yield int((await self._asked("/tokenize", written, refused))["count"])
 
         async with aclosing(self._chat.accommodation.items(asked, ask)) as counts:
             return await anext(counts)
+
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        """Return which of some texts are one token of the model's vocabulary, and those that many models read so."""
+        for text in texts:
+            if text not in self._special and len(self._special) < _REMEMBERED_TEXTS:
+                asked = {"model": self._model.model, "prompt": text, "add_special_tokens": False}
+                self._special[text] = int((await self._asked("/tokenize", asked))["count"]) == 1
+        return {text for text in texts if self._special.get(text)} | usual_markers(texts)
+
+    async def opens_thought(self, generation: Generation) -> bool | None:
+        """Say whether the model's template opens a thought behind the last message; None if the engine does not tell.
+
+        It is asked once for each effort.
+        """
+        if generation.effort not in self._opens:
+            self._opens[generation.effort] = await self._template_opens_thought(generation)
+        return self._opens[generation.effort]
 
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is made; closing the generator aborts it in the engine."""
@@ -117,20 +140,23 @@ class LLMEngineModel:
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+    async def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
         """Have the engine read a prompt, which its prefix cache then holds; closing the generator aborts it.
 
         Tokens that the cache held already are counted, too, unless the engine tells them apart
         (`enable_prompt_tokens_details` of vLLM).
         """
-        body = chat_request(self._model.model, messages, Generation(max_tokens=1))
+        body = chat_request(self._model.model, messages, replace(generation, max_tokens=1))
         body |= {"stream": True, "stream_options": {"include_usage": True}}
 
         def ask(written: Body, refused: Refused) -> AsyncGenerator[str]:
             return self._model.events(call, _CHAT, LLMRequest(_REQUEST, **written), refused)
 
+        def with_fields(fields: Fields) -> AsyncGenerator[str]:
+            return self._chat.accommodation.items({**body, **fields}, ask)
+
         try:
-            async with aclosing(self._chat.accommodation.items(body, ask)) as events:
+            async with aclosing(self._chat.accepted.asked(generation, with_fields)) as events:
                 async for data in events:
                     if data == DONE:
                         return
@@ -146,6 +172,21 @@ class LLMEngineModel:
 
     async def close(self) -> None:
         await self._routes.aclose()
+
+    async def _template_opens_thought(self, generation: Generation) -> bool | None:
+        question = chat_request(self._model.model, [Message(Role.USER, "?")], Generation())
+        kwargs = all_fields(generation).get("chat_template_kwargs", {})
+        asked = {"model": question["model"], "messages": question["messages"], "chat_template_kwargs": kwargs}
+        try:
+            tokens = (await self._asked("/tokenize", asked))["tokens"]
+            prompt = (await self._asked("/detokenize", {"model": question["model"], "tokens": tokens}))["prompt"]
+        except HearthError as error:
+            logger.warning("the engine does not tell how it begins an answer: %s", error.message)
+            return None
+        return ends_inside(prompt)
+
+    async def _asked(self, path: str, asked: Mapping[str, Any], refused: Refused | None = None) -> Mapping[str, Any]:
+        return await _asked(self._routes, self._model.errors, "POST", path, asked, refused)
 
     def _tokens_read(self, data: str) -> int | None:
         """Return how many tokens of a prompt were read, from the event that tells it; None for any other event.

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from deployments.call import Call
 from deployments.engines.language.dialect import Accommodation, Body, Refused
+from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
 from deployments.engines.language.remote_model import event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
@@ -22,10 +23,12 @@ class LLMServerChat:
 
     Attributes:
         accommodation: How the model is asked.
+        accepted: How it is told how much to think.
     """
 
     def __init__(self, server: LLMServerModel) -> None:
         self._server = server
+        self.accepted = AcceptedFields()
         self.accommodation = Accommodation(server.description)
 
     @property
@@ -39,7 +42,10 @@ class LLMServerChat:
         def ask(written: Body, refused: Refused) -> AsyncGenerator[Piece]:
             return self._asked(call, written, refused)
 
-        async with aclosing(self.accommodation.items(body, ask)) as pieces:
+        def with_fields(fields: Fields) -> AsyncGenerator[Piece]:
+            return self.accommodation.items({**body, **fields}, ask)
+
+        async with aclosing(self.accepted.asked(generation, with_fields)) as pieces:
             async for piece in pieces:
                 yield piece
 

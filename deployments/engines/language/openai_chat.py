@@ -10,6 +10,7 @@ from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.dialect import Accommodation, Body, Refused
 from deployments.engines.language.event_stream import server_sent_events
+from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
 from deployments.engines.language.remote_model import event_in, failure_of
 from deployments.engines.language.stop_texts import until_stop
 from deployments.engines.shapes import DONE, ChatEvent, ShapeError, chat_event, chat_request
@@ -31,6 +32,7 @@ class OpenAIChat:
     def __init__(self, server: HttpBackEnd, *, model: str) -> None:
         self._server = server
         self._model = model
+        self._accepted = AcceptedFields()
         self._accommodation = Accommodation(server.base_url)
 
     @property
@@ -47,7 +49,10 @@ class OpenAIChat:
         def stops() -> Sequence[str]:
             return self._accommodation.dialect.stops_not_sent(body)
 
-        async with aclosing(until_stop(self._accommodation.items(body, ask), stops)) as pieces:
+        def with_fields(fields: Fields) -> AsyncGenerator[Piece]:
+            return self._accommodation.items({**body, **fields}, ask)
+
+        async with aclosing(until_stop(self._accepted.asked(generation, with_fields), stops)) as pieces:
             async for piece in pieces:
                 yield piece
 

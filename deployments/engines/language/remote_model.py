@@ -1,8 +1,9 @@
 """What all language models have in common that run elsewhere, over HTTP or behind a handle."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from deployments.backoff import retry
@@ -11,6 +12,7 @@ from deployments.engines.back_end import BackEndErrors, short_backoff, status_to
 from deployments.engines.language.dialect import Refused
 from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
 from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.text.prompt_markers import usual_markers
 from deployments.values.language import Generation, Message, Piece
 
 _REFUSED = 400
@@ -102,6 +104,14 @@ class RemoteLanguageModel:
         """Return an estimate, rather too high than too low."""
         return estimated_tokens(messages)
 
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        """Return which of some texts are special tokens of many models: the server's vocabulary is not at hand."""
+        return usual_markers(texts)
+
+    async def opens_thought(self, generation: Generation) -> None:
+        """Return None: the template is not at hand."""
+        del generation
+
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is streamed; tried up to three times until the first token.
 
@@ -123,9 +133,9 @@ class RemoteLanguageModel:
                 self._tokens_generated += bool(piece.text or piece.thought)
                 yield piece
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+    async def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
         """Have the model read a prompt, which a prefix cache then holds, and yield an estimate of its tokens."""
-        async with aclosing(self._pieces(call, messages, Generation(max_tokens=1))) as pieces:
+        async with aclosing(self._pieces(call, messages, replace(generation, max_tokens=1))) as pieces:
             async for _piece in pieces:
                 pass
         yield estimated_tokens(messages)

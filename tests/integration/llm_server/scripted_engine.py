@@ -15,6 +15,7 @@ from starlette.routing import Route
 MODEL = "org/scripted.v1"
 TOKEN_PERIOD_S = 0.01
 LIMIT_TOKENS = 1000
+SPECIAL_TOKEN = "<custom:token>"
 
 
 # Their modules are there only where the engine runs.
@@ -27,7 +28,7 @@ LIMIT_TOKENS = 1000
 class ScriptedEngine(LLMEngine):
     """Does what the last message of a chat says.
 
-    That is "count to 9", "die at 3", "be dead", "fall ill", "how many were left?", or "who are you?".
+    That is "count to 9", "repeat this", "die at 3", "be dead", "fall ill", "how many were left?", or "who are you?".
     """
 
     def __init__(self, llm_config: Any) -> None:
@@ -54,9 +55,17 @@ class ScriptedEngine(LLMEngine):
             return JSONResponse({"data": [{"id": MODEL, "max_model_len": LIMIT_TOKENS}]})
 
         async def tokenize(request: Request) -> JSONResponse:
-            return JSONResponse({"count": _words((await request.json())["messages"])})
+            asked = await request.json()
+            if "prompt" in asked:
+                # A vocabulary with one special token.
+                return JSONResponse({"count": 1 if asked["prompt"] == SPECIAL_TOKEN else 5})
+            return JSONResponse({"count": _words(asked["messages"]), "tokens": [len(asked["messages"])]})
 
-        return Starlette(routes=[Route("/v1/models", models), Route("/tokenize", tokenize, methods=["POST"])])
+        async def detokenize(request: Request) -> JSONResponse:
+            return JSONResponse({"prompt": "<|user|>?<|assistant|>"})
+
+        routes = [Route("/tokenize", tokenize, methods=["POST"]), Route("/detokenize", detokenize, methods=["POST"])]
+        return Starlette(routes=[Route("/v1/models", models), *routes])
 
     async def chat(self, request: Any, raw_request_info: Any = None) -> AsyncGenerator[Any, None]:
         asked = request.messages[-1]["content"]
@@ -67,6 +76,8 @@ class ScriptedEngine(LLMEngine):
             from vllm.v1.engine.exceptions import EngineDeadError
 
             raise EngineDeadError("EngineCore encountered an issue")
+        if asked.startswith("repeat "):
+            yield _event(asked.removeprefix("repeat "))
         if asked == "fall ill":
             self.is_ill = True
         if asked == "how many were left?":

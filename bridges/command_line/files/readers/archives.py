@@ -1,11 +1,11 @@
 """Zip archives, which office documents and books are, read within bounds."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
-
-from lxml import etree
 
 from deployments.errors import InvalidRequestError
 
@@ -14,7 +14,7 @@ _MOST_BYTES = 500_000_000
 
 
 @contextmanager
-def archive_of(file: Path) -> Iterator[ZipFile]:
+def archive_of(file: Path) -> Generator[ZipFile]:
     """Give an archive.
 
     Raises:
@@ -34,7 +34,9 @@ def archive_of(file: Path) -> Iterator[ZipFile]:
         raise InvalidRequestError(reason) from error
 
 
-def xml_of(content: bytes) -> etree._Element:
+def xml_of(content: bytes) -> Any:
     """Return the root of an XML document; what it names elsewhere is not looked up."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    return etree.fromstring(content, parser)
+    # The library carries no types.
+    xml: Any = import_module("lxml.etree")
+    parser = xml.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    return xml.fromstring(content, parser)

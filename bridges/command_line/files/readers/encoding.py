@@ -20,6 +20,13 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_CONTROL = 0.02
 _MOST_MARKED = 0.35
 """Of the letters of a text in Latin script, that are beyond ASCII."""
+_FEWEST_MARKED = 20
+"""Letters beyond ASCII from which on a text is too long to be Latin words that happen to have many of them."""
+_OTHER_SCRIPTS = re.compile(
+    r"cp(125[1356]|855|86[246]|874|932|949|950)$|iso8859_([5678]|11)$|koi8|mac_(cyrillic|greek)|shift_jis|euc_|gb|big5"
+    r"|johab|tis|hz|iso2022|ptcp154|kz1048"
+)
+"""The encodings of scripts that are not Latin."""
 _WESTERN_LETTERS = frozenset("äöüßÄÖÜéèêëÉÈÊàâÀçÇîïôùûœñÑáíóúÁÍÓÚåæøÅÆØìòõã€–—‘’‚“”„«»°§¿¡•…·£²³½¼×\xa0")
 _WESTERN_SHARE = 0.8
 _CENTRAL_EUROPEAN = frozenset({"Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Romanian"})
@@ -93,11 +100,12 @@ def _most_likely(content: bytes) -> str:
     encoding, language = (best.encoding, best.language) if best else ("", "")
     letters = sum(1 for byte in sample if chr(byte).isascii() and chr(byte).isalpha())
     marked = sum(1 for byte in sample if byte >= 0x80)  # noqa: PLR2004 - the end of ASCII
-    if marked <= _MOST_MARKED * (letters + marked):
-        return _latin_encoding(sample, encoding, language)
-    if not encoding:
+    is_dense = marked > _MOST_MARKED * (letters + marked)
+    if is_dense and _OTHER_SCRIPTS.match(encoding):
+        return encoding
+    if is_dense and marked >= _FEWEST_MARKED:
         raise InvalidRequestError("its encoding is not known: save it as UTF-8")
-    return encoding
+    return _latin_encoding(sample, encoding, language)
 
 
 def _latin_encoding(sample: bytes, encoding: str, language: str) -> str:

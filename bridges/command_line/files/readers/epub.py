@@ -2,10 +2,9 @@
 
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
+from typing import Any
 from urllib.parse import unquote
 from zipfile import ZipFile
-
-from lxml import etree
 
 from bridges.command_line.files.readers.archives import archive_of, xml_of
 from bridges.command_line.files.readers.extracted import Extracted
@@ -43,7 +42,7 @@ def _package_path(archive: ZipFile) -> str:
     return packages[0]
 
 
-def _chapters(archive: ZipFile, package: etree._Element, folder: PurePosixPath) -> list[str]:
+def _chapters(archive: ZipFile, package: Any, folder: PurePosixPath) -> list[str]:
     """Return the paths of a book's chapters: in its order, else as they are listed, else all there are."""
     items = {item.get("id"): item for item in package.iterfind(".//{*}manifest/{*}item")}
     order = [reference.get("idref") for reference in package.iterfind(".//{*}spine/{*}itemref")]

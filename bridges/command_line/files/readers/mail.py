@@ -18,7 +18,7 @@ _SHOWN = ("From", "To", "Cc", "Date")
 
 def read_mail(file: Path) -> Extracted:
     """Read a message; the names of what is attached are told, not its content."""
-    message = cast("EmailMessage", message_from_bytes(file.read_bytes(), policy=policy.default))
+    message = message_from_bytes(file.read_bytes(), policy=policy.default)
     if not any(message[name] for name in (*_SHOWN, "Subject")):
         raise InvalidRequestError("it is no e-mail: it has neither a sender nor a subject")
     subject = " ".join(str(message["Subject"] or "").split())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import ZipFile
 
 import mammoth
@@ -29,8 +29,9 @@ def read_docx(file: Path) -> Extracted:
     with archive_of(file) as archive:
         title = _title_of(archive)
         with file.open("rb") as content:
-            images = mammoth.images.img_element(_alt_only)
-            page = page_of(mammoth.convert_to_html(content, style_map=_STYLES, convert_image=images).value)
+            word = cast("Any", mammoth)
+            images = word.images.img_element(_alt_only)
+            page = page_of(word.convert_to_html(content, style_map=_STYLES, convert_image=images).value)
     for note in page.select('li[id^="footnote-"], li[id^="endnote-"]'):
         _move_note(page, note)
     if (printed := page.select_one("p.title")) is not None:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
 from bridges.command_line.files.readers.archives import archive_of, xml_of
 from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import escaped, heading, table
@@ -39,28 +37,28 @@ def read_open_document(file: Path) -> Extracted:
     return Extracted("\n\n".join(block for block in blocks if block), TextFormat.MARKDOWN, (title or "").strip())
 
 
-def _blocks(parent: etree._Element) -> Iterator[str]:
+def _blocks(parent: Any) -> Iterator[str]:
     for element in parent:
         if element.tag in _NOT_TEXT or not isinstance(element.tag, str):
             continue
-        name = etree.QName(element)
-        match (name.namespace, name.localname):
-            case (_, "h") if name.namespace == _TEXT:
+        space, name = element.tag[1:].split("}")
+        match (space, name):
+            case (_, "h") if space == _TEXT:
                 yield heading(int(element.get(f"{{{_TEXT}}}outline-level", "1")), _text(element))
-            case (_, "p") if name.namespace == _TEXT:
+            case (_, "p") if space == _TEXT:
                 yield from _paragraph(element)
-            case (_, "list-item" | "list-header") if name.namespace == _TEXT:
+            case (_, "list-item" | "list-header") if space == _TEXT:
                 yield from _item(element)
-            case (_, "table") if name.namespace == _TABLE:
+            case (_, "table") if space == _TABLE:
                 yield from _sheet(element)
-            case (_, "page") if name.namespace == _DRAW:
+            case (_, "page") if space == _DRAW:
                 yield PAGE_BREAK
                 yield from _blocks(element)
             case _:
                 yield from _blocks(element)
 
 
-def _paragraph(element: etree._Element) -> Iterator[str]:
+def _paragraph(element: Any) -> Iterator[str]:
     if text := _text(element):
         yield escaped(text)
     # Frames of text and pictures hang on a paragraph.
@@ -70,21 +68,21 @@ def _paragraph(element: etree._Element) -> Iterator[str]:
         yield escaped(" ".join(_text(part) for part in note))
 
 
-def _item(element: etree._Element) -> Iterator[str]:
+def _item(element: Any) -> Iterator[str]:
     first, *further = list(_blocks(element)) or [""]
     if first:
         yield first if first.startswith("- ") else f"- {first}"
     yield from further
 
 
-def _text(element: etree._Element) -> str:
+def _text(element: Any) -> str:
     return " ".join("".join(_pieces(element)).split())
 
 
 def _pieces(element: Any) -> Iterator[str]:
     yield element.text or ""
     for child in element:
-        local = etree.QName(child).localname if isinstance(child.tag, str) else ""
+        local = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""
         if local in {"s", "tab", "line-break"}:
             yield " "
         elif local in {"title", "desc"}:
@@ -97,7 +95,7 @@ def _pieces(element: Any) -> Iterator[str]:
         yield child.tail or ""
 
 
-def _sheet(element: etree._Element) -> Iterator[str]:
+def _sheet(element: Any) -> Iterator[str]:
     """Yield a table; in a workbook under the name of its sheet."""
     text = table(list(_rows(element)))
     parent = element.getparent()
@@ -107,7 +105,7 @@ def _sheet(element: etree._Element) -> Iterator[str]:
     yield text
 
 
-def _rows(element: etree._Element) -> Iterator[Sequence[str]]:
+def _rows(element: Any) -> Iterator[Sequence[str]]:
     for row in element.iter(f"{{{_TABLE}}}table-row"):
         cells: list[str] = []
         for cell in row:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pypdfium2 as pdfium
-import pypdfium2.raw
+from pypdfium2 import raw
 
 from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import looks_like_names
@@ -165,7 +165,7 @@ def _runs(text_page: Any) -> Iterator[_Run]:
 
 
 def _character(text_page: Any, index: int) -> str:
-    code = pdfium.raw.FPDFText_GetUnicode(text_page.raw, index)
+    code = raw.FPDFText_GetUnicode(text_page.raw, index)
     return "-" if code in _HYPHENS else chr(code)
 
 
@@ -252,15 +252,15 @@ def _face(left: Sequence[_Run], right: Sequence[_Run]) -> bool:
     return highest - lowest > _COLUMN_LINES * statistics.median(run.height for run in left) / 2
 
 
-def _sections(document: Any) -> dict[int, list[tuple[int, str]]]:
-    """Return the depths and titles of the outline, in order, by the page, from 0, that each begins on."""
-    sections: dict[int, list[tuple[int, str]]] = {}
+def _sections(document: Any) -> dict[int, list[str]]:
+    """Return the titles of the outline, in order, by the page, from 0, that each begins on."""
+    sections: dict[int, list[str]] = {}
     for entry in document.get_toc(max_depth=_OUTLINE_DEPTH):
         target = entry.get_dest()
         page = target.get_index() if target is not None else None
         title = " ".join(written_out(entry.get_title()).split())
         if page is not None and title:
-            sections.setdefault(page, []).append((entry.level, title))
+            sections.setdefault(page, []).append(title)
     return sections
 
 
@@ -281,7 +281,7 @@ def _without_running_heads(pages: Sequence[list[_Line]]) -> list[list[_Line]]:
 
 
 def _page_blocks(
-    pages: Sequence[list[_Line]], sections: Mapping[int, Sequence[tuple[int, str]]], words: Mapping[str, int]
+    pages: Sequence[list[_Line]], sections: Mapping[int, Sequence[str]], words: Mapping[str, int]
 ) -> Iterator[list[str]]:
     """Yield the paragraphs of each page, and the headings of the sections that begin on it.
 
@@ -289,13 +289,13 @@ def _page_blocks(
     """
     for number, lines in enumerate(pages):
         entries = sections.get(number, ())
-        by_form = {form: entry for entry in entries for form in _forms(entry[1])}
+        by_form = {form: entry for entry in entries for form in _forms(entry)}
         printed = {form for line in lines for form in _forms(line.text)}
-        blocks = [_heading(*entry) for entry in entries if not _forms(entry[1]) & printed]
+        blocks = [_heading(entry) for entry in entries if not _forms(entry) & printed]
         part: list[_Line] = []
         for line in lines:
             if entry := next((by_form[form] for form in _forms(line.text) if form in by_form), None):
-                blocks += [*_blocks(part, words), _heading(*entry)]
+                blocks += [*_blocks(part, words), _heading(entry)]
                 part = []
             elif not _DOT_LEADER.search(line.text):
                 part.append(line)
@@ -335,9 +335,13 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield piece
 
 
-def _heading(depth: int, title: str) -> str:
+def _heading(title: str) -> str:
+    """Return a heading of plain text. All sections stand below the title alone.
+
+    With the sections around it, too, above each chunk, retrieval found a right passage less of 32 first.
+    """
     shown = title[:_HEADING_CHARACTERS]
-    return f"{shown}\n{('-' if depth else '=') * max(len(shown), 3)}"
+    return f"{shown}\n{'-' * max(len(shown), 3)}"
 
 
 def _forms(title: str) -> set[str]:

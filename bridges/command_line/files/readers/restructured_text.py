@@ -2,10 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from docutils import nodes
-from docutils.core import publish_string
+from docutils import core, nodes
 from docutils.parsers.rst import Directive, directives, roles
 
 from bridges.command_line.files.readers.encoding import decode
@@ -36,13 +35,20 @@ _SETTINGS = {
 }
 
 
+class _AnyOption(dict[str, Any]):
+    """Options of any name."""
+
+    def __missing__(self, key: str) -> Any:
+        return directives.unchanged
+
+
 class _Text(Directive):
     """A directive that is not known: its argument and its content are text."""
 
     optional_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec: Any = type("_AnyOption", (dict,), {"__missing__": lambda _self, _key: directives.unchanged})()
+    option_spec: Any = _AnyOption()
 
     def run(self) -> list[nodes.Node]:
         said = [nodes.paragraph("", self.arguments[0])] if self.arguments else []
@@ -70,7 +76,7 @@ def read_restructured_text(file: Path) -> Extracted:
     """Read reStructuredText. Files that it includes are not read."""
     decoded = decode(file.read_bytes())
     _make_known(decoded.text)
-    html = str(publish_string(decoded.text, writer="html5", settings_overrides=_SETTINGS))
+    html = str(cast("Any", core).publish_string(decoded.text, writer="html5", settings_overrides=_SETTINGS))
     page = page_of(html)
     title = page.title.get_text(" ", strip=True) if page.title else ""
     return Extracted(markdown_of(page.body or page), TextFormat.MARKDOWN, title, decoded.guesses)
@@ -78,18 +84,21 @@ def read_restructured_text(file: Path) -> Extracted:
 
 def _make_known(text: str) -> None:
     """Tell docutils about each directive and role of a text that it does not know."""
+    # There is no other way to ask.
+    known_directives = cast("Any", directives)._directive_registry  # noqa: SLF001
+    known_roles = cast("Any", roles)._role_registry  # noqa: SLF001
     for name in set(_DIRECTIVE.findall(text)):
         local = name.rsplit(":", 1)[-1]
         if local in _ELSEWHERE:
             directives.register_directive(name, _Elsewhere)
         elif local in _LITERAL:
             directives.register_directive(name, _Code)
-        elif name not in directives._directive_registry:  # noqa: SLF001 - there is no other way to ask
+        elif name not in known_directives:
             directives.register_directive(name, _Text)
     for found in _ROLE.findall(text):
         name = found[0] or found[1]
-        if name not in roles._role_registry:  # noqa: SLF001 - likewise
-            roles.register_local_role(name, _role)
+        if name not in known_roles:
+            cast("Any", roles).register_local_role(name, _role)
 
 
 def _role(

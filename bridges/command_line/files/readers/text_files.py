@@ -59,7 +59,7 @@ def read_json(file: Path) -> Extracted:
         value: Any = _json_of(decoded.text, by_line=file.suffix.lower() != ".json")
     except ValueError as error:
         raise InvalidRequestError(f"it is not JSON: {error}") from error
-    title: Any = value.get("title") if isinstance(value, dict) else ""
+    title = cast("Mapping[str, Any]", value).get("title") if isinstance(value, dict) else ""
     text = "\n\n".join(_json_blocks("", value))
     return Extracted(text, TextFormat.MARKDOWN, title if isinstance(title, str) else "", decoded.guesses)
 

@@ -70,7 +70,7 @@ def markdown_of(element: Any) -> str:
         if found.get("role") == "presentation" or found.find(_LAYOUT) or _columns(found) < _FEWEST_COLUMNS:
             _unfold(found)
     return str(
-        _Converter(heading_style="ATX", bullets="-", strip=_STRIPPED, escape_misc=True).convert_soup(element)
+        _Converter(heading_style="ATX", bullets="-", strip=list(_STRIPPED), escape_misc=True).convert_soup(element)
     ).strip()
 
 

@@ -83,6 +83,8 @@ IN_ENCODINGS = [
     ("cp1252", "Die Pumpe läuft an, wenn der Behälter zu weniger als einem Drittel gefüllt ist – Größe: 5 €."),
     ("cp1252", "La pompe démarre lorsque le réservoir est rempli à moins d’un tiers et s’arrête dès l’été."),
     ("cp1252", "Dælan fer í gang þegar tankurinn er fullur að minna en þriðjungi og stöðvast þegar hann er fullur."),
+    ("cp1252", "Größe"),
+    ("cp1252", "Übergrößen"),
     ("cp1251", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
     ("koi8-r", "Насос включается, когда бак заполнен меньше чем на треть, и выключается, когда он полон."),
     ("cp1253", "Η αντλία ξεκινά όταν η δεξαμενή είναι κάτω από το ένα τρίτο και σταματά όταν γεμίσει."),
@@ -262,11 +264,15 @@ async def test_slides_are_pages_with_titles_tables_and_notes(read: Reading, tmp_
     slides = Presentation()
     for title in ("Pumps", "Valves"):
         slide = slides.slides.add_slide(slides.slide_layouts[5])
+        assert slide.shapes.title is not None
         slide.shapes.title.text = title
-        slide.shapes.add_textbox(0, 0, Inches(2), Inches(1)).text_frame.text = f"{title} <are> shut at night."
-    table = slide.shapes.add_table(2, 2, 0, 0, Inches(3), Inches(1)).table
+        slide.shapes.add_textbox(
+            Inches(0), Inches(0), Inches(2), Inches(1)
+        ).text_frame.text = f"{title} <are> shut at night."
+    table = slide.shapes.add_table(2, 2, Inches(0), Inches(0), Inches(3), Inches(1)).table
     for at, cell in enumerate(("Name", "Size", "V-1", "40 mm")):
         table.cell(at // 2, at % 2).text = cell
+    assert slide.notes_slide.notes_text_frame is not None
     slide.notes_slide.notes_text_frame.text = "Say this slowly."
     slides.save(str(tmp_path / "made.pptx"))
     chunks = await read.chunks(".pptx", (tmp_path / "made.pptx").read_bytes())

@@ -512,6 +512,13 @@ class TestSound:
         assert len(samples) == pytest.approx(16_000, abs=20)
         assert float(np.abs(samples).max()) == pytest.approx(0.5, abs=0.03)
 
+    @pytest.mark.parametrize("container", ["WAV", "RF64"])
+    def test_a_header_is_looked_for_behind_a_start_that_tells_a_rate(self, container: str) -> None:
+        reader = SoundReader()
+        assert reader.read(b"", rate=44_100, channels=2) == b""
+        pcm = reader.read(written(tone(1.0), container, "FLOAT"))
+        assert len(pcm) == 32_000
+
     @pytest.mark.parametrize("size", [100, 333, 4096, 100_000])
     def test_what_stands_behind_the_sound_of_a_wav_file_is_not_heard(self, size: int) -> None:
         quiet = written(tone(1.0, peak=0.01), "WAV", "PCM_16")
@@ -526,14 +533,18 @@ class TestSound:
         file = written(np.stack([tone(1.0), right * tone(1.0)], axis=1), "WAV", "PCM_16")
         assert float(np.abs(samples_of(self.read(file, 640))).max()) == pytest.approx(peak, abs=0.03)
 
-    def test_a_stream_of_another_kind_of_file_is_refused_by_name_and_none_of_it_is_heard(self) -> None:
+    @pytest.mark.parametrize("started", [{}, {"sample_rate": 48_000, "channels": 1}], ids=["as ever", "at a rate"])
+    @pytest.mark.parametrize("told", [{}, {"sample_rate": 48_000}], ids=["chunks say nothing", "each tells its rate"])
+    def test_a_stream_of_another_kind_of_file_is_refused_by_name_and_none_of_it_is_heard(
+        self, started: dict[str, Any], told: dict[str, Any]
+    ) -> None:
         file = as_a_browser_records(tone(2.0, 48_000))
 
         async def run() -> Scene:
             async with scene() as stage:
-                await stage.send("s", type="start")
+                await stage.send("s", type="start", **started)
                 for at in range(0, len(file), 2000):
-                    await stage.send("s", "_INBOX.x", type="chunk", audio=file[at : at + 2000])
+                    await stage.send("s", "_INBOX.x", type="chunk", audio=file[at : at + 2000], **told)
                 await stage.send("s", type="end")
                 await asyncio.sleep(2)
                 return stage

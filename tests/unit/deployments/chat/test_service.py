@@ -22,7 +22,7 @@ from deployments.inference.embeddings import Embeddings
 from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, PreparationUse
-from deployments.values.language import Exchange, FinishReason
+from deployments.values.language import Exchange, FinishReason, PromptUse
 from deployments.values.retrieval import Passage
 from deployments.values.vectors import Vectors
 from tests.unit.services import LARGE, SMALL, ScriptedModel, ScriptedRetrieval, ShortestFirst
@@ -78,6 +78,26 @@ async def test_the_question_s_wishes_reach_retrieval_and_model() -> None:
     assert prompt.passages == (DOGS.text, f"Hotel > Pool\n{POOL.text}")
     assert end.used_retrieval
     assert end.passages == (DOGS, POOL)
+
+
+@pytest.mark.parametrize(("spoken", "use"), [(False, PromptUse.ANSWER), (True, PromptUse.SPOKEN_ANSWER)])
+async def test_the_model_is_told_whether_its_answer_is_heard(spoken: bool, use: PromptUse) -> None:
+    model, question = ScriptedModel(), ChatQuestion("Hi", spoken=spoken)
+    chat = Chat(model, ScriptedRetrieval())
+    await answer(chat, question)
+    [_ async for _ in chat.read(Call.within(5.0), question)]
+    assert [prompt.use for prompt in (*model.prompts, *model.read_prompts)] == [use, use]
+
+
+async def test_a_greeting_is_asked_for_without_thought() -> None:
+    model = ScriptedModel(["Hello Anna!"])
+    await Chat(model, ScriptedRetrieval()).greet(Call.within(5.0), "Anna")
+    assert model.prompts[0].use is PromptUse.GREETING
+
+
+async def test_the_end_of_an_answer_tells_how_much_was_thought_for_it() -> None:
+    _, end = await answer(Chat(ScriptedModel(thought_tokens=7), ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert end.thought_tokens == 7
 
 
 async def test_a_small_model_sees_one_passage_and_its_examples_a_large_one_more_and_none() -> None:

@@ -83,6 +83,31 @@ async def test_text_that_is_none(answer: Any) -> None:
         await DeployedTranscription(bound(answer), THROUGH).transcribe(within(), samples, "", TranscriptQuality.FINAL)
 
 
+class Telling:
+    """An adapter that tells what is a thought and why an answer ended."""
+
+    method, streams = "m", True
+
+    def request(self, messages: object, generation: object) -> Arguments:
+        return Arguments(messages, generation)
+
+    def text(self, item: Any) -> Piece:
+        return Piece(*item)
+
+
+async def test_an_adapter_may_tell_thoughts_and_why_an_answer_ended() -> None:
+    items = (("", "Hm"), ("Yes", ""), (" and", "", FinishReason.TOKEN_LIMIT), ("", "", None))
+    chat = DeployedChat(bound(*items, streams=True), Telling())
+    pieces = [piece async for piece in chat.pieces(within(), [], Generation())]
+    assert pieces == [Piece(thought="Hm"), Piece("Yes"), Piece(" and"), Piece(end=FinishReason.TOKEN_LIMIT)]
+
+
+async def test_an_answer_whose_adapter_tells_text_alone_ends_well() -> None:
+    chat = DeployedChat(bound("Yes", "", ".", streams=True), THROUGH)
+    pieces = [piece async for piece in chat.pieces(within(), [], Generation())]
+    assert pieces == [Piece("Yes"), Piece("."), Piece(end=FinishReason.STOP)]
+
+
 LOUD, QUIET = np.full(80, 0.5, np.float32), np.zeros(80, np.float32)
 
 

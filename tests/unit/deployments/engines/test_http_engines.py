@@ -499,10 +499,6 @@ async def test_an_error_in_place_of_a_transcript_is_one_and_its_words_are_logged
     assert "failed to process audio" in caplog.text
 
 
-async def test_a_transcript_of_null_is_none_at_all() -> None:
-    assert await transcribed(lambda _: httpx.Response(200, json={"text": None}), "en") == ""
-
-
 async def test_speech_asks_as_the_openai_api_says_and_reads_the_wav() -> None:
     asked: list[httpx.Request] = []
 

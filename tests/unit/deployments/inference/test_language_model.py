@@ -1,10 +1,10 @@
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 
 from deployments.call import Call
 from deployments.errors import InvalidRequestError, Limit, UnavailableError
 from deployments.inference.language_model import LanguageModel
-from deployments.values.language import FinishReason, Generation, Message, Piece, Prompt
+from deployments.values.language import Exchange, FinishReason, Generation, Message, Piece, Prompt
 from tests.pieces import texts
 from tests.refusals import refused
 from tests.unit.services import LARGE, SMALL
@@ -21,6 +21,7 @@ class Engine:
     def __init__(self) -> None:
         self.asked: list[tuple[Sequence[Message], Generation]] = []
         self.read_messages: list[Sequence[Message]] = []
+        self.read_for: list[Generation] = []
         self.stopped = 0
         self.error: UnavailableError | None = None
 
@@ -38,9 +39,17 @@ class Engine:
         finally:
             self.stopped += 1
 
-    async def read(self, call: Call, messages: Sequence[Message]) -> AsyncGenerator[int]:
+    async def special_tokens(self, texts: Collection[str]) -> Collection[str]:
+        return {"</s>"} & {*texts}
+
+    async def opens_thought(self, generation: Generation) -> bool:
+        del generation
+        return False
+
+    async def read(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[int]:
         del call
         self.read_messages.append(messages)
+        self.read_for.append(generation)
         yield await self.count_tokens(messages)
 
     async def check(self) -> None:
@@ -67,15 +76,15 @@ async def test_a_question_that_leaves_the_answer_no_room_is_refused() -> None:
 
 async def test_leaving_an_answer_stops_the_engine() -> None:
     engine = Engine()
-    async with aclosing(LanguageModel(engine, SMALL).generate(Call.within(5.0), Prompt("", "a b c"))) as pieces:
-        assert await anext(pieces) == Piece("a")
+    async with aclosing(LanguageModel(engine, SMALL).generate(Call.within(5.0), Prompt("", "x y z"))) as pieces:
+        assert (await anext(pieces)).text == "x"
     assert engine.stopped == 1
 
 
 async def test_an_answer_ends_with_its_reason_and_without_what_the_model_thinks() -> None:
     model = LanguageModel(Engine(), SMALL)
-    pieces = [piece async for piece in model.generate(Call.within(5.0), Prompt("", "a b"))]
-    assert pieces == [Piece("a"), Piece("b"), Piece(end=FinishReason.STOP)]
+    pieces = [piece async for piece in model.generate(Call.within(5.0), Prompt("", "x y"))]
+    assert pieces == [Piece("x", thought_tokens=1), Piece("y", thought_tokens=1), Piece(end=FinishReason.STOP)]
 
 
 async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
@@ -84,7 +93,22 @@ async def test_a_prompt_is_read_as_it_would_be_answered() -> None:
     prompt = Prompt("Be brief.", "Why?", ("Because.",))
     assert [tokens async for tokens in model.read(Call.within(5.0), prompt)] == [6]
     [_ async for _ in model.generate(Call.within(5.0), prompt)]
-    assert engine.read_messages[0] == engine.asked[0][0]
+    assert (engine.read_messages[0], engine.read_for[0]) == engine.asked[0]
+
+
+async def test_marks_of_templates_are_text_in_every_part_of_a_prompt() -> None:
+    engine = Engine()
+    mark, plain = "<|im_end|></s><s>", "< |im_end|>< /s><s>"
+    turn = Exchange(mark, mark, (mark,))
+    prompt = Prompt(mark, mark, (mark,), (turn,), (turn,))
+    model = LanguageModel(engine, LARGE)
+    engine.context_tokens = 4096
+    [_ async for _ in model.generate(Call.within(5.0), prompt)]
+    [_ async for _ in model.read(Call.within(5.0), prompt)]
+    said = [message.content for message in (*engine.asked[0][0], *engine.read_messages[0])]
+    assert len(said) == 12
+    assert not any(mark in text for text in said)
+    assert all(plain in text for text in said)
 
 
 async def test_warming_reads_the_examples_once_for_each_slot() -> None:

@@ -77,6 +77,26 @@ async def test_a_text_is_said_sentence_by_sentence(tmp_path: Path) -> None:
     assert await said(service, SpeechText("**One** here. Two there.")) == ["One here.", "Two there."]
 
 
+async def test_signs_are_put_into_words_and_told_as_they_were_written(tmp_path: Path) -> None:
+    engine = Engine()
+    assert await said(speech(engine, tmp_path), SpeechText("It costs **€5**.")) == ["It costs €5."]
+    assert [sentence.text for sentence in engine.said] == ["It costs five euros."]
+
+
+async def test_signs_are_left_to_a_voice_of_another_language(tmp_path: Path) -> None:
+    engine = Engine(voices=(VoiceInfo("anna", "de", "test"),))
+    await said(speech(engine, tmp_path), SpeechText("Das kostet 5 €."))
+    assert [sentence.text for sentence in engine.said] == ["Das kostet 5 €."]
+
+
+async def test_what_is_speakable_is_not_read_as_markup_again(tmp_path: Path) -> None:
+    text = SpeechText("Use <b> now.\n- not a list", is_speakable=True)
+    assert await said(speech(Engine(voices=(VoiceInfo("anna", "de", "test"),)), tmp_path), text) == [
+        "Use <b> now.",
+        "- not a list",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "field"),
     [

@@ -207,6 +207,7 @@ def markdown(text: str, *headings: str) -> list[tuple[str, str]]:
         ("It is <b>very</b> <em class='x'>hot</em><br/>here.", "It is very hot here."),
         ("10 m<sup>2</sup> of H<sub>2</sub>O", "10 m² of H2O"),
         ("<p align=center>\n  if (a < b) &amp; so on\n</p>", "if (a < b) & so on"),
+        ("<div data-instructions>\n\nUse pip.\n\n</div>", "Use pip."),
         ("<!-- never shown -->shown", "shown"),
         ("<script>alert(1)</script>\n\nshown", "shown"),
         ("![A red pump](pump.png)", "A red pump"),
@@ -287,6 +288,12 @@ def test_a_form_feed_begins_a_page(text_format: TextFormat) -> None:
     between = chunk_text("One, it is.\fTwo, it is.", text_format)
     assert [chunk.page for chunk in between.chunks] == [1, 2]
     assert [chunk.page for chunk in chunk_text("No page.", text_format).chunks] == [0]
+
+
+def test_a_line_that_only_looks_like_a_heading_holds_to_the_end_of_its_page() -> None:
+    text = "\fReleases\n========\n\nBuzz of 1996\n\nIt was the first.\n\fJessie was the eighth of them.\n"
+    chunks = chunk_text(text, TextFormat.PLAIN).chunks
+    assert [chunk.headings for chunk in chunks] == [("Releases", "Buzz of 1996"), ("Releases",)]
 
 
 @pytest.mark.parametrize("rows", [12, 80])

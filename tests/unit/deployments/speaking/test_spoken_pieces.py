@@ -2,7 +2,6 @@ import pytest
 
 from deployments.speaking.playback import Playback
 from deployments.speaking.spoken_pieces import SpokenPieces
-from deployments.text.sentences import is_sure_end
 from tests.conversation.scene import spoken_chunk
 
 
@@ -17,21 +16,22 @@ def pieces_of(*tokens: str) -> list[str]:
 
 
 class TestPieces:
-    def test_a_sentence_is_taken_with_its_full_stop(self) -> None:
-        assert pieces_of("It", " works", ".") == ["It works."]
+    def test_a_sentence_is_taken_with_the_space_behind_its_full_stop(self) -> None:
+        assert pieces_of("It", " works", ".", " And") == ["It works.", "And."]
+        assert pieces_of("It works. ") == ["It works."]
 
     @pytest.mark.parametrize("text", ["It takes 3.", "Ask Dr.", "It was J.", "See config_file.", "Use /etc/hosts."])
     def test_a_full_stop_that_may_go_on_is_waited_for(self, text: str) -> None:
         assert pieces_of(text, "5 and", " more.") == [f"{text}5 and more."]
 
     def test_sentences_that_are_there_together_are_taken_together(self) -> None:
-        assert pieces_of("One is here. Two is there. And") == ["One is here. Two is there.", "And"]
+        assert pieces_of("One is here. Two is there. And") == ["One is here.\nTwo is there.", "And."]
 
     def test_an_opening_clause_is_taken_by_itself_while_its_sentence_grows(self) -> None:
         assert pieces_of("As far as I know", ", it", " is here.") == ["As far as I know,", "it is here."]
 
     def test_a_clause_is_cut_off_only_at_the_beginning(self) -> None:
-        assert pieces_of("It is here.", " As far as I know,", " it stays.") == [
+        assert pieces_of("It is here. ", "As far as I know,", " it stays.") == [
             "It is here.",
             "As far as I know, it stays.",
         ]
@@ -40,37 +40,32 @@ class TestPieces:
         assert pieces_of("Yes, ", "it is here.") == ["Yes, it is here."]
 
     def test_a_long_first_sentence_that_is_whole_begins_with_its_clause(self) -> None:
-        long = "From heating.txt: the outdoor filter is blocked, so switch the pump off and rinse the filter at once."
-        assert pieces_of(long) == ["From heating.txt:", long.removeprefix("From heating.txt: ")]
+        long = "From heating.txt: the outdoor filter is blocked, so switch the pump off and rinse the filter at once. "
+        assert pieces_of(long) == ["From heating.txt:", long.removeprefix("From heating.txt: ").strip()]
 
     def test_items_of_a_list_are_taken_one_by_one(self) -> None:
         assert pieces_of("You need:\n- flour", "\n- butter", "\n- sugar") == [
             "You need:",
-            "- flour",
-            "- butter",
-            "- sugar",
+            "flour.",
+            "butter.",
+            "sugar.",
         ]
 
     def test_what_is_left_is_taken_in_the_end(self) -> None:
-        assert pieces_of("No end") == ["No end"]
+        assert pieces_of("No end") == ["No end."]
 
 
-@pytest.mark.parametrize(
-    ("text", "is_sure"),
-    [
-        ("It works.", True),
-        ("It works!", True),
-        ("“It works.”", True),
-        ("It doesn't.", True),
-        ("It takes 3.", False),
-        ("e.g.", False),
-        ("It", False),
-        ("", False),
-        ("the file config.yaml.", False),
-    ],
-)
-def test_a_sure_end(text: str, *, is_sure: bool) -> None:
-    assert is_sure_end(text) is is_sure
+class TestMarkup:
+    def test_emphasis_that_spans_a_full_stop_is_not_said(self) -> None:
+        assert pieces_of("**Stop.", " Go back.**", " Then wait.") == ["Stop.", "Go back.", "Then wait."]
+
+    def test_a_fence_is_left_out_although_it_comes_in_pieces(self) -> None:
+        tokens = ("Run this:\n", "``", "`sh\n", "rm -rf /. Or", " not.\n", "``", "`\n", "Then wait.")
+        assert pieces_of(*tokens) == ["Run this:", "Then wait."]
+
+    def test_the_text_of_a_link_waits_for_its_end(self) -> None:
+        tokens = ("See [the manual. ", "It is short](", "https://example.com/a", ") now.")
+        assert pieces_of(*tokens) == ["See the manual.", "It is short now."]
 
 
 class TestPlayback:

@@ -144,15 +144,24 @@ def times_of(items: list[tuple[float, SpokenAnswerItem]], kind: type[object]) ->
     return [round(at, 3) for at, item in items if isinstance(item, kind)]
 
 
+def test_the_chat_is_told_that_its_answer_is_heard() -> None:
+    chat = TimedChat()
+    answer(chat=chat)
+    assert [question.spoken for question in chat.asked] == [True]
+
+
 class TestOverlap:
     def test_the_first_sentence_is_said_while_the_second_is_being_written(self) -> None:
         items = answer()
-        assert times_of(items, SpokenChunk) == [0.6, 1.1]
+        assert times_of(items, SpokenChunk) == [0.7, 1.1]
         assert times_of(items, AnswerToken) == [round(0.1 * at, 1) for at in range(1, 11)]
 
-    def test_the_token_after_a_full_stop_is_not_waited_for(self) -> None:
-        speech = TimedSpeech(speak_s=0.0)
-        assert times_of(answer(speech=speech), SpokenChunk)[0] == 0.5
+    def test_a_sentence_is_said_as_soon_as_the_space_behind_it_is_there(self) -> None:
+        chat, speech = (
+            TimedChat(("It", " is", " the", " first", " one. ", "The", " second", ".")),
+            TimedSpeech(speak_s=0.0),
+        )
+        assert times_of(answer(chat, speech), SpokenChunk)[0] == 0.5
 
     def test_tokens_do_not_wait_for_a_slow_voice(self) -> None:
         assert times_of(answer(speech=TimedSpeech(speak_s=5.0)), AnswerToken)[-1] == 1.0
@@ -173,7 +182,7 @@ class TestOverlap:
     def test_the_end_of_the_text_is_told_before_the_end_of_the_speech(self) -> None:
         items = answer(speech=TimedSpeech(speak_s=5.0))
         assert times_of(items, AnswerEnd) == [1.0]
-        assert times_of(items, SpokenAnswerEnd) == [10.5]
+        assert times_of(items, SpokenAnswerEnd) == [10.6]
 
     def test_an_opening_clause_is_said_first_while_its_sentence_is_not_whole(self) -> None:
         chat, speech = TimedChat(("As far as", " I know", ", it", " is", " here", ".")), TimedSpeech()
@@ -189,6 +198,15 @@ class TestOverlap:
         chat, speech = TimedChat(("Yes.", "\n\n---\n\n", "No.")), TimedSpeech()
         assert end_of(answer(chat, speech)).error == ""
         assert [text.text for text in speech.said] == ["Yes.", "No."]
+
+    def test_an_answer_is_read_as_markup_once_however_it_is_cut(self) -> None:
+        written = "Use `<b>` for **this. And** that.\n\n```\nno. code\n```\n\nDone."
+        for tokens in ((written,), tuple(written), (written[:20], written[20:])):
+            speech = TimedSpeech()
+            answer(TimedChat(tokens), speech)
+            said = "\n".join(text.text for text in speech.said)
+            assert said.splitlines() == ["Use <b> for this.", "And that.", "Done."]
+            assert all(text.is_speakable for text in speech.said)
 
     def test_the_end_says_when_what_was_there(self) -> None:
         stages = end_of(answer()).stages
@@ -221,7 +239,7 @@ class TestFailures:
         broken = TimedChat(TOKENS[:6], end=AnswerEnd(error="the answer broke off: away", error_kind="unavailable"))
         speech = TimedSpeech()
         items = answer(broken, speech)
-        assert [text.text for text in speech.said] == ["It is the first one.", "The"]
+        assert [text.text for text in speech.said] == ["It is the first one.", "The."]
         assert (end_of(items).error, end_of(items).answer.error_kind) == ("the answer broke off: away", "unavailable")
 
     def test_a_voice_that_fails_leaves_the_text_and_the_speech_so_far(self) -> None:

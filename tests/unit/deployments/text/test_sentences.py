@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.chat.sentence_tokens import sentences_of
-from deployments.text.sentences import sentence_end, split_sentences, unfinished_sentence
+from deployments.text.sentences import sentence_end, settled_sentence_end, split_sentences, unfinished_sentence
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,38 @@ def test_an_end_mark_at_the_very_end_may_yet_go_on() -> None:
 )
 def test_what_was_broken_off_is_what_follows_the_last_whole_sentence_or_item(text: str, unfinished: str) -> None:
     assert unfinished_sentence(text) == unfinished
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("Open config.", None),
+        ("Open config. ", 13),
+        ("“It works.” ", 12),
+        ("It works! ", 10),
+        ("It takes 3. ", None),
+        ("It takes 3. T", 12),
+        ("It takes 3. t", None),
+        ("Ask Dr. M", None),
+        ("On Jan. 5", None),
+        ("It is 3 in. ", None),
+        ("It is 3 in. wide", None),
+        ("Come in. ", 9),
+        ("Siehe vgl. ", None),
+        ("火事です。", None),
+        ("火事です。逃", 5),
+        ("「火事です。」逃", 7),
+    ],
+)
+def test_a_sentence_of_a_growing_text_ends_where_nothing_later_can_change_it(text: str, end: int | None) -> None:
+    assert settled_sentence_end(text) == end
+
+
+@given(st.text(alphabet='abD .!?。」"15', max_size=40), st.text(alphabet='abD .!?。」"15', max_size=10))
+def test_what_follows_changes_no_settled_end(text: str, following: str) -> None:
+    end = settled_sentence_end(text)
+    if end is not None:
+        assert settled_sentence_end(text + following) in {end, end + len(following) - len(following.lstrip())}
 
 
 @given(st.text(alphabet="ab .!?\n。\"'1", max_size=80))

@@ -1,39 +1,183 @@
-"""What a voice is given to say."""
+"""What a voice is given to say, of a whole text and of one that is still being written."""
+
+import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from deployments.text.speakable import speakable, spoken_sentences
+from deployments.text.speakable import SpeakableReader, speakable, spoken_sentences
 
-
-@pytest.mark.parametrize(
-    ("written", "spoken"),
-    [
-        ("Hello there.", "Hello there."),
-        ("**Yes**, it _is_ `true`.", "Yes, it is true."),
-        ("See [the manual](https://example.com/m?x=1).", "See the manual."),
-        ("It is at https://www.example.com/a/b?c=d#e today.", "It is at example.com today."),
-        ("Well done 🎉🎉!", "Well done!"),
-        ("# Opening hours\n\nFrom nine to five.", "Opening hours. From nine to five."),
-        ("1. Open the door\n2. Close it", "1: Open the door. 2: Close it."),
-        ("- milk\n- bread", "milk. bread."),
-        ("| a | b |\n|---|---|\n| 1 | 2 |", "a, b. 1, 2."),
-        ("Run this:\n\n```\nrm -rf /\n```\n\nThen wait.", "Run this: Then wait."),
-        ("A <b>bold</b> word", "A bold word."),
-        ("bell\x07 and tab\there", "bell and tab here."),
-        ("你好", "你好."),
-    ],
+MARKED: tuple[tuple[str, str], ...] = (
+    ("Hello there.", "Hello there."),
+    ("**Yes**, it _is_ `true`.", "Yes, it is true."),
+    ("See [the manual](https://example.com/m?x=1).", "See the manual."),
+    ("It is at https://www.example.com/a/b?c=d#e today.", "It is at example.com today."),
+    ("It is at https://example.com/a. Then go.", "It is at example.com. Then go."),
+    ("Well done 🎉🎉!", "Well done!"),
+    ("# Opening hours\n\nFrom nine to five.", "Opening hours. From nine to five."),
+    ("1. Open the door\n2. Close it", "1: Open the door. 2: Close it."),
+    ("- milk\n- bread", "milk. bread."),
+    ("| a | b |\n|---|---|\n| 1 | 2 |", "a, b. 1, 2."),
+    ("a | b\n---|---\n1 | 2", "a, b. 1, 2."),
+    ("Run this:\n\n```\nrm -rf /\n```\n\nThen wait.", "Run this: Then wait."),
+    ("A <b>bold</b> word", "A bold word."),
+    ("bell\x07 and tab\there", "bell and tab here."),
+    ("你好", "你好."),
+    ("**Stop. Go back.** Then wait.", "Stop. Go back. Then wait."),
+    ("~~old~~ ==new== *very* __much__", "old new very much."),
+    ("snake_case, 2*3 and 5 * 3", "snake_case, 2*3 and 5 * 3."),
+    (r"Not \*bold\*", "Not *bold*."),
+    ("Use `rm *.txt` or ``a`b``.", "Use rm *.txt or a`b."),
+    ("An unclosed `tick stays. Yes.", "An unclosed tick stays. Yes."),
+    ("![A cat](cat.png) sleeps", "A cat sleeps."),
+    ("[See][1] the [note].\n\n[1]: https://example.com/a", "See the note."),
+    ("It rains[^1] in May [2].\n\n[^1]: Not always.", "It rains in May. Not always."),
+    ("Title\n=====\nText", "Title. Text."),
+    ("> It was said.\n> Twice.", "It was said. Twice."),
+    ("Step one → step two", "Step one, step two."),
+    ("Open Settings > Display now", "Open Settings, Display now."),
+    ("Tea • Coffee · Milk", "Tea, Coffee, Milk."),
 )
+TAGGED: tuple[tuple[str, str], ...] = (
+    ("<p>Hello <b>you</b></p><p>Two</p>", "Hello you. Two."),
+    ("<div class='a b'\n  hidden>Inside</div>", "Inside."),
+    ("<ul><li>milk<li>bread</ul>", "milk. bread."),
+    ("<table><tr><td>a</td><td>b</td></tr><tr><td>1<td>2</table>", "a, b. 1, 2."),
+    ("Line one<br>Line two<br/>Line three", "Line one. Line two. Line three."),
+    ("<!-- not\n\nthis -->Text<script>var a = '<b>';</script> and <STYLE>p{}</STYLE>more", "Text. and. more."),
+    ("<html><head><title>T</title></head><body>Text</body></html>", "Text."),
+    ("AT&amp;T is &lt;here&gt; &#8364;5 &nope;", "AT&T is <here> €5 &nope;"),
+    ("Tom & Jerry&co", "Tom & Jerry&co."),
+    ("H<sub>2</sub>O, 5 m<sup>2</sup>", "H2O, 5 m²."),
+    ('<img src="a.png" alt="A cat"> sleeps', "A cat sleeps."),
+    ('<?xml version="1.0"?><speak>Hello <break time="1s"/>you</speak>', "Hello. you."),
+    ('<speak>Hello <break time="200ms"/>you <break strength="none"/>there</speak>', "Hello, you there."),
+    ("<speak><s>One</s><s>Two</s></speak>", "One. Two."),
+    ('<say-as interpret-as="characters">ABC</say-as> is <say-as interpret-as="date">May 5</say-as>', "A B C is May 5."),
+    ('The <sub alias="World Wide Web Consortium">W3C</sub>', "The World Wide Web Consortium."),
+    ('<prosody rate="slow">Slowly</prosody>, <emphasis>very</emphasis>', "Slowly, very."),
+    ("a<b and c>d", "a<b and c>d."),
+    ("if a<b && c>d then", "if a<b && c>d then."),
+    ("a < b, 5 > 3 and x <= 4", "a < b, 5 > 3 and x <= 4."),
+    ("Enter <your name> here", "Enter your name here."),
+    ("<https://example.com/x> or <joe@example.com>", "example.com or joe@example.com."),
+    ("An unclosed <script> tag is told of", "An unclosed. tag is told of."),
+    ("<![CDATA[a < b]]>", "a < b."),
+)
+SIGNS: tuple[tuple[str, str], ...] = (
+    ("-5 °C", "-5 °C."),
+    ("5−3 = 2", "5−3 = 2."),
+    ("> 90 % of them", "> 90 % of them."),
+    ("- > 5 km away\n- ≥ 3", "> 5 km away. ≥ 3."),
+    ("1️⃣ Open\n2️⃣ Close", "1: Open. 2: Close."),
+    ("Press 5️⃣, then 1️⃣0️⃣", "Press 5, then 10."),
+    ("5 ➕ 3 ➖ 1", "5 + 3 − 1."),
+)
+
+FRAGMENTS = (
+    *("a", "It is", "Dr.", "e.g.", "3 in. ", "Jan. 5", ". ", "! ", "。", "」", " ", "  \n", "\n", "\n\n", "\r\n", "- "),
+    *("* ", "2. ", "3) ", "**", "*", "_", "`", "```", "~~", "# ", "> ", "> 5", "[", "](u)", "]", "![", "[^1]", "[1]"),
+    *(": ", "<b>", "</b>", "<p>", "<", "<a href='x'>", "<!--", "-->", "<script>", "</script>", "<td>", "<your name>"),
+    *("<x@y.z>", "&amp;", "&", "\\", "http://x.com/a_b", "🎉", "1️⃣", "→", "=", "==", "---", "config.yaml", ", and then"),
+    *("(", ")", "é", "’", "|", "| "),
+)
+
+
+def sentences_of(*parts: str) -> list[str]:
+    """Return the sentences of a text that comes in parts."""
+    reader = SpeakableReader()
+    return [sentence for part in parts for sentence in reader.read(part)] + reader.rest()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(("written", "spoken"), MARKED)
 def test_markup_is_left_out_and_its_text_is_kept(written: str, spoken: str) -> None:
-    assert " ".join(speakable(written).split()) == spoken
+    assert words(speakable(written)) == spoken
 
 
-@pytest.mark.parametrize("written", ["", "   ", "🙂🙂", "...", "```\ncode\n```", "***", "\n\n"])
+@pytest.mark.parametrize(("written", "spoken"), TAGGED)
+def test_tags_are_left_out_and_what_only_looks_like_one_is_kept(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize(("written", "spoken"), SIGNS)
+def test_signs_keep_their_sense(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize("written", ["", "   ", "🙂🙂", "...", "```\ncode\n```", "***", "\n\n", "<br>", "<!-- a -->"])
 def test_what_holds_no_word_is_nothing(written: str) -> None:
     assert speakable(written) == ""
 
 
+class TestLines:
+    @pytest.mark.parametrize(
+        ("written", "sentences"),
+        [
+            ("• milk\n• bread", ["milk.", "bread."]),
+            ("a) milk\nb) bread", ["a: milk.", "b: bread."]),
+            ("✅ Wash\n❌ Dry", ["Wash.", "Dry."]),
+            ("- [ ] wash\n- [x] dry", ["wash.", "dry."]),
+            ("1. Say:\n   ```\n   x\n   ```\n2. Stop", ["1: Say:", "2: Stop."]),
+            ("Monday: closed\nTuesday: nine to five", ["Monday: closed.", "Tuesday: nine to five."]),
+            ("Roses are red  \nand violets blue", ["Roses are red.", "and violets blue."]),
+        ],
+    )
+    def test_a_list_has_a_pause_at_each_line(self, written: str, sentences: list[str]) -> None:
+        assert speakable(written).splitlines() == sentences
+
+    def test_a_line_that_ends_because_its_page_is_full_has_none(self) -> None:
+        wrapped = "This is a paragraph whose lines are as long as a page is wide, so\nIt goes on."
+        assert speakable(wrapped) == wrapped.replace("\n", " ")
+
+
+class TestGrowingTexts:
+    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *SIGNS)])
+    def test_the_same_is_said_at_every_cut(self, written: str) -> None:
+        whole = speakable(written).splitlines()
+        assert sentences_of(*written) == whole
+        for cut in range(len(written)):
+            assert sentences_of(written[:cut], written[cut:]) == whole, cut
+
+    @settings(deadline=None)
+    @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14), st.lists(st.integers(0, 80), max_size=4))
+    def test_whatever_is_written_is_said_the_same_however_it_is_cut(self, parts: list[str], cuts: list[int]) -> None:
+        text = "".join(parts)
+        whole = speakable(text).splitlines()
+        borders = [0, *sorted(cuts), len(text)]
+        assert sentences_of(*text) == whole
+        assert sentences_of(*(text[a:b] for a, b in itertools.pairwise(borders))) == whole
+
+    def test_a_sentence_is_said_before_the_next_is_written(self) -> None:
+        reader = SpeakableReader()
+        assert reader.read("**It rains.** ") == ["It rains."]
+        assert reader.read("\n- It pours") == []
+        assert reader.read(".\n") == []
+        assert reader.read("- It") == ["It pours."]
+
+    def test_a_line_that_may_be_a_fence_waits(self) -> None:
+        reader = SpeakableReader()
+        assert reader.read("Run:\n``") == []
+        assert reader.read("`\nrm -rf /. ") == ["Run:"]
+        assert reader.read("\n```\nThen wait. ") == ["Then wait."]
+
+    def test_an_opening_clause_is_taken_once(self) -> None:
+        reader = SpeakableReader()
+        reader.read("As far as I know, it")
+        assert (reader.opening_clause(), reader.opening_clause()) == ("As far as I know,", "")
+        assert reader.read(" rains. ") == ["it rains."]
+
+
 def test_sentences_are_said_one_after_the_other() -> None:
     assert spoken_sentences("One is here. Two is there! Dr. Three?") == ["One is here.", "Two is there!", "Dr. Three?"]
+
+
+def test_a_line_is_a_sentence_whatever_its_marks() -> None:
+    assert spoken_sentences("milk etc.\nbread") == ["milk etc.", "bread"]
 
 
 def test_an_opening_clause_comes_first_where_that_pays() -> None:
