@@ -1,7 +1,6 @@
 """The `hearth` command."""
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -34,9 +33,14 @@ from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_comm
 from bridges.command_line.console import (
     INTERRUPTED,
     Steps,
+    assembled,
     console,
     errors,
     print_line,
+    show_usage_error,
+    styled,
+    write_json,
+    write_line,
     write_raw,
 )
 from bridges.command_line.files.ingesting import IngestOptions, IngestSummary, Unobserved, find_files, ingest_files
@@ -80,23 +84,23 @@ def demo(question: str, *, stop: bool) -> None:
     require_local()
     steps = Steps()
     started = time.monotonic()
-    console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
+    console.print(assembled(("Hearth", "bold"), ("   a question over NATS, answered from documents", "dim")))
     fetch_defaults(steps)
     _up(steps, SERVE_CONFIG)
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
     console.print()
-    print_line(Text("  You     ", style="cyan"), Text(question, style="bold"))
-    console.print(Text("  Hearth  ", style="green"), end="")
+    print_line(styled("  You     ", style="cyan"), styled(question, style="bold"))
+    console.print(styled("  Hearth  ", style="green"), end="")
     asked = _run(_ask(question, "", None, 60.0))
     console.print()
     show_sources(asked)
-    console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
+    console.print(styled(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
-    console.print(Text("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
+    console.print(styled("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
     answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
-    print_line(Text(f"  {answer}: the answer as it was heard", style="dim"))
+    print_line(styled(f"  {answer}: the answer as it was heard", style="dim"))
     console.print()
     if stop:
         LocalStack().stop(lambda _: None)
@@ -145,14 +149,14 @@ def up(config: Path | None) -> None:
 @cli.command("config")
 def config_command() -> None:
     """Print the shipped serve_config.yaml."""
-    click.echo(SERVE_CONFIG.read_text(encoding="utf-8"), nl=False)
+    write_raw(SERVE_CONFIG.read_text(encoding="utf-8"))
 
 
 @cli.command()
 def down() -> None:
     """Stop everything that `hearth up` started. Your documents stay."""
     with console.status("Stopping …") as status:
-        stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
+        stopped = LocalStack().stop(lambda text: status.update(styled(f"{text} …")))
     console.print("Stopped." if stopped else "Nothing was running.")
 
 
@@ -166,7 +170,7 @@ def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
     """
     findings = _run(examine(nats_url))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        write_json([asdict(finding) for finding in findings], 2)
     else:
         console.print(findings_table(findings))
     if any(finding.verdict is Verdict.BROKEN for finding in findings):
@@ -194,10 +198,10 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
         raise click.ClickException("nothing was started here: run `hearth up`")
     logs = StackLogs(LocalStack(), local)
     if name is None:
-        click.echo("\n".join(logs.names()))
+        write_line("\n".join(logs.names()))
         return
     for line in logs.read(name, lines, follow=follow):
-        click.echo(line)
+        write_line(line)
 
 
 @cli.command("status")
@@ -213,7 +217,7 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
     """
     status = _run(_status(nats_url, timeout_s))
     if as_json:
-        click.echo(json.dumps(status_as_json(status), indent=2))
+        write_json(status_as_json(status), 2)
     else:
         show_status(status)
     if not status.ready:
@@ -265,22 +269,20 @@ def chat(
         return
     if as_json:
         response = _run(_answer(request, nats_url, timeout_s))
-        click.echo(
-            json.dumps(
-                {
-                    "answer": response.response,
-                    "success": response.success,
-                    "error": response.error,
-                    "used_rag": response.used_rag,
-                    "sources": list(response.rag_sources),
-                }
-            )
+        write_json(
+            {
+                "answer": response.response,
+                "success": response.success,
+                "error": response.error,
+                "used_rag": response.used_rag,
+                "sources": list(response.rag_sources),
+            }
         )
         sys.exit(0 if response.success else 1)
     with answer_writer() as write:
         asked = _run(_ask_request(request, nats_url, timeout_s, write))
     show_sources(asked)
-    console.print(Text(f"  {_timing(asked)}", style="dim"))
+    console.print(styled(f"  {_timing(asked)}", style="dim"))
 
 
 @cli.command("completion")
@@ -297,7 +299,7 @@ def completion_command(shell: str) -> None:
     """  # noqa: D301 - click takes the character itself for "leave these lines as they are"
     complete = get_completion_class(shell)
     assert complete is not None  # noqa: S101 - each of the choices has one
-    click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
+    write_line(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
 
 
 for _command in (
@@ -318,10 +320,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli(arguments, prog_name="hearth", standalone_mode=False)
     except HearthError as error:
-        print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
+        print_line(styled("Error: ", style="bold red"), styled(error.message), to=errors)
         sys.exit(1)
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         errors.print("Interrupted.")

@@ -1,7 +1,6 @@
 """`hearth ingest`, `hearth documents`, `hearth delete`: documents into collections, listed, out again."""
 
 import asyncio
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,11 +9,19 @@ import click
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column
-from rich.text import Text
 
 from bridges.command_line.client import connected
 from bridges.command_line.commands.options import collection_option, json_option, nats_option, timeout_option
-from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table, print_line
+from bridges.command_line.console import (
+    INTERRUPTED,
+    console,
+    count_progress,
+    errors,
+    plain_table,
+    print_line,
+    styled,
+    write_json,
+)
 from bridges.command_line.files.ingesting import (
     SUFFIXES,
     IngestObserver,
@@ -91,7 +98,7 @@ def ingest_command(
         interrupted = True
         summary.stopped = "interrupted"
     if as_json:
-        click.echo(json.dumps(_summary_as_json(summary, len(files))))
+        write_json(_summary_as_json(summary, len(files)))
     else:
         _show_summary(summary, len(files), time.monotonic() - started)
     if interrupted:
@@ -110,15 +117,15 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
     documents = asyncio.run(_documents(collection, nats_url, timeout_s))
     if as_json:
         rows = [{"source": one.source, "chunks": one.chunks, "digest": one.digest} for one in documents]
-        click.echo(json.dumps(rows, indent=2))
+        write_json(rows, 2)
         return
     table = plain_table("Document", Column("Chunks", justify="right"))
     for document in documents:
-        table.add_row(escape(document.source), f"{document.chunks:,}")
+        table.add_row(document.source, f"{document.chunks:,}")
     if documents:
         console.print(table)
     chunks = sum(document.chunks for document in documents)
-    console.print(Text(f"{_counted(len(documents), 'document')}, {_counted(chunks, 'chunk')}", style="dim"))
+    console.print(styled(f"{_counted(len(documents), 'document')}, {_counted(chunks, 'chunk')}", style="dim"))
 
 
 @click.command("delete")
@@ -137,12 +144,12 @@ def delete_command(
     removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
     if as_json:
         faults = [{"source": source, "error": reason} for source, reason in failed.items()]
-        click.echo(json.dumps({"removed": removed, "failed": faults}))
+        write_json({"removed": removed, "failed": faults})
     else:
         for source, chunks in removed.items():
-            print_line(Text(f"  {source}: {_counted(chunks, 'chunk')} removed"))
+            print_line(styled(f"  {source}: {_counted(chunks, 'chunk')} removed"))
         for reason in failed.values():
-            print_line(Text(f"  ✗ {reason}", style="red"), to=errors)
+            print_line(styled(f"  ✗ {reason}", style="red"), to=errors)
     if failed:
         sys.exit(1)
 
@@ -230,13 +237,13 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
         parts.append(f"{len(summary.failed):,} failed")
     print_line(f"  {', '.join(parts)} in {seconds:.1f} s")
     for source, reason in summary.failed:
-        print_line(Text(f"  ✗ {source}: {reason}", style="red"), to=errors)
+        print_line(styled(f"  ✗ {source}: {reason}", style="red"), to=errors)
     if summary.stopped:
         left = files - summary.documents - summary.unchanged - len(summary.failed)
         reason = (
             f"  Stopped with {_counted(left, 'file')} to go: {summary.stopped}. The same command goes on from here."
         )
-        print_line(Text(reason, style="yellow"), to=errors)
+        print_line(styled(reason, style="yellow"), to=errors)
 
 
 def _counted(count: int, name: str) -> str:

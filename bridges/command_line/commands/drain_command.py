@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from bridges.command_line.console import write_line
 from bridges.command_line.local.draining import NodeDrain, NodeDrainer
 from bridges.draining import drain_folder
 from deployments.errors import UnavailableError
@@ -39,10 +40,10 @@ def drain_command(timeout_s: float, at_least_s: float) -> None:
     there is no ingress here.
     """
     folder = drain_folder()
-    drain = asyncio.run(NodeDrainer(folder, click.echo).drain(timeout_s, at_least_s))
+    drain = asyncio.run(NodeDrainer(folder, write_line).drain(timeout_s, at_least_s))
     if drain.left:
         raise UnavailableError("; ".join(drain.left))
-    click.echo(_summary(drain) if drain.drained else f"This user has no ingress on this node: no socket in {folder}.")
+    write_line(_summary(drain) if drain.drained else f"This user has no ingress on this node: no socket in {folder}.")
 
 
 def _summary(drain: NodeDrain) -> str:

@@ -2,14 +2,12 @@
 
 import asyncio
 import base64
-import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from bridges.command_line.client import connected
 from bridges.command_line.commands.options import (
@@ -19,7 +17,7 @@ from bridges.command_line.commands.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.console import console, errors, plain_table, print_line
+from bridges.command_line.console import console, errors, plain_table, print_line, styled, write_json
 from bridges.command_line.local import state
 from bridges.command_line.sound.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
@@ -73,11 +71,11 @@ def say_command(
     said = asyncio.run(_say(request, out, nats_url, timeout_s))
     if as_json:
         times = {"seconds": said.seconds, "first_audio_s": said.first_audio_s, "total_s": said.total_s}
-        click.echo(json.dumps({"sample_rate": said.rate, "file": str(out) if out else "", **times}))
+        write_json({"sample_rate": said.rate, "file": str(out) if out else "", **times})
         return
     where = f"{out}: " if out else ""
     timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
-    print_line(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
+    print_line(styled(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
 
 
 @click.command("listen")
@@ -122,7 +120,7 @@ def listen_command(
     with open_source(source, rate, channels) as opened:
         heard = asyncio.run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
     if not heard and not as_json:
-        errors.print(Text("  nobody spoke", style="dim"))
+        errors.print(styled("  nobody spoke", style="dim"))
 
 
 @click.command("voices")
@@ -142,16 +140,16 @@ def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_
             {"name": row.name, "language": row.language, "kind": row.model_type, "created_at": row.created_at}
             for row in rows
         ]
-        click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
+        write_json({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)})
         return
     table = plain_table("Voice", "Language", "Engine", "Made")
     for row in rows:
         name = f"{row.name} *" if row.name == listed.default_speaker else row.name
         table.add_row(name, row.language, row.model_type, row.created_at)
     console.print(table)
-    console.print(Text("* speaks where no voice is named", style="dim"))
+    console.print(styled("* speaks where no voice is named", style="dim"))
     for fault in listed.faults:
-        print_line(Text(f"  ✗ {fault}", style="yellow"), to=errors)
+        print_line(styled(f"  ✗ {fault}", style="yellow"), to=errors)
 
 
 async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | None, timeout_s: float) -> Said:

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import sys
 import wave
 from collections.abc import AsyncGenerator
@@ -13,7 +12,6 @@ from uuid import uuid4
 
 import click
 from nats.aio.msg import Msg
-from rich.text import Text
 
 from bridges.command_line.client import connected, decoded
 from bridges.command_line.commands.options import (
@@ -24,7 +22,7 @@ from bridges.command_line.commands.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.console import console, errors, print_line
+from bridges.command_line.console import assembled, console, errors, print_line, styled, write_json
 from bridges.command_line.local import state
 from bridges.command_line.sound.playing import Player
 from bridges.command_line.sound.saying import Said, say, unheard, write_wav
@@ -32,10 +30,10 @@ from bridges.command_line.sound.sound_device import has_loudspeaker, has_microph
 from bridges.command_line.sound.talk_printer import TalkPrinter
 from bridges.command_line.sound.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
 from bridges.command_line.sound.transcribe_client import open_source, stop_on_interrupt
-from bridges.command_line.sound.waterfall import as_json as record_as_json
 from bridges.command_line.sound.waterfall import last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.sessions.turn_log import record_as_dict
 from bridges.subjects import CONVERSATION_TURN
 from deployments.errors import InvalidRequestError, UpstreamFailedError
 
@@ -74,7 +72,7 @@ def ask_command(
     if out is not None and response.audio:
         out.write_bytes(response.audio)
     if as_json:
-        click.echo(json.dumps(_as_json(response, out), ensure_ascii=False))
+        write_json(_as_json(response, out))
     else:
         _show(response, out)
     if not response.response:
@@ -144,7 +142,7 @@ def talk_command(
     if talked.records and not as_json:
         show_turn(talked.records[-1])
     if not any(record.answer for record in talked.records):
-        errors.print(Text("  nothing was answered", style="dim"))
+        errors.print(styled("  nothing was answered", style="dim"))
         sys.exit(1)
 
 
@@ -204,22 +202,22 @@ async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: f
 
 
 def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
-    print_line(Text.assemble(("  You     ", "cyan"), response.transcription or "—"))
-    print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
+    print_line(assembled(("  You     ", "cyan"), response.transcription or "—"))
+    print_line(assembled(("  Hearth  ", "green"), response.response or "—"))
     for source in response.sources[:1]:
         passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
-        print_line(Text(f"  from    {passage}", style="dim"))
+        print_line(styled(f"  from    {passage}", style="dim"))
     if response.error:
-        print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
+        print_line(styled(f"  ✗ {response.error}", style="red"), to=errors)
     if not response.audio:
         return
     if out is not None:
-        print_line(Text(f"  {out}: the spoken answer", style="dim"))
+        print_line(styled(f"  {out}: the spoken answer", style="dim"))
     elif has_loudspeaker():
         with wave.open(io.BytesIO(response.audio)) as file, loudspeaker(file.getframerate()) as device:
             device.write(file.readframes(file.getnframes()))
     else:
-        console.print(Text("  no sound device here: write the spoken answer with --out FILE", style="dim"))
+        console.print(styled("  no sound device here: write the spoken answer with --out FILE", style="dim"))
 
 
 def _as_json(response: messages_pb2.VoiceResponse, out: Path | None) -> dict[str, object]:
@@ -287,7 +285,7 @@ async def _talk_live(
                         return
                     yield piece
 
-        console.print(Text("  speak; Ctrl-C ends the conversation", style="dim"))
+        console.print(styled("  speak; Ctrl-C ends the conversation", style="dim"))
         source = Microphone(_MICROPHONE_RATE, pieces)
         return await _talk(source, start, url, timeout_s, as_json=as_json, player=Player(device))
 
@@ -304,6 +302,6 @@ async def _follow(url: str | None, *, as_json: bool) -> None:
 
 def _print_record(record: conversation_pb2.TurnRecord, *, as_json: bool) -> None:
     if as_json:
-        click.echo(record_as_json(record))
+        write_json(record_as_dict(record))
     else:
         show_turn(record)

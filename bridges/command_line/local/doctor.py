@@ -11,9 +11,9 @@ import nats.errors
 import psutil
 from rich.padding import Padding
 from rich.table import Column, Table
-from rich.text import Text
 
 from bridges.command_line.client import connected
+from bridges.command_line.console import styled
 from bridges.command_line.local import state
 from bridges.command_line.local.installation import EXTRAS, PROGRAMS, THIS, missing_extras, missing_programs
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
@@ -70,9 +70,9 @@ def findings_table(findings: Iterable[Finding]) -> Padding:
     )
     for finding in findings:
         mark, style = _MARKS[finding.verdict]
-        table.add_row(Text(mark, style=style), finding.name, Text(finding.detail))
+        table.add_row(styled(mark, style=style), finding.name, styled(finding.detail))
         if finding.mend:
-            table.add_row("", "", Text(f"→ {finding.mend}", style="cyan"))
+            table.add_row("", "", styled(f"→ {finding.mend}", style="cyan"))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
