@@ -14,7 +14,7 @@ from click.shell_completion import get_completion_class
 from rich.panel import Panel
 from rich.text import Text
 
-from bridges.command_line.client import HearthClient, connected
+from bridges.command_line.client import HearthClient, NatsServer, connected
 from bridges.command_line.commands.asking import Asked, ask, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
@@ -22,6 +22,8 @@ from bridges.command_line.commands.drain_command import drain_command
 from bridges.command_line.commands.model_commands import fetch_defaults, models_command
 from bridges.command_line.commands.options import (
     TIMEOUT_HELP,
+    access_options,
+    chosen_server,
     collection_option,
     json_option,
     nats_option,
@@ -65,6 +67,7 @@ _READY_POLL_S = 0.2
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hearth")
+@access_options
 def cli() -> None:
     """Hearth answers questions from your documents, in writing and aloud.
 
@@ -93,7 +96,7 @@ def demo(question: str, *, stop: bool) -> None:
     console.print()
     print_line(styled("  You     ", style="cyan"), styled(question, style="bold"))
     console.print(styled("  Hearth  ", style="green"), end="")
-    asked = _run(_ask(question, "", None, 60.0))
+    asked = _run(_ask(question, chosen_server(), 60.0))
     console.print()
     show_sources(asked)
     console.print(styled(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
@@ -163,12 +166,12 @@ def down() -> None:
 @cli.command("doctor")
 @nats_option
 @json_option
-def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
+def doctor_command(server: NatsServer, *, as_json: bool) -> None:
     """Check this machine, and say how to fix what is wrong.
 
     The exit status is 1 if something is broken.
     """
-    findings = _run(examine(nats_url))
+    findings = _run(examine(server))
     if as_json:
         write_json([asdict(finding) for finding in findings], 2)
     else:
@@ -210,12 +213,12 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help=TIMEOUT_HELP
 )
-def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def status_command(server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """Show whether the graph is ready, part by part.
 
     The exit status is 1 if it is not ready.
     """
-    status = _run(_status(nats_url, timeout_s))
+    status = _run(_status(server, timeout_s))
     if as_json:
         write_json(status_as_json(status), 2)
     else:
@@ -239,7 +242,7 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 def chat(
     question: str | None,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     system_prompt: str,
     top_k: int,
@@ -265,10 +268,10 @@ def chat(
     if question is None:
         if as_json:
             raise click.UsageError("--json needs a QUESTION")
-        _converse(request, nats_url, timeout_s)
+        _converse(request, server, timeout_s)
         return
     if as_json:
-        response = _run(_answer(request, nats_url, timeout_s))
+        response = _run(_answer(request, server, timeout_s))
         write_json(
             {
                 "answer": response.response,
@@ -280,7 +283,7 @@ def chat(
         )
         sys.exit(0 if response.success else 1)
     with answer_writer() as write:
-        asked = _run(_ask_request(request, nats_url, timeout_s, write))
+        asked = _run(_ask_request(request, server, timeout_s, write))
     show_sources(asked)
     console.print(styled(f"  {_timing(asked)}", style="dim"))
 
@@ -370,7 +373,7 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 async def _ingest_samples() -> IngestSummary:
     files, summary = find_files([SAMPLES]), IngestSummary()
-    async with connected(state.nats_url(None)) as client:
+    async with connected(chosen_server()) as client:
         options = IngestOptions(timeout_s=60.0, base=SAMPLES, again=True)
         await ingest_files(client, files, options, summary, Unobserved())
     if summary.failed or summary.stopped:
@@ -379,43 +382,41 @@ async def _ingest_samples() -> IngestSummary:
     return summary
 
 
-async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:
-    request = messages_pb2.ChatRequest(
-        message=question, collection=collection, enable_rag=True, enable_reranker=True, enable_streaming=True
-    )
-    return await _ask_request(request, url, timeout_s)
+async def _ask(question: str, server: NatsServer, timeout_s: float) -> Asked:
+    request = messages_pb2.ChatRequest(message=question, enable_rag=True, enable_reranker=True, enable_streaming=True)
+    return await _ask_request(request, server, timeout_s)
 
 
 async def _ask_request(
-    request: messages_pb2.ChatRequest, url: str | None, timeout_s: float, write: Callable[[str], None] = write_raw
+    request: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float, write: Callable[[str], None] = write_raw
 ) -> Asked:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         return await ask(client, request, timeout_s, write)
 
 
-def _converse(options: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> None:
+def _converse(options: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float) -> None:
     """Answer questions at a prompt, each asked as `options` says."""
 
     def asked(question: str, user_id: str, write: Callable[[str], None]) -> Asked:
         request = messages_pb2.ChatRequest()
         request.CopyFrom(options)
         request.message, request.user_id = question, user_id
-        return _run(_ask_request(request, url, timeout_s, write))
+        return _run(_ask_request(request, server, timeout_s, write))
 
     with line_reader() as read:
         ChatPrompt(asked, read, new_user_id()).run()
 
 
-async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:
-    async with connected(state.nats_url(url)) as client, aclosing(client.ask(request, timeout_s)) as items:
+async def _answer(request: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float) -> messages_pb2.ChatResponse:
+    async with connected(server) as client, aclosing(client.ask(request, timeout_s)) as items:
         async for item in items:
             if isinstance(item, messages_pb2.ChatResponse):
                 return item
     raise UnavailableError("the answer broke off before its end")
 
 
-async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:
-    async with connected(state.nats_url(url)) as client:
+async def _status(server: NatsServer, timeout_s: float) -> status_pb2.StatusResponse:
+    async with connected(server) as client:
         return await client.status(timeout_s)
 
 

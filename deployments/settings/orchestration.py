@@ -6,14 +6,17 @@ that is how one file serves many machines.
 """
 
 import os
+from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from deployments.settings.access import NatsAccessSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.access import without_credentials
 
 
 class MilvusSettings(Settings):
@@ -47,6 +50,7 @@ class NatsSettings(Settings):
 
     Attributes:
         url: One server, or several separated by commas. `NATS_URL` overrides it.
+        access: Who connects, and how the server is known.
         queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
         max_in_flight: Requests worked on at once by one ingress replica.
         max_waiting: Requests that wait for their turn; further ones are refused as overloaded.
@@ -57,6 +61,7 @@ class NatsSettings(Settings):
     """
 
     url: str = "nats://127.0.0.1:4222"
+    access: NatsAccessSettings = NatsAccessSettings()
     queue_group: str = "hearth"
     max_in_flight: PositiveInt = 64
     max_waiting: PositiveInt = 256
@@ -64,6 +69,11 @@ class NatsSettings(Settings):
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
     log_text: bool = False
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [
+            (name, without_credentials(self.url) if name == "url" else value) for name, value in super().__repr_args__()
+        ]
 
 
 class HealthSettings(Settings):

@@ -58,6 +58,7 @@ ANY_BRIDGE = frozenset(
         "bridges.subjects",
         "bridges.requests",
         "bridges.draining",
+        "bridges.nats_access",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -74,6 +75,7 @@ ANY_COMMAND = frozenset(
     {
         "bridges.subjects",
         "bridges.draining",
+        "bridges.nats_access",
         "bridges.generated",
         "bridges.sessions.turn_log",
         "bridges.command_line.client",
@@ -137,6 +139,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.overlay_configs": frozenset(),
     "bridges.generate": frozenset({"bridges.subject_pages", "bridges.overlay_configs"}),
     "bridges.draining": frozenset({"deployments.errors"}),
+    "bridges.nats_access": frozenset({"deployments.errors", "deployments.values"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,

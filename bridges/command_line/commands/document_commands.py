@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.commands.options import collection_option, json_option, nats_option, timeout_option
 from bridges.command_line.console import (
     INTERRUPTED,
@@ -31,7 +31,6 @@ from bridges.command_line.files.ingesting import (
     find_files,
     ingest_files,
 )
-from bridges.command_line.local import state
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import DeadlineExceededError, HearthError, NotFoundError, UnavailableError
 
@@ -68,7 +67,7 @@ from deployments.errors import DeadlineExceededError, HearthError, NotFoundError
 def ingest_command(
     paths: tuple[Path, ...],
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     max_size: int,
     patience_s: float,
@@ -93,7 +92,7 @@ def ingest_command(
     started = time.monotonic()
     interrupted = False
     try:
-        asyncio.run(_ingest(files, options, nats_url, summary, quiet=as_json))
+        asyncio.run(_ingest(files, options, server, summary, quiet=as_json))
     except KeyboardInterrupt:
         interrupted = True
         summary.stopped = "interrupted"
@@ -112,9 +111,9 @@ def ingest_command(
 @nats_option
 @timeout_option
 @json_option
-def documents_command(collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def documents_command(collection: str, server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """List the documents of a collection."""
-    documents = asyncio.run(_documents(collection, nats_url, timeout_s))
+    documents = asyncio.run(_documents(collection, server, timeout_s))
     if as_json:
         rows = [{"source": one.source, "chunks": one.chunks, "digest": one.digest} for one in documents]
         write_json(rows, 2)
@@ -135,13 +134,13 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
 @timeout_option
 @json_option
 def delete_command(
-    sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
+    sources: tuple[str, ...], collection: str, server: NatsServer, timeout_s: float, *, as_json: bool
 ) -> None:
     """Delete documents from a collection.
 
     Use the names that `hearth documents` lists. If a document does not exist, it is reported and the exit status is 1.
     """
-    removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
+    removed, failed = asyncio.run(_delete(sources, collection, server, timeout_s))
     if as_json:
         faults = [{"source": source, "error": reason} for source, reason in failed.items()]
         write_json({"removed": removed, "failed": faults})
@@ -177,9 +176,9 @@ class _Bar:
 
 
 async def _ingest(
-    files: list[Path], options: IngestOptions, url: str | None, summary: IngestSummary, *, quiet: bool
+    files: list[Path], options: IngestOptions, server: NatsServer, summary: IngestSummary, *, quiet: bool
 ) -> None:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         if quiet:
             await ingest_files(client, files, options, summary, Unobserved())
             return
@@ -188,8 +187,8 @@ async def _ingest(
             await ingest_files(client, files, options, summary, observer)
 
 
-async def _documents(collection: str, url: str | None, timeout_s: float) -> list[documents_pb2.StoredDocument]:
-    async with connected(state.nats_url(url)) as client:
+async def _documents(collection: str, server: NatsServer, timeout_s: float) -> list[documents_pb2.StoredDocument]:
+    async with connected(server) as client:
         documents = await client.documents(collection, timeout_s)
     if documents is None:
         name = f"the collection {collection!r}" if collection else "the default collection"
@@ -198,12 +197,12 @@ async def _documents(collection: str, url: str | None, timeout_s: float) -> list
 
 
 async def _delete(
-    sources: tuple[str, ...], collection: str, url: str | None, timeout_s: float
+    sources: tuple[str, ...], collection: str, server: NatsServer, timeout_s: float
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Return the chunks that each document had, and why the others are still there."""
     removed: dict[str, int] = {}
     failed: dict[str, str] = {}
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         for source in dict.fromkeys(sources):
             request = documents_pb2.DeleteRequest(collection=collection, source=source)
             try:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import click
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.commands.options import json_option, nats_option, timeout_option
 from bridges.command_line.console import (
     INTERRUPTED,
@@ -21,7 +21,6 @@ from bridges.command_line.console import (
     styled,
     write_json,
 )
-from bridges.command_line.local import state
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
@@ -39,9 +38,9 @@ def pipeline_command() -> None:
 @nats_option
 @timeout_option
 @json_option
-def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def list_command(server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """List the pipelines and their parameters."""
-    listed = asyncio.run(_list(nats_url, timeout_s))
+    listed = asyncio.run(_list(server, timeout_s))
     if as_json:
         write_json([_row_as_json(row) for row in listed], 2)
         return
@@ -77,7 +76,7 @@ def run_command(
     name: str,
     parameters: tuple[str, ...],
     request_id: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     detach: bool,
@@ -92,7 +91,7 @@ def run_command(
         request_id=request_id or uuid4().hex, pipeline=name, parameters=_parameters(parameters)
     )
     try:
-        last = asyncio.run(_run(request, nats_url, timeout_s, detach=detach, as_json=as_json))
+        last = asyncio.run(_run(request, server, timeout_s, detach=detach, as_json=as_json))
     except KeyboardInterrupt:
         again = f"hearth pipeline run {name} --request-id {request.request_id}"
         print_line(f"The run goes on without being followed. To follow it again:\n  {again}", to=errors)
@@ -105,12 +104,12 @@ def run_command(
 
 
 async def _run(
-    request: messages_pb2.PipelineTrigger, url: str | None, timeout_s: float, *, detach: bool, as_json: bool
+    request: messages_pb2.PipelineTrigger, server: NatsServer, timeout_s: float, *, detach: bool, as_json: bool
 ) -> messages_pb2.PipelineStatus:
     """Print each status of a run as it comes; return the last one that was waited for."""
     started = time.monotonic()
     last = messages_pb2.PipelineStatus()
-    async with connected(state.nats_url(url)) as client, aclosing(client.trigger(request, timeout_s)) as statuses:
+    async with connected(server) as client, aclosing(client.trigger(request, timeout_s)) as statuses:
         with console.status(styled(f"{request.pipeline} …")) as spinner:
             async for last in statuses:
                 if as_json:
@@ -123,8 +122,8 @@ async def _run(
     return last
 
 
-async def _list(url: str | None, timeout_s: float) -> list[pipelines_pb2.Pipeline]:
-    async with connected(state.nats_url(url)) as client:
+async def _list(server: NatsServer, timeout_s: float) -> list[pipelines_pb2.Pipeline]:
+    async with connected(server) as client:
         listed = await client.pipelines(timeout_s)
     if listed.error:
         raise UpstreamFailedError(listed.error)

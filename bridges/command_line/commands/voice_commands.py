@@ -13,8 +13,9 @@ from uuid import uuid4
 import click
 from nats.aio.msg import Msg
 
-from bridges.command_line.client import connected, decoded
+from bridges.command_line.client import NatsServer, connected, decoded
 from bridges.command_line.commands.options import (
+    chosen_server,
     collection_option,
     json_option,
     language_option,
@@ -56,7 +57,7 @@ def ask_command(
     out: Path | None,
     language: str,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
@@ -68,7 +69,7 @@ def ask_command(
     request = messages_pb2.VoiceRequest(
         request_id=uuid4().hex, audio=file.read_bytes(), language=language, collection=collection
     )
-    response = asyncio.run(_ask(request, nats_url, timeout_s))
+    response = asyncio.run(_ask(request, server, timeout_s))
     if out is not None and response.audio:
         out.write_bytes(response.audio)
     if as_json:
@@ -109,7 +110,7 @@ def talk_command(
     voice: str,
     language: str,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     no_rag: bool,
@@ -134,9 +135,9 @@ def talk_command(
     if files:
         spoken, rate = _read(files)
         source = recordings(spoken, rate, barge_in_s=barge_in_s, timeout_s=timeout_s)
-        talked = asyncio.run(_talk(source, start, nats_url, timeout_s, as_json=as_json))
+        talked = asyncio.run(_talk(source, start, server, timeout_s, as_json=as_json))
     else:
-        talked = asyncio.run(_talk_live(start, nats_url, timeout_s, as_json=as_json))
+        talked = asyncio.run(_talk_live(start, server, timeout_s, as_json=as_json))
     if out is not None and talked.rate:
         write_wav(out, b"".join(talked.heard), talked.rate)
     if talked.records and not as_json:
@@ -154,7 +155,7 @@ def talk_command(
 @click.option("--follow", is_flag=True, help="Print every turn of all sessions as it ends, until Ctrl-C.")
 @nats_option
 @json_option
-def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow: bool, as_json: bool) -> None:
+def turn_command(file: Path | None, count: int, server: NatsServer, *, follow: bool, as_json: bool) -> None:
     """Show the timing of the last spoken turn, as a chart.
 
     All times count from the end of the question.
@@ -163,7 +164,7 @@ def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow:
     --follow, the records come over NATS and do contain it.
     """
     if follow:
-        asyncio.run(_follow(nats_url, as_json=as_json))
+        asyncio.run(_follow(server, as_json=as_json))
         return
     for record in last_turns(file or state.turns_file(), count):
         _print_record(record, as_json=as_json)
@@ -182,7 +183,7 @@ def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
     write_wav(folder / "question.wav", said.pcm, said.rate)
     start = messages_pb2.STTStreamMessage(conversation=conversation_pb2.ConversationRequest())
     source = recordings([said.pcm], said.rate, timeout_s=timeout_s)
-    talked = asyncio.run(_talk(source, start, None, timeout_s, as_json=False))
+    talked = asyncio.run(_talk(source, start, chosen_server(), timeout_s, as_json=False))
     if not talked.heard:
         reasons = "; ".join(record.error for record in talked.records) or "its speech was not understood"
         raise UpstreamFailedError(f"the spoken question was not answered aloud: {reasons}")
@@ -192,12 +193,12 @@ def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
 
 
 async def _said(text: str, timeout_s: float) -> Said:
-    async with connected(state.nats_url(None)) as client:
+    async with connected(chosen_server()) as client:
         return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, unheard)
 
 
-async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: float) -> messages_pb2.VoiceResponse:
-    async with connected(state.nats_url(url)) as client:
+async def _ask(request: messages_pb2.VoiceRequest, server: NatsServer, timeout_s: float) -> messages_pb2.VoiceResponse:
+    async with connected(server) as client:
         return await client.ask_aloud(request, timeout_s)
 
 
@@ -259,19 +260,19 @@ def _read(files: tuple[Path, ...]) -> tuple[list[bytes], int]:
 async def _talk(
     source: Microphone,
     start: messages_pb2.STTStreamMessage,
-    url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
     player: Player | None = None,
 ) -> Talked:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         with TalkPrinter(as_json=as_json) as printer:
             return await talk(client, source, player or Player(), printer, start, timeout_s)
 
 
 async def _talk_live(
-    start: messages_pb2.STTStreamMessage, url: str | None, timeout_s: float, *, as_json: bool
+    start: messages_pb2.STTStreamMessage, server: NatsServer, timeout_s: float, *, as_json: bool
 ) -> Talked:
     """Hold a conversation on the sound device of this machine, until Ctrl-C."""
     stopping = stop_on_interrupt()
@@ -287,11 +288,11 @@ async def _talk_live(
 
         console.print(styled("  speak; Ctrl-C ends the conversation", style="dim"))
         source = Microphone(_MICROPHONE_RATE, pieces)
-        return await _talk(source, start, url, timeout_s, as_json=as_json, player=Player(device))
+        return await _talk(source, start, server, timeout_s, as_json=as_json, player=Player(device))
 
 
-async def _follow(url: str | None, *, as_json: bool) -> None:
-    async with connected(state.nats_url(url)) as client:
+async def _follow(server: NatsServer, *, as_json: bool) -> None:
+    async with connected(server) as client:
 
         async def arrived(message: Msg) -> None:
             _print_record(decoded(conversation_pb2.TurnRecord, message), as_json=as_json)
