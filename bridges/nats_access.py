@@ -86,7 +86,7 @@ class AccessClient(Client):
         try:
             await super()._process_connect_init()
         except (OSError, nats.errors.Error):
-            # Where TLS could not be agreed upon, nats-py would wait for ever for the end of what was closed already, and
+            # Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and
             # never try again.
             if self._transport is not None:
                 self._transport.close()

@@ -22,13 +22,14 @@ from bridges.command_line.commands.drain_command import drain_command
 from bridges.command_line.commands.model_commands import fetch_defaults, models_command
 from bridges.command_line.commands.options import (
     TIMEOUT_HELP,
-    access_options,
     chosen_server,
     collection_option,
     json_option,
     nats_option,
+    take_access,
     timeout_option,
 )
+from bridges.command_line.commands.permission_commands import permissions_command
 from bridges.command_line.commands.pipeline_commands import pipeline_command
 from bridges.command_line.commands.speech_commands import listen_command, say_command, voices_command
 from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
@@ -67,7 +68,6 @@ _READY_POLL_S = 0.2
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hearth")
-@access_options
 def cli() -> None:
     """Hearth answers questions from your documents, in writing and aloud.
 
@@ -309,9 +309,10 @@ for _command in (
     *(ingest_command, documents_command, delete_command),
     *(say_command, listen_command, voices_command),
     *(ask_command, talk_command, turn_command),
-    *(pipeline_command, models_command, drain_command),
+    *(pipeline_command, models_command, drain_command, permissions_command),
 ):
     cli.add_command(_command)
+take_access(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,8 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
     milvus = dict(given.get("milvus") or {})
     if url := environment.get("NATS_URL"):
         nats["url"] = url
-    nats["access"] = _access_with_environment(dict(nats.get("access") or {}), environment)
+    if access := _access_with_environment(dict(nats.get("access") or {}), environment):
+        nats["access"] = access
     if host := environment.get("MILVUS_HOST"):
         milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
     if collection := environment.get("COLLECTION_NAME"):
@@ -34,7 +35,7 @@ def _access_with_environment(access: dict[str, Any], environment: Mapping[str, s
     """Return who connects to NATS: who the environment says it is takes the place of who was given."""
     identity = _identity(environment)
     if identity:
-        access = {"tls": access.get("tls") or {}, **identity}
+        access = {**identity, "tls": access.get("tls") or {}}
     tls = {name: value for name, variable in _TLS_VARIABLES.items() if (value := environment.get(variable))}
     return {**access, "tls": {**(access.get("tls") or {}), **tls}} if tls else access
 

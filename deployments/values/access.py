@@ -85,6 +85,13 @@ class Tls:
         return context
 
 
+NATS_ACCESS_VARIABLES = (
+    *("NATS_CREDS", "NATS_NKEY", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"),
+    *("NATS_CA", "NATS_CERT", "NATS_KEY"),
+)
+"""The environment variables that say who connects, as the `nats` command has them, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class NatsAccess:
     """How the NATS server is told who connects: in one of four ways, or not at all.

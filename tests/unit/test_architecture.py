@@ -134,10 +134,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     # application, then live and handlers, then sessions and pipelines, then nats, then operations.
     "bridges.subjects": frozenset({"bridges.generated", "deployments.errors"}),
     "bridges.requests": frozenset({"bridges.subjects", "bridges.generated", "deployments.services"}),
-    "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
+    "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings", "deployments.errors"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.overlay_configs": frozenset(),
-    "bridges.generate": frozenset({"bridges.subject_pages", "bridges.overlay_configs"}),
+    "bridges.generate": frozenset({"bridges.subject_pages", "bridges.permissions", "bridges.overlay_configs"}),
     "bridges.draining": frozenset({"deployments.errors"}),
     "bridges.nats_access": frozenset({"deployments.errors", "deployments.values"}),
     "bridges.operations": ANY_BRIDGE,
@@ -168,6 +168,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.command_line.local": ANY_COMMAND | {"bridges.command_line.sound"},
     "bridges.command_line.commands": ANY_COMMAND
     | {"bridges.command_line.files", "bridges.command_line.local", "bridges.command_line.sound"},
+    # It prints what follows from the settings of an installation.
+    "bridges.command_line.commands.permission_commands": ANY_COMMAND
+    | {"bridges.command_line.local", "bridges.permissions"},
     "bridges.command_line.main": ANY_COMMAND
     | {"bridges.command_line.commands", "bridges.command_line.files", "bridges.command_line.local"},
 }

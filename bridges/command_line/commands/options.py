@@ -16,6 +16,7 @@ TIMEOUT_HELP = "How many seconds to wait."
 
 Command = Callable[..., Any]
 
+_NATS = "nats_url"
 _ACCESS = "hearth.access"
 """Under which a group's options of access are known to its commands."""
 _FILE = click.Path(exists=True, dir_okay=False)
@@ -31,9 +32,20 @@ _TLS = {
 }
 
 
-def access_options(command: Command) -> Command:
-    """Have a group take who connects to NATS, for all its commands."""
-    return _with_access(command, hidden=False)
+def take_access(group: click.Group) -> None:
+    """Have a group take who connects to NATS, and its commands, too, where they have no other option of the name."""
+    group.params.extend(_access_options(hidden=False))
+    for command in group.commands.values():
+        _take_access_behind(command)
+
+
+def _take_access_behind(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _take_access_behind(inner)
+    elif any(parameter.name == _NATS for parameter in command.params):
+        taken = {name for parameter in command.params for name in parameter.opts}
+        command.params.extend(option for option in _access_options(hidden=True) if not taken & set(option.opts))
 
 
 def nats_option(command: Command) -> Command:
@@ -48,15 +60,19 @@ def nats_option(command: Command) -> Command:
 
     option = click.option(
         "--nats",
-        "nats_url",
+        _NATS,
         metavar="URL",
         help="NATS server. Default: NATS_URL, or else the server that `hearth up` started.",
     )
-    return option(_with_access(with_server, hidden=True))
+    return option(with_server)
 
 
 def chosen_server(url: str | None = None) -> NatsServer:
     """Return the NATS server that is meant, and who connects, by the options given, else by the environment."""
+    local = None if url or os.environ.get("NATS_URL") else state.load_state()
+    if local:
+        # What `hearth up` started asks nobody who connects.
+        return NatsServer(local.nats_url)
     context = click.get_current_context(silent=True)
     given: Mapping[str, str] = context.meta.get(_ACCESS, {}) if context else {}
     return NatsServer(state.nats_url(url), access_of(given, os.environ))
@@ -97,13 +113,13 @@ def access_of(given: Mapping[str, str], environment: Mapping[str, str]) -> NatsA
     return replace(access, tls=tls)
 
 
-def _with_access(command: Command, *, hidden: bool) -> Command:
-    for name, (metavar, help_text, kind) in reversed((_WHO | _TLS).items()):
-        option = click.option(
-            name, type=kind, metavar=metavar, help=help_text, hidden=hidden, expose_value=False, callback=_kept
+def _access_options(*, hidden: bool) -> list[click.Option]:
+    return [
+        click.Option(
+            [name], type=kind, metavar=metavar, help=help_text, hidden=hidden, expose_value=False, callback=_kept
         )
-        command = option(command)
-    return command
+        for name, (metavar, help_text, kind) in (_WHO | _TLS).items()
+    ]
 
 
 def _kept(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
