@@ -29,6 +29,10 @@ class TlsSettings(Settings):
             raise ValueError("key_file is the key of certificate_file, which is missing")
         return self
 
+    def access(self) -> Tls:
+        """Return the same for those that connect."""
+        return Tls(self.ca_file, self.certificate_file, self.key_file, self.server_name)
+
 
 class NatsAccessSettings(Settings):
     """Who connects to NATS: one of four ways, each out of a file or an environment variable.
@@ -79,5 +83,5 @@ class NatsAccessSettings(Settings):
             user=self.user,
             password=Secret(self.password_file, self.password_variable),
             token=Secret(self.token_file, self.token_variable),
-            tls=Tls(**self.tls.model_dump()),
+            tls=self.tls.access(),
         )

@@ -7,16 +7,16 @@ that is how one file serves many machines.
 
 import os
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from deployments.settings.access import NatsAccessSettings
+from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
-from deployments.values.access import without_credentials
+from deployments.values.access import Secret, ServerAccess, without_credentials
 
 
 class MilvusSettings(Settings):
@@ -25,6 +25,8 @@ class MilvusSettings(Settings):
     Attributes:
         uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
+        token_file: File that holds it instead. It is read again when Milvus refuses what is known.
+        tls: How the server is known. A client certificate needs `ca_file` and `key_file`.
         collection: Searched and written where a request names none. `COLLECTION_NAME` overrides it.
         retrieve: Passages fetched before reranking.
         keep: Passages kept where a request says `top_k` 0.
@@ -37,12 +39,29 @@ class MilvusSettings(Settings):
 
     uri: str = "http://127.0.0.1:19530"
     token_variable: str = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
+    token_file: str = ""
+    tls: TlsSettings = TlsSettings()
     collection: str = "knowledge_base"
     retrieve: PositiveInt = 20
     keep: PositiveInt = 5
     max_keep: PositiveInt = 50
     passage_characters: PositiveInt = 2000
     keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _a_certificate_is_whole(self) -> Self:
+        if self.tls.certificate_file and not (self.tls.key_file and self.tls.ca_file):
+            raise ValueError("tls.certificate_file needs tls.key_file and tls.ca_file")
+        return self
+
+    def access(self) -> ServerAccess:
+        """Return who we are to Milvus, for those that connect."""
+        token = Secret(file=self.token_file) if self.token_file else Secret(variable=self.token_variable)
+        return ServerAccess(token, self.tls.access())
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        shown = {"uri": without_credentials(self.uri)}
+        return [(name, shown.get(name or "", value)) for name, value in super().__repr_args__()]
 
 
 class NatsSettings(Settings):

@@ -85,6 +85,43 @@ class Tls:
         return context
 
 
+@dataclass(frozen=True, slots=True)
+class ServerAccess:
+    """Who we are to a server that asks for one secret, and how we know it.
+
+    Attributes:
+        token: The secret. A variable that is not set stands for none.
+        tls: How the server is known.
+    """
+
+    token: Secret = Secret()
+    tls: Tls = Tls()
+
+    def current_token(self) -> str:
+        """Return the secret as it is now, empty where there is none.
+
+        Raises:
+            UnavailableError: Its file cannot be read.
+        """
+        return self.token.read() if self.token.file else os.environ.get(self.token.variable, "")
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what is another one once the secret or a file has changed.
+
+        Raises:
+            UnavailableError: The file of the secret cannot be read.
+        """
+        files = (self.tls.ca_file, self.tls.certificate_file, self.tls.key_file)
+        return (self.current_token(), *(_changed_at(file) for file in files if file))
+
+
+def _changed_at(file: str) -> int:
+    try:
+        return Path(file).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 NATS_ACCESS_VARIABLES = (
     *("NATS_CREDS", "NATS_NKEY", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"),
     *("NATS_CA", "NATS_CERT", "NATS_KEY"),
