@@ -10,7 +10,7 @@ from deployments.settings.environment import with_environment
 from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
 from deployments.values.access import NatsAccess, Secret, Tls, without_credentials
 
-FILE = {"nats": {"access": {"token_file": "/run/token", "tls": {"ca_file": "/run/ca.pem"}}}}
+FILE: dict[str, object] = {"nats": {"access": {"token_file": "/run/token", "tls": {"ca_file": "/run/ca.pem"}}}}
 
 
 def access(given: dict[str, object], environment: dict[str, str]) -> NatsAccess:
