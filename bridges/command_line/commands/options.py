@@ -17,7 +17,7 @@ TIMEOUT_HELP = "How many seconds to wait."
 Command = Callable[..., Any]
 
 _NATS = "nats_url"
-_ACCESS = "hearth.access"
+_ACCESS = "nats access"
 """Under which a group's options of access are known to its commands."""
 _FILE = click.Path(exists=True, dir_okay=False)
 _WHO = {
