@@ -22,6 +22,7 @@ from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
+from bridges.nats.refusals import Refusals
 from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.draining import DrainServer
@@ -87,6 +88,8 @@ class NatsIngressDeployment:
         if settings.pipelines.table:
             pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
+        refusals = Refusals(Role.NATS_INGRESS)
+        reporters.append(Reporter("NATS", refusals, required=True))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -119,7 +122,7 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity)
+        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals)
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(
             settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components
@@ -191,17 +194,23 @@ class AudioIngressDeployment:
             await memory.connect(client)
             await self._audio.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, components, connected, metrics)
+        self._refusals = Refusals(Role.AUDIO_INGRESS)
+        self._ingress = Ingress(settings.nats, rows, components, connected, metrics, refusals=self._refusals)
         self._drain = DrainServer(Role.AUDIO_INGRESS, self._leave, lambda: self._ingress.held() | self._audio.held())
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
         await self._drain.start()
 
     async def check_health(self) -> None:
-        """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
+        """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica.
+
+        It fails, too, while the server does not permit a subscription: nobody else would show that.
+        """
         check_running(self._running, Role.AUDIO_INGRESS)
         check_running(self._listening, Role.AUDIO_INGRESS)
         self._ingress.check()
+        if self._refusals.subscriptions:
+            raise UnavailableError(self._refusals.check())
 
     async def _leave(self) -> None:
         """Finish what was taken, then hand the sessions over: until then, an interruption stops what is said here."""
@@ -224,7 +233,7 @@ class AudioIngressDeployment:
 
 def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
     """Build the pipelines service. It keeps its runs in NATS, and tells their clients itself."""
-    replica = PipelineReplica(settings.pipelines, settings.nats.url, RayMetrics().pipeline_reported)
+    replica = PipelineReplica(settings.pipelines, settings.nats, RayMetrics().pipeline_reported)
     running = asyncio.create_task(replica.run())
 
     async def check_health() -> None:

@@ -1,7 +1,7 @@
-"""Generate what is made from something else: protobuf modules, tables of subjects, and what overlays deploy.
+"""Generate what is made from something else: protobuf modules, tables of subjects, permissions, what overlays deploy.
 
-The modules under `bridges/generated` come from `proto/`, the tables on a page from `bridges.subjects`, and the
-configurations under `kuberay/overlays` from `serve_config.yaml` and a patch.
+The modules under `bridges/generated` come from `proto/`, the tables on a page and the permissions of NATS users from
+`bridges.subjects`, and the configurations under `kuberay/overlays` from `serve_config.yaml` and a patch.
 
 Run `uv run python -m bridges.generate`. With `--check` nothing is written, and the exit status is 1 if what is
 committed differs from what would be written.
@@ -16,13 +16,14 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from bridges.overlay_configs import overlay_configs
+from bridges.overlay_configs import CONFIG_NAME, overlay_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "proto"
 TARGET = ROOT / "bridges" / "generated"
 SUBJECTS_PAGE = ROOT / "bridges" / "README.md"
 """The page with the tables of subjects, between the markers of `bridges.subject_pages`."""
+NATS_USERS = ROOT / "kuberay" / "charts" / "nats-users.yaml"
 _OWN_IMPORT = re.compile(r"^from ((?:hearth|messages)\.v1 import)", re.MULTILINE)
 
 
@@ -73,12 +74,20 @@ def page_with_subjects(page: Path) -> str:
     return with_tables(page.read_text(encoding="utf-8"))
 
 
+def nats_users() -> str:
+    """Return the values of NATS's chart for the users of the shipped configuration."""
+    # As above.
+    from bridges.permissions import chart_values, names_of  # noqa: PLC0415
+
+    return chart_values(names_of(ROOT / CONFIG_NAME))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when something is stale")
     arguments = parser.parse_args()
     stale = _refreshed_modules(write=not arguments.check)
-    texts = {SUBJECTS_PAGE: page_with_subjects(SUBJECTS_PAGE), **overlay_configs(ROOT)}
+    texts = {SUBJECTS_PAGE: page_with_subjects(SUBJECTS_PAGE), NATS_USERS: nats_users(), **overlay_configs(ROOT)}
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     stale += [str(path.relative_to(ROOT)) for path in changed]
     if arguments.check:

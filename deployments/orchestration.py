@@ -4,7 +4,6 @@ They find the models' applications by name, and each other by handle, or in proc
 into the replica of its caller. `bridges.application` binds them, and the NATS ingress in front of them.
 """
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def milvus_passages(settings: MilvusSettings) -> PassageStore:
         from deployments.milvus.passages import MilvusPassages  # noqa: PLC0415
 
     return MilvusPassages(
-        MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")),
+        MilvusConnection(settings.uri, settings.access()),
         passage_characters=settings.passage_characters,
         keyword_weight=settings.keyword_weight,
     )
@@ -135,4 +134,4 @@ def _documents(settings: MilvusSettings) -> "MilvusDocuments":
         from deployments.milvus.connection import MilvusConnection  # noqa: PLC0415
         from deployments.milvus.documents import MilvusDocuments  # noqa: PLC0415
 
-    return MilvusDocuments(MilvusConnection(settings.uri, token=os.environ.get(settings.token_variable, "")))
+    return MilvusDocuments(MilvusConnection(settings.uri, settings.access()))

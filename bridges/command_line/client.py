@@ -1,16 +1,15 @@
 """A NATS client of Hearth, as any other program could be one: protobuf in, protobuf out."""
 
 import asyncio
-import re
+import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import nats
 import nats.errors
 from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
@@ -18,6 +17,7 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import documents_pb2, pipelines_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats_access import AccessClient, is_login_refused
 from bridges.subjects import (
     CHAT_MESSAGE,
     CHAT_RESPONSE,
@@ -44,6 +44,7 @@ from deployments.errors import (
     UpstreamFailedError,
     error_of,
 )
+from deployments.values.access import NatsAccess, without_credentials
 from deployments.values.pipelines import RunStatus
 
 M = TypeVar("M", bound=Message)
@@ -300,20 +301,43 @@ def _sets_where_nobody_listens(nobody: asyncio.Event) -> Callback:
     return replied
 
 
+@dataclass(frozen=True, slots=True)
+class NatsServer:
+    """A NATS server, and who connects to it.
+
+    Attributes:
+        url: One server, or several separated by commas; perhaps with a user and password.
+        access: Who connects.
+    """
+
+    url: str = field(repr=False)
+    access: NatsAccess = field(default_factory=NatsAccess)
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials, for messages."""
+        return without_credentials(self.url)
+
+
 @asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[HearthClient]:
+async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
     """Connect to Hearth's NATS server.
 
+    Args:
+        server: A URL alone stands for nobody in particular.
+
     Raises:
-        UnavailableError: There is no server.
+        UnavailableError: There is no server, it does not let us in, or a file of its access cannot be read.
     """
+    server = NatsServer(server) if isinstance(server, str) else server
 
     async def ignore(_: Exception) -> None:
         """Errors reach the caller as exceptions; nats-py would print them too."""
 
+    connection = AccessClient(server.access)
     try:
-        connection = await nats.connect(
-            url.split(","),
+        await connection.connect_to(
+            server.url,
             name="hearth-cli",
             connect_timeout=_CONNECT_TIMEOUT_S,
             allow_reconnect=False,
@@ -323,14 +347,23 @@ async def connected(url: str) -> AsyncGenerator[HearthClient]:
             error_cb=ignore,
         )
     except (OSError, nats.errors.Error, TimeoutError) as error:
-        shown = without_credentials(url)
-        raise UnavailableError(
-            f"no NATS server at {shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
-        ) from error
+        raise UnavailableError(_why_not(connection, server, error)) from error
     try:
-        yield HearthClient(connection, without_credentials(url))
+        yield HearthClient(connection, server.shown)
     finally:
         await connection.close()
+
+
+def _why_not(connection: AccessClient, server: NatsServer, error: Exception) -> str:
+    # nats-py raises that there is no server where the last of them refused us.
+    reason = connection.last_error or error
+    if isinstance(reason, ssl.SSLError):
+        return f"the NATS server at {server.shown} and we do not trust each other's certificates: {reason.reason}"
+    if is_login_refused(reason):
+        return f"the NATS server at {server.shown} does not let us in: say who connects with --creds, --nkey or --user"
+    if type(reason) is nats.errors.Error:
+        return f"no connection to the NATS server at {server.shown}: {str(reason).removeprefix('nats: ')}"
+    return f"no NATS server at {server.shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
 
 
 async def _next(arrived: asyncio.Queue[T], nobody: asyncio.Event, timeout_s: float | None, url: str) -> T:
@@ -355,11 +388,6 @@ def nobody_listens(url: str) -> UnavailableError:
     return UnavailableError(
         f"nobody takes requests at {url}: the graph is not up yet, or not on this server (see `hearth status`)"
     )
-
-
-def without_credentials(url: str) -> str:
-    """Return the URLs of NATS servers, separated by commas, without users, passwords and tokens."""
-    return re.sub(r"(^|,|//)[^/,@]*@", r"\1", url)
 
 
 def decoded(kind: type[M], message: Msg) -> M:

@@ -1,7 +1,6 @@
 """The `hearth` command."""
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,7 +14,7 @@ from click.shell_completion import get_completion_class
 from rich.panel import Panel
 from rich.text import Text
 
-from bridges.command_line.client import HearthClient, connected
+from bridges.command_line.client import HearthClient, NatsServer, connected
 from bridges.command_line.commands.asking import Asked, ask, citation_as_json, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
@@ -23,21 +22,29 @@ from bridges.command_line.commands.drain_command import drain_command
 from bridges.command_line.commands.model_commands import fetch_defaults, models_command
 from bridges.command_line.commands.options import (
     TIMEOUT_HELP,
+    chosen_server,
     collection_option,
     finite,
     json_option,
     nats_option,
+    take_access,
     timeout_option,
 )
+from bridges.command_line.commands.permission_commands import permissions_command
 from bridges.command_line.commands.pipeline_commands import pipeline_command
 from bridges.command_line.commands.speech_commands import listen_command, say_command, voices_command
 from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.command_line.console import (
     INTERRUPTED,
     Steps,
+    assembled,
     console,
     errors,
     print_line,
+    show_usage_error,
+    styled,
+    write_json,
+    write_line,
     write_raw,
 )
 from bridges.command_line.files.finding import find_files
@@ -83,23 +90,23 @@ def demo(question: str, *, stop: bool) -> None:
     require_local()
     steps = Steps()
     started = time.monotonic()
-    console.print(Text("Hearth", style="bold"), Text("  a question over NATS, answered from documents", style="dim"))
+    console.print(assembled(("Hearth", "bold"), ("   a question over NATS, answered from documents", "dim")))
     fetch_defaults(steps)
     _up(steps, SERVE_CONFIG)
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
     console.print()
-    print_line(Text("  You     ", style="cyan"), Text(question, style="bold"))
-    console.print(Text("  Hearth  ", style="green"), end="")
-    asked = _run(_ask(question, "", None, 60.0))
+    print_line(styled("  You     ", style="cyan"), styled(question, style="bold"))
+    console.print(styled("  Hearth  ", style="green"), end="")
+    asked = _run(_ask(question, chosen_server(), 60.0))
     console.print()
     show_sources(asked)
-    console.print(Text(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
+    console.print(styled(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
-    console.print(Text("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
+    console.print(styled("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
     answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
-    print_line(Text(f"  {answer}: the answer as it was heard", style="dim"))
+    print_line(styled(f"  {answer}: the answer as it was heard", style="dim"))
     console.print()
     if stop:
         LocalStack().stop(lambda _: None)
@@ -148,28 +155,28 @@ def up(config: Path | None) -> None:
 @cli.command("config")
 def config_command() -> None:
     """Print the shipped serve_config.yaml."""
-    click.echo(SERVE_CONFIG.read_text(encoding="utf-8"), nl=False)
+    write_raw(SERVE_CONFIG.read_text(encoding="utf-8"))
 
 
 @cli.command()
 def down() -> None:
     """Stop everything that `hearth up` started. Your documents stay."""
     with console.status("Stopping …") as status:
-        stopped = LocalStack().stop(lambda text: status.update(f"{text} …"))
+        stopped = LocalStack().stop(lambda text: status.update(styled(f"{text} …")))
     console.print("Stopped." if stopped else "Nothing was running.")
 
 
 @cli.command("doctor")
 @nats_option
 @json_option
-def doctor_command(nats_url: str | None, *, as_json: bool) -> None:
+def doctor_command(server: NatsServer, *, as_json: bool) -> None:
     """Check this machine, and say how to fix what is wrong.
 
     The exit status is 1 if something is broken.
     """
-    findings = _run(examine(nats_url))
+    findings = _run(examine(server))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        write_json([asdict(finding) for finding in findings], 2)
     else:
         console.print(findings_table(findings))
     if any(finding.verdict is Verdict.BROKEN for finding in findings):
@@ -197,10 +204,10 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
         raise click.ClickException("nothing was started here: run `hearth up`")
     logs = StackLogs(LocalStack(), local)
     if name is None:
-        click.echo("\n".join(logs.names()))
+        write_line("\n".join(logs.names()))
         return
     for line in logs.read(name, lines, follow=follow):
-        click.echo(line)
+        write_line(line)
 
 
 @cli.command("status")
@@ -215,14 +222,14 @@ def logs_command(name: str | None, lines: int, *, follow: bool) -> None:
     show_default=True,
     help=TIMEOUT_HELP,
 )
-def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def status_command(server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """Show whether the graph is ready, part by part.
 
     The exit status is 1 if it is not ready.
     """
-    status = _run(_status(nats_url, timeout_s))
+    status = _run(_status(server, timeout_s))
     if as_json:
-        click.echo(json.dumps(status_as_json(status), indent=2))
+        write_json(status_as_json(status), 2)
     else:
         show_status(status)
     if not status.ready:
@@ -244,7 +251,7 @@ def status_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> 
 def chat(
     question: str | None,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     system_prompt: str,
     top_k: int,
@@ -270,27 +277,25 @@ def chat(
     if question is None:
         if as_json:
             raise click.UsageError("--json needs a QUESTION")
-        _converse(request, nats_url, timeout_s)
+        _converse(request, server, timeout_s)
         return
     if as_json:
-        response = _run(_answer(request, nats_url, timeout_s))
-        click.echo(
-            json.dumps(
-                {
-                    "answer": response.response,
-                    "success": response.success,
-                    "error": response.error,
-                    "used_rag": response.used_rag,
-                    "sources": list(response.rag_sources),
-                    "citations": [citation_as_json(citation) for citation in response.citations],
-                }
-            )
+        response = _run(_answer(request, server, timeout_s))
+        write_json(
+            {
+                "answer": response.response,
+                "success": response.success,
+                "error": response.error,
+                "used_rag": response.used_rag,
+                "sources": list(response.rag_sources),
+                "citations": [citation_as_json(citation) for citation in response.citations],
+            }
         )
         sys.exit(0 if response.success else 1)
     with answer_writer() as write:
-        asked = _run(_ask_request(request, nats_url, timeout_s, write))
+        asked = _run(_ask_request(request, server, timeout_s, write))
     show_sources(asked)
-    console.print(Text(f"  {_timing(asked)}", style="dim"))
+    console.print(styled(f"  {_timing(asked)}", style="dim"))
 
 
 @cli.command("completion")
@@ -307,16 +312,17 @@ def completion_command(shell: str) -> None:
     """  # noqa: D301 - click takes the character itself for "leave these lines as they are"
     complete = get_completion_class(shell)
     assert complete is not None  # noqa: S101 - each of the choices has one
-    click.echo(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
+    write_line(complete(cli, {}, "hearth", "_HEARTH_COMPLETE").source())
 
 
 for _command in (
     *(ingest_command, documents_command, delete_command),
     *(say_command, listen_command, voices_command),
     *(ask_command, talk_command, turn_command),
-    *(pipeline_command, models_command, drain_command),
+    *(pipeline_command, models_command, drain_command, permissions_command),
 ):
     cli.add_command(_command)
+take_access(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -328,10 +334,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli(arguments, prog_name="hearth", standalone_mode=False)
     except HearthError as error:
-        print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
+        print_line(styled("Error: ", style="bold red"), styled(error.message), to=errors)
         sys.exit(1)
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         errors.print("Interrupted.")
@@ -378,7 +384,7 @@ async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bo
 
 async def _ingest_samples() -> IngestSummary:
     files, summary = name_files(find_files([SAMPLES], SUFFIXES).files, [SAMPLES], prefix="").files, IngestSummary()
-    async with connected(state.nats_url(None)) as client:
+    async with connected(chosen_server()) as client:
         options = IngestOptions(timeout_s=60.0, again=True)
         await ingest_files(client, files, options, summary, Unobserved())
     if summary.failed or summary.stopped:
@@ -387,43 +393,41 @@ async def _ingest_samples() -> IngestSummary:
     return summary
 
 
-async def _ask(question: str, collection: str, url: str | None, timeout_s: float) -> Asked:
-    request = messages_pb2.ChatRequest(
-        message=question, collection=collection, enable_rag=True, enable_reranker=True, enable_streaming=True
-    )
-    return await _ask_request(request, url, timeout_s)
+async def _ask(question: str, server: NatsServer, timeout_s: float) -> Asked:
+    request = messages_pb2.ChatRequest(message=question, enable_rag=True, enable_reranker=True, enable_streaming=True)
+    return await _ask_request(request, server, timeout_s)
 
 
 async def _ask_request(
-    request: messages_pb2.ChatRequest, url: str | None, timeout_s: float, write: Callable[[str], None] = write_raw
+    request: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float, write: Callable[[str], None] = write_raw
 ) -> Asked:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         return await ask(client, request, timeout_s, write)
 
 
-def _converse(options: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> None:
+def _converse(options: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float) -> None:
     """Answer questions at a prompt, each asked as `options` says."""
 
     def asked(question: str, user_id: str, write: Callable[[str], None]) -> Asked:
         request = messages_pb2.ChatRequest()
         request.CopyFrom(options)
         request.message, request.user_id = question, user_id
-        return _run(_ask_request(request, url, timeout_s, write))
+        return _run(_ask_request(request, server, timeout_s, write))
 
     with line_reader() as read:
         ChatPrompt(asked, read, new_user_id()).run()
 
 
-async def _answer(request: messages_pb2.ChatRequest, url: str | None, timeout_s: float) -> messages_pb2.ChatResponse:
-    async with connected(state.nats_url(url)) as client, aclosing(client.ask(request, timeout_s)) as items:
+async def _answer(request: messages_pb2.ChatRequest, server: NatsServer, timeout_s: float) -> messages_pb2.ChatResponse:
+    async with connected(server) as client, aclosing(client.ask(request, timeout_s)) as items:
         async for item in items:
             if isinstance(item, messages_pb2.ChatResponse):
                 return item
     raise UnavailableError("the answer broke off before its end")
 
 
-async def _status(url: str | None, timeout_s: float) -> status_pb2.StatusResponse:
-    async with connected(state.nats_url(url)) as client:
+async def _status(server: NatsServer, timeout_s: float) -> status_pb2.StatusResponse:
+    async with connected(server) as client:
         return await client.status(timeout_s)
 
 

@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import logging
+import re
 from typing import Any, Protocol
 
-from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
+import nats.errors
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from bridges.nats.refusals import Refusals, violation_of
+from bridges.nats_access import AccessClient, is_login_refused
 from deployments.errors import UnavailableError
+from deployments.settings.orchestration import NatsSettings
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 0.5
+_ASK_AGAIN_S = 5.0
+_USERINFO = re.compile(r"//[^\s'\"]*@")
 
 
 class Publisher(Protocol):
@@ -55,7 +62,7 @@ class Connection(Publisher, Protocol):
         ...
 
 
-class NatsClient(Client):
+class NatsClient(AccessClient):
     """A NATS client whose flush proves what its name says, and which no message of a client can stop.
 
     nats-py sends the PING of a flush past the commands that still wait in its buffer, so its PONG says nothing of a
@@ -66,6 +73,9 @@ class NatsClient(Client):
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
     bytes are replaced. It does the same over the PONG of a flush that nobody waits for any more, because its time was
     over or its task was cancelled; here such a PONG is nothing special.
+
+    A server ends a connection whose password was changed or whose JWT has expired. nats-py then never connects again;
+    here it does, with what the files and variables hold by then.
     """
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
@@ -89,6 +99,28 @@ class NatsClient(Client):
             async with asyncio.timeout(0 if self.is_closed else within_s):
                 await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def subscribed(self) -> list[str]:
+        """The subjects that are subscribed to."""
+        return [subscription.subject for subscription in self._subs.values()]
+
+    async def ask_again(self, subject: str) -> None:
+        """Subscribe once more to a subject that the server refused, and return when it has answered.
+
+        Raises:
+            nats.errors.Error: It did not answer in time, or the connection is closed.
+        """
+        for subscription in list(self._subs.values()):
+            if subscription.subject == subject:
+                await self._send_subscribe(subscription)
+        await self.flush()
+
+    async def _process_err(self, err_msg: str) -> None:
+        if is_login_refused(err_msg) and "permissions violation" not in err_msg:
+            await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+            return
+        await super()._process_err(err_msg)
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
@@ -119,17 +151,20 @@ class LastingConnection:
     """A connection that is waited for, and found again whenever it was lost.
 
     Args:
-        url: One server, or several separated by commas.
+        settings: Where NATS is, and who connects.
         name: That the server shows for it.
+        refusals: Is told what the server does not permit.
 
     Attributes:
         client: To be used once `open` has returned True.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self.client = NatsClient()
-        self._url = url
+    def __init__(self, settings: NatsSettings, name: str, refusals: Refusals) -> None:
+        self.client = NatsClient(settings.access.access())
+        self._settings = settings
         self._name = name
+        self._refusals = refusals
+        self._asking_again: asyncio.Task[None] | None = None
         self._is_closing = False
         self._closed_reason = ""
 
@@ -142,6 +177,7 @@ class LastingConnection:
             if not connecting.done():
                 return False
             await connecting
+            self._asking_again = asyncio.create_task(self._ask_again())
             return True
         finally:
             connecting.cancel()
@@ -155,6 +191,9 @@ class LastingConnection:
     async def close(self) -> None:
         """Close it, where it is open."""
         self._is_closing = True
+        if self._asking_again:
+            self._asking_again.cancel()
+            await asyncio.wait((self._asking_again,))
         if not self.client.is_closed:
             # A server that is gone takes no farewell.
             with contextlib.suppress(OSError):
@@ -167,18 +206,41 @@ class LastingConnection:
                 logger.error(self._closed_reason)
 
         async def failed(error: Exception) -> None:
-            logger.warning("NATS: %s", error or type(error).__name__)
+            if violation := violation_of(error):
+                self._refusals.refused(violation, self.client.subscribed)
+            else:
+                logger.warning("NATS: %s", _USERINFO.sub("//", str(error)) or type(error).__name__)
+
+        async def disconnected() -> None:
+            self._refusals.forget()
 
         async def reconnected() -> None:
             logger.info("connected to NATS again")
 
-        await self.client.connect(
-            self._url.split(","),
+        await self.client.connect_to(
+            self._settings.url,
             name=self._name,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - only ever slept for
+            reconnect_time_wait=_RECONNECT_WAIT_S,
             error_cb=failed,
             closed_cb=closed,
+            disconnected_cb=disconnected,
             reconnected_cb=reconnected,
         )
+
+    async def _ask_again(self) -> None:
+        """Ask again for what was refused, until it is permitted: an operator may mend that while we run."""
+        while True:
+            await self._refusals.arrived.wait()
+            await asyncio.sleep(_ASK_AGAIN_S)
+            self._refusals.arrived.clear()
+            for subject in self._refusals.subscriptions:
+                await self._ask_again_for(subject)
+
+    async def _ask_again_for(self, subject: str) -> None:
+        self._refusals.permitted(subject)
+        try:
+            await self.client.ask_again(subject)
+        except nats.errors.Error as error:
+            logger.info("subscribing to %s was not tried again: %s", subject, str(error) or type(error).__name__)

@@ -24,6 +24,7 @@ from bridges.nats.admission import Admission, Refused, Ticket, row_limits
 from bridges.nats.connection import LastingConnection
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
+from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
@@ -113,6 +114,7 @@ class Ingress:
         connected: Called with the connection before requests are taken.
         metrics: Counts requests.
         activity: Is told what is done, and what failed.
+        refusals: Is told what the server does not permit.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Ingress:
         connected: Callable[[Client], Awaitable[None]],
         metrics: Metrics,
         activity: Activity | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
@@ -130,7 +133,7 @@ class Ingress:
         self._connected = connected
         self._metrics = metrics
         self._activity = activity or Activity()
-        self._connection = LastingConnection(settings.url, "hearth-ingress")
+        self._connection = LastingConnection(settings, "hearth-ingress", refusals or Refusals(Role.NATS_INGRESS))
         self._client = self._connection.client
         self._admission: Admission[_Arrived] = Admission(
             {endpoint.row.name: row_limits(endpoint.row, settings) for endpoint in endpoints},

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from bridges.nats.connection import LastingConnection
+from bridges.nats.refusals import Refusals
 from bridges.pipelines.intake import PipelineIntake
 from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
+from bridges.subjects import Role
 from bridges.workflows.build import workflow_engines
 from deployments.pipelines.service import Pipelines
+from deployments.settings.orchestration import NatsSettings
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineReport
 
@@ -19,7 +22,7 @@ class PipelineReplica:
 
     Args:
         settings: Of the pipelines.
-        nats_url: Where NATS is.
+        nats: Where NATS is, and who connects.
         count: Called with each report that a client was told.
 
     Attributes:
@@ -29,14 +32,15 @@ class PipelineReplica:
     def __init__(
         self,
         settings: PipelinesSettings,
-        nats_url: str,
+        nats: NatsSettings,
         count: Callable[[PipelineReport], None] = lambda _: None,
     ) -> None:
-        self._connection = LastingConnection(nats_url, "hearth-pipelines")
+        self._refusals = Refusals(Role.PIPELINES)
+        self._connection = LastingConnection(nats, "hearth-pipelines", self._refusals)
         self._runs = PipelineRuns(settings, count)
         self._replicas = PipelineReplicas(uuid4().hex)
         self._stopping = asyncio.Event()
-        self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas)
+        self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas, self._refusals.check)
         self._intake = PipelineIntake(settings, self.service, self._runs)
 
     async def run(self) -> None:

@@ -13,9 +13,10 @@ from typing import Any, cast
 import httpx
 
 from deployments.backoff import retry_after_s
-from deployments.errors import BackEnd, HearthError, UpstreamFailedError
+from deployments.errors import BackEnd, HearthError, UnavailableError, UpstreamFailedError
 from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
+from deployments.values.access import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class EngineClient:
         self.failure = ""
         self._has_answered = False
         self._settings = settings
+        self._token = Secret(settings.token_file, settings.token_variable)
         self._headers = dict(headers or {})
         self._generation: _Generation | None = None
         self._renewing = asyncio.Lock()
@@ -230,15 +232,16 @@ class EngineClient:
         return cast("Json", decoded)
 
     async def _authorization(self) -> dict[str, str]:
-        """Return the header with the token as the file has it now."""
-        if not self._settings.token_file:
+        """Return the header with the token as the file, or the variable, has it now."""
+        if not self._token:
             return {}
         try:
-            token = await asyncio.to_thread(Path(self._settings.token_file).read_text, encoding="utf-8")
-        except OSError as error:
-            logger.warning("%s: token_file cannot be read: %s", self.name, error)
-            raise self._unavailable(f"{self.name}: token_file cannot be read") from error
-        return {"Authorization": f"Bearer {token.strip()}"}
+            token = await asyncio.to_thread(self._token.read)
+        except UnavailableError as error:
+            logger.warning("%s: the token: %s", self.name, error.message)
+            place = "token_file" if self._token.file else "token_variable"
+            raise self._unavailable(f"{self.name}: {place} cannot be read") from error
+        return {"Authorization": f"Bearer {token}"}
 
     @asynccontextmanager
     async def _lent(self) -> AsyncGenerator[httpx.AsyncClient]:

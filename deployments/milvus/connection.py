@@ -22,6 +22,7 @@ from deployments.errors import (
     UpstreamFailedError,
 )
 from deployments.milvus.schema import CollectionFields, create_collection, read_fields
+from deployments.values.access import ServerAccess
 
 T = TypeVar("T")
 
@@ -56,26 +57,54 @@ class MilvusConnection:
 
     A server that does not let us in, or forbids what is asked of it, is for the operator to mend: an
     `UpstreamFailedError` that is not retryable. Errors name neither the server's address nor what it said. Both are
-    logged.
+    logged. When that happens, or the server is away, and the secret or a certificate has changed meanwhile, the next
+    call is made with the new one.
 
     Args:
         uri: Such as "http://127.0.0.1:19530".
-        token: "user:password" or an API key; empty where the server asks for none.
+        access: "user:password" or an API key, and how the server is known.
     """
 
-    def __init__(self, uri: str, *, token: str = "") -> None:
+    def __init__(self, uri: str, access: ServerAccess | None = None) -> None:
         self.uri = uri
         self._shown_uri = str(httpx.URL(uri).copy_with(username=None, password=None))
-        self._token = token
+        self._access = access or ServerAccess()
+        self._stamp: tuple[object, ...] = ()
         self._client: AsyncMilvusClient | None = None
+        self._retired: list[AsyncMilvusClient] = []
         self._fields: dict[str, tuple[float, CollectionFields]] = {}
         self._is_lite: bool | None = None
 
     def client(self) -> Any:
         """Return the asynchronous client, whose own types leave most of what it takes and returns open."""
         if self._client is None:
-            self._client = AsyncMilvusClient(uri=self.uri, token=self._token, grpc_options=_GRPC_OPTIONS)
+            self._stamp = self._access.stamp()
+            self._client = AsyncMilvusClient(uri=self.uri, grpc_options=_GRPC_OPTIONS, **self._options())
         return self._client
+
+    def _options(self) -> dict[str, Any]:
+        """Return who connects, and how the server is known, as pymilvus takes it."""
+        tls = self._access.tls
+        options: dict[str, Any] = {"token": self._access.current_token()}
+        if tls:
+            # Dedicated, or pymilvus would go on with the channel of the certificates that there were before.
+            options |= {"secure": True, "server_name": tls.server_name, "dedicated": True}
+        if tls.certificate_file:
+            files = {
+                "ca_pem_path": tls.ca_file,
+                "client_pem_path": tls.certificate_file,
+                "client_key_path": tls.key_file,
+            }
+            return options | files
+        return options | {"server_pem_path": tls.ca_file} if tls.ca_file else options
+
+    def _renew(self) -> None:
+        """Have the next call make a client, where what this one was made with has changed."""
+        if self._client is not None and self._access.stamp() != self._stamp:
+            logger.info("Milvus at %s is connected to with what has changed", self._shown_uri)
+            # Others may be waiting for an answer by it.
+            self._retired.append(self._client)
+            self._client = None
 
     async def fields(self, call: Call, collection: str) -> CollectionFields:
         """Return what `collection` is made of, as read from it within the last minute.
@@ -139,15 +168,19 @@ class MilvusConnection:
             yield
         except (MilvusException, grpc.RpcError, ConnectionError) as error:
             self._fields.pop(collection, None)
-            raise self._translate(error, collection) from error
+            translated = self._translate(error, collection)
+            if _may_be_another_secret(translated):
+                self._renew()
+            raise translated from error
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        for client in (*self._retired, self._client):
+            if client is not None:
+                await client.close()
 
     def _create(self, collection: str, dimensions: int, timeout: float) -> None:
         # On the synchronous client: the asynchronous one asks for a timestamp, which Milvus Lite cannot give.
-        client = MilvusClient(uri=self.uri, token=self._token, timeout=timeout, grpc_options=_GRPC_OPTIONS)
+        client = MilvusClient(uri=self.uri, timeout=timeout, grpc_options=_GRPC_OPTIONS, **self._options())
         try:
             create_collection(client, collection, dimensions)
         finally:
@@ -166,13 +199,17 @@ class MilvusConnection:
         return _failure(code, text)
 
     def _not_allowed(self) -> UpstreamFailedError:
-        hint = "look at the variable that milvus.token_variable names"
+        hint = "look at milvus.token_file, or at the variable that milvus.token_variable names"
         logger.error("Milvus at %s does not let us in, or forbids what we ask: %s", self._shown_uri, hint)
         return UpstreamFailedError(
             "Milvus does not allow what Hearth asks of it; only the operator can mend that",
             retryable=False,
             back_end=_BACK_END,
         )
+
+
+def _may_be_another_secret(error: HearthError) -> bool:
+    return isinstance(error, UnavailableError) or (isinstance(error, UpstreamFailedError) and not error.retryable)
 
 
 def _failure(code: object, text: str) -> HearthError:

@@ -62,6 +62,7 @@ class Pipelines:
         engines: By the names that the table gives them.
         runs: Keeps the runs.
         replicas: The other replicas.
+        fault: Says what is wrong with what runs are kept in; empty where nothing is.
         now: The time in Unix seconds.
     """
 
@@ -73,6 +74,7 @@ class Pipelines:
         engines: Mapping[str, WorkflowEngine],
         runs: RunStore,
         replicas: ReplicaGroup,
+        fault: Callable[[], str] = lambda: "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -80,6 +82,7 @@ class Pipelines:
         self._engines = engines
         self._runs = runs
         self._replicas = replicas
+        self._fault = fault
         self._now = now
         self._slots = {name: asyncio.Semaphore(settings.max_submissions) for name in engines}
         self._followed: dict[str, asyncio.Task[None]] = {}
@@ -118,8 +121,10 @@ class Pipelines:
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         del call
         detail = f"{len(self._table.names)} pipelines, {len(self._followed)} unfinished runs"
+        fault = self._fault()
+        error = UnavailableError(fault) if fault else None
         return (
-            replica_status(self.name, detail, required=False),
+            replica_status(self.name, detail, error, required=False),
             *(
                 ComponentStatus(
                     name.capitalize(),

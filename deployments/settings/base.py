@@ -4,6 +4,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused."""
+    """Base of all settings: frozen, unknown keys refused; an error names the setting, and not its value.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    The value may be a password, or an address that has one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _MILVUS_PORT = "19530"
+_FILE_VARIABLES = {"credentials_file": "NATS_CREDS", "nkey_file": "NATS_NKEY"}
+_TLS_VARIABLES = {"ca_file": "NATS_CA", "certificate_file": "NATS_CERT", "key_file": "NATS_KEY"}
+"""By the setting: the variable that the `nats` command reads, too."""
 
 
 def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -12,6 +15,8 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
     milvus = dict(given.get("milvus") or {})
     if url := environment.get("NATS_URL"):
         nats["url"] = url
+    if access := _access_with_environment(dict(nats.get("access") or {}), environment):
+        nats["access"] = access
     if host := environment.get("MILVUS_HOST"):
         milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
     if collection := environment.get("COLLECTION_NAME"):
@@ -24,6 +29,24 @@ def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> d
         turns["file"] = file
     pipelines = _pipelines_with_environment(dict(given.get("pipelines") or {}), environment)
     return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns, "pipelines": pipelines}
+
+
+def _access_with_environment(access: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return who connects to NATS: who the environment says it is takes the place of who was given."""
+    identity = _identity(environment)
+    if identity:
+        access = {**identity, "tls": access.get("tls") or {}}
+    tls = {name: value for name, variable in _TLS_VARIABLES.items() if (value := environment.get(variable))}
+    return {**access, "tls": {**(access.get("tls") or {}), **tls}} if tls else access
+
+
+def _identity(environment: Mapping[str, str]) -> dict[str, str]:
+    identity = {name: value for name, variable in _FILE_VARIABLES.items() if (value := environment.get(variable))}
+    if user := environment.get("NATS_USER"):
+        identity |= {"user": user, "password_variable": "NATS_PASSWORD"}
+    if environment.get("NATS_TOKEN"):
+        identity["token_variable"] = "NATS_TOKEN"  # noqa: S105 - the name of a variable
+    return identity
 
 
 def _pipelines_with_environment(pipelines: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

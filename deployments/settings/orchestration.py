@@ -6,14 +6,17 @@ that is how one file serves many machines.
 """
 
 import os
-from typing import Any, Literal, cast
+from collections.abc import Iterable
+from typing import Any, Literal, Self, cast
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
+from deployments.values.access import Secret, ServerAccess, without_credentials
 from deployments.values.requests import RequestKind
 
 
@@ -23,6 +26,8 @@ class MilvusSettings(Settings):
     Attributes:
         uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
+        token_file: File that holds it instead. It is read again when Milvus refuses what is known.
+        tls: How the server is known. A client certificate needs `ca_file` and `key_file`.
         collection: Searched and written where a request names none. `COLLECTION_NAME` overrides it.
         retrieve: Passages fetched before reranking.
         keep: Passages kept where a request says `top_k` 0.
@@ -35,12 +40,29 @@ class MilvusSettings(Settings):
 
     uri: str = "http://127.0.0.1:19530"
     token_variable: str = "MILVUS_TOKEN"  # noqa: S105 - the name of a variable
+    token_file: str = ""
+    tls: TlsSettings = TlsSettings()
     collection: str = "knowledge_base"
     retrieve: PositiveInt = 20
     keep: PositiveInt = 5
     max_keep: PositiveInt = 50
     passage_characters: PositiveInt = 2000
     keyword_weight: float = Field(default=0.4, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _a_certificate_is_whole(self) -> Self:
+        if self.tls.certificate_file and not (self.tls.key_file and self.tls.ca_file):
+            raise ValueError("tls.certificate_file needs tls.key_file and tls.ca_file")
+        return self
+
+    def access(self) -> ServerAccess:
+        """Return who we are to Milvus, for those that connect."""
+        token = Secret(file=self.token_file) if self.token_file else Secret(variable=self.token_variable)
+        return ServerAccess(token, self.tls.access())
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        shown = {"uri": without_credentials(self.uri)}
+        return [(name, shown.get(name or "", value)) for name, value in super().__repr_args__()]
 
 
 class RequestLimits(Settings):
@@ -65,6 +87,7 @@ class NatsSettings(Settings):
 
     Attributes:
         url: One server, or several separated by commas. `NATS_URL` overrides it.
+        access: Who connects, and how the server is known.
         queue_group: Shared by all replicas that take requests, so that each request goes to one of them.
         max_in_flight: Requests worked on at once by one ingress replica, of all kinds together. What is answered at
             once, such as `hearth.status`, does not count.
@@ -85,6 +108,7 @@ class NatsSettings(Settings):
     """
 
     url: str = "nats://127.0.0.1:4222"
+    access: NatsAccessSettings = NatsAccessSettings()
     queue_group: str = "hearth"
     max_in_flight: PositiveInt = 64
     max_waiting: PositiveInt = 256
@@ -114,6 +138,11 @@ class NatsSettings(Settings):
             if not all(tokens) or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
                 raise ValueError(f"answer_subjects has {subject!r}; a subject such as 'my.answers.>' was expected")
         return subjects
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [
+            (name, without_credentials(self.url) if name == "url" else value) for name, value in super().__repr_args__()
+        ]
 
 
 class HealthSettings(Settings):

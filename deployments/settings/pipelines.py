@@ -22,6 +22,7 @@ class EngineConnectionSettings(Settings):
     Attributes:
         url: Of the server.
         token_file: Holds a bearer token; empty for none.
+        token_variable: Environment variable that holds it, where no file does; empty for none.
         certificate_file: A client certificate with its chain, in PEM; empty for none.
         key_file: Its key, where it is not in the same file.
         ca_file: The authorities that the server's certificate is checked with, in PEM; empty for the system's.
@@ -32,6 +33,7 @@ class EngineConnectionSettings(Settings):
 
     url: str
     token_file: str = ""
+    token_variable: str = ""
     certificate_file: str = ""
     key_file: str = ""
     ca_file: str = ""

@@ -32,7 +32,7 @@ class NoMetrics:
 
 
 async def main(nats_url: str, settings: PipelinesSettings) -> None:
-    replica = PipelineReplica(settings, nats_url)
+    replica = PipelineReplica(settings, NatsSettings(url=nats_url))
     runs = PipelineRuns(settings)
     row = next(row for row in REQUESTS if row.name == "pipeline-trigger")
     endpoint = Endpoint(row, PipelineHandler(replica.service, runs), settings.accept_timeout_s)

@@ -22,11 +22,13 @@ from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.requests import REQUESTS
+from bridges.subjects import Role
 from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.errors import HearthError, UnavailableError
@@ -849,7 +851,7 @@ async def test_an_ingress_that_is_drained_early_never_begins(nats_url: str, clie
 
 async def test_a_server_that_answers_a_flush_too_late_is_heard_all_the_same(tmp_path: Path) -> None:
     with nats_server(tmp_path) as url:
-        connection = LastingConnection(url, "late")
+        connection = LastingConnection(NatsSettings(url=url), "late", Refusals(Role.NATS_INGRESS))
         await connection.open(asyncio.Event())
         client = connection.client
         heard = await client.subscribe("subject")

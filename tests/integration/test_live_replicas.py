@@ -10,8 +10,11 @@ from nats.aio.client import Client
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.ingress import AudioIngress
 from bridges.nats.connection import LastingConnection
+from bridges.nats.refusals import Refusals
 from bridges.sessions.epochs import SessionWork
+from bridges.subjects import Role
 from deployments.settings.audio import AudioSettings
+from deployments.settings.orchestration import NatsSettings
 from tests.conversation.scene import Counted, LoudnessActivity, ReadingTranscription, square_voice
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
@@ -35,7 +38,7 @@ async def client(nats_url: str) -> AsyncGenerator[Client]:
 @asynccontextmanager
 async def replica(url: str, name: str) -> AsyncGenerator[tuple[AudioIngress, Client]]:
     """Run a replica, and give the connection that it uses."""
-    connection = LastingConnection(url, name)
+    connection = LastingConnection(NatsSettings(url=url), name, Refusals(Role.AUDIO_INGRESS))
     await connection.open(asyncio.Event())
     ingress = AudioIngress(
         AudioSettings(), ReadingTranscription(), LoudnessActivity(), SessionWork(), Counted(), replica=name

@@ -288,7 +288,8 @@ async def test_a_trigger_and_its_statuses_are_permitted(
             }
         )
         client = await server.connect(Role.CLIENT.name)
-        replica, runs = PipelineReplica(settings, server.url_for(Role.PIPELINES.name)), PipelineRuns(settings)
+        nats = NatsSettings(url=server.url_for(Role.PIPELINES.name))
+        replica, runs = PipelineReplica(settings, nats), PipelineRuns(settings)
         running = asyncio.create_task(replica.run())
         handler = PipelineHandler(replica.service, runs)
         async with ingress(server, Role.NATS_INGRESS, {"pipeline-trigger": handler}, runs):

@@ -23,6 +23,7 @@ from bridges.pipelines import replica_group
 from bridges.pipelines.replica import PipelineReplica
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, subject_for
 from deployments.call import Call
+from deployments.settings.orchestration import NatsSettings
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineTrigger
 from tests.nats_client import nats_connected
@@ -83,7 +84,7 @@ def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes:
 @asynccontextmanager
 async def running(settings: PipelinesSettings, nats_url: str) -> AsyncGenerator[PipelineReplica]:
     """Run a replica; the way out is that of a replica that is shut down."""
-    replica = PipelineReplica(settings, nats_url)
+    replica = PipelineReplica(settings, NatsSettings(url=nats_url))
     task = asyncio.create_task(replica.run())
     try:
         yield replica

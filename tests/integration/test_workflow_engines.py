@@ -529,6 +529,18 @@ async def test_a_page_in_place_of_an_answer_is_told(kubeflow: KubeflowServer) ->
     await engine.close()
 
 
+async def test_a_token_may_be_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(argo_servers.KubernetesApi(TEMPLATE)) as server:
+        server.token = "first"
+        engine = adapter(server, token_variable="ENGINE_TOKEN")
+        with refused(EngineUnavailableError, may_have_acted=False) as raised:
+            await engine.submit(RUN)
+        assert "token_variable" in raised.value.message
+        monkeypatch.setenv("ENGINE_TOKEN", "first")
+        await engine.submit(RUN)
+        await engine.close()
+
+
 async def test_a_token_is_read_again_when_it_was_renewed(tmp_path: Path) -> None:
     token = tmp_path / "token"
     with serving(argo_servers.KubernetesApi(TEMPLATE)) as server:

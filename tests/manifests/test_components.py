@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridges.generate import nats_users
 from deployments.settings.pipelines import KubernetesSettings
 from tests.manifests.kustomize import OVERLAYS, Resource, Variant, one, own_components, resources
 from tests.manifests.ray_service import (
@@ -150,6 +151,13 @@ def test_nats_reads_its_passwords_out_of_a_secret() -> None:
     for user in users:
         variable = user["password"].removeprefix("<< $").removesuffix(" >>")
         assert given["container"]["env"][variable]["valueFrom"]["secretKeyRef"]["key"] == user["user"]
+
+
+def test_nats_users_may_do_what_the_table_of_subjects_gives_them() -> None:
+    assert (ROOT / "kuberay" / "charts" / "nats-users.yaml").read_text() == nats_users()
+    users = values("nats-users")["config"]["merge"]["authorization"]["users"]
+    assert [user["user"] for user in users] == ["hearth", "clients", "operator"]
+    assert all(user["permissions"]["publish"]["allow"] and user["permissions"]["subscribe"]["allow"] for user in users)
 
 
 def test_milvus_is_one_server_without_a_message_queue() -> None:

@@ -67,6 +67,7 @@ ANY_BRIDGE = frozenset(
         "bridges.subjects",
         "bridges.requests",
         "bridges.draining",
+        "bridges.nats_access",
         "bridges.generated",
         *(
             f"deployments.{name}"
@@ -83,6 +84,7 @@ ANY_COMMAND = frozenset(
     {
         "bridges.subjects",
         "bridges.draining",
+        "bridges.nats_access",
         "bridges.generated",
         "bridges.sessions.turn_log",
         "bridges.command_line.client",
@@ -150,8 +152,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.overlay_configs": frozenset(),
-    "bridges.generate": frozenset({"bridges.subject_pages", "bridges.overlay_configs"}),
+    "bridges.generate": frozenset({"bridges.subject_pages", "bridges.permissions", "bridges.overlay_configs"}),
     "bridges.draining": frozenset({"deployments.errors"}),
+    "bridges.nats_access": frozenset({"deployments.errors", "deployments.values"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
     "bridges.workflows": ANY_BRIDGE,
@@ -180,6 +183,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.command_line.local": ANY_COMMAND | {"bridges.command_line.sound"},
     "bridges.command_line.commands": ANY_COMMAND
     | {"bridges.command_line.files", "bridges.command_line.local", "bridges.command_line.sound"},
+    # It prints what follows from the settings of an installation.
+    "bridges.command_line.commands.permission_commands": ANY_COMMAND
+    | {"bridges.command_line.local", "bridges.permissions"},
     "bridges.command_line.main": ANY_COMMAND
     | {"bridges.command_line.commands", "bridges.command_line.files", "bridges.command_line.local"},
 }

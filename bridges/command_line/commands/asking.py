@@ -5,10 +5,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from rich.text import Text
-
 from bridges.command_line.client import HearthClient
-from bridges.command_line.console import console, print_line, write_raw
+from bridges.command_line.console import console, print_line, styled, write_raw
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
@@ -79,13 +77,13 @@ def citation_text(citation: documents_pb2.Citation) -> str:
 def show_sources(asked: Asked) -> None:
     """Print where an answer comes from: the passage it was made from first, what else was found after it."""
     if asked.response.error:
-        console.print(Text(f"  note: {asked.response.error}", style="yellow"))
+        console.print(styled(f"  note: {asked.response.error}", style="yellow"))
     if not asked.response.used_rag:
         if asked.wanted_documents:
             note = "  answered without documents: none were found, or Milvus is away (see `hearth status`)"
-            print_line(Text(note, style="yellow"))
+            print_line(styled(note, style="yellow"))
         return
     best, *others = asked.response.rag_sources or ["a document without a name"]
-    console.print(Text("  source  ", style="dim"), Text(best, style="bold"), sep="")
+    console.print(styled("  source  ", style="dim"), styled(best, style="bold"), sep="")
     if others:
-        print_line(Text(f"  also found in {', '.join(others)}", style="dim"))
+        print_line(styled(f"  also found in {', '.join(others)}", style="dim"))

@@ -10,11 +10,9 @@ from typing import Self
 from uuid import uuid4
 
 from rich.live import Live
-from rich.markdown import Markdown
-from rich.text import Text
 
 from bridges.command_line.commands.asking import Asked, show_sources
-from bridges.command_line.console import console, errors, print_line, write_raw
+from bridges.command_line.console import console, errors, markdown, print_line, styled, write_raw
 from deployments.errors import HearthError
 
 PROMPT = "› "
@@ -54,7 +52,7 @@ class ChatPrompt:
                 return
             except KeyboardInterrupt:
                 # Meant for an answer that has just ended, as likely as not.
-                console.print(Text("\n  /quit or Ctrl-D ends it", style="dim"))
+                console.print(styled("\n  /quit or Ctrl-D ends it", style="dim"))
                 continue
             if line in {"/quit", "/exit"}:
                 return
@@ -66,30 +64,30 @@ class ChatPrompt:
     def _command(self, line: str) -> None:
         match line:
             case "/help":
-                console.print(HELP, markup=False)
+                console.print(HELP)
             case "/sources" if self.last is None:
-                console.print(Text("  nothing was answered yet", style="dim"))
+                console.print(styled("  nothing was answered yet", style="dim"))
             case "/sources" if self.last is not None:
                 show_sources(self.last)
             case "/new":
                 self.user_id = new_user_id()
                 self.last = None
-                console.print(Text("  a new conversation", style="dim"))
+                console.print(styled("  a new conversation", style="dim"))
             case _:
-                console.print(Text(f"  {line} is no command", style="yellow"))
-                console.print(HELP, markup=False)
+                console.print(styled(f"  {line} is no command", style="yellow"))
+                console.print(HELP)
 
     def _question(self, line: str) -> None:
         try:
             with answer_writer() as write:
                 self.last = self.ask(line, self.user_id, write)
         except KeyboardInterrupt:
-            console.print(Text("  stopped", style="yellow"))
+            console.print(styled("  stopped", style="yellow"))
         except HearthError as error:
-            print_line(Text("Error: ", style="bold red"), Text(error.message), to=errors)
+            print_line(styled("Error: ", style="bold red"), styled(error.message), to=errors)
         else:
             if self.last.response.error:
-                print_line(Text(f"  note: {self.last.response.error}", style="yellow"))
+                print_line(styled(f"  note: {self.last.response.error}", style="yellow"))
 
 
 def new_user_id() -> str:
@@ -148,18 +146,18 @@ class MarkdownWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._live.update(Text(""), refresh=True)
+        self._live.update(styled(""), refresh=True)
         self._live.stop()
         if self._block.strip():
-            console.print(Markdown(self._block))
+            console.print(markdown(self._block))
 
     def write(self, text: str) -> None:
         """Take a piece of the text."""
         self._block += text
         whole, self._block = whole_blocks(self._block)
         if whole:
-            self._live.console.print(Markdown(whole))
-        self._live.update(Markdown(self._block), refresh=True)
+            self._live.console.print(markdown(whole))
+        self._live.update(markdown(self._block), refresh=True)
 
 
 def whole_blocks(text: str) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """`hearth ingest`, `hearth documents`, `hearth delete`: documents into collections, listed, out again."""
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,19 @@ import click
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column
-from rich.text import Text
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.commands.options import collection_option, finite, json_option, nats_option, timeout_option
-from bridges.command_line.console import INTERRUPTED, console, count_progress, errors, plain_table, print_line
+from bridges.command_line.console import (
+    INTERRUPTED,
+    console,
+    count_progress,
+    errors,
+    plain_table,
+    print_line,
+    styled,
+    write_json,
+)
 from bridges.command_line.files.finding import FoundFiles, find_files
 from bridges.command_line.files.ingesting import (
     SUFFIXES,
@@ -26,7 +33,6 @@ from bridges.command_line.files.ingesting import (
     ingest_files,
 )
 from bridges.command_line.files.naming import NamedFile, name_files
-from bridges.command_line.local import state
 from bridges.generated.hearth.v1 import documents_pb2
 from deployments.errors import DeadlineExceededError, HearthError, NotFoundError, UnavailableError
 from deployments.values.names import document_name
@@ -79,7 +85,7 @@ _LISTED = 5
 def ingest_command(
     paths: tuple[Path, ...],
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     max_size: int,
     patience_s: float,
@@ -122,17 +128,17 @@ def ingest_command(
     started = time.monotonic()
     interrupted = False
     try:
-        asyncio.run(_ingest(named.files, options, nats_url, summary, quiet=as_json))
+        asyncio.run(_ingest(named.files, options, server, summary, quiet=as_json))
     except KeyboardInterrupt:
         interrupted = True
         summary.stopped = "interrupted"
     if as_json:
         left_out = {"not_read": dict(found.not_read), "outside": [document_name(str(link)) for link in found.outside]}
-        click.echo(json.dumps({**_summary_as_json(summary, count), **left_out}))
+        write_json({**_summary_as_json(summary, count), **left_out})
     else:
         _show_summary(summary, count, time.monotonic() - started)
         for note in _left_out(found):
-            print_line(Text(f"  {note}", style="yellow"), to=errors)
+            print_line(styled(f"  {note}", style="yellow"), to=errors)
     if interrupted:
         sys.exit(INTERRUPTED)
     if summary.failed or summary.stopped:
@@ -144,20 +150,20 @@ def ingest_command(
 @nats_option
 @timeout_option
 @json_option
-def documents_command(collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def documents_command(collection: str, server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """List the documents of a collection."""
-    documents = asyncio.run(_documents(collection, nats_url, timeout_s))
+    documents = asyncio.run(_documents(collection, server, timeout_s))
     if as_json:
         rows = [{"source": one.source, "chunks": one.chunks, "digest": one.digest} for one in documents]
-        click.echo(json.dumps(rows, indent=2))
+        write_json(rows, 2)
         return
     table = plain_table("Document", Column("Chunks", justify="right"))
     for document in documents:
-        table.add_row(escape(document.source), f"{document.chunks:,}")
+        table.add_row(document.source, f"{document.chunks:,}")
     if documents:
         console.print(table)
     chunks = sum(document.chunks for document in documents)
-    console.print(Text(f"{_counted(len(documents), 'document')}, {_counted(chunks, 'chunk')}", style="dim"))
+    console.print(styled(f"{_counted(len(documents), 'document')}, {_counted(chunks, 'chunk')}", style="dim"))
 
 
 @click.command("delete")
@@ -167,22 +173,22 @@ def documents_command(collection: str, nats_url: str | None, timeout_s: float, *
 @timeout_option
 @json_option
 def delete_command(
-    sources: tuple[str, ...], collection: str, nats_url: str | None, timeout_s: float, *, as_json: bool
+    sources: tuple[str, ...], collection: str, server: NatsServer, timeout_s: float, *, as_json: bool
 ) -> None:
     """Delete documents from a collection.
 
     Use the names that `hearth documents` lists, in any Unicode form. If a document does not exist, it is reported and
     the exit status is 1.
     """
-    removed, failed = asyncio.run(_delete(sources, collection, nats_url, timeout_s))
+    removed, failed = asyncio.run(_delete(sources, collection, server, timeout_s))
     if as_json:
         faults = [{"source": source, "error": reason} for source, reason in failed.items()]
-        click.echo(json.dumps({"removed": removed, "failed": faults}))
+        write_json({"removed": removed, "failed": faults})
     else:
         for source, chunks in removed.items():
-            print_line(Text(f"  {source}: {_counted(chunks, 'chunk')} removed"))
+            print_line(styled(f"  {source}: {_counted(chunks, 'chunk')} removed"))
         for reason in failed.values():
-            print_line(Text(f"  ✗ {reason}", style="red"), to=errors)
+            print_line(styled(f"  ✗ {reason}", style="red"), to=errors)
     if failed:
         sys.exit(1)
 
@@ -210,9 +216,9 @@ class _Bar:
 
 
 async def _ingest(
-    files: Sequence[NamedFile], options: IngestOptions, url: str | None, summary: IngestSummary, *, quiet: bool
+    files: Sequence[NamedFile], options: IngestOptions, server: NatsServer, summary: IngestSummary, *, quiet: bool
 ) -> None:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         if quiet:
             await ingest_files(client, files, options, summary, Unobserved())
             return
@@ -221,8 +227,8 @@ async def _ingest(
             await ingest_files(client, files, options, summary, observer)
 
 
-async def _documents(collection: str, url: str | None, timeout_s: float) -> list[documents_pb2.StoredDocument]:
-    async with connected(state.nats_url(url)) as client:
+async def _documents(collection: str, server: NatsServer, timeout_s: float) -> list[documents_pb2.StoredDocument]:
+    async with connected(server) as client:
         documents = await client.documents(collection, timeout_s)
     if documents is None:
         name = f"the collection {collection!r}" if collection else "the default collection"
@@ -231,12 +237,12 @@ async def _documents(collection: str, url: str | None, timeout_s: float) -> list
 
 
 async def _delete(
-    sources: tuple[str, ...], collection: str, url: str | None, timeout_s: float
+    sources: tuple[str, ...], collection: str, server: NatsServer, timeout_s: float
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Return the chunks that each document had, and why the others are still there."""
     removed: dict[str, int] = {}
     failed: dict[str, str] = {}
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         for source in {document_name(source): source for source in sources}.values():
             request = documents_pb2.DeleteRequest(collection=collection, source=source)
             try:
@@ -274,17 +280,17 @@ def _show_summary(summary: IngestSummary, files: int, seconds: float) -> None:
         parts.append(f"{len(summary.failed):,} failed")
     print_line(f"  {', '.join(parts)} in {seconds:.1f} s")
     for source, reason in summary.failed:
-        print_line(Text(f"  ✗ {source}: {reason}", style="red"), to=errors)
+        print_line(styled(f"  ✗ {source}: {reason}", style="red"), to=errors)
     for guess in dict.fromkeys(guess for _, guess in summary.guessed):
         names = [source for source, told in summary.guessed if told == guess]
-        print_line(Text(f"  {_listed(names)}: {guess}", style="yellow"), to=errors)
+        print_line(styled(f"  {_listed(names)}: {guess}", style="yellow"), to=errors)
     _show_names(summary)
     if summary.stopped:
         left = files - summary.documents - summary.unchanged - len(summary.failed)
         reason = (
             f"  Stopped with {_counted(left, 'file')} to go: {summary.stopped}. The same command goes on from here."
         )
-        print_line(Text(reason, style="yellow"), to=errors)
+        print_line(styled(reason, style="yellow"), to=errors)
 
 
 def _left_out(found: FoundFiles) -> Iterator[str]:
@@ -304,7 +310,7 @@ def _show_names(summary: IngestSummary) -> None:
             f"  {_listed(summary.from_elsewhere)}: replaced documents of the same names that came from other folders. "
             "To keep both, ingest one folder with another --prefix."
         )
-        print_line(Text(note, style="yellow"), to=errors)
+        print_line(styled(note, style="yellow"), to=errors)
     if summary.dropped:
         print_line(f"  {_listed(summary.dropped)}: earlier names, deleted")
     if left := [earlier for earlier in summary.earlier if earlier not in summary.dropped]:
@@ -312,7 +318,7 @@ def _show_names(summary: IngestSummary) -> None:
             f"  {_listed(left)}: stored under names that look like earlier names of these files, and still there. "
             "If they are the same documents, add --drop-earlier, or use `hearth delete`."
         )
-        print_line(Text(note, style="yellow"), to=errors)
+        print_line(styled(note, style="yellow"), to=errors)
 
 
 def _listed(names: Sequence[str], most: int = _LISTED) -> str:

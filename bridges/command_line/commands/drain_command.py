@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from bridges.command_line.commands.options import finite
+from bridges.command_line.console import write_line
 from bridges.command_line.local.draining import NodeDrain, NodeDrainer
 from bridges.draining import drain_folder, other_folders
 from deployments.errors import UnavailableError
@@ -43,10 +44,10 @@ def drain_command(timeout_s: float, at_least_s: float) -> None:
     there is no ingress here.
     """
     folder = drain_folder()
-    drain = asyncio.run(NodeDrainer(folder, click.echo).drain(timeout_s, at_least_s))
+    drain = asyncio.run(NodeDrainer(folder, write_line).drain(timeout_s, at_least_s))
     if drain.left:
         raise UnavailableError("; ".join(drain.left))
-    click.echo(_summary(drain) if drain.drained else _nothing(folder))
+    write_line(_summary(drain) if drain.drained else _nothing(folder))
 
 
 def _nothing(folder: Path) -> str:

@@ -1,13 +1,20 @@
 """`hearth models`: the model files, fetched, listed and checked."""
 
-import json
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from bridges.command_line.commands.options import json_option
-from bridges.command_line.console import Steps, console, download_progress, errors, plain_table, print_line
+from bridges.command_line.console import (
+    Steps,
+    console,
+    download_progress,
+    errors,
+    plain_table,
+    print_line,
+    styled,
+    write_json,
+)
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
 from deployments.models.manifest import SHIPPED, Manifest, Model
 from deployments.models.store import FileState, FoundFile, ModelStore, not_the_model
@@ -34,21 +41,19 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
     manifest, store = Manifest.load(manifest_path), ModelStore.from_environment()
     rows = [(model, _found(store, model)) for model in manifest.models.values()]
     if as_json:
-        click.echo(
-            json.dumps(
-                [
-                    {
-                        "name": model.name,
-                        "role": model.role,
-                        "licence": model.licence,
-                        "bytes": model.size,
-                        "default": model.default,
-                        "state": found.state.value,
-                        "package": found.package,
-                    }
-                    for model, found in rows
-                ]
-            )
+        write_json(
+            [
+                {
+                    "name": model.name,
+                    "role": model.role,
+                    "licence": model.licence,
+                    "bytes": model.size,
+                    "default": model.default,
+                    "state": found.state.value,
+                    "package": found.package,
+                }
+                for model, found in rows
+            ]
         )
         return
     table = plain_table("Model", "Role", "Size", "Licence", "State")
@@ -56,12 +61,12 @@ def models_list(manifest_path: Path, *, as_json: bool) -> None:
         name = f"{model.name} *" if model.default else model.name
         table.add_row(name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, found.state.value)
     console.print(table)
-    print_line(Text(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
+    print_line(styled(f"* used by serve_config.yaml; all lie in {store.folder}", style="dim"))
     for model, found in rows:
         if found.package:
-            print_line(Text(f"  but {model.name}, which lies in the installed package {found.package}", style="dim"))
+            print_line(styled(f"  but {model.name}, which lies in the installed package {found.package}", style="dim"))
         if found.passed_over:
-            print_line(Text(not_the_model(found.passed_over, model), style="yellow"), to=errors)
+            print_line(styled(not_the_model(found.passed_over, model), style="yellow"), to=errors)
 
 
 @models_command.command("fetch")
@@ -103,15 +108,15 @@ def models_verify(names: tuple[str, ...], manifest_path: Path, *, everything: bo
             found.append((model, seen))
             if seen.state is FileState.PRESENT and not as_json:
                 origin = f"  in {seen.package}" if seen.package else ""
-                print_line(Text("  ✓ ", style="green"), f"{model.name}/{file.path}", Text(origin, style="dim"))
+                print_line(styled("  ✓ ", style="green"), f"{model.name}/{file.path}", styled(origin, style="dim"))
             if seen.passed_over:
-                print_line(Text(f"  – {not_the_model(seen.passed_over, model)}", style="yellow"), to=errors)
+                print_line(styled(f"  – {not_the_model(seen.passed_over, model)}", style="yellow"), to=errors)
     if as_json:
         rows = [{"model": model.name, "path": str(seen.path), "state": seen.state.value} for model, seen in found]
-        click.echo(json.dumps(rows))
+        write_json(rows)
     faults = [(model, seen) for model, seen in found if seen.state is not FileState.PRESENT]
     for model, seen in faults:
-        print_line(Text(f"  ✗ {model.role}: {seen.path} is {seen.state}", style="red"), to=errors)
+        print_line(styled(f"  ✗ {model.role}: {seen.path} is {seen.state}", style="red"), to=errors)
     if faults:
         names_at_fault = " ".join(dict.fromkeys(model.name for model, _ in faults))
         raise click.ClickException(f"run `hearth models fetch {names_at_fault}`")

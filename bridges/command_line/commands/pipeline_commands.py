@@ -1,7 +1,6 @@
 """`hearth pipeline`: what may be started on the workflow engines, and starting it."""
 
 import asyncio
-import json
 import sys
 import time
 from contextlib import aclosing
@@ -9,12 +8,19 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from rich.text import Text
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.commands.options import json_option, nats_option, timeout_option
-from bridges.command_line.console import INTERRUPTED, console, errors, plain_table, print_line
-from bridges.command_line.local import state
+from bridges.command_line.console import (
+    INTERRUPTED,
+    assembled,
+    console,
+    errors,
+    plain_table,
+    print_line,
+    styled,
+    write_json,
+)
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.errors import UpstreamFailedError
@@ -32,11 +38,11 @@ def pipeline_command() -> None:
 @nats_option
 @timeout_option
 @json_option
-def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> None:
+def list_command(server: NatsServer, timeout_s: float, *, as_json: bool) -> None:
     """List the pipelines and their parameters."""
-    listed = asyncio.run(_list(nats_url, timeout_s))
+    listed = asyncio.run(_list(server, timeout_s))
     if as_json:
-        click.echo(json.dumps([_row_as_json(row) for row in listed], indent=2))
+        write_json([_row_as_json(row) for row in listed], 2)
         return
     table = plain_table("Pipeline", "Engine", "At most", "Parameters")
     for row in listed:
@@ -44,7 +50,7 @@ def list_command(nats_url: str | None, timeout_s: float, *, as_json: bool) -> No
         engine = row.engine if row.target == row.name else f"{row.engine}: {row.target}"
         table.add_row(row.name, engine, _duration(row.deadline_s), parameters)
     console.print(table)
-    console.print(Text("* has to be given; name=value has a default", style="dim"))
+    console.print(styled("* has to be given; name=value has a default", style="dim"))
 
 
 @pipeline_command.command("run")
@@ -70,7 +76,7 @@ def run_command(
     name: str,
     parameters: tuple[str, ...],
     request_id: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     detach: bool,
@@ -85,7 +91,7 @@ def run_command(
         request_id=request_id or uuid4().hex, pipeline=name, parameters=_parameters(parameters)
     )
     try:
-        last = asyncio.run(_run(request, nats_url, timeout_s, detach=detach, as_json=as_json))
+        last = asyncio.run(_run(request, server, timeout_s, detach=detach, as_json=as_json))
     except KeyboardInterrupt:
         again = f"hearth pipeline run {name} --request-id {request.request_id}"
         print_line(f"The run goes on without being followed. To follow it again:\n  {again}", to=errors)
@@ -93,31 +99,31 @@ def run_command(
     if last.status == _SUCCEEDED or (detach and not last.error):
         return
     if not as_json:
-        print_line(Text("Error: ", style="bold red"), Text(last.error or f"it {last.status}"), to=errors)
+        print_line(styled("Error: ", style="bold red"), styled(last.error or f"it {last.status}"), to=errors)
     sys.exit(1)
 
 
 async def _run(
-    request: messages_pb2.PipelineTrigger, url: str | None, timeout_s: float, *, detach: bool, as_json: bool
+    request: messages_pb2.PipelineTrigger, server: NatsServer, timeout_s: float, *, detach: bool, as_json: bool
 ) -> messages_pb2.PipelineStatus:
     """Print each status of a run as it comes; return the last one that was waited for."""
     started = time.monotonic()
     last = messages_pb2.PipelineStatus()
-    async with connected(state.nats_url(url)) as client, aclosing(client.trigger(request, timeout_s)) as statuses:
-        with console.status(f"{request.pipeline} …") as spinner:
+    async with connected(server) as client, aclosing(client.trigger(request, timeout_s)) as statuses:
+        with console.status(styled(f"{request.pipeline} …")) as spinner:
             async for last in statuses:
                 if as_json:
-                    click.echo(json.dumps(_status_as_json(last)))
+                    write_json(_status_as_json(last))
                 else:
                     _show(last, time.monotonic() - started)
-                    spinner.update(f"{request.pipeline}: {last.status} …")
+                    spinner.update(styled(f"{request.pipeline}: {last.status} …"))
                 if detach and last.run_id:
                     break
     return last
 
 
-async def _list(url: str | None, timeout_s: float) -> list[pipelines_pb2.Pipeline]:
-    async with connected(state.nats_url(url)) as client:
+async def _list(server: NatsServer, timeout_s: float) -> list[pipelines_pb2.Pipeline]:
+    async with connected(server) as client:
         listed = await client.pipelines(timeout_s)
     if listed.error:
         raise UpstreamFailedError(listed.error)
@@ -137,11 +143,9 @@ def _parameters(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _show(status: messages_pb2.PipelineStatus, seconds: float) -> None:
-    line = Text(f"  {status.status:<10}", style=_COLOURS.get(status.status, "bold"))
-    line.append(f"{seconds:8.1f} s", style="cyan")
-    if status.status == "submitted":
-        line.append(f"  {status.run_id} on {status.engine}", style="dim")
-    print_line(line)
+    run = f"  {status.run_id} on {status.engine}" if status.status == "submitted" else ""
+    colour = _COLOURS.get(status.status, "bold")
+    print_line(assembled((f"  {status.status:<10}", colour), (f"{seconds:8.1f} s", "cyan"), (run, "dim")))
 
 
 def _parameter(parameter: pipelines_pb2.PipelineParameter) -> str:

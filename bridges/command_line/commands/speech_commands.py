@@ -2,16 +2,14 @@
 
 import asyncio
 import base64
-import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import click
-from rich.text import Text
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.commands.options import (
     finite,
     json_option,
@@ -20,8 +18,7 @@ from bridges.command_line.commands.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.console import console, errors, plain_table, print_line
-from bridges.command_line.local import state
+from bridges.command_line.console import console, errors, plain_table, print_line, styled, write_json
 from bridges.command_line.sound.saying import Said, say, unheard, write_wav
 from bridges.command_line.sound.sound_device import Loudspeaker, has_loudspeaker, loudspeaker
 from bridges.command_line.sound.transcribe_client import SoundSource, listen, open_source
@@ -54,7 +51,7 @@ def say_command(
     language: str,
     like: Path | None,
     out: Path | None,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
@@ -71,14 +68,14 @@ def say_command(
         language=language,
         speaker_wav_b64=base64.b64encode(like.read_bytes()).decode() if like else "",
     )
-    said = asyncio.run(_say(request, out, nats_url, timeout_s))
+    said = asyncio.run(_say(request, out, server, timeout_s))
     if as_json:
         times = {"seconds": said.seconds, "first_audio_s": said.first_audio_s, "total_s": said.total_s}
-        click.echo(json.dumps({"sample_rate": said.rate, "file": str(out) if out else "", **times}))
+        write_json({"sample_rate": said.rate, "file": str(out) if out else "", **times})
         return
     where = f"{out}: " if out else ""
     timing = f"  {where}{said.seconds:.1f} s of speech in {said.total_s:.2f} s, the first sound after "
-    print_line(Text(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
+    print_line(styled(f"{timing}{said.first_audio_s * 1000:.0f} ms", style="dim"))
 
 
 @click.command("listen")
@@ -110,7 +107,7 @@ def listen_command(
     language: str,
     rate: int,
     channels: int,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
@@ -125,9 +122,9 @@ def listen_command(
     A partial transcript is redrawn in place while somebody speaks. A final transcript stays.
     """
     with open_source(source, rate, channels) as opened:
-        heard = asyncio.run(_listen(opened, pace, language, nats_url, timeout_s, as_json=as_json))
+        heard = asyncio.run(_listen(opened, pace, language, server, timeout_s, as_json=as_json))
     if not heard and not as_json:
-        errors.print(Text("  nobody spoke", style="dim"))
+        errors.print(styled("  nobody spoke", style="dim"))
 
 
 @click.command("voices")
@@ -135,32 +132,32 @@ def listen_command(
 @nats_option
 @timeout_option
 @json_option
-def voices_command(nats_url: str | None, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
+def voices_command(server: NatsServer, timeout_s: float, *, refresh: bool, as_json: bool) -> None:
     """List the voices.
 
     If a folder looks like a voice but cannot be used, it is listed with the reason.
     """
-    listed = asyncio.run(_voices(nats_url, timeout_s, refresh=refresh))
+    listed = asyncio.run(_voices(server, timeout_s, refresh=refresh))
     rows = [*listed.built_in_voices, *listed.custom_voices]
     if as_json:
         voices = [
             {"name": row.name, "language": row.language, "kind": row.model_type, "created_at": row.created_at}
             for row in rows
         ]
-        click.echo(json.dumps({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)}))
+        write_json({"default": listed.default_speaker, "voices": voices, "faults": list(listed.faults)})
         return
     table = plain_table("Voice", "Language", "Engine", "Made")
     for row in rows:
         name = f"{row.name} *" if row.name == listed.default_speaker else row.name
         table.add_row(name, row.language, row.model_type, row.created_at)
     console.print(table)
-    console.print(Text("* speaks where no voice is named", style="dim"))
+    console.print(styled("* speaks where no voice is named", style="dim"))
     for fault in listed.faults:
-        print_line(Text(f"  ✗ {fault}", style="yellow"), to=errors)
+        print_line(styled(f"  ✗ {fault}", style="yellow"), to=errors)
 
 
-async def _say(request: messages_pb2.TTSRequest, out: Path | None, url: str | None, timeout_s: float) -> Said:
-    async with connected(state.nats_url(url)) as client:
+async def _say(request: messages_pb2.TTSRequest, out: Path | None, server: NatsServer, timeout_s: float) -> Said:
+    async with connected(server) as client:
         if out is None:
             with ExitStack() as open_devices:
                 return await say(client, request, timeout_s, _player(open_devices))
@@ -182,11 +179,11 @@ def _player(open_devices: ExitStack) -> Callable[[bytes, int], None]:
 
 
 async def _listen(
-    source: SoundSource, pace: float, language: str, url: str | None, timeout_s: float, *, as_json: bool
+    source: SoundSource, pace: float, language: str, server: NatsServer, timeout_s: float, *, as_json: bool
 ) -> bool:
     """Print what is heard; return whether anything was."""
     heard = False
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         transcripts = listen(client, source, pace=pace, language=language, timeout_s=timeout_s)
         with TranscriptPrinter(as_json=as_json) as printer:
             async with aclosing(transcripts):
@@ -196,8 +193,8 @@ async def _listen(
     return heard
 
 
-async def _voices(url: str | None, timeout_s: float, *, refresh: bool) -> messages_pb2.TTSVoiceListResponse:
-    async with connected(state.nats_url(url)) as client:
+async def _voices(server: NatsServer, timeout_s: float, *, refresh: bool) -> messages_pb2.TTSVoiceListResponse:
+    async with connected(server) as client:
         if refresh:
             await client.refresh_voices(timeout_s)
         return await client.voices(timeout_s)

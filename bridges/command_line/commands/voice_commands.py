@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import sys
 import wave
 from collections.abc import AsyncGenerator
@@ -13,11 +12,11 @@ from uuid import uuid4
 
 import click
 from nats.aio.msg import Msg
-from rich.text import Text
 
-from bridges.command_line.client import connected, decoded
+from bridges.command_line.client import NatsServer, connected, decoded
 from bridges.command_line.commands.asking import citation_as_json, citation_text
 from bridges.command_line.commands.options import (
+    chosen_server,
     collection_option,
     finite,
     json_option,
@@ -26,7 +25,7 @@ from bridges.command_line.commands.options import (
     timeout_option,
     voice_option,
 )
-from bridges.command_line.console import console, errors, print_line
+from bridges.command_line.console import assembled, console, errors, print_line, styled, write_json
 from bridges.command_line.local import state
 from bridges.command_line.sound.playing import Player
 from bridges.command_line.sound.saying import Said, say, unheard, write_wav
@@ -34,10 +33,10 @@ from bridges.command_line.sound.sound_device import has_loudspeaker, has_microph
 from bridges.command_line.sound.talk_printer import TalkPrinter
 from bridges.command_line.sound.talking import CHUNK_S, Cues, Microphone, Talked, recordings, talk
 from bridges.command_line.sound.transcribe_client import opened_recording, stop_on_interrupt
-from bridges.command_line.sound.waterfall import as_json as record_as_json
 from bridges.command_line.sound.waterfall import last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.sessions.turn_log import record_as_dict
 from bridges.subjects import CONVERSATION_TURN
 from deployments.errors import UpstreamFailedError
 
@@ -60,7 +59,7 @@ def ask_command(
     out: Path | None,
     language: str,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
@@ -75,11 +74,11 @@ def ask_command(
     request = messages_pb2.VoiceRequest(
         request_id=uuid4().hex, audio=file.read_bytes(), language=language, collection=collection
     )
-    response = asyncio.run(_ask(request, nats_url, timeout_s))
+    response = asyncio.run(_ask(request, server, timeout_s))
     if out is not None and response.audio:
         out.write_bytes(response.audio)
     if as_json:
-        click.echo(json.dumps(_as_json(response, out), ensure_ascii=False))
+        write_json(_as_json(response, out))
     else:
         _show(response, out)
     if not response.response:
@@ -117,7 +116,7 @@ def talk_command(
     voice: str,
     language: str,
     collection: str,
-    nats_url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     no_rag: bool,
@@ -141,15 +140,15 @@ def talk_command(
         raise click.ClickException("there are no microphone and loudspeaker here: name recordings to be spoken")
     if files:
         source = recordings(read_recordings(files), _MICROPHONE_RATE, barge_in_s=barge_in_s, timeout_s=timeout_s)
-        talked = asyncio.run(_talk(source, start, nats_url, timeout_s, as_json=as_json))
+        talked = asyncio.run(_talk(source, start, server, timeout_s, as_json=as_json))
     else:
-        talked = asyncio.run(_talk_live(start, nats_url, timeout_s, as_json=as_json))
+        talked = asyncio.run(_talk_live(start, server, timeout_s, as_json=as_json))
     if out is not None and talked.rate:
         write_wav(out, b"".join(talked.heard), talked.rate)
     if talked.records and not as_json:
         show_turn(talked.records[-1])
     if not any(record.answer for record in talked.records):
-        errors.print(Text("  nothing was answered", style="dim"))
+        errors.print(styled("  nothing was answered", style="dim"))
         sys.exit(1)
 
 
@@ -161,7 +160,7 @@ def talk_command(
 @click.option("--follow", is_flag=True, help="Print every turn of all sessions as it ends, until Ctrl-C.")
 @nats_option
 @json_option
-def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow: bool, as_json: bool) -> None:
+def turn_command(file: Path | None, count: int, server: NatsServer, *, follow: bool, as_json: bool) -> None:
     """Show the timing of the last spoken turn, as a chart.
 
     All times count from the end of the question.
@@ -170,7 +169,7 @@ def turn_command(file: Path | None, count: int, nats_url: str | None, *, follow:
     --follow, the records come over NATS and do contain it.
     """
     if follow:
-        asyncio.run(_follow(nats_url, as_json=as_json))
+        asyncio.run(_follow(server, as_json=as_json))
         return
     for record in last_turns(file or state.turns_file(), count):
         _print_record(record, as_json=as_json)
@@ -189,7 +188,7 @@ def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
     write_wav(folder / "question.wav", said.pcm, said.rate)
     start = messages_pb2.STTStreamMessage(conversation=conversation_pb2.ConversationRequest())
     source = recordings([said.pcm], said.rate, timeout_s=timeout_s)
-    talked = asyncio.run(_talk(source, start, None, timeout_s, as_json=False))
+    talked = asyncio.run(_talk(source, start, chosen_server(), timeout_s, as_json=False))
     if not talked.heard:
         reasons = "; ".join(record.error for record in talked.records) or "its speech was not understood"
         raise UpstreamFailedError(f"the spoken question was not answered aloud: {reasons}")
@@ -199,33 +198,33 @@ def ask_as_spoken(question: str, folder: Path, timeout_s: float) -> Path:
 
 
 async def _said(text: str, timeout_s: float) -> Said:
-    async with connected(state.nats_url(None)) as client:
+    async with connected(chosen_server()) as client:
         return await say(client, messages_pb2.TTSRequest(text=text), timeout_s, unheard)
 
 
-async def _ask(request: messages_pb2.VoiceRequest, url: str | None, timeout_s: float) -> messages_pb2.VoiceResponse:
-    async with connected(state.nats_url(url)) as client:
+async def _ask(request: messages_pb2.VoiceRequest, server: NatsServer, timeout_s: float) -> messages_pb2.VoiceResponse:
+    async with connected(server) as client:
         return await client.ask_aloud(request, timeout_s)
 
 
 def _show(response: messages_pb2.VoiceResponse, out: Path | None) -> None:
-    print_line(Text.assemble(("  You     ", "cyan"), response.transcription or "—"))
-    print_line(Text.assemble(("  Hearth  ", "green"), response.response or "—"))
+    print_line(assembled(("  You     ", "cyan"), response.transcription or "—"))
+    print_line(assembled(("  Hearth  ", "green"), response.response or "—"))
     for source in response.sources[:1]:
         passage = shorten(source.text, _SHOWN_CHARACTERS, placeholder=" …")
         place = citation_text(source.citation)
-        print_line(Text(f"  from    {place}: {passage}" if place else f"  from    {passage}", style="dim"))
+        print_line(styled(f"  from    {place}: {passage}" if place else f"  from    {passage}", style="dim"))
     if response.error:
-        print_line(Text(f"  ✗ {response.error}", style="red"), to=errors)
+        print_line(styled(f"  ✗ {response.error}", style="red"), to=errors)
     if not response.audio:
         return
     if out is not None:
-        print_line(Text(f"  {out}: the spoken answer", style="dim"))
+        print_line(styled(f"  {out}: the spoken answer", style="dim"))
     elif has_loudspeaker():
         with wave.open(io.BytesIO(response.audio)) as file, loudspeaker(file.getframerate()) as device:
             device.write(file.readframes(file.getnframes()))
     else:
-        console.print(Text("  no sound device here: write the spoken answer with --out FILE", style="dim"))
+        console.print(styled("  no sound device here: write the spoken answer with --out FILE", style="dim"))
 
 
 def _as_json(response: messages_pb2.VoiceResponse, out: Path | None) -> dict[str, object]:
@@ -258,19 +257,19 @@ def read_recordings(files: tuple[Path, ...]) -> list[bytes]:
 async def _talk(
     source: Microphone,
     start: messages_pb2.STTStreamMessage,
-    url: str | None,
+    server: NatsServer,
     timeout_s: float,
     *,
     as_json: bool,
     player: Player | None = None,
 ) -> Talked:
-    async with connected(state.nats_url(url)) as client:
+    async with connected(server) as client:
         with TalkPrinter(as_json=as_json) as printer:
             return await talk(client, source, player or Player(), printer, start, timeout_s)
 
 
 async def _talk_live(
-    start: messages_pb2.STTStreamMessage, url: str | None, timeout_s: float, *, as_json: bool
+    start: messages_pb2.STTStreamMessage, server: NatsServer, timeout_s: float, *, as_json: bool
 ) -> Talked:
     """Hold a conversation on the sound device of this machine, until Ctrl-C."""
     stopping = stop_on_interrupt()
@@ -284,13 +283,13 @@ async def _talk_live(
                         return
                     yield piece
 
-        console.print(Text("  speak; Ctrl-C ends the conversation", style="dim"))
+        console.print(styled("  speak; Ctrl-C ends the conversation", style="dim"))
         source = Microphone(_MICROPHONE_RATE, pieces)
-        return await _talk(source, start, url, timeout_s, as_json=as_json, player=Player(device))
+        return await _talk(source, start, server, timeout_s, as_json=as_json, player=Player(device))
 
 
-async def _follow(url: str | None, *, as_json: bool) -> None:
-    async with connected(state.nats_url(url)) as client:
+async def _follow(server: NatsServer, *, as_json: bool) -> None:
+    async with connected(server) as client:
 
         async def arrived(message: Msg) -> None:
             _print_record(decoded(conversation_pb2.TurnRecord, message), as_json=as_json)
@@ -301,6 +300,6 @@ async def _follow(url: str | None, *, as_json: bool) -> None:
 
 def _print_record(record: conversation_pb2.TurnRecord, *, as_json: bool) -> None:
     if as_json:
-        click.echo(record_as_json(record))
+        write_json(record_as_dict(record))
     else:
         show_turn(record)

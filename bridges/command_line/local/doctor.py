@@ -11,9 +11,9 @@ import nats.errors
 import psutil
 from rich.padding import Padding
 from rich.table import Column, Table
-from rich.text import Text
 
-from bridges.command_line.client import connected
+from bridges.command_line.client import NatsServer, connected
+from bridges.command_line.console import styled
 from bridges.command_line.local import state
 from bridges.command_line.local.installation import EXTRAS, PROGRAMS, THIS, missing_extras, missing_programs
 from bridges.command_line.local.model_download import ModelFetcher, models_to_fetch
@@ -58,9 +58,9 @@ class Finding:
     mend: str = ""
 
 
-async def examine(url: str | None) -> list[Finding]:
+async def examine(server: NatsServer) -> list[Finding]:
     """Look at this machine, and at the graph behind a NATS server."""
-    return [*_machine(), *_installed(), *_models(), *_started(), *await _server(state.nats_url(url))]
+    return [*_machine(), *_installed(), *_models(), *_started(), *await _server(server)]
 
 
 def findings_table(findings: Iterable[Finding]) -> Padding:
@@ -70,9 +70,9 @@ def findings_table(findings: Iterable[Finding]) -> Padding:
     )
     for finding in findings:
         mark, style = _MARKS[finding.verdict]
-        table.add_row(Text(mark, style=style), finding.name, Text(finding.detail))
+        table.add_row(styled(mark, style=style), finding.name, styled(finding.detail))
         if finding.mend:
-            table.add_row("", "", Text(f"→ {finding.mend}", style="cyan"))
+            table.add_row("", "", styled(f"→ {finding.mend}", style="cyan"))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
@@ -128,9 +128,9 @@ def _started() -> Iterator[Finding]:
     yield _all_there("Started here", dead, ", ".join(local.processes), "hearth up", "ended")
 
 
-async def _server(url: str) -> list[Finding]:
+async def _server(server: NatsServer) -> list[Finding]:
     try:
-        async with connected(url) as client:
+        async with connected(server) as client:
             findings = [Finding("NATS", Verdict.WELL, f"{client.url}, {client.max_payload / 1e6:.1f} MB in a message")]
             try:
                 await client.connection.jetstream(timeout=_JETSTREAM_S).account_info()

@@ -27,6 +27,7 @@ from bridges.command_line.local.state import (
     turns_file,
 )
 from deployments.errors import DeadlineExceededError, InvalidRequestError, UnavailableError, UpstreamFailedError
+from deployments.values.access import NATS_ACCESS_VARIABLES
 
 LOOPBACK = "127.0.0.1"
 
@@ -217,6 +218,8 @@ class LocalStack:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(REPLICA_SITE), os.environ.get("PYTHONPATH")))),
             "NATS_URL": state.nats_url,
+            # They are for another server: this one asks nobody who connects.
+            **dict.fromkeys(NATS_ACCESS_VARIABLES, ""),
             "MILVUS_HOST": state.milvus_uri,
             "HEARTH_TURNS": str(turns_file().resolve()),
             "RAY_AUTH_MODE": "token",

@@ -5,9 +5,8 @@ from typing import Any
 
 from rich.console import JustifyMethod
 from rich.table import Column
-from rich.text import Text
 
-from bridges.command_line.console import console, plain_table, print_line
+from bridges.command_line.console import assembled, console, plain_table, print_line, styled
 from bridges.generated.hearth.v1 import status_pb2
 
 _HEALTHY = "HEALTHY"
@@ -32,24 +31,24 @@ def show_status(status: status_pb2.StatusResponse) -> None:
     shown = len(_COLUMNS) if console.width >= _WIDE else _NARROW_COLUMNS
     table = plain_table("", *(Column(name, justify=side) for name, side in _COLUMNS[:shown]))
     for part in status.components:
-        mark = Text("✓", style="green") if part.ready else Text("✗", style="red" if part.required else "yellow")
+        mark = styled("✓", style="green") if part.ready else styled("✗", style="red" if part.required else "yellow")
         deployment = deployments.pop(part.name, None)
         memory = f"{part.resident_bytes / 1e6:,.0f} MB" if part.resident_bytes else ""
         replicas = _replicas(deployment) if deployment else ""
-        row = (part.name, replicas, Text(part.detail), str(part.process_id or ""), memory)
+        row = (part.name, replicas, styled(part.detail), str(part.process_id or ""), memory)
         table.add_row(mark, *row[:shown])
     # What no component speaks for: an ingress of its own, or what has not started.
     for deployment in deployments.values():
         well = deployment.status == _HEALTHY
-        mark = Text("✓", style="green") if well else Text("✗", style="yellow")
-        table.add_row(mark, deployment.name, _replicas(deployment), Text(deployment.status.lower()))
+        mark = styled("✓", style="green") if well else styled("✗", style="yellow")
+        table.add_row(mark, deployment.name, _replicas(deployment), styled(deployment.status.lower()))
     console.print(table)
     for deployment in status.deployments:
         if deployment.status != _HEALTHY and deployment.message:
-            print_line(Text(f"  {deployment.name}: {deployment.message.strip()}", style="yellow"))
+            print_line(styled(f"  {deployment.name}: {deployment.message.strip()}", style="yellow"))
     _show_activity(status)
-    verdict = Text("ready", style="bold green") if status.ready else Text("not ready", style="bold red")
-    console.print(verdict, Text(f"  Hearth {status.version}", style="dim"), sep="")
+    verdict = styled("ready", style="bold green") if status.ready else styled("not ready", style="bold red")
+    console.print(verdict, styled(f"  Hearth {status.version}", style="dim"), sep="")
 
 
 def status_as_json(status: status_pb2.StatusResponse) -> dict[str, Any]:
@@ -98,10 +97,9 @@ def _show_activity(status: status_pb2.StatusResponse) -> None:
     others = max(0, status.in_flight - 1)
     console.print(f"{others} being answered, {status.waiting} waiting", style="dim")
     for error in status.last_errors:
-        line = Text(f"  {_ago(time.time() - error.at):>8} ago  {error.subject}  ", style="dim")
-        line.append(f"{error.error_type}", style="yellow")
-        line.append(f": {error.error}" if error.error else "")
-        print_line(line)
+        place = f"  {_ago(time.time() - error.at):>8} ago  {error.subject}  "
+        reason = f": {error.error}" if error.error else ""
+        print_line(assembled((place, "dim"), (error.error_type, "yellow"), reason))
 
 
 def _ago(seconds: float) -> str:

@@ -1,14 +1,10 @@
 """A conversation at the terminal: what is being heard redrawn in place, what was said and answered kept."""
 
-import json
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-import click
-from rich.text import Text
-
-from bridges.command_line.console import console, errors, print_line, write_raw
+from bridges.command_line.console import console, errors, print_line, styled, write_json, write_raw
 from bridges.command_line.sound.transcripts import TranscriptPrinter
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -52,7 +48,7 @@ class TalkPrinter:
         if transcript.is_final:
             self._transcripts.__exit__(None, None, None)
             if transcript.revision:
-                console.print(Text("          (goes on with the question before)", style="dim"))
+                console.print(styled("          (goes on with the question before)", style="dim"))
 
     def wrote(self, chunk: messages_pb2.ChatStreamChunk) -> None:
         """Print a piece of an answer."""
@@ -60,7 +56,7 @@ class TalkPrinter:
             return
         if chunk.content and chunk.turn != self._writing:
             self._writing = chunk.turn
-            console.print(Text("  Hearth  ", style="green"), end="")
+            console.print(styled("  Hearth  ", style="green"), end="")
         write_raw(chunk.content)
         if chunk.done:
             self._end_line()
@@ -71,7 +67,7 @@ class TalkPrinter:
             self._event("interrupted", {"played_s": round(played_s, 3)})
             return
         self._end_line()
-        console.print(Text(f"  ■ interrupted after {played_s:.1f} s", style="yellow"))
+        console.print(styled(f"  ■ interrupted after {played_s:.1f} s", style="yellow"))
 
     def turn_over(self, record: conversation_pb2.TurnRecord) -> None:
         """Print what was not spoken, and what was heard of an answer that was interrupted."""
@@ -79,9 +75,9 @@ class TalkPrinter:
             self._event("turn", record_as_dict(record))
             return
         if record.error:
-            print_line(Text(f"  ✗ {record.error}", style="red"), to=errors)
+            print_line(styled(f"  ✗ {record.error}", style="red"), to=errors)
         if record.outcome == "interrupted":
-            print_line(Text(f"  heard   {record.heard or 'nothing'}", style="dim"))
+            print_line(styled(f"  heard   {record.heard or 'nothing'}", style="dim"))
 
     def _end_line(self) -> None:
         """End the line of an answer that something else comes into."""
@@ -90,4 +86,4 @@ class TalkPrinter:
             write_raw("\n")
 
     def _event(self, name: str, fields: Mapping[str, object]) -> None:
-        click.echo(json.dumps({"event": name, **fields}, ensure_ascii=False))
+        write_json({"event": name, **fields})

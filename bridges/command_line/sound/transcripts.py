@@ -1,14 +1,11 @@
 """Transcripts at the terminal: what is being heard redrawn in place, what was heard kept."""
 
-import json
 from types import TracebackType
 from typing import Self
 
-import click
 from rich.live import Live
-from rich.text import Text
 
-from bridges.command_line.console import console, errors, print_line
+from bridges.command_line.console import assembled, console, errors, print_line, styled, write_json
 from bridges.generated.messages.v1 import messages_pb2
 
 
@@ -38,7 +35,7 @@ class TranscriptPrinter:
     def show(self, transcript: messages_pb2.STTTranscription) -> None:
         """Print one."""
         if self._as_json:
-            click.echo(json.dumps(_as_json(transcript), ensure_ascii=False))
+            write_json(_as_json(transcript))
         elif transcript.is_partial:
             self._redraw(transcript)
         else:
@@ -49,15 +46,15 @@ class TranscriptPrinter:
             return
         stable = transcript.transcript[: transcript.stable_characters]
         rest = transcript.transcript[transcript.stable_characters :]
-        self._live.update(Text.assemble("  ", self._label, stable, (rest, "dim")), refresh=True)
+        self._live.update(assembled("  ", self._label, stable, (rest, "dim")), refresh=True)
 
     def _keep(self, transcript: messages_pb2.STTTranscription) -> None:
         if self._live.is_started:
-            self._live.update(Text(""), refresh=True)
+            self._live.update(styled(""), refresh=True)
         if transcript.transcript:
-            print_line(Text.assemble("  ", self._label, transcript.transcript))
+            print_line(assembled("  ", self._label, transcript.transcript))
         if transcript.error:
-            print_line(Text(f"  ✗ {transcript.error}", style="red"), to=errors)
+            print_line(styled(f"  ✗ {transcript.error}", style="red"), to=errors)
 
 
 def _as_json(transcript: messages_pb2.STTTranscription) -> dict[str, object]:

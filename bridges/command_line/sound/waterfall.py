@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
+from rich.align import Align
 from rich.table import Table
 from rich.text import Text
 
-from bridges.command_line.console import console, print_line
+from bridges.command_line.console import assembled, console, print_line, styled
 from bridges.generated.hearth.v1 import conversation_pb2
-from bridges.sessions.turn_log import record_as_dict
 from deployments.errors import NotFoundError, UpstreamFailedError
 
 _NARROWEST_BAR = 10
@@ -31,22 +31,17 @@ def show_turn(record: conversation_pb2.TurnRecord) -> None:
     title = f"Turn {record.turn}" if record.turn else "Question"
     revision = f", reopened {record.revision} times" if record.revision else ""
     console.print(
-        Text.assemble(("  ", ""), (title, "bold"), (f" of {record.session_id}{revision}: ", "dim"), record.outcome)
+        assembled(("  ", ""), (title, "bold"), (f" of {record.session_id}{revision}: ", "dim"), record.outcome)
     )
     for name, text in (("asked", record.question), ("wrote", record.answer), ("heard", record.heard)):
         if text and not (name == "heard" and record.outcome == "played"):
-            print_line(Text.assemble((f"  {name}  ", "dim"), " ".join(text.split())))
+            print_line(assembled((f"  {name}  ", "dim"), " ".join(text.split())))
     if record.error:
-        print_line(Text(f"  error  {record.error}", style="yellow"))
+        print_line(styled(f"  error  {record.error}", style="yellow"))
     console.print(_table(record))
     decisions = ", ".join(f"{name} {value}" for name, value in sorted(record.decisions.items()))
     if decisions:
-        print_line(Text(f"  {decisions}", style="dim"))
-
-
-def as_json(record: conversation_pb2.TurnRecord) -> str:
-    """Return a record as a line of JSON, as the file of records has it."""
-    return json.dumps(record_as_dict(record), ensure_ascii=False)
+        print_line(styled(f"  {decisions}", style="dim"))
 
 
 def last_turns(file: Path, count: int) -> list[conversation_pb2.TurnRecord]:
@@ -87,10 +82,10 @@ def _table(record: conversation_pb2.TurnRecord) -> Table:
         start = min(round((stage.start_ms - first) * scale), width - 1)
         end = start if stage.start_ms == stage.end_ms else max(round((stage.end_ms - first) * scale), start + 1)
         table.add_row(
-            Text(f"  {stage.name}"),
+            styled(f"  {stage.name}"),
             *([_bar(start, end, zero, width, _COLOURS.get(stage.name, "blue"))] if width else []),
-            Text(_times(stage), justify="right"),
-            Text(stage.detail, style="dim"),
+            Align.right(styled(_times(stage))),
+            styled(stage.detail, style="dim"),
         )
     return table
 
@@ -107,7 +102,7 @@ def _bar_width(record: conversation_pb2.TurnRecord) -> int:
 
 def _bar(start: int, end: int, zero: int, width: int, colour: str) -> Text:
     """Draw a stage; a moment is a point, and a line stands where the question ended."""
-    bar = Text()
+    bar = styled("")
     for at in range(width):
         if end > start and start <= at < end:
             bar.append("━", style=colour)

@@ -12,15 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from bridges.command_line.commands import voice_commands
+from bridges.command_line.console import as_json
 from bridges.command_line.main import cli
 from bridges.command_line.sound import playing, sound_device, talking
 from bridges.command_line.sound.playing import Player
 from bridges.command_line.sound.talk_printer import TalkPrinter
 from bridges.command_line.sound.talking import CHUNK_S, Cues, recordings
 from bridges.command_line.sound.transcribe_client import open_source
-from bridges.command_line.sound.waterfall import as_json, last_turns, show_turn
+from bridges.command_line.sound.waterfall import last_turns, show_turn
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.sessions.turn_log import record_as_dict
 from deployments.errors import DeadlineExceededError, NotFoundError, UnavailableError, UpstreamFailedError
 from deployments.values.sound import samples_of
 from tests.sound_files import as_a_browser_records, tone, written
@@ -170,7 +172,9 @@ class TestWaterfall:
 
     def test_the_last_turns_are_read_from_the_file(self, tmp_path: Path) -> None:
         file = tmp_path / "turns.jsonl"
-        file.write_text("".join(f"{as_json(conversation_pb2.TurnRecord(turn=at))}\n" for at in range(5)))
+        file.write_text(
+            "".join(f"{as_json(record_as_dict(conversation_pb2.TurnRecord(turn=at)))}\n" for at in range(5))
+        )
         assert [turn.turn for turn in last_turns(file, 2)] == [3, 4]
         result = CliRunner().invoke(cli, ["turn", "--file", str(file), "--json"])
         assert json.loads(result.output)["turn"] == 4

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bridges.command_line.client import NatsServer
 from bridges.command_line.local.doctor import Verdict, examine
 from bridges.command_line.local.model_download import ModelFetcher
 from bridges.command_line.main import cli
@@ -171,7 +172,7 @@ def test_the_doctor_says_that_another_version_of_the_voice_activity_model_is_pas
 ) -> None:
     install(site, "99.0", OTHER, "silero_vad", "silero_vad_16k_op15.onnx")
     told = "silero-vad 99.0 is installed but does not hold the silero-vad of the manifest, so it is not used"
-    models = [finding for finding in asyncio.run(examine("nats://127.0.0.1:9")) if finding.name == "Models"]
+    models = [finding for finding in asyncio.run(examine(NatsServer("nats://127.0.0.1:9"))) if finding.name == "Models"]
     assert [(finding.verdict, finding.detail) for finding in models[1:]] == [(Verdict.MISSED, told)]
     assert "silero-vad" in models[0].detail.removeprefix("missing: ").split(", ")
 

@@ -1,0 +1,114 @@
+"""What the NATS server does not permit, although a part of Hearth needs it."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from bridges.subjects import SUBJECTS, Role
+from deployments.call import Call
+from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
+
+_VIOLATION = re.compile(
+    r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
+)
+_HELD_S = 60.0
+"""The server says nothing of a publish that it permits, so one that it refused counts for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What the server refused.
+
+    Attributes:
+        subject: In small letters, as nats-py gives it.
+        is_subscription: Whether it was a subscription; else a message.
+    """
+
+    subject: str
+    is_subscription: bool
+
+
+def violation_of(error: Exception) -> Violation | None:
+    """Return what the server refused; None where an error is another one."""
+    found = _VIOLATION.search(str(error))
+    return Violation(found[2].lower(), is_subscription=found[1].lower() == "subscription") if found else None
+
+
+class Refusals:
+    """What one part of Hearth was refused, and whether it can do its work without.
+
+    It cannot do without a subscription, nor without publishing on a subject that the table gives it. What a client
+    chose for its answer is that client's affair.
+
+    Args:
+        role: The part.
+        now: Seconds of a clock.
+
+    Attributes:
+        arrived: Set when a subscription was refused.
+    """
+
+    def __init__(self, role: Role, now: Callable[[], float] = time.monotonic) -> None:
+        self._role = role
+        self._now = now
+        self._subscriptions: set[str] = set()
+        self._published: dict[str, float] = {}
+        self.arrived = asyncio.Event()
+
+    @property
+    def subscriptions(self) -> frozenset[str]:
+        """The subjects whose subscriptions are refused."""
+        return frozenset(self._subscriptions)
+
+    def refused(self, violation: Violation, subscribed: Iterable[str]) -> None:
+        """Take the server's word.
+
+        Args:
+            violation: What it refused.
+            subscribed: Subjects that were subscribed to, as they are written.
+        """
+        if violation.is_subscription:
+            subject = next((one for one in subscribed if one.lower() == violation.subject), violation.subject)
+            self._subscriptions.add(subject)
+            self.arrived.set()
+            logger.error("the NATS server does not let %s subscribe to %s", self._role, subject)
+        elif subject := self._own(violation.subject):
+            self._published[subject] = self._now()
+            logger.error("the NATS server does not let %s publish on %s", self._role, subject)
+        else:
+            logger.warning("the NATS server does not let %s answer on %s", self._role, violation.subject)
+
+    def permitted(self, subject: str) -> None:
+        """Take it that a subscription was not refused when it was asked for again."""
+        self._subscriptions.discard(subject)
+
+    def forget(self) -> None:
+        """Begin anew, as a new connection does: the server refuses again what it does not permit."""
+        self._subscriptions.clear()
+        self._published.clear()
+
+    def check(self) -> str:
+        """Return what is refused now, in words; empty where nothing is."""
+        self._published = {one: at for one, at in self._published.items() if self._now() - at < _HELD_S}
+        refused = [f"subscribe to {one}" for one in sorted(self._subscriptions)]
+        refused += [f"publish on {one}" for one in sorted(self._published)]
+        return f"the server does not let {self._role} {', '.join(refused)}" if refused else ""
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Return the NATS server as what is not ready, and nothing where all is permitted; see `Reporting`."""
+        del call
+        detail = self.check()
+        return (ComponentStatus("NATS", ready=False, detail=detail),) if detail else ()
+
+    def _own(self, subject: str) -> str:
+        """Return a subject that the table gives this part, as the table writes it; empty where it does not."""
+        for row in SUBJECTS:
+            tokens = replace(row, pattern=row.pattern.lower()).parameters(subject)
+            if tokens is not None and self._role in row.publishers:
+                return row.pattern.format(**tokens)
+        return ""

@@ -1,0 +1,158 @@
+"""Connecting to a NATS server as somebody: what the replicas' connection and the command line's have in common."""
+
+import base64
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import nats.errors
+import nkeys
+from nats.aio.client import Client
+
+from deployments.errors import UnavailableError
+from deployments.values.access import NatsAccess, Secret, without_credentials
+
+T = TypeVar("T")
+
+_JWT = "NATS USER JWT"
+_SEED = "USER NKEY SEED"
+_SCHEMES = {"nats", "tls", "ws", "wss"}
+_LOGIN_REFUSED = ("authoriz", "authentic", "expired", "revoked")
+
+
+class AccessClient(Client):
+    """A NATS client that says who it is with what stands in files and variables at the moment in which it connects.
+
+    Where access says how the server is known, or its URL begins with "tls://", a server without TLS is refused before
+    it is told anything. A secret, or a certificate, that cannot be read is a failed attempt to connect like any other.
+
+    Args:
+        access: Who connects.
+    """
+
+    def __init__(self, access: NatsAccess | None = None) -> None:
+        super().__init__()
+        self._access = access or NatsAccess()
+
+    async def connect_to(self, url: str, **options: Any) -> None:
+        """Connect to a server, or to one of several separated by commas, with the options of `nats.connect`.
+
+        Raises:
+            nats.errors.Error: As `nats.connect` does, or the URL is none.
+        """
+        servers = url.split(",")
+        if not all(is_server_url(server) for server in servers):
+            # Here, because nats-py's error would carry a part of what may be a password.
+            raise nats.errors.Error(f"{without_credentials(url)} is not the URL of a NATS server")
+        try:
+            await self.connect(servers, **self._identity(), **options)
+        except (OSError, nats.errors.Error):
+            # nats-py leaves the socket open over which it was refused.
+            await self.close()
+            raise
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What the next connection by TLS is made with."""
+        return _or_nats_error(self._access.tls.context)
+
+    def _identity(self) -> dict[str, Any]:
+        access = self._access
+        hostname = {"tls_hostname": access.tls.server_name} if access.tls.server_name else {}
+        if access.credentials:
+            return {**hostname, "user_jwt_cb": self._jwt, "signature_cb": self._signed_by_credentials}
+        if access.nkey:
+            return {**hostname, "signature_cb": self._signed_by_nkey}
+        if access.user:
+            return {**hostname, "user": access.user, "password": lambda: _read(access.password)}
+        if access.token:
+            return {**hostname, "token": lambda: _read(access.token)}
+        return hostname
+
+    def _jwt(self) -> bytes:
+        return _section(self._access.credentials, _JWT).encode()
+
+    def _signed_by_credentials(self, nonce: str) -> bytes:
+        return _signed(nonce, _section(self._access.credentials, _SEED), self._access.credentials)[0]
+
+    def _signed_by_nkey(self, nonce: str) -> bytes:
+        signature, public_key = _signed(nonce, _read(self._access.nkey), self._access.nkey)
+        # nats-py reads a file of its own once, and would go on to name the key that was in it then.
+        self._public_nkey = public_key
+        return signature
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except (OSError, nats.errors.Error):
+            # Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and
+            # never try again.
+            if self._transport is not None:
+                self._transport.close()
+                self._transport = None
+            raise
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection:
+            self._ask_for_tls(info)
+        await super()._process_info(info, initial_connection)
+
+    def _ask_for_tls(self, info: dict[str, Any]) -> None:
+        """Have nats-py, which encrypts where the server requires it, do so where we do."""
+        scheme = self._current_server.uri.scheme if self._current_server else ""
+        if scheme == "wss" or not (self._access.tls or scheme == "tls"):
+            return
+        if scheme == "ws" or not (info.get("tls_required") or info.get("tls_available")):
+            raise nats.errors.Error("the server offers no TLS, which its address or the settings of access ask for")
+        info["tls_required"] = True
+
+
+def is_server_url(url: str) -> bool:
+    """Say whether something is the URL of a NATS server, or a host with or without a port."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        return bool(parts.hostname) and parts.scheme in _SCHEMES and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def is_login_refused(error: Exception | str) -> bool:
+    """Say whether an error is the server's word that it does not know who connects, or knows them no more."""
+    text = str(error).lower()
+    return any(part in text for part in _LOGIN_REFUSED)
+
+
+def _signed(nonce: str, seed: str, place: Secret) -> tuple[bytes, str]:
+    """Return the signature of a nonce in base 64, and the public key that it is checked with."""
+    try:
+        pair = nkeys.from_seed(bytearray(seed.encode()))
+        signed = base64.b64encode(pair.sign(nonce.encode()))
+        # Bytes, whatever its hint says.
+        public_key = bytes(cast("Any", pair).public_key).decode()
+    except (nkeys.NkeysError, ValueError) as error:
+        # What was wrong with it may say what it was.
+        raise nats.errors.Error(f"{place} holds no seed of an nkey ({type(error).__name__})") from None
+    pair.wipe()
+    return signed, public_key
+
+
+def _section(place: Secret, name: str) -> str:
+    """Return what stands in a credentials file between the marks of a section."""
+    lines = [line.strip() for line in _read(place).splitlines()]
+    for at, line in enumerate(lines[:-1]):
+        if f"BEGIN {name}" in line:
+            return lines[at + 1]
+    raise nats.errors.Error(f"{place} holds no {name}: it is no credentials file")
+
+
+def _read(place: Secret) -> str:
+    return _or_nats_error(place.read)
+
+
+def _or_nats_error(read: Callable[[], T]) -> T:
+    """Return what is read; where it cannot be, nats-py takes its own kind of error for a failed attempt."""
+    try:
+        return read()
+    except UnavailableError as error:
+        raise nats.errors.Error(error.message) from error

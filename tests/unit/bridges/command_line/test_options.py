@@ -1,0 +1,103 @@
+"""Who the command line connects as: by options before or after a command's name, else by the environment."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bridges.command_line import main as main_module
+from bridges.command_line.client import NatsServer
+from bridges.command_line.commands.options import access_of
+from bridges.command_line.main import cli
+from deployments.values.access import NATS_ACCESS_VARIABLES, NatsAccess, Secret, Tls
+
+
+@pytest.fixture
+def creds(tmp_path: Path) -> str:
+    (tmp_path / "me.creds").write_text("…")
+    return str(tmp_path / "me.creds")
+
+
+def server_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> NatsServer:
+    """Return the server that `hearth status` would have asked."""
+    asked: list[NatsServer] = []
+
+    async def status(server: NatsServer, timeout_s: float) -> None:
+        asked.append(server)
+
+    monkeypatch.setattr(main_module, "_status", status)
+    CliRunner().invoke(cli, list(arguments))
+    return asked[0]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])
+def test_options_say_who_connects(monkeypatch: pytest.MonkeyPatch, creds: str, before: bool) -> None:
+    monkeypatch.setenv("NATS_USER", "somebody else")
+    who = ["--creds", creds]
+    words = [*who, "status"] if before else ["status", *who]
+    server = server_of(monkeypatch, *words, "--nats", "nats://u:p@here")
+    assert server.access == NatsAccess(credentials=Secret(file=creds))
+    assert "u:p" not in f"{server!r}{server.shown}"
+
+
+def test_what_hearth_up_started_asks_nobody(monkeypatch: pytest.MonkeyPatch, creds: str) -> None:
+    class Local:
+        nats_url = "nats://127.0.0.1:4222"
+
+    monkeypatch.delenv("NATS_URL", raising=False)
+    monkeypatch.setattr("bridges.command_line.local.state.load_state", Local)
+    monkeypatch.setenv("NATS_CREDS", creds)
+    assert server_of(monkeypatch, "status") == NatsServer(Local.nats_url)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "access"),
+    [
+        ({}, {}, NatsAccess()),
+        ({"nkey": "/n"}, {"NATS_CREDS": "/c"}, NatsAccess(nkey=Secret(file="/n"))),
+        (
+            {"user": "me"},
+            {"NATS_PASSWORD": "p", "NATS_TOKEN": "t"},
+            NatsAccess(user="me", password=Secret(variable="NATS_PASSWORD")),
+        ),
+        ({}, {"NATS_TOKEN": "t"}, NatsAccess(token=Secret(variable="NATS_TOKEN"))),
+        (
+            {"tlsca": "/ca"},
+            {"NATS_CREDS": "/c", "NATS_CERT": "/cert", "NATS_KEY": "/key"},
+            NatsAccess(credentials=Secret(file="/c"), tls=Tls("/ca", "/cert", "/key")),
+        ),
+    ],
+)
+def test_options_go_over_the_environment(
+    given: dict[str, str], environment: dict[str, str], access: NatsAccess
+) -> None:
+    assert access_of(given, environment) == access
+    assert environment.keys() <= set(NATS_ACCESS_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "reason"),
+    [
+        ({"nkey": "/n", "user": "me"}, {"NATS_PASSWORD": "p"}, "--nkey and --user each say who connects"),
+        ({}, {"NATS_CREDS": "/c", "NATS_TOKEN": "t"}, "NATS_CREDS, NATS_NKEY, NATS_USER and NATS_TOKEN each say"),
+        ({"user": "me"}, {}, "set NATS_PASSWORD to the password of me"),
+        ({"tlskey": "/k"}, {}, "--tlscert, which is missing"),
+    ],
+)
+def test_who_connects_is_said_in_one_way(given: dict[str, str], environment: dict[str, str], reason: str) -> None:
+    with pytest.raises(click.UsageError, match=reason):
+        access_of(given, environment)
+
+
+def test_the_permissions_of_users_are_printed(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "applications: [{name: o, import_path: 'bridges.application:orchestration', args: {memory: {bucket: talks}}}]"
+    )
+    printed = CliRunner().invoke(cli, ["permissions", "nats", "--config", str(config), "--user-id", "alice"]).output
+    assert '"$KV.talks.*"' in printed
+    assert '"ai.chat.user.alice.message"' in printed
+    assert "password: $CLIENTS_PASSWORD" in printed
+    refused = CliRunner().invoke(cli, ["permissions", "nats", "--user-id", "a.b"])
+    assert refused.exit_code == 2
