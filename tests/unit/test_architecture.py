@@ -149,7 +149,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.requests": frozenset(
         {"bridges.subjects", "bridges.generated", "deployments.services", "deployments.values"}
     ),
-    "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings"}),
+    "bridges.permissions": frozenset({"bridges.subjects", "deployments.settings", "deployments.errors"}),
     "bridges.subject_pages": frozenset({"bridges.subjects", "bridges.requests", "bridges.generated"}),
     "bridges.overlay_configs": frozenset(),
     "bridges.generate": frozenset({"bridges.subject_pages", "bridges.permissions", "bridges.overlay_configs"}),
