@@ -102,7 +102,7 @@ async def first_token(chat: Chat, question: ChatQuestion) -> tuple[float, Answer
                 first_s = first_s or time.monotonic() - asked_at
             else:
                 end = item
-    assert not end.error, end.error
+    assert not end.error_kind, end.error
     return first_s, end
 
 

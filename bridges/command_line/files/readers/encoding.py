@@ -17,6 +17,7 @@ _MARKS: Sequence[tuple[bytes, str]] = (
 _SAMPLE_BYTES = 200_000
 _SHARE_OF_ZEROS = 0.2
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NO_LETTERS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 _MOST_CONTROL = 0.02
 _MOST_MARKED = 0.35
 """Of the letters of a text in Latin script, that are beyond ASCII."""
@@ -58,9 +59,9 @@ def decode(content: bytes) -> Decoded:
     """
     mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", ""))
     if mark:
-        return Decoded(_lines(content.removeprefix(mark).decode(encoding, "replace")))
+        return Decoded(_text(content.removeprefix(mark).decode(encoding, "replace")))
     if encoding := _two_byte_encoding(content[:_SAMPLE_BYTES]):
-        return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+        return Decoded(_text(content.decode(encoding, "replace")), _guess(encoding))
     if len(_CONTROL.findall(content[:_SAMPLE_BYTES])) > len(content[:_SAMPLE_BYTES]) * _MOST_CONTROL:
         raise InvalidRequestError("it is not text")
     try:
@@ -68,6 +69,18 @@ def decode(content: bytes) -> Decoded:
     except UnicodeDecodeError:
         encoding = _most_likely(content)
         return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+
+
+def _text(text: str) -> str:
+    """Return the lines of what was read two or four bytes at a time, which makes letters of almost any bytes.
+
+    Raises:
+        InvalidRequestError: Too much of it is none.
+    """
+    sample = text[:_SAMPLE_BYTES]
+    if len(_NO_LETTERS.findall(sample)) > len(sample) * _MOST_CONTROL:
+        raise InvalidRequestError("it is not text")
+    return _lines(text)
 
 
 def _lines(text: str) -> str:

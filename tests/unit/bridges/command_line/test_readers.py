@@ -113,7 +113,15 @@ async def test_utf16_without_a_mark_is_known_in_any_script_with_spaces(read: Rea
     assert (await read.extracted(".txt", text.encode(encoding))).text == text
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, b"\x7fELF" + bytes(2000)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20,
+        b"\x7fELF" + bytes(2000),
+        b"\xff\xfe\xfa a mark alone makes no text",
+        b"\x00\x01\x02\x03\xff\xfe\x80binary\x00\x00" * 5,
+    ],
+)
 async def test_what_is_no_text_is_told(read: Reading, content: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="it is not text"):
         await read.extracted(".txt", content)
