@@ -118,7 +118,7 @@ async def test_utf16_without_a_mark_is_known_in_any_script_with_spaces(read: Rea
     [
         b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20,
         b"\x7fELF" + bytes(2000),
-        b"\xff\xfe\xfa a mark alone makes no text",
+        b"\xff\xfe\xfa not UTF-8",
         b"\x00\x01\x02\x03\xff\xfe\x80binary\x00\x00" * 5,
     ],
 )
