@@ -8,10 +8,10 @@ import io
 import mmap
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import soundfile
@@ -105,7 +105,8 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
     header = _wav_header(data)
     try:
         # Any object that reads and seeks will do, whatever the types of soundfile say.
-        file = soundfile.SoundFile(cast("Any", _file(data) if header is None else _with_true_sizes(data, header)))
+        source = _file(data) if header is None else _with_true_sizes(data, header)
+        file = soundfile.SoundFile(cast("Any", _Source(source)))
     except soundfile.LibsndfileError as error:
         # A stream of AAC is told from one of MP3 by so little that MP3 is tried first.
         if kind is None and (bare := adts_kind(data)):
@@ -158,6 +159,24 @@ def _with_true_sizes(data: bytes | mmap.mmap, header: WavHeader) -> io.BytesIO |
     riff = struct.pack("<4sI4s", b"RIFF", min(12 + len(head) + length, _LARGEST_SIZE), b"WAVE")
     sound = struct.pack("<4sI", b"data", min(length, _LARGEST_SIZE))
     return io.BytesIO(b"".join((riff, head, sound, data[header.start : header.start + length])))
+
+
+class _Source:
+    """A file that is read, for libsndfile.
+
+    It follows the offsets in a damaged file to places before its beginning. There is nothing, so the file stays where
+    it is; an error would reach nobody but the standard error output.
+    """
+
+    def __init__(self, file: io.BytesIO | mmap.mmap) -> None:
+        self._file = file
+        self.read = file.read
+        self.tell = file.tell
+
+    def seek(self, offset: int, whence: Literal[0, 1, 2] = 0) -> int:
+        with suppress(ValueError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
 
 
 def _file(data: bytes | mmap.mmap) -> io.BytesIO | mmap.mmap:

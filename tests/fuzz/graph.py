@@ -34,7 +34,7 @@ from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.orchestration import MemorySettings, MilvusSettings, NatsSettings, TurnRecordSettings
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.chat import AnswerEnd, AnswerToken, ChatQuestion, Preparation
-from deployments.values.documents import DocumentVersion, StoredDocument
+from deployments.values.documents import DocumentVersion, Placement, StoredDocument
 from deployments.values.embedded_chunks import EmbeddedChunks
 from deployments.values.pipelines import PipelineDescription, PipelineReport, PipelineTrigger, RunStatus, TriggerReceipt
 from deployments.values.retrieval import Passage
@@ -116,8 +116,11 @@ class Services:
 
     async def write(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> None: ...
 
-    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> int:
-        return 0
+    async def newest(self, call: Call, collection: str, source: str) -> str:
+        return ""
+
+    async def finish(self, call: Call, collection: str, document: DocumentVersion, batch: EmbeddedChunks) -> Placement:
+        return Placement(document.version)
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         return 1
