@@ -239,8 +239,12 @@ class LastingConnection:
                 await self._ask_again_for(subject)
 
     async def _ask_again_for(self, subject: str) -> None:
-        self._refusals.permitted(subject)
+        before = self._refusals.count(subject)
         try:
             await self.client.ask_again(subject)
         except nats.errors.Error as error:
             logger.info("subscribing to %s was not tried again: %s", subject, str(error) or type(error).__name__)
+            self._refusals.arrived.set()
+            return
+        if self._refusals.count(subject) == before:
+            self._refusals.permitted(subject)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -56,7 +57,7 @@ class Refusals:
     def __init__(self, role: Role, now: Callable[[], float] = time.monotonic) -> None:
         self._role = role
         self._now = now
-        self._subscriptions: set[str] = set()
+        self._subscriptions: Counter[str] = Counter()
         self._published: dict[str, float] = {}
         self.arrived = asyncio.Event()
 
@@ -74,7 +75,7 @@ class Refusals:
         """
         if violation.is_subscription:
             subject = next((one for one in subscribed if one.lower() == violation.subject), violation.subject)
-            self._subscriptions.add(subject)
+            self._subscriptions[subject] += 1
             self.arrived.set()
             logger.error("the NATS server does not let %s subscribe to %s", self._role, subject)
         elif subject := self._own(violation.subject):
@@ -83,9 +84,13 @@ class Refusals:
         else:
             logger.warning("the NATS server does not let %s answer on %s", self._role, violation.subject)
 
+    def count(self, subject: str) -> int:
+        """Return how often a subscription was refused since it was last permitted."""
+        return self._subscriptions[subject]
+
     def permitted(self, subject: str) -> None:
         """Take it that a subscription was not refused when it was asked for again."""
-        self._subscriptions.discard(subject)
+        del self._subscriptions[subject]
 
     def forget(self) -> None:
         """Begin anew, as a new connection does: the server refuses again what it does not permit."""
