@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 0.5
 _ASK_AGAIN_S = 5.0
+_PING_S = 8.0
+_UNANSWERED_PINGS = 2
+"""A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
 _USERINFO = re.compile(r"//[^\s'\"]*@")
 
 
@@ -223,6 +226,8 @@ class LastingConnection:
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_WAIT_S,
+            ping_interval=_PING_S,  # pyright: ignore[reportArgumentType] - only ever slept for
+            max_outstanding_pings=_UNANSWERED_PINGS,
             error_cb=failed,
             closed_cb=closed,
             disconnected_cb=disconnected,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
+from bridges.nats import connection as nats_connection
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
@@ -878,6 +879,33 @@ async def test_an_ingress_without_a_server_can_be_stopped() -> None:
     ingress.check()
     ingress.stop()
     await asyncio.wait_for(running, 5)
+
+
+def process_of_server(folder: Path) -> psutil.Process:
+    """Return the NATS server that keeps its files in a folder."""
+    (ports,) = folder.glob("*.ports")
+    return psutil.Process(int(ports.stem.rpartition("_")[2]))
+
+
+async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_connection, "_PING_S", 0.1)
+    with nats_server(tmp_path) as url:
+        server = process_of_server(tmp_path)
+        async with serving(url, Graph()) as ingress:
+            assert ingress.is_serving()
+            server.suspend()
+            try:
+                await until(lambda: not ingress.is_serving())
+            finally:
+                server.resume()
+            await until(ingress.is_serving)
+
+
+async def until(there: Callable[[], bool]) -> None:
+    """Return once something is so."""
+    async with asyncio.timeout(10):
+        while not there():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
 
 
 async def test_a_connection_closed_for_good_is_told(nats_url: str) -> None:
