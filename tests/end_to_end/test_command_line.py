@@ -122,7 +122,8 @@ def test_starting_again_keeps_what_runs(graph: Graph) -> None:
 
 def test_documents_go_in_and_answers_come_out(graph: Graph, tmp_path: Path) -> None:
     (tmp_path / "good.md").write_text("# The boat\n\nThe boat is called Marlene and leaves at 7:20.")
-    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xfa not UTF-8")
+    (tmp_path / "bad.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "old.bak").touch()
     (tmp_path / "crew.html").write_text("<title>Crew</title><nav>Home</nav><p>The captain is called Aaltje.</p>")
     (tmp_path / "engine.pdf").write_bytes(pdf([["The engine is a diesel from 1968."]], "The engine"))
     (tmp_path / "cut.pdf").write_bytes(pdf([["The engine is a diesel from 1968."]])[:100])
@@ -134,6 +135,7 @@ def test_documents_go_in_and_answers_come_out(graph: Graph, tmp_path: Path) -> N
     assert failed.keys() == {"bad.txt", "cut.pdf"}
     assert failed["bad.txt"] == "it is not text"
     assert failed["cut.pdf"].startswith("it is damaged: ")
+    assert report["not_read"] == {".bak": 1}
 
     again = json.loads(hearth(graph.environment, "ingest", str(tmp_path), "--collection", "boats", "--json").stdout)
     assert (again["documents"], again["unchanged"], again["chunks"]) == (0, 3, 0)
