@@ -174,7 +174,10 @@ def of_decisions(results: Sequence[Asked]) -> list[Figure]:
         return sum(int(asked.decisions.get(name, 0)) for asked in results)
 
     uses = Counter(asked.decisions.get("preparation", "none") for asked in results)
-    found = [share("prompt tokens that were read ahead in vain", total("wasted_tokens"), total("prepared_tokens"))]
+    found: list[Figure] = []
+    # A machine that is busy enough reads nothing ahead.
+    if read := total("prepared_tokens"):
+        found.append(share("prompt tokens that were read ahead in vain", total("wasted_tokens"), read))
     if begun := total("answers_ahead"):
         in_vain = total("answers_in_vain")
         found.append(share("answers begun before the end of the turn that were in vain", in_vain, begun))
