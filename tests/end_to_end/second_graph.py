@@ -65,6 +65,8 @@ class SecondGraph:
             "url": self.nats.url,
             "max_in_flight": MAX_IN_FLIGHT,
             "max_waiting": MAX_WAITING,
+            # The tests ask over one connection, which is one user.
+            "user_share": 1,
             "max_wait_s": MAX_WAIT_S,
             "request_timeout_s": REQUEST_TIMEOUT_S,
         }
