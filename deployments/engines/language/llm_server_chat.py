@@ -6,7 +6,7 @@ from contextlib import aclosing
 from deployments.call import Call
 from deployments.engines.language.dialect import Accommodation, Body, Refused
 from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
-from deployments.engines.language.remote_model import event_in
+from deployments.engines.language.remote_model import Unrepeated, event_in
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
 from deployments.values.language import FinishReason, Generation, Message, Piece
@@ -51,13 +51,14 @@ class LLMServerChat:
 
     async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
         end: FinishReason | None = None
+        unrepeated = Unrepeated()
         request = LLMRequest(_REQUEST, **body)
         async with aclosing(self._server.events(call, _METHOD, request, refused)) as events:
             async for data in events:
                 if data == DONE:
                     end = end or FinishReason.STOP
                     break
-                said = event_in(data, self._server.errors, refused)
+                said = unrepeated.of(event_in(data, self._server.errors, refused))
                 # The stream is read on to its own end, so that the server does not take it for one that was left.
                 end = end or said.end
                 if said.text or said.thought:

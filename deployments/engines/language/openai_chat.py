@@ -11,7 +11,7 @@ from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.dialect import Accommodation, Body, Refused
 from deployments.engines.language.event_stream import server_sent_events
 from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
-from deployments.engines.language.remote_model import event_in, failure_of
+from deployments.engines.language.remote_model import Unrepeated, event_in, failure_of
 from deployments.engines.language.stop_texts import until_stop
 from deployments.engines.shapes import DONE, ChatEvent, ShapeError, chat_event, chat_request
 from deployments.values.language import FinishReason, Generation, Message, Piece
@@ -57,11 +57,12 @@ class OpenAIChat:
                 yield piece
 
     async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
+        unrepeated = Unrepeated()
         async with self._server.stream(call, _PATH, body, refused) as response:
             try:
                 async with aclosing(server_sent_events(response, lambda: self._check_time(call))) as events:
                     async for event in events:
-                        for said in self._said_in(event, refused):
+                        for said in map(unrepeated.of, self._said_in(event, refused)):
                             if said.text or said.thought or said.end:
                                 yield Piece(said.text, said.thought, said.end)
                             # What may follow, such as the usage, is nothing to wait for.

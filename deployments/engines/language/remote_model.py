@@ -39,6 +39,26 @@ def event_in(data: str, errors: BackEndErrors, refused: Refused) -> ChatEvent:
     return event
 
 
+class Unrepeated:
+    """Leaves out of one stream what tells once more what was told: a whole message behind the parts of it."""
+
+    def __init__(self) -> None:
+        self._has_text = False
+        self._has_thought = False
+
+    def of(self, said: ChatEvent) -> ChatEvent:
+        """Return what an event says that none before it has said."""
+        if said.is_whole:
+            said = replace(
+                said,
+                text="" if self._has_text else said.text,
+                thought="" if self._has_thought else said.thought,
+            )
+        self._has_text = self._has_text or bool(said.text)
+        self._has_thought = self._has_thought or bool(said.thought)
+        return said
+
+
 def failure_of(told: object, errors: BackEndErrors, refused: Refused) -> HearthError:
     """Return the error of a failure that is told inside a stream, once `refused` was told of it."""
     refused(status_told(told) or _REFUSED, json.dumps(told))
