@@ -33,7 +33,7 @@ class Thinking:
     """How one model thinks, as far as its settings, its template or its answers have told.
 
     Args:
-        model: The model's name, for logs.
+        model: The model's name alone: its family is looked for in it.
     """
 
     def __init__(self, model: str) -> None:

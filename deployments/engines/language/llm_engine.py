@@ -95,6 +95,10 @@ class LLMEngineModel:
         return self._model.description
 
     @property
+    def model_name(self) -> str:
+        return self._model.model
+
+    @property
     def context_tokens(self) -> int:
         return self._context_tokens
 

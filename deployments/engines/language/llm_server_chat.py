@@ -35,6 +35,10 @@ class LLMServerChat:
     def description(self) -> str:
         return self._server.description
 
+    @property
+    def model_name(self) -> str:
+        return self._server.model
+
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._server.model, messages, generation) | {"stream": True}

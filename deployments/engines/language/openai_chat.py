@@ -39,6 +39,10 @@ class OpenAIChat:
     def description(self) -> str:
         return f"OpenAI API at {self._server.base_url}, {self._model}"
 
+    @property
+    def model_name(self) -> str:
+        return self._model
+
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._model, messages, generation) | {"stream": True}

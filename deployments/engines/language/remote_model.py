@@ -73,6 +73,11 @@ class RemoteChat(Protocol):
         """The model and where it is, for status and logs."""
         ...
 
+    @property
+    def model_name(self) -> str:
+        """The model's name, without where it is."""
+        ...
+
     def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield an answer as it is made, without empty pieces; closing the generator stops the model.
 
@@ -111,6 +116,10 @@ class RemoteLanguageModel:
     @property
     def description(self) -> str:
         return self._chat.description
+
+    @property
+    def model_name(self) -> str:
+        return self._chat.model_name
 
     @property
     def context_tokens(self) -> int:
