@@ -68,11 +68,14 @@ class ThoughtFilter:
     Attributes:
         beginning: The same, as far as it is known by now.
         began_inside: Whether a thought was closed that was never opened, behind text that was shown.
+        is_sure: Whether the mark that closed it stands as at a thought's end: in a line of its own or before an empty
+            line, and not behind a colon, where a text shows it.
     """
 
     def __init__(self, beginning: Beginning = Beginning.OUTSIDE) -> None:
         self.beginning = beginning
         self.began_inside = False
+        self.is_sure = False
         self._open: list[str] = [_UNNAMED] if beginning is Beginning.INSIDE else []
         self._visible = VisibleText()
         self._buffer = ""
@@ -225,6 +228,7 @@ class ThoughtFilter:
         elif self._is_talk(marker):
             self._show_to(marker.end)
         else:
+            self.is_sure = self.is_sure or self._stands_as_an_end(marker)
             self._drop(marker)
             # The end of a message closes whatever was in it.
             if marker.name != "channel":
@@ -237,8 +241,15 @@ class ThoughtFilter:
             return
         self._drop(marker)
         if self._visible.has_text and not self._has_thought:
+            self.is_sure = True
             self._began_inside()
         self._visible.thought_ended()
+
+    def _stands_as_an_end(self, marker: Marker) -> bool:
+        following = self._buffer[marker.end : marker.end + 2]
+        ends_line = following[:1] in {"", "\n", "\r"}
+        is_apart = (self._visible.is_blank_line and ends_line) or following == "\n\n"
+        return is_apart and self._visible.last_mark not in {":", "："}
 
     def _began_inside(self) -> None:
         if self.beginning is Beginning.UNKNOWN:

@@ -150,6 +150,30 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
         assert "answering.reasoning.starts_inside" in caplog.text
         assert await text_of(model) == "4."
 
+    @pytest.mark.parametrize(
+        "talk", ["A thought is closed by this mark:\n</think>\nThat is all.", "It writes.</think>Then it answers."]
+    )
+    async def test_is_shown_at_once_where_one_answer_before_it_may_have_talked_about_marks(self, talk: str) -> None:
+        engine = Engine((Piece(talk),))
+        model = model_of(engine)
+        await said(model)
+        engine.pieces = PLAIN
+        assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
+
+    async def test_is_known_to_begin_inside_where_two_answers_did(self) -> None:
+        engine = Engine((Piece("It is asked.</think>Four."),))
+        model = model_of(engine)
+        await said(model)
+        await said(model)
+        assert await text_of(model) == "Four."
+
+    async def test_that_was_cut_is_an_answer_where_only_one_before_it_began_inside(self) -> None:
+        engine = Engine((Piece("It is.\n</think>\n\nFour."),))
+        model = model_of(engine)
+        await said(model)
+        engine.pieces, engine.end = PLAIN, FinishReason.TOKEN_LIMIT
+        assert await text_of(model) == "It is 4."
+
     async def test_is_not_lost_where_it_breaks_off(self) -> None:
         class Breaking(Engine):
             async def generate(
