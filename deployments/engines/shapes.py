@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from deployments.text.characters import well_formed
 from deployments.values.language import FinishReason, Generation, Message
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
@@ -33,6 +34,8 @@ _FILTERED = {"content_filter", "safety", "refusal", "recitation", "prohibited_co
 """Finish reasons, in small letters: OpenAI's `length` and `content_filter`, and what gateways pass on of Anthropic,
 Google, Mistral, DeepSeek and text-generation-inference. All others, such as `tool_calls` and `eos_token`, are a good
 end."""
+_TEXTS_OF_PARTS = {_TEXT: _TEXT, "output_text": _TEXT, "refusal": "refusal"}
+"""Where parts of a content that are shown have their text, by their type."""
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Fields for what a model thinks: DeepSeek's, which llama.cpp and SGLang took, vLLM's and OpenRouter's, Ollama's."""
 _SAID_BY_FRAMEWORKS = ("detail", "message", "Message", "msg", "errors")
@@ -69,6 +72,7 @@ class ChatEvent:
         error: What the server says of a failure; None where it has not failed.
         end: Why nothing follows this text; None where something may.
         is_whole: Whether text and thought are those of the whole answer, and not what it goes on with.
+        thought_tokens: How many tokens of thought the answer took so far, shown or not; 0 where that is not told.
     """
 
     text: str = ""
@@ -76,6 +80,7 @@ class ChatEvent:
     error: object = None
     end: FinishReason | None = None
     is_whole: bool = False
+    thought_tokens: int = 0
 
 
 def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -117,12 +122,19 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
         delta: dict[str, Any] = choice.get("delta") or {}
         message: dict[str, Any] = choice.get("message") or {}
         said = delta or message
-        text, thought = _text_of(said.get("content")), _thought_of(said)
+        text, thought = _text_of(said.get("content")) or _text_of(said.get("refusal")), _thought_of(said)
+        thought_tokens = _thought_tokens(event)
         end = _finish_reason(choice.get("finish_reason"))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise ShapeError("something that is not a chat completion") from error
     is_whole = bool(message) and not delta
-    return ChatEvent(text, thought, end=end or (FinishReason.STOP if is_whole else None), is_whole=is_whole)
+    return ChatEvent(
+        text,
+        thought,
+        end=end or (FinishReason.STOP if is_whole else None),
+        is_whole=is_whole,
+        thought_tokens=thought_tokens,
+    )
 
 
 def _finish_reason(told: str | None) -> FinishReason | None:
@@ -155,12 +167,18 @@ def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
     return event if said and not choice else None
 
 
+def _thought_tokens(event: Mapping[str, Any]) -> int:
+    """Return the tokens of thought that an event's usage tells."""
+    details = (event.get("usage") or {}).get("completion_tokens_details") or {}
+    return int(details.get("reasoning_tokens") or 0)
+
+
 def _text_of(content: Any) -> str:
     """Return the text of a message's content: a text, nothing, or parts, of which those that hold thoughts are none."""
     if content is None or isinstance(content, str):
         return content or ""
     parts: list[Any] = content
-    return "".join(part.get("text") or "" for part in parts if part.get("type", _TEXT) in {_TEXT, "output_text"})
+    return "".join(part.get(_TEXTS_OF_PARTS.get(part.get("type", _TEXT))) or "" for part in parts)
 
 
 def _thought_of(said: Mapping[str, Any]) -> str:
@@ -294,4 +312,4 @@ def transcript_of(answer: Any) -> str:
         raise ShapeError("something that is not a transcript") from error
     if not isinstance(text, str):
         raise ShapeError("a transcript that is not a text")
-    return text.strip()
+    return well_formed(text).strip()

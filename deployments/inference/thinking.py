@@ -144,6 +144,9 @@ class AnswerWithoutThoughts:
         is_known = self._filter.beginning is not Beginning.UNKNOWN
         last = self._finished(piece.end) if piece.end else Separated()
         self._count(piece.thought, said.thought + last.thought)
+        if not self.tokens:
+            # They were thought without being told.
+            self._count_tokens(piece.thought_tokens)
         text = released.text + said.text + last.text
         self._said_something = self._said_something or bool(text.strip())
         if piece.end:
@@ -207,12 +210,14 @@ class AnswerWithoutThoughts:
         for thought in thoughts:
             if not thought:
                 continue
-            tokens = max(1, len(thought.encode()) // _BYTES_PER_TOKEN)
-            self.tokens += tokens
-            self._thinking.tokens += tokens
+            self._count_tokens(max(1, len(thought.encode()) // _BYTES_PER_TOKEN))
             if self._reasoning.keeps_thoughts and self._kept_characters < _LOGGED_CHARACTERS:
                 self._kept.append(thought[: _LOGGED_CHARACTERS - self._kept_characters])
                 self._kept_characters += len(thought)
+
+    def _count_tokens(self, tokens: int) -> None:
+        self.tokens += tokens
+        self._thinking.tokens += tokens
 
     def _no_answer(self, end: FinishReason) -> UpstreamFailedError:
         if end is FinishReason.TOKEN_LIMIT:

@@ -55,7 +55,7 @@ class LLMServerChat:
 
     async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
         end: FinishReason | None = None
-        unrepeated = Unrepeated()
+        unrepeated, thought_tokens = Unrepeated(), 0
         request = LLMRequest(_REQUEST, **body)
         async with aclosing(self._server.events(call, _METHOD, request, refused)) as events:
             async for data in events:
@@ -65,11 +65,12 @@ class LLMServerChat:
                 said = unrepeated.of(event_in(data, self._server.errors, refused))
                 # The stream is read on to its own end, so that the server does not take it for one that was left.
                 end = end or said.end
+                thought_tokens = said.thought_tokens or thought_tokens
                 if said.text or said.thought:
                     yield Piece(said.text, said.thought)
         if end is None:
             raise self._server.errors.broken_off()
-        yield Piece(end=end)
+        yield Piece(end=end, thought_tokens=thought_tokens)
 
     async def check(self) -> None:
         await self._server.check()

@@ -12,8 +12,9 @@ from deployments.engines.back_end import BackEndErrors, short_backoff, status_to
 from deployments.engines.language.dialect import Refused
 from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
 from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.text.characters import WellFormed
 from deployments.text.prompt_markers import usual_markers
-from deployments.values.language import Generation, Message, Piece
+from deployments.values.language import FinishReason, Generation, Message, Piece
 
 _REFUSED = 400
 """Stands for the status of a failure that tells none."""
@@ -37,6 +38,34 @@ def event_in(data: str, errors: BackEndErrors, refused: Refused) -> ChatEvent:
     if event.error is not None:
         raise failure_of(event.error, errors, refused)
     return event
+
+
+END_OF_STREAM = ChatEvent(end=FinishReason.STOP)
+
+
+class HiddenThought:
+    """Has an answer that was nothing but thoughts which nobody is shown end with the count of their tokens.
+
+    The count may stand behind the end. Where anything was said, or the count was told, nothing is waited for.
+    """
+
+    def __init__(self) -> None:
+        self._has_said = False
+        self._tokens = 0
+        self._end: FinishReason | None = None
+
+    def piece(self, said: ChatEvent) -> Piece:
+        """Return what an event says, its end left out while the count may follow."""
+        self._has_said = self._has_said or bool(said.text or said.thought)
+        self._tokens = said.thought_tokens or self._tokens
+        self._end = self._end or said.end
+        is_over = self._has_said or self._tokens > 0 or said is END_OF_STREAM
+        end = self._end if is_over else None
+        return Piece(said.text, said.thought, end, self._tokens if end else 0)
+
+    def last(self) -> Piece | None:
+        """Return the end of a stream that stopped behind it; None where it has told none."""
+        return Piece(end=self._end, thought_tokens=self._tokens) if self._end else None
 
 
 class Unrepeated:
@@ -176,10 +205,18 @@ class RemoteLanguageModel:
         await self._chat.close()
 
     async def _pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
+        text, thought = WellFormed(), WellFormed()
         try:
             async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    is_last = piece.end is not None
+                    whole = replace(
+                        piece,
+                        text=text.take(piece.text, is_last=is_last),
+                        thought=thought.take(piece.thought, is_last=is_last),
+                    )
+                    if whole.text or whole.thought or is_last:
+                        yield whole
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 

@@ -12,6 +12,7 @@ from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.openai_chat import OpenAIChat
 from deployments.engines.language.remote_model import RemoteLanguageModel
+from deployments.engines.shapes import transcript_of
 from deployments.errors import (
     BackEnd,
     DeadlineExceededError,
@@ -37,9 +38,11 @@ class Pieces(httpx.AsyncByteStream):
             yield piece
 
 
-async def pieces_of(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> list[Piece]:
+async def pieces_of(
+    *pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0, status: int = 200
+) -> list[Piece]:
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
+        return httpx.Response(status, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
 
     back_end = HttpBackEnd(
         "http://model.test", role="language model", takes_client_input=True, transport=httpx.MockTransport(answer)
@@ -49,8 +52,9 @@ async def pieces_of(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: f
         return [piece async for piece in generated]
 
 
-async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> str:
-    return "".join(piece.text for piece in await pieces_of(*pieces, content_type=content_type, seconds=seconds))
+async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0, status: int = 200) -> str:
+    sent = await pieces_of(*pieces, content_type=content_type, seconds=seconds, status=status)
+    return "".join(piece.text for piece in sent)
 
 
 def event(content: object, **choice: object) -> str:
@@ -75,6 +79,8 @@ async def test_an_answer_is_the_same_however_lines_end_and_the_bytes_are_cut(end
 @pytest.mark.parametrize(
     "stream",
     [
+        event(None).replace('"content": null', '"content": null, "refusal": "Hello"') + DONE,
+        event([{"type": "refusal", "refusal": "Hello"}]) + DONE,
         event("Hello").replace("data: ", "data:") + DONE.replace("data: ", "data:"),
         "\ufeff" + event("Hello") + DONE,
         "id: 7\nretry: 3000\nevent: message\n" + event("Hello") + DONE,
@@ -242,3 +248,48 @@ async def test_a_body_that_tells_no_end_is_an_error(stream: str) -> None:
 async def test_comments_do_not_lengthen_the_time_of_an_answer() -> None:
     with pytest.raises(DeadlineExceededError):
         await answered(*[b": still here\n\n"] * 1000, event("late").encode(), seconds=0.001)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (['"Hi \\ud83d"', '"\\ude00!"'], "Hi 😀!"),
+        (['"Hi"', '"\\ud83d"', '""', '"\\ude00"'], "Hi😀"),
+        (['"Hi \\ud83d"', '"!"'], "Hi \ufffd!"),
+        (['"Hi \\ude00"'], "Hi \ufffd"),
+        (['"Hi \\ud83d"'], "Hi \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+async def test_halves_of_a_character_are_joined_or_replaced(field: str, parts: list[str], text: str) -> None:
+    sent = "".join(f'data: {{"choices": [{{"delta": {{"{field}": {part}}}}}]}}\n\n' for part in parts)
+    pieces = await pieces_of((sent + DONE).encode())
+    assert "".join(piece.text + piece.thought for piece in pieces) == text
+
+
+def test_a_transcript_has_no_half_of_a_character() -> None:
+    assert transcript_of(json.loads('{"text": "Hi \\ud83d"}')) == "Hi \ufffd"
+
+
+TOO_LONG = [
+    "prompt is too long: 213462 tokens > 200000 maximum",
+    "litellm.ContextWindowExceededError: Input is too long for requested model.",
+    "Input is too long for requested model.",
+    "The input token count (40000) exceeds the maximum number of tokens allowed (32768).",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "the request exceeds the available context size. try increasing the context size or enable context shift",
+]
+
+
+@pytest.mark.parametrize("words", TOO_LONG)
+async def test_a_question_that_is_too_long_is_the_client_s_to_shorten_in_the_words_of_any_server(words: str) -> None:
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(f"data: {json.dumps({'error': {'message': words}})}\n\n".encode())
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(json.dumps({"error": {"message": words}}).encode(), status=422)
+
+
+async def test_a_code_inside_a_stream_tells_a_question_that_is_too_long() -> None:
+    told = {"message": "too long", "code": "context_length_exceeded", "type": "invalid_request_error"}
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(f"data: {json.dumps({'error': told})}\n\n".encode())
