@@ -155,11 +155,13 @@ def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
     `success: false`; a status other than 0 in MiniMax's `base_resp`; and what web frameworks make of an exception. A
     server may have an `error` of null, or an empty one, in every event: that is none.
     """
-    if told := event.get("error") or choice.get("error") or (choice.get("delta") or {}).get("error"):
+    delta: Mapping[str, object] = choice.get("delta") or {}
+    if told := event.get("error") or choice.get("error") or delta.get("error"):
         return told
     if (choice.get("finish_reason") or "").lower() in _GIVEN_UP or _ERROR in (event.get("object"), event.get("type")):
         return choice or event
-    if (response := event.get("base_resp") or {}).get("status_code"):
+    response: Mapping[str, object] = event.get("base_resp") or {}
+    if response.get("status_code"):
         return response
     if event.get("success") is False or any(event.get(name) for name in _SAID_BY_GATEWAYS):
         return event
@@ -169,7 +171,8 @@ def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
 
 def _thought_tokens(event: Mapping[str, Any]) -> int:
     """Return the tokens of thought that an event's usage tells."""
-    details = (event.get("usage") or {}).get("completion_tokens_details") or {}
+    usage: Mapping[str, Any] = event.get("usage") or {}
+    details: Mapping[str, Any] = usage.get("completion_tokens_details") or {}
     return int(details.get("reasoning_tokens") or 0)
 
 

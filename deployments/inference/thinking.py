@@ -18,7 +18,8 @@ _CERTAIN = 2
 _ALWAYS_THINKS = re.compile(r"think|reason|qwq|\br1\b", re.IGNORECASE)
 """What stands in the names of models that think before every answer."""
 _MAY_THINK = re.compile(
-    r"deepseek|qwen-?3|glm-?(?:4\.[5-9]|[5-9]|z)|nemotron|olmo-?3|exaone|minimax|kimi|step-?3|longcat|seed|hunyuan|mimo",
+    r"deepseek|qwen-?3|glm-?(?:4\.[5-9]|[5-9]|z)|nemotron|olmo-?3|exaone|minimax|kimi|step-?3|longcat|seed|hunyuan|mimo"
+    r"|ernie|gpt-?oss|magistral|smollm-?3|hermes-?4",
     re.IGNORECASE,
 )
 """What stands in the names of families of which some template opens the thought."""

@@ -120,7 +120,9 @@ class TestThoughts:
 
 
 class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
-    @pytest.mark.parametrize("name", ["DeepSeek-R1-Distill-Qwen-7B", "qwq:32b", "Qwen/Qwen3.5-9B", "GLM-4.6"])
+    @pytest.mark.parametrize(
+        "name", ["DeepSeek-R1-Distill-Qwen-7B", "qwq:32b", "Qwen/Qwen3.5-9B", "ERNIE-4.5", "gpt-oss-20b"]
+    )
     async def test_is_held_back_where_the_model_s_name_makes_it_likely_and_no_other_one_is(self, name: str) -> None:
         model = model_of(Engine(model_name=name))
         assert [piece.text for piece in await said(model)] == ["It is 4."]
