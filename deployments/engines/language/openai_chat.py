@@ -9,7 +9,7 @@ from httpx_sse import ServerSentEvent
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.dialect import Accommodation, Body, Refused
-from deployments.engines.language.event_stream import server_sent_events
+from deployments.engines.language.event_stream import NoEventsError, server_sent_events
 from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
 from deployments.engines.language.remote_model import END_OF_STREAM, HiddenThought, Unrepeated, event_in, failure_of
 from deployments.engines.language.stop_texts import until_stop
@@ -71,6 +71,8 @@ class OpenAIChat:
                                 yield piece
                             if piece.end:
                                 return
+            except NoEventsError as error:
+                raise self._server.errors.nonsense(str(error)) from error
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
             if last := hidden.last():

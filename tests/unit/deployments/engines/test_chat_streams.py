@@ -293,3 +293,46 @@ async def test_a_code_inside_a_stream_tells_a_question_that_is_too_long() -> Non
     told = {"message": "too long", "code": "context_length_exceeded", "type": "invalid_request_error"}
     with pytest.raises(InvalidRequestError, match="too long"):
         await answered(f"data: {json.dumps({'error': told})}\n\n".encode())
+
+
+WHOLE_ANSWER = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f": OPENROUTER PROCESSING\n\n{WHOLE_ANSWER}",
+        f": one\n\n: two\n\n\n{WHOLE_ANSWER}",
+        f"{WHOLE_ANSWER}\n\n{DONE}",
+        f": one\r\n\r\n{WHOLE_ANSWER}\r\ndata: [DONE]\r\n\r\n",
+        f": one\n\n{event('Hello')}{DONE}",
+    ],
+)
+async def test_a_whole_answer_may_have_comments_and_events_around_it(body: str) -> None:
+    sent = body.encode()
+    assert await answered(sent) == "Hello"
+    for at in range(len(sent)):
+        assert await answered(sent[:at], sent[at:]) == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("<html><body>502 Bad Gateway</body></html>", "a web page"),
+        ("\n<!doctype html>\n<p>Sign in: now</p>", "a web page"),
+        ("upstream connect error or disconnect/reset before headers", "a text that is no answer"),
+    ],
+)
+async def test_a_body_that_is_no_answer_is_told_as_what_it_is_and_asked_for_once(body: str, what: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, text=body)
+
+    back_end = HttpBackEnd("http://model.test", role="language model", transport=httpx.MockTransport(answer))
+    engine = RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
+    with pytest.raises(UpstreamFailedError, match=what):
+        async with aclosing(engine.generate(Call.within(5.0), [Message(Role.USER, "Hi")], Generation())) as pieces:
+            await anext(pieces)
+    assert len(asked) == 1
