@@ -94,6 +94,25 @@ def failure_of(told: object, errors: BackEndErrors, refused: Refused) -> HearthE
     return errors.failure(told)
 
 
+async def well_formed_pieces(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield an answer with the halves of characters joined that two pieces hold, and others replaced.
+
+    Args:
+        pieces: The answer; closed with what this returns.
+    """
+    text, thought = WellFormed(), WellFormed()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            is_last = piece.end is not None
+            whole = replace(
+                piece,
+                text=text.take(piece.text, is_last=is_last),
+                thought=thought.take(piece.thought, is_last=is_last),
+            )
+            if whole.text or whole.thought or is_last:
+                yield whole
+
+
 class RemoteChat(Protocol):
     """A way to a language model that runs elsewhere."""
 
@@ -205,18 +224,10 @@ class RemoteLanguageModel:
         await self._chat.close()
 
     async def _pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
-        text, thought = WellFormed(), WellFormed()
         try:
-            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+            async with aclosing(well_formed_pieces(self._chat.pieces(call, messages, generation))) as pieces:
                 async for piece in pieces:
-                    is_last = piece.end is not None
-                    whole = replace(
-                        piece,
-                        text=text.take(piece.text, is_last=is_last),
-                        thought=thought.take(piece.thought, is_last=is_last),
-                    )
-                    if whole.text or whole.thought or is_last:
-                        yield whole
+                    yield piece
         except PayloadTooLargeError as error:
             raise too_long(error, self._context_tokens) from error
 
