@@ -1,6 +1,7 @@
 """What a back end's failures mean for the client of a request: the same over HTTP and by handle."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -31,9 +32,15 @@ _CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _CONTENT_TOO_LARGE = 413
 _TOO_LONG_STATUSES = {400, 422}
-_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "maximum context length", "model's context length")
-"""How servers say that an input is longer than a model reads: OpenAI by its code, llama.cpp by its type, vLLM and
-SGLang by their sentence alone."""
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size_error|maximum context length|model's context length"
+    r"|ContextWindowExceeded|context window (?:is )?exceeded|exceeds?\b[^.]{0,40}\bcontext (?:size|window|length)"
+    r"|(?:prompt|input) is too long|input token count\b.{0,40}\bexceeds"
+    r"|`inputs` tokens \+ `max_new_tokens` must be <=|`inputs` must have less than \d+ tokens",
+    re.IGNORECASE,
+)
+"""How servers say that an input is longer than a model reads: OpenAI by its code, llama.cpp by its type, vLLM, SGLang,
+Anthropic, Bedrock, Gemini, text-generation-inference and older llama.cpp by their sentence alone."""
 
 
 class BackEndErrors:
@@ -82,9 +89,13 @@ class BackEndErrors:
     def failure(self, said: object) -> HearthError:
         """Return the error of an answer that tells a failure, and log what it `said`.
 
-        Where it has a status as `code`, that decides, as in `refusal`. Gateways write it as a text.
+        Where it has a status as `code`, that decides, as in `refusal`. Gateways write it as a text. Where it has none
+        and says that the input is too long, it is a 400.
         """
-        if (status := status_told(said)) is not None:
+        status = status_told(said)
+        if status is None and is_too_long(_CLIENT_ERROR, str(said)):
+            status = _CLIENT_ERROR
+        if status is not None:
             return self.refusal(status, str(said))
         logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(said)))
         return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
@@ -168,4 +179,4 @@ def is_too_long(status: int, said: str) -> bool:
     """Say whether a refusal means that an input is longer than a model reads."""
     if status == _CONTENT_TOO_LARGE:
         return True
-    return status in _TOO_LONG_STATUSES and any(sign in said for sign in _TOO_LONG)
+    return status in _TOO_LONG_STATUSES and _TOO_LONG.search(said) is not None

@@ -72,6 +72,11 @@ class LanguageModelEngine(Engine, Protocol):
     """Makes text."""
 
     @property
+    def model_name(self) -> str:
+        """The model's name, which says what family it is of; without where it runs."""
+        ...
+
+    @property
     def context_tokens(self) -> int:
         """Tokens that a prompt and its answer may take together."""
         ...

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from deployments.text.characters import well_formed
 from deployments.values.language import FinishReason, Generation, Message
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
@@ -20,14 +21,26 @@ DONE = "[DONE]"
 
 _TEXT = "text"
 _ERROR = "error"
-_GIVEN_UP = {"error", "abort"}
-_CUT = {"length", "max_tokens", "max_length", "model_length"}
+_UNTOLD = {"", "null", "none", "unspecified", "finish_reason_unspecified"}
+_GIVEN_UP = {
+    *("error", "abort", "aborted", "cancelled", "canceled", "failed", "internal_error", "server_error", "timeout"),
+    *("overloaded", "engine_overloaded", "insufficient_system_resource", "repetition_truncation"),
+}
+_CUT = {
+    *("length", "max_tokens", "max_length", "max_output_tokens", "model_length"),
+    *("model_context_window_exceeded", "context_length_exceeded"),
+}
 _FILTERED = {"content_filter", "safety", "refusal", "recitation", "prohibited_content"}
-"""Finish reasons: OpenAI's `length` and `content_filter`, and what gateways pass on of Anthropic, Google, Mistral and
-text-generation-inference. All others, such as `tool_calls` and `eos_token`, are a good end."""
+"""Finish reasons, in small letters: OpenAI's `length` and `content_filter`, and what gateways pass on of Anthropic,
+Google, Mistral, DeepSeek and text-generation-inference. All others, such as `tool_calls` and `eos_token`, are a good
+end."""
+_TEXTS_OF_PARTS = {_TEXT: _TEXT, "output_text": _TEXT, "refusal": "refusal"}
+"""Where parts of a content that are shown have their text, by their type."""
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Fields for what a model thinks: DeepSeek's, which llama.cpp and SGLang took, vLLM's and OpenRouter's, Ollama's."""
-_SAID_BY_FRAMEWORKS = ("detail", "message", "msg", "errors")
+_SAID_BY_FRAMEWORKS = ("detail", "message", "Message", "msg", "errors")
+_SAID_BY_GATEWAYS = ("fault", "error_code", "error_msg")
+"""Apigee's, and those of Baidu's service."""
 
 _BYTES_PER_TOKEN = 3
 """A careful guess, short of the four or so of English text, where the model's vocabulary is not at hand."""
@@ -58,12 +71,16 @@ class ChatEvent:
         thought: What the model goes on to think; empty for an event that carries nothing of that.
         error: What the server says of a failure; None where it has not failed.
         end: Why nothing follows this text; None where something may.
+        is_whole: Whether text and thought are those of the whole answer, and not what it goes on with.
+        thought_tokens: How many tokens of thought the answer took so far, shown or not; 0 where that is not told.
     """
 
     text: str = ""
     thought: str = ""
     error: object = None
     end: FinishReason | None = None
+    is_whole: bool = False
+    thought_tokens: int = 0
 
 
 def batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -105,19 +122,26 @@ def chat_event(data: str | bytes | Mapping[str, Any]) -> ChatEvent:
         delta: dict[str, Any] = choice.get("delta") or {}
         message: dict[str, Any] = choice.get("message") or {}
         said = delta or message
-        text, thought = _text_of(said.get("content")), _thought_of(said)
+        text, thought = _text_of(said.get("content")) or _text_of(said.get("refusal")), _thought_of(said)
+        thought_tokens = _thought_tokens(event)
         end = _finish_reason(choice.get("finish_reason"))
     except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise ShapeError("something that is not a chat completion") from error
     is_whole = bool(message) and not delta
-    return ChatEvent(text, thought, end=end or (FinishReason.STOP if is_whole else None))
+    return ChatEvent(
+        text,
+        thought,
+        end=end or (FinishReason.STOP if is_whole else None),
+        is_whole=is_whole,
+        thought_tokens=thought_tokens,
+    )
 
 
 def _finish_reason(told: str | None) -> FinishReason | None:
     """Return what a finish reason means; None where none is told yet."""
-    if not told:
+    reason = (told or "").lower()
+    if reason in _UNTOLD:
         return None
-    reason = told.lower()
     if reason in _CUT:
         return FinishReason.TOKEN_LIMIT
     return FinishReason.CONTENT_FILTER if reason in _FILTERED else FinishReason.STOP
@@ -126,16 +150,30 @@ def _finish_reason(told: str | None) -> FinishReason | None:
 def _failure_of(event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
     """Return what an event says of a failure, in any of the shapes that servers and gateways give it; else None.
 
-    OpenAI's `error`, as an object or a text; the same inside a choice, as OpenRouter has it; a finish reason of an
-    answer that the engine gave up, as SGLang has it; `object: error`, as older vLLM has it; and what web frameworks
-    make of an exception. A server may have an `error` of null, or an empty one, in every event: that is none.
+    OpenAI's `error`, as an object or a text; the same inside a choice, as OpenRouter has it, or inside its delta; a
+    finish reason of an answer that the engine gave up, as SGLang has it; `object: error`, as older vLLM has it;
+    `success: false`; a status other than 0 in MiniMax's `base_resp`; and what web frameworks make of an exception. A
+    server may have an `error` of null, or an empty one, in every event: that is none.
     """
-    if told := event.get("error") or choice.get("error"):
+    delta: Mapping[str, object] = choice.get("delta") or {}
+    if told := event.get("error") or choice.get("error") or delta.get("error"):
         return told
-    if choice.get("finish_reason") in _GIVEN_UP or _ERROR in (event.get("object"), event.get("type")):
+    if (choice.get("finish_reason") or "").lower() in _GIVEN_UP or _ERROR in (event.get("object"), event.get("type")):
         return choice or event
+    response: Mapping[str, object] = event.get("base_resp") or {}
+    if response.get("status_code"):
+        return response
+    if event.get("success") is False or any(event.get(name) for name in _SAID_BY_GATEWAYS):
+        return event
     said = any(event.get(name) and isinstance(event[name], str | list) for name in _SAID_BY_FRAMEWORKS)
     return event if said and not choice else None
+
+
+def _thought_tokens(event: Mapping[str, Any]) -> int:
+    """Return the tokens of thought that an event's usage tells."""
+    usage: Mapping[str, Any] = event.get("usage") or {}
+    details: Mapping[str, Any] = usage.get("completion_tokens_details") or {}
+    return int(details.get("reasoning_tokens") or 0)
 
 
 def _text_of(content: Any) -> str:
@@ -143,7 +181,7 @@ def _text_of(content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     parts: list[Any] = content
-    return "".join(part.get("text") or "" for part in parts if part.get("type", _TEXT) in {_TEXT, "output_text"})
+    return "".join(part.get(_TEXTS_OF_PARTS.get(part.get("type", _TEXT))) or "" for part in parts)
 
 
 def _thought_of(said: Mapping[str, Any]) -> str:
@@ -277,4 +315,4 @@ def transcript_of(answer: Any) -> str:
         raise ShapeError("something that is not a transcript") from error
     if not isinstance(text, str):
         raise ShapeError("a transcript that is not a text")
-    return text.strip()
+    return well_formed(text).strip()

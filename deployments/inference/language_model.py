@@ -31,7 +31,7 @@ class LanguageModel:
     def __init__(self, engine: LanguageModelEngine, answering: Answering) -> None:
         self._engine = engine
         self._answering = answering
-        self._thinking = Thinking(engine.description)
+        self._thinking = Thinking(engine.model_name)
 
     async def generate(self, call: Call, prompt: Prompt) -> AsyncGenerator[Piece]:
         reasoning, generation = self._answering.reasoning, self._generation(prompt)

@@ -14,10 +14,12 @@ logger = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 _LOGGED_CHARACTERS = 20_000
+_CERTAIN = 2
 _ALWAYS_THINKS = re.compile(r"think|reason|qwq|\br1\b", re.IGNORECASE)
 """What stands in the names of models that think before every answer."""
 _MAY_THINK = re.compile(
-    r"deepseek|qwen-?3|glm-?(?:4\.[5-9]|[5-9]|z)|nemotron|olmo-?3|exaone|minimax|kimi|step-?3|longcat|seed|hunyuan|mimo",
+    r"deepseek|qwen-?3|glm-?(?:4\.[5-9]|[5-9]|z)|nemotron|olmo-?3|exaone|minimax|kimi|step-?3|longcat|seed|hunyuan|mimo"
+    r"|ernie|gpt-?oss|magistral|smollm-?3|hermes-?4",
     re.IGNORECASE,
 )
 """What stands in the names of families of which some template opens the thought."""
@@ -33,12 +35,13 @@ class Thinking:
     """How one model thinks, as far as its settings, its template or its answers have told.
 
     Args:
-        model: The model's name, for logs.
+        model: The model's name alone: its family is looked for in it.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._seen: dict[ReasoningEffort | None, bool] = {}
+        self._times_inside: dict[ReasoningEffort | None, int] = {}
         self.tokens = 0
 
     def answer(
@@ -58,8 +61,21 @@ class Thinking:
         """Return whether answers begin inside a thought, as was seen at an effort; None where none was seen yet."""
         return self._seen.get(effort)
 
-    def saw(self, effort: ReasoningEffort | None, *, begins_inside: bool) -> None:
-        """Take note of where an answer began."""
+    def is_certain(self, effort: ReasoningEffort | None) -> bool:
+        """Whether at least two answers in a row began inside a thought: one may have talked about its marks."""
+        return self._times_inside.get(effort, 0) >= _CERTAIN
+
+    def saw(self, effort: ReasoningEffort | None, *, begins_inside: bool, is_sure: bool) -> None:
+        """Take note of where an answer began.
+
+        Args:
+            effort: At which it was asked for.
+            begins_inside: Whether it began inside a thought.
+            is_sure: Whether this answer alone says so. Where it does not, the next one must, too.
+        """
+        self._times_inside[effort] = self._times_inside.get(effort, 0) + 1 if begins_inside else 0
+        if begins_inside and not is_sure and not self.is_certain(effort):
+            return
         if begins_inside and not self._seen.get(effort):
             logger.warning(
                 "%s begins its answers inside a thought; set answering.reasoning.starts_inside to true, so that no"
@@ -106,6 +122,7 @@ class AnswerWithoutThoughts:
         self._reasoning = reasoning
         self._generation = generation
         seen = thinking.begins_inside(generation.effort)
+        self._template_opens = template_opens
         self._opens_thought = template_opens if seen is None else seen
         self._filter = ThoughtFilter(self._beginning())
         self._goes_by_opening = self._opens_thought is None and not thinking.may_think
@@ -128,6 +145,9 @@ class AnswerWithoutThoughts:
         is_known = self._filter.beginning is not Beginning.UNKNOWN
         last = self._finished(piece.end) if piece.end else Separated()
         self._count(piece.thought, said.thought + last.thought)
+        if not self.tokens:
+            # They were thought without being told.
+            self._count_tokens(piece.thought_tokens)
         text = released.text + said.text + last.text
         self._said_something = self._said_something or bool(text.strip())
         if piece.end:
@@ -173,25 +193,32 @@ class AnswerWithoutThoughts:
 
     def _finished(self, end: FinishReason) -> Separated:
         is_cut = end is not FinishReason.STOP
-        likely = self._opens_thought or self._thinking.always_thinks
-        return self._filter.finish(cut=is_cut, doubtful_is_thought=is_cut and likely)
+        return self._filter.finish(cut=is_cut, doubtful_is_thought=is_cut and self._is_likely_a_thought())
+
+    def _is_likely_a_thought(self) -> bool:
+        """Say whether an answer that was cut before any mark was a thought."""
+        if self._template_opens or self._thinking.always_thinks or self._thinking.is_certain(self._generation.effort):
+            return True
+        return bool(self._opens_thought and begins_like_a_thought(self._filter.held_back))
 
     def _learn(self, *, is_known: bool, is_whole: bool) -> None:
         """Take note of where the answer began, where that is known or where it ended without closing a thought."""
         if self._reasoning.starts_inside is None and (is_known or is_whole):
             inside = self._filter.began_inside or self._filter.beginning is Beginning.INSIDE
-            self._thinking.saw(self._generation.effort, begins_inside=inside)
+            self._thinking.saw(self._generation.effort, begins_inside=inside, is_sure=self._filter.is_sure)
 
     def _count(self, *thoughts: str) -> None:
         for thought in thoughts:
             if not thought:
                 continue
-            tokens = max(1, len(thought.encode()) // _BYTES_PER_TOKEN)
-            self.tokens += tokens
-            self._thinking.tokens += tokens
+            self._count_tokens(max(1, len(thought.encode()) // _BYTES_PER_TOKEN))
             if self._reasoning.keeps_thoughts and self._kept_characters < _LOGGED_CHARACTERS:
                 self._kept.append(thought[: _LOGGED_CHARACTERS - self._kept_characters])
                 self._kept_characters += len(thought)
+
+    def _count_tokens(self, tokens: int) -> None:
+        self.tokens += tokens
+        self._thinking.tokens += tokens
 
     def _no_answer(self, end: FinishReason) -> UpstreamFailedError:
         if end is FinishReason.TOKEN_LIMIT:

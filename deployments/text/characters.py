@@ -17,3 +17,27 @@ def written_out(text: str) -> str:
     'The file of the notified office'
     """
     return unicodedata.normalize("NFC", _UNSEEN.sub("", _SOFT_HYPHEN.sub("", text.translate(_LIGATURES))))
+
+
+def well_formed(text: str) -> str:
+    """Return a text with the halves of characters joined that stand together, and others replaced by U+FFFD.
+
+    JSON can hold a half of a UTF-16 pair alone, which no other encoding can write.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class WellFormed:
+    """Makes a text well formed that comes in pieces, between which a character may be cut into halves."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def take(self, text: str, *, is_last: bool) -> str:
+        """Return the next piece, without a half of a character at its end whose other half may follow."""
+        text, self._half = self._half + text, ""
+        if not is_last and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return well_formed(text)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 _BAR = "[|｜]"
 _CANDIDATE = re.compile(
     rf"<{_BAR}[^\s<>]{{1,64}}>|<[^\s<>]{{1,64}}{_BAR}>|<<?/?[A-Za-z_][\w:./-]{{0,63}}>>?"
-    r"|\[/?[A-Za-z][\w|]{1,62}\]|\[\|[^\s\[\]]{1,62}\|\]|\][~!]{1,2}b\[|\[e~\[|[◁〈][^\s◁▷〈〉]{1,62}[▷〉]|\|<[^\s<>]{1,62}>\|"
+    r"|\[/?[A-Za-z][\w|]{1,62}\]|\[\|[^\s\[\]]{1,62}\|\]|\][~!]{1,2}b[\[\]]|\[e~\[|[◁〈][^\s◁▷〈〉]{1,62}[▷〉]|\|<[^\s<>]{1,62}>\|"
 )
 """Everything that has the form of a mark. Tags of HTML have it, too, and footnotes such as "[1]" do not."""
 
@@ -20,7 +20,9 @@ _ALWAYS = re.compile(
     |<</?SYS>>|\[/?INST\]                                 # Llama 2, Mistral
     |\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|TOOL_CONTENT|MODEL_SETTINGS|ARGS|CALL_ID|THINK)\]
     |\[(?:BOS|EOS|EOT|gMASK|sMASK)\]|<(?:sop|eop|eoa|eoh|eom|eot|eod)>   # Kimi, GLM, InternLM
-    |\[\|[^\s]+\|\]|\][~!]{{1,2}}b\[|\[e~\[               # EXAONE, MiniMax
+    |\[\|[^\s]+\|\]|\][~!]{{1,2}}b[\[\]]|\[e~\[           # EXAONE, MiniMax
+    |<(?:BOS|EOS|PAD|UNK|CLS|SEP|MASK|EOP)_TOKEN>|<_(?:user|bot|end|system|start|pad|unk)>  # Command, TeleChat
+    |\[(?:unused|UNUSED_TOKEN_)\d+\]|<end_of_utterance>   # Pangu, InternLM, SmolVLM
     |<(?:seed|mm|hy):[\w:]+>|<role>|</role>|<reserved_\d+>|<extra_id_\d+>|<SPECIAL_\d+>|<unused\d+>|<__media__>""",
     re.VERBOSE,
 )

@@ -34,13 +34,21 @@ _ABBREVIATIONS = frozenset(
     ]
 )
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
-_NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
 _MONTHS = frozenset("jan feb mar apr jun jul aug sep oct nov dec".split())
 _LONGEST_MONTH = 4
 _LONGEST_UNIT = 4
 _VOWEL = re.compile(r"[aeiouy]")
 _LAST_WORD = re.compile(r"""(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]+)*)$""")
 _LAST_END = re.compile(r"""(?:[!?。！？]|(?P<stop>\.))["'”’」』)\]]*$""")
+_BEHIND_END = r"""(?:["'”’」』)\]*_~]|\[\^?\d{1,3}(?:, ?\d{1,3})*\]|[⁰¹²³⁴⁵⁶⁷⁸⁹]|</\w{1,20}>)*"""
+"""What stands between an end mark and the next sentence: quotes, emphasis, citations, tags that close."""
+_END_IN_MARKUP = re.compile(
+    rf"(?P<mark>[.!?]+){_BEHIND_END}(?:\s+|(?=<\w)|(?=\[\^?\d{{0,3}}$))|(?P<wide>[。！？]+){_BEHIND_END}\s*"
+)
+_BEHIND_LAST_END = re.compile(rf"(?<=[.!?。！？]){_BEHIND_END}$")
+_WORD = re.compile(r"\w")
+_BLOCK_END = re.compile(r"\n|</(?:p|li|h[1-6]|t[rdh]|d[dt]|div|[uo]l|table|blockquote|pre)>|<br ?/?>", re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _CONTEXT = 200
 """Characters before a full stop that say what it is."""
 _END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
@@ -127,18 +135,34 @@ def _is_date(before: str, following: str) -> bool:
 
 
 def unfinished_sentence(text: str) -> str:
-    """Return the end of a text that was broken off, from where its last whole sentence or list item ends.
+    """Return the end of a text that was broken off, from where its last whole sentence, line or block ends.
 
     >>> unfinished_sentence("It is closed. It opens at"), unfinished_sentence("It is closed.")
     ('It opens at', '')
     """
-    end = max((match.end() for match in _NEXT_ITEM.finditer(text)), default=0)
-    while (following := sentence_end(text, end)) is not None:
-        end = following
+    code = _open_code(text)
+    if code is not None:
+        return text[code:].strip()
+    end = max((match.end() for match in _BLOCK_END.finditer(text.rstrip())), default=0)
+    for match in _END_IN_MARKUP.finditer(text, end):
+        if match["wide"] is not None or _ends_sentence(text, end, match):
+            end = match.end()
     rest = text[end:].strip()
-    last = _LAST_END.search(rest)
-    is_whole = last is not None and (last["stop"] is None or _is_sure(rest[: last.start()]))
-    return "" if is_whole else rest
+    bare = _BEHIND_LAST_END.sub("", rest)
+    last = _LAST_END.search(bare)
+    is_whole = last is not None and (last["stop"] is None or _is_sure(bare[: last.start()]))
+    return "" if is_whole or not _WORD.search(rest) else rest
+
+
+def _open_code(text: str) -> int | None:
+    """Return where a block of code begins that a text leaves open; None where it leaves none."""
+    opened: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opened is None:
+            opened = fence
+        elif fence[1].startswith(opened[1]):
+            opened = None
+    return None if opened is None else opened.start()
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:

@@ -7,6 +7,8 @@ Taken from the templates of the models and the reasoning parsers of vLLM, SGLang
   Nemotron, Phi, Olmo, EXAONE, Hunyuan, Seed, MiniMax, LongCat, Granite 3.3, Reflection. Capitals do not matter.
 * `<|channel|>analysis<|message|>`, closed by the next message: gpt-oss (harmony). Only the channel `final` is the
   answer. With its special tokens left out by the server: `analysis…assistantfinal…`.
+* `<reason>`, `<plan>`, `<antThinking>`, `<chain-of-thought>`: prompts that models were trained with.
+* `<unused94>`, `<unused95>`: MedGemma. `<|begin_of_box|>`, `<|end_of_box|>` stand around the answer of GLM-4.5V.
 * `<|channel>thought`, `<channel|>`: Gemma 4.
 * `[THINK]`, `[/THINK]`: Mistral. `[unused16]`, `[unused17]`: Pangu. `◁think▷`, `◁/think▷`: Kimi.
 * `<|START_THINKING|>`: Command. `<|begin_of_thought|>`: Sky-T1, OpenThinker. `<|inner_prefix|>`: Apertus.
@@ -22,7 +24,7 @@ from enum import Enum, auto
 _BAR = "[|｜]"
 _NAME = (
     r"(?:[\w.-]{1,24}[:_])?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|rationale"
-    r"|(?:inner|internal)_(?:monologue|thoughts)|chain_of_thought|cot)(?:[:_][\w.-]{1,24})?"
+    r"|reason|plan|planning|antthinking|(?:inner|internal)_(?:monologue|thoughts)|chain[_-]of[_-]thought|cot)(?:[:_][\w.-]{1,24})?"
 )
 _ATTRIBUTES = r"\s[^<>\n]{0,80}"
 _THINKING = r"(?:think|thinking|thought|reasoning)"
@@ -101,8 +103,12 @@ _IN_BRACKETS: tuple[_Family, ...] = (
         MarkerKind.ASIDE,
         "bars",
     ),
-    (_compiled(r"\[THINK(?:ING)?\]|\[unused16\]"), MarkerKind.OPEN, "brackets"),
+    # "[thinking] about it" is text.
+    (_compiled(r"\[(?-i:THINK(?:ING)?)\]|\[THINK(?:ING)?\](?! )|\[unused16\]"), MarkerKind.OPEN, "brackets"),
     (_compiled(r"\[/THINK(?:ING)?\]|\[unused17\]"), MarkerKind.CLOSE, "brackets"),
+    (_compiled("<unused94>"), MarkerKind.OPEN, "unused"),
+    (_compiled("<unused95>"), MarkerKind.CLOSE, "unused"),
+    (_compiled(rf"<{_BAR}(?:begin|end)_of_box{_BAR}>"), MarkerKind.ASIDE, "box"),
     (_compiled("◁think(?:ing)?▷"), MarkerKind.OPEN, "triangles"),
     (_compiled("◁/think(?:ing)?▷"), MarkerKind.CLOSE, "triangles"),
 )
@@ -112,7 +118,7 @@ _PHRASES_OF_THOUGHTS: tuple[_Family, ...] = (
 )
 _PHRASES_OF_BEGINNINGS: tuple[_Family, ...] = (
     (_compiled(r"Here(?:'s|’s| is) my thought process:"), MarkerKind.OPEN, "here is"),
-    (re.compile(r"analysis(?=[^\W\d_a-z])"), MarkerKind.OPEN, "analysis"),
+    (re.compile(r"(?:assistant)?analysis(?=[^\W\d_a-z])"), MarkerKind.OPEN, "analysis"),
 )
 _TAG = _compiled(rf"<(?P<close>/?)(?P<name>{_NAME})(?:{_ATTRIBUTES})?>")
 _DETAILS = _compiled(r'<details type="reasoning"[^<>\n]{0,80}>')
@@ -140,6 +146,7 @@ _OPENING_PHRASES = (
     "here’s my thought process:",
     "here is my thought process:",
     "analysis",
+    "assistantanalysis",
 )
 _START = re.compile("[<[◁]")
 _START_OR_PHRASE = re.compile("[<[◁Hha]")

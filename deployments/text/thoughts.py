@@ -10,6 +10,9 @@ What counts as a thought, and what as text that talks about the marks of thought
   thought is closed again with more between than a word like "and". "Models write <think> first" and "between <think>
   and </think>" are text. What follows such a mark is held back until that is known, for `_LONGEST_DOUBT` characters at
   most.
+* `<plan>` and its like open a thought at the beginning of an answer only, and one that is never closed is text.
+* Behind a colon, `<reasoning>high</reasoning>` in a line of its own is an element of a file, and text.
+* Behind a thought that holds another one of its name, text is held back until it is known which mark was the last.
 * A closing mark without an opening one means that the answer began inside a thought, which the model's template had
   opened: see `Beginning`. Between words, as in "the tag </think> ends it", it is text.
 """
@@ -31,6 +34,10 @@ _NAMES_OF_UNNAMED = frozenset({"think", "thinking"})
 _QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "(": ")"}
 _SENTENCE_ENDS = ".!?:…。！？"
 _CLOSES_ONLY_ITS_OWN = frozenset({"here is", "analysis", "details"})
+_OF_BEGINNINGS = frozenset({"reason", "plan", "planning"})
+_TEXT_IF_UNCLOSED = _OF_BEGINNINGS | {"analysis"}
+_ELEMENTS = frozenset("reasoning reflection scratchpad analysis rationale reason plan planning".split())
+_LONGEST_VALUE = 40
 _CONNECTIVES = frozenset("and or to with the a tag tags then und oder bis et ou y o e en closing opening its".split())
 _WORD = re.compile(r"\w+")
 
@@ -68,11 +75,14 @@ class ThoughtFilter:
     Attributes:
         beginning: The same, as far as it is known by now.
         began_inside: Whether a thought was closed that was never opened, behind text that was shown.
+        is_sure: Whether the mark that closed it stands as at a thought's end: in a line of its own or before an empty
+            line, and not behind a colon, where a text shows it.
     """
 
     def __init__(self, beginning: Beginning = Beginning.OUTSIDE) -> None:
         self.beginning = beginning
         self.began_inside = False
+        self.is_sure = False
         self._open: list[str] = [_UNNAMED] if beginning is Beginning.INSIDE else []
         self._visible = VisibleText()
         self._buffer = ""
@@ -85,6 +95,9 @@ class ThoughtFilter:
         self._has_thought = False
         self._text: list[str] = []
         self._thought: list[str] = []
+        self._unclosed: list[str] = []
+        self._holds_same = False
+        self._before_doubt: Beginning | None = None
         self._doubtful: list[str] = []
         self._doubtful_characters = 0
 
@@ -101,11 +114,11 @@ class ThoughtFilter:
     @property
     def held_back(self) -> str:
         """What was read of an answer while it is unknown where that began."""
-        return "".join(self._doubtful)
+        return "" if self._before_doubt else "".join(self._doubtful)
 
     def begins_outside(self) -> Separated:
         """Take note that the answer does not begin inside a thought; return what was held back for it."""
-        if self.beginning is Beginning.UNKNOWN:
+        if self.beginning is Beginning.UNKNOWN and self._before_doubt is None:
             self._release(Beginning.OUTSIDE)
         elif self._open == [_UNNAMED] and not self._has_thought:
             self.beginning, self._open = Beginning.OUTSIDE, []
@@ -121,7 +134,11 @@ class ThoughtFilter:
         self._final, self._cut = True, cut
         last = self.feed("")
         if self.beginning is Beginning.UNKNOWN:
-            self._release(Beginning.INSIDE if doubtful_is_thought else Beginning.OUTSIDE)
+            is_thought = doubtful_is_thought and self._before_doubt is None
+            self._release(Beginning.INSIDE if is_thought else Beginning.OUTSIDE)
+        if cut:
+            self._settle_unclosed()
+        self._text.extend(self._unclosed)
         released = self._taken()
         return Separated(last.text + released.text, last.thought + released.thought)
 
@@ -165,7 +182,7 @@ class ThoughtFilter:
             case MarkerKind.ANSWER:
                 self._answer_in_text(marker)
             case MarkerKind.ASIDE:
-                self._drop_or_show(marker, is_mark=self._has_marks or self._visible.is_blank_line)
+                self._drop_or_show(marker, is_mark=self._is_aside(marker))
             case MarkerKind.WRAPPER:
                 is_mark = self._visible.is_behind_thought
                 self._drop_or_show(marker, is_mark=is_mark)
@@ -174,8 +191,20 @@ class ThoughtFilter:
                 self._drop_or_show(marker, is_mark=self._wrapper == marker.name)
         return True
 
+    def _is_aside(self, marker: Marker) -> bool:
+        return marker.name == "box" or self._has_marks or self._visible.is_blank_line
+
     def _opening(self, marker: Marker) -> bool:
         """Open a thought, or show a mark that is only talked about; say whether that could be decided."""
+        element_end = self._element_end(marker)
+        if element_end is None:
+            return False
+        if element_end:
+            self._show_to(element_end)
+            return True
+        return self._opening_or_talk(marker)
+
+    def _opening_or_talk(self, marker: Marker) -> bool:
         if marker.is_sure or self._visible.is_blank_line or self._visible.is_behind_thought:
             self._begin_thought(marker)
             return True
@@ -203,6 +232,22 @@ class ThoughtFilter:
             self._show_to(marker.end)
         return True
 
+    def _element_end(self, marker: Marker) -> int | None:
+        """Return up to where a mark is one of a file's elements; 0 where it is none, None where that is not known."""
+        if not self._visible.has_text or self._visible.is_behind_thought:
+            return 0
+        if marker.name in _OF_BEGINNINGS:
+            return marker.end
+        if marker.name not in _ELEMENTS or self._visible.last_mark != ":" or not self._visible.is_blank_line:
+            return 0
+        limit = marker.end + _LONGEST_VALUE + len(f"</{marker.name}>")
+        line = self._buffer[marker.end : limit + 1]
+        value, newline, _ = line.partition("\n")
+        if not newline and self._needs_more(limit + 1):
+            return None
+        is_element = value.rstrip().lower().endswith(f"</{marker.name}>")
+        return marker.end + len(value) if is_element else 0
+
     def _closing_of(self, marker: Marker) -> tuple[int, int] | None:
         """Return where the mark stands, from and to, that closes the thought which a mark would open."""
         at = marker.end
@@ -222,9 +267,10 @@ class ThoughtFilter:
         if not self._visible.has_text or self._visible.is_behind_thought:
             self._drop(marker)
             self._visible.thought_ended()
-        elif self._is_talk(marker):
+        elif marker.name in _OF_BEGINNINGS or self._is_talk(marker):
             self._show_to(marker.end)
         else:
+            self.is_sure = self.is_sure or self._stands_as_an_end(marker)
             self._drop(marker)
             # The end of a message closes whatever was in it.
             if marker.name != "channel":
@@ -237,8 +283,15 @@ class ThoughtFilter:
             return
         self._drop(marker)
         if self._visible.has_text and not self._has_thought:
+            self.is_sure = True
             self._began_inside()
         self._visible.thought_ended()
+
+    def _stands_as_an_end(self, marker: Marker) -> bool:
+        following = self._buffer[marker.end : marker.end + 2]
+        ends_line = following[:1] in {"", "\n", "\r"}
+        is_apart = (self._visible.is_blank_line and ends_line) or following == "\n\n"
+        return is_apart and self._visible.last_mark not in {":", "："}
 
     def _began_inside(self) -> None:
         if self.beginning is Beginning.UNKNOWN:
@@ -290,8 +343,8 @@ class ThoughtFilter:
     def _begin_thought(self, marker: Marker) -> None:
         if self.beginning is Beginning.UNKNOWN and not self._visible.has_text:
             self._release(Beginning.OUTSIDE)
-        self._has_marks = True
         self._open = [marker.name]
+        self._unclosed = [self._buffer[self._at : marker.end]] if marker.name in _TEXT_IF_UNCLOSED else []
         self._drop(marker)
 
     def _thought_step(self) -> bool:
@@ -324,9 +377,12 @@ class ThoughtFilter:
         """Take a mark that opens a thought inside another one."""
         is_unnamed = self._open == [_UNNAMED]
         if marker.name == "channel" or (is_unnamed and not self._has_thought):
+            self._settle_unclosed()
             self._open = [marker.name]
             self._drop(marker)
             return
+        if marker.name == self._open[-1] and not self._stands_between_words(marker):
+            self._holds_same = True
         is_known = marker.name in self._open or (is_unnamed and marker.name in _NAMES_OF_UNNAMED)
         if not is_known and len(self._open) < _DEEPEST:
             self._open.append(marker.name)
@@ -351,10 +407,22 @@ class ThoughtFilter:
         before = self._before(self._at)
         return before in {" ", "\t"} and self._buffer[marker.end : marker.end + 1] not in {"", "\n", "\r"}
 
+    def _stands_between_words(self, marker: Marker) -> bool:
+        return self._before(self._at) in {" ", "\t"} and self._buffer[marker.end : marker.end + 1] in {" ", "\t"}
+
+    def _settle_unclosed(self) -> None:
+        """Take for a thought what might have been text until the mark came that closes it."""
+        self._thought.extend(self._unclosed[1:])
+        self._unclosed = []
+
     def _end_thought(self, marker: Marker) -> None:
+        self._settle_unclosed()
         self._open = []
         self._drop(marker)
         self._visible.thought_ended()
+        if self._holds_same and self.beginning is not Beginning.UNKNOWN and marker.kind is MarkerKind.CLOSE:
+            self._before_doubt, self.beginning = self.beginning, Beginning.UNKNOWN
+        self._holds_same = False
 
     def _is_quoted(self, start: int, end: int) -> bool:
         following = self._buffer[end : end + 1]
@@ -380,7 +448,7 @@ class ThoughtFilter:
     def _think_to(self, end: int) -> None:
         thought = self._buffer[self._at : end]
         self._has_thought = self._has_thought or bool(thought.strip())
-        self._thought.append(thought)
+        (self._unclosed or self._thought).append(thought)
         self._at = end
 
     def _show_to(self, end: int) -> None:
@@ -398,7 +466,7 @@ class ThoughtFilter:
         """Say where the answer began, which makes a text or a thought of what was held back."""
         held = "".join(self._doubtful)
         self._doubtful = []
-        self.beginning = beginning
+        self.beginning, self._before_doubt = self._before_doubt or beginning, None
         if beginning is Beginning.OUTSIDE:
             self._text.append(held)
         else:

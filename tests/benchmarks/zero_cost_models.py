@@ -38,6 +38,7 @@ class ZeroCostModel:
     """Makes as many tokens as the question says with "tokens=…", one every "every=…" milliseconds."""
 
     description = "zero cost"
+    model_name = "zero cost"
     is_remote = False
     context_tokens = 1 << 20
     tokens_generated = 0

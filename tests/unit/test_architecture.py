@@ -48,6 +48,8 @@ ANY_ENGINE = frozenset(
         # How texts have to be written, and what models write beside their answers.
         "text.prompt_markers",
         "text.thoughts",
+        # JSON brings halves of characters, which nothing behind an engine can write.
+        "text.characters",
         "listening.voice_activity",
         "engines.protocols",
         "engines.http_client",

@@ -21,6 +21,11 @@ class DeployedChat:
     def description(self) -> str:
         return self._binding.description
 
+    @property
+    def model_name(self) -> str:
+        """The deployment's name: what its model is called is not known here."""
+        return self._binding.description
+
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`; an answer whose adapter never tells an end ends well with its last item."""
         arguments = self._binding.arguments(self._adapter.request, messages, generation)

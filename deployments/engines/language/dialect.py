@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from deployments.engines.back_end import is_too_long
+from deployments.engines.language.reasoning_fields import FieldsRefusedError, names_fields
+from deployments.errors import UpstreamFailedError
 from deployments.values.language import Role
 
 T = TypeVar("T")
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _BAD_REQUEST = 400
 _UNPROCESSABLE = 422
+_NOT_IMPLEMENTED = 501
 _SERVER_ERROR = 500
 """What llama.cpp's server and SGLang answer where the template of a model raises an error."""
 _ABOUT_REQUESTS = {_BAD_REQUEST, _UNPROCESSABLE, _SERVER_ERROR}
@@ -94,6 +97,8 @@ class Dialect:
             said: Its words.
             body: The request, not yet written in this dialect.
         """
+        if status == _NOT_IMPLEMENTED and _STREAM not in self.left_out and body.get(_STREAM):
+            return replace(self, left_out=self.left_out | {_STREAM})
         if status not in _ABOUT_REQUESTS or is_too_long(status, said):
             return None
         words, sent = " ".join(_words_in(said)).lower(), self.written(body)
@@ -145,6 +150,7 @@ class Accommodation:
             ask: Makes a request. It tells `Refused` of a refusal before it raises it.
 
         Raises:
+            FieldsRefusedError: The server refuses what the request says of how much the model is to think.
             HearthError: What `ask` raises.
         """
         dialect = self._dialect
@@ -158,6 +164,10 @@ class Accommodation:
                         yield item
             except _AskDifferentlyError as other:
                 dialect = other.dialect
+            except UpstreamFailedError as error:
+                if attempt.is_answered or not attempt.names_fields:
+                    raise
+                raise FieldsRefusedError(error) from error
             else:
                 return
 
@@ -184,6 +194,7 @@ class _Attempt:
     body: Body
     is_first: bool
     is_answered: bool = False
+    names_fields: bool = False
 
     def refused(self, status: int, said: str) -> None:
         """Raise `_AskDifferentlyError` where there is another way."""
@@ -192,6 +203,7 @@ class _Attempt:
         dialect = self.dialect.after(status, said, self.body)
         if dialect is None and self.is_first:
             dialect = self.dialect.last_resort(status, said, self.body)
+        self.names_fields = names_fields(status, said, self.body)
         if dialect is not None:
             raise _AskDifferentlyError(dialect)
 

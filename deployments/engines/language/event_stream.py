@@ -12,8 +12,16 @@ from httpx_sse import EventSource, ServerSentEvent
 _ENCODING = "utf-8-sig"
 """The standard knows UTF-8 only, whatever a header says, and has a mark at the beginning left out."""
 _EVENT_STREAM = {"content-type": "text/event-stream"}
+_JSON = ("{", "[")
+_COMMENTS = re.compile(r"(?:\s|:[^\r\n]*(?:[\r\n]|$))*")
+_FIELD = re.compile(r"(?:data|event|id|retry|error)[ \t]*(?::|[\r\n]|$)")
+_LINE_OF_EVENT = re.compile(r"[\r\n]+(?=(?:data|event|id|retry)?:)")
 _ERROR_FIELD = "error:"
 _ERROR_LINE = re.compile(rf"(?<=[\r\n]){_ERROR_FIELD}")
+
+
+class NoEventsError(ValueError):
+    """A body is neither a stream of events nor JSON; the text says what it is, such as "a web page"."""
 
 
 async def server_sent_events(
@@ -25,7 +33,7 @@ async def server_sent_events(
     lines at U+2028, U+0085 and others, which stand inside the JSON of an event. More lenient than the standard:
 
     * The content type counts for nothing, and the last event needs no empty line behind it.
-    * A body that is one JSON, from a server that does not stream, is one event.
+    * A body that is one JSON, from a server that does not stream, is one event, also behind comments and before others.
     * A field `error`, which llama.cpp's server has had, is an event of that name.
 
     Args:
@@ -33,29 +41,44 @@ async def server_sent_events(
         check_time: Called with each piece of the body, comments too, whose error ends the reading.
 
     Raises:
+        NoEventsError: The body is something else.
         httpx.HTTPError: The body breaks off.
     """
     async with aclosing(_texts(response, check_time)) as texts:
         beginning = ""
         async for text in texts:
             beginning += text
-            if beginning.strip():
+            if _without_comments(beginning):
                 break
-        if beginning.lstrip().startswith(("{", "[")):
-            yield ServerSentEvent(data=beginning + "".join([text async for text in texts]))
+        begun = _without_comments(beginning)
+        if begun.startswith(_JSON):
+            for event in events_in(begun + "".join([text async for text in texts])):
+                yield event
             return
+        has_events = False
         async with aclosing(EventSource(cast("httpx.Response", _Body(beginning, texts))).aiter_sse()) as events:
             async for event in events:
+                has_events = True
                 yield event
+        if begun and not has_events and not _FIELD.match(begun):
+            raise NoEventsError("a web page" if begun.startswith("<") else "a text that is no answer")
 
 
 def events_in(text: str) -> list[ServerSentEvent]:
     """Return the events in a text that holds whole ones, read as those of a response are."""
-    if text.lstrip().startswith(("{", "[")):
-        return [ServerSentEvent(data=text)]
+    text = _without_comments(text)
+    if text.startswith(_JSON):
+        answer, *rest = _LINE_OF_EVENT.split(text, maxsplit=1)
+        return [ServerSentEvent(data=answer), *(event for part in rest for event in events_in(part))]
     events = EventSource(cast("httpx.Response", _Text(text))).iter_sse()
     # By the standard an event without data is none.
     return [event for event in events if event.data]
+
+
+def _without_comments(text: str) -> str:
+    """Return a text from where there is more than space and comments."""
+    found = _COMMENTS.match(text)
+    return text[found.end() :] if found else text
 
 
 class _Text:

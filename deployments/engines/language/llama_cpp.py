@@ -130,7 +130,11 @@ class LlamaCppEngine:
 
     @property
     def description(self) -> str:
-        return f"llama.cpp, {self._model_file.parent.name}/{self._model_file.name}"
+        return f"llama.cpp, {self.model_name}"
+
+    @property
+    def model_name(self) -> str:
+        return f"{self._model_file.parent.name}/{self._model_file.name}"
 
     @property
     def context_tokens(self) -> int:

@@ -19,7 +19,7 @@ from deployments.engines.back_end import BackEndErrors
 from deployments.engines.language.dialect import Body, Refused
 from deployments.engines.language.llm_server_chat import LLMServerChat
 from deployments.engines.language.reasoning_fields import Fields, all_fields
-from deployments.engines.language.remote_model import too_long
+from deployments.engines.language.remote_model import too_long, well_formed_pieces
 from deployments.engines.llm_server import LLMRequest, LLMServerModel
 from deployments.engines.shapes import DONE, chat_request
 from deployments.errors import (
@@ -95,6 +95,10 @@ class LLMEngineModel:
         return self._model.description
 
     @property
+    def model_name(self) -> str:
+        return self._model.model
+
+    @property
     def context_tokens(self) -> int:
         return self._context_tokens
 
@@ -133,7 +137,7 @@ class LLMEngineModel:
     async def generate(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """Yield the answer as it is made; closing the generator aborts it in the engine."""
         try:
-            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+            async with aclosing(well_formed_pieces(self._chat.pieces(call, messages, generation))) as pieces:
                 async for piece in pieces:
                     self._tokens_generated += bool(piece.text or piece.thought)
                     yield piece

@@ -9,16 +9,15 @@ from httpx_sse import ServerSentEvent
 from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.dialect import Accommodation, Body, Refused
-from deployments.engines.language.event_stream import server_sent_events
+from deployments.engines.language.event_stream import NoEventsError, server_sent_events
 from deployments.engines.language.reasoning_fields import AcceptedFields, Fields
-from deployments.engines.language.remote_model import event_in, failure_of
+from deployments.engines.language.remote_model import END_OF_STREAM, HiddenThought, Unrepeated, event_in, failure_of
 from deployments.engines.language.stop_texts import until_stop
 from deployments.engines.shapes import DONE, ChatEvent, ShapeError, chat_event, chat_request
-from deployments.values.language import FinishReason, Generation, Message, Piece
+from deployments.values.language import Generation, Message, Piece
 
 _PATH = "/v1/chat/completions"
 _ERROR = "error"
-_END = ChatEvent(end=FinishReason.STOP)
 
 
 class OpenAIChat:
@@ -39,6 +38,10 @@ class OpenAIChat:
     def description(self) -> str:
         return f"OpenAI API at {self._server.base_url}, {self._model}"
 
+    @property
+    def model_name(self) -> str:
+        return self._model
+
     async def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         """See `RemoteChat.pieces`."""
         body = chat_request(self._model, messages, generation) | {"stream": True}
@@ -57,18 +60,24 @@ class OpenAIChat:
                 yield piece
 
     async def _asked(self, call: Call, body: Body, refused: Refused) -> AsyncGenerator[Piece]:
+        unrepeated, hidden = Unrepeated(), HiddenThought()
         async with self._server.stream(call, _PATH, body, refused) as response:
             try:
                 async with aclosing(server_sent_events(response, lambda: self._check_time(call))) as events:
                     async for event in events:
-                        for said in self._said_in(event, refused):
-                            if said.text or said.thought or said.end:
-                                yield Piece(said.text, said.thought, said.end)
-                            # What may follow, such as the usage, is nothing to wait for.
-                            if said.end:
+                        for said in map(unrepeated.of, self._said_in(event, refused)):
+                            piece = hidden.piece(said)
+                            if piece.text or piece.thought or piece.end:
+                                yield piece
+                            if piece.end:
                                 return
+            except NoEventsError as error:
+                raise self._server.errors.nonsense(str(error)) from error
             except httpx.HTTPError as error:
                 raise self._server.translate(error) from error
+            if last := hidden.last():
+                yield last
+                return
             raise self._server.errors.broken_off()
 
     async def check(self) -> None:
@@ -86,7 +95,7 @@ class OpenAIChat:
         if event.event == _ERROR:
             raise failure_of(_failure_in(event.data), self._server.errors, refused)
         for data in _completions_in(event.data):
-            yield _END if data == DONE else event_in(data, self._server.errors, refused)
+            yield END_OF_STREAM if data == DONE else event_in(data, self._server.errors, refused)
 
     def _check_time(self, call: Call) -> None:
         if call.remaining() == 0.0:

@@ -15,6 +15,7 @@ There is no one field for it:
 vLLM, llama.cpp and Ollama ignore fields that they do not know. OpenAI and LiteLLM refuse them.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -28,6 +29,36 @@ Fields = Mapping[str, Any]
 """Fields of a request, beside the usual ones."""
 
 _REFUSALS = {400, 422}
+_TOLD_REFUSALS = {*_REFUSALS, 403, 500}
+"""llama.cpp's server answers 500 where a template raises an error, and inside a stream most failures have no status."""
+_ABOUT_FIELDS = re.compile(
+    r"reasoning|thinking|\bthink\b|\beffort\b|chat_template|template|jinja|raise_exception|at row \d+", re.IGNORECASE
+)
+_FIELDS = {"reasoning_effort", "chat_template_kwargs", "thinking_budget", "reasoning"}
+
+
+class FieldsRefusedError(Exception):
+    """A server refuses fields of this module, with a status that says something else by itself.
+
+    Attributes:
+        error: What it is for the caller where no other fields are tried.
+    """
+
+    def __init__(self, error: UpstreamFailedError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def names_fields(status: int, said: str, body: Mapping[str, Any]) -> bool:
+    """Say whether a refusal is about fields of this module that a request has, or about its template.
+
+    Args:
+        status: Of the refusal; 400 where it is told inside a stream, without one.
+        said: Its words.
+        body: The request.
+    """
+    is_sent = not _FIELDS.isdisjoint(body)
+    return is_sent and status in _TOLD_REFUSALS and _ABOUT_FIELDS.search(said) is not None
 
 
 def all_fields(generation: Generation) -> dict[str, Any]:
@@ -78,15 +109,20 @@ class AcceptedFields:
                         began = True
                         self._accepted[key] = fields
                         yield item
+            except FieldsRefusedError:
+                continue
             except UpstreamFailedError as error:
                 if began or not _is_refusal(error):
                     raise
             else:
                 return
-        async with aclosing(ask(last)) as items:
-            async for item in items:
-                self._accepted[key] = last
-                yield item
+        try:
+            async with aclosing(ask(last)) as items:
+                async for item in items:
+                    self._accepted[key] = last
+                    yield item
+        except FieldsRefusedError as refused:
+            raise refused.error from refused
 
 
 def _is_refusal(error: UpstreamFailedError) -> bool:

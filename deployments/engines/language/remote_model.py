@@ -12,8 +12,9 @@ from deployments.engines.back_end import BackEndErrors, short_backoff, status_to
 from deployments.engines.language.dialect import Refused
 from deployments.engines.shapes import ChatEvent, ShapeError, chat_event, estimated_tokens
 from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError
+from deployments.text.characters import WellFormed
 from deployments.text.prompt_markers import usual_markers
-from deployments.values.language import Generation, Message, Piece
+from deployments.values.language import FinishReason, Generation, Message, Piece
 
 _REFUSED = 400
 """Stands for the status of a failure that tells none."""
@@ -39,10 +40,77 @@ def event_in(data: str, errors: BackEndErrors, refused: Refused) -> ChatEvent:
     return event
 
 
+END_OF_STREAM = ChatEvent(end=FinishReason.STOP)
+
+
+class HiddenThought:
+    """Has an answer that was nothing but thoughts which nobody is shown end with the count of their tokens.
+
+    The count may stand behind the end. Where anything was said, or the count was told, nothing is waited for.
+    """
+
+    def __init__(self) -> None:
+        self._has_said = False
+        self._tokens = 0
+        self._end: FinishReason | None = None
+
+    def piece(self, said: ChatEvent) -> Piece:
+        """Return what an event says, its end left out while the count may follow."""
+        self._has_said = self._has_said or bool(said.text or said.thought)
+        self._tokens = said.thought_tokens or self._tokens
+        self._end = self._end or said.end
+        is_over = self._has_said or self._tokens > 0 or said is END_OF_STREAM
+        end = self._end if is_over else None
+        return Piece(said.text, said.thought, end, self._tokens if end else 0)
+
+    def last(self) -> Piece | None:
+        """Return the end of a stream that stopped behind it; None where it has told none."""
+        return Piece(end=self._end, thought_tokens=self._tokens) if self._end else None
+
+
+class Unrepeated:
+    """Leaves out of one stream what tells once more what was told: a whole message behind the parts of it."""
+
+    def __init__(self) -> None:
+        self._has_text = False
+        self._has_thought = False
+
+    def of(self, said: ChatEvent) -> ChatEvent:
+        """Return what an event says that none before it has said."""
+        if said.is_whole:
+            said = replace(
+                said,
+                text="" if self._has_text else said.text,
+                thought="" if self._has_thought else said.thought,
+            )
+        self._has_text = self._has_text or bool(said.text)
+        self._has_thought = self._has_thought or bool(said.thought)
+        return said
+
+
 def failure_of(told: object, errors: BackEndErrors, refused: Refused) -> HearthError:
     """Return the error of a failure that is told inside a stream, once `refused` was told of it."""
     refused(status_told(told) or _REFUSED, json.dumps(told))
     return errors.failure(told)
+
+
+async def well_formed_pieces(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield an answer with the halves of characters joined that two pieces hold, and others replaced.
+
+    Args:
+        pieces: The answer; closed with what this returns.
+    """
+    text, thought = WellFormed(), WellFormed()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            is_last = piece.end is not None
+            whole = replace(
+                piece,
+                text=text.take(piece.text, is_last=is_last),
+                thought=thought.take(piece.thought, is_last=is_last),
+            )
+            if whole.text or whole.thought or is_last:
+                yield whole
 
 
 class RemoteChat(Protocol):
@@ -51,6 +119,11 @@ class RemoteChat(Protocol):
     @property
     def description(self) -> str:
         """The model and where it is, for status and logs."""
+        ...
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, without where it is."""
         ...
 
     def pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
@@ -91,6 +164,10 @@ class RemoteLanguageModel:
     @property
     def description(self) -> str:
         return self._chat.description
+
+    @property
+    def model_name(self) -> str:
+        return self._chat.model_name
 
     @property
     def context_tokens(self) -> int:
@@ -148,7 +225,7 @@ class RemoteLanguageModel:
 
     async def _pieces(self, call: Call, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[Piece]:
         try:
-            async with aclosing(self._chat.pieces(call, messages, generation)) as pieces:
+            async with aclosing(well_formed_pieces(self._chat.pieces(call, messages, generation))) as pieces:
                 async for piece in pieces:
                     yield piece
         except PayloadTooLargeError as error:

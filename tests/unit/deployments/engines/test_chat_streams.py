@@ -12,6 +12,7 @@ from deployments.call import Call
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.language.openai_chat import OpenAIChat
 from deployments.engines.language.remote_model import RemoteLanguageModel
+from deployments.engines.shapes import transcript_of
 from deployments.errors import (
     BackEnd,
     DeadlineExceededError,
@@ -37,9 +38,11 @@ class Pieces(httpx.AsyncByteStream):
             yield piece
 
 
-async def pieces_of(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> list[Piece]:
+async def pieces_of(
+    *pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0, status: int = 200
+) -> list[Piece]:
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
+        return httpx.Response(status, headers={"content-type": content_type}, stream=Pieces(list(pieces)))
 
     back_end = HttpBackEnd(
         "http://model.test", role="language model", takes_client_input=True, transport=httpx.MockTransport(answer)
@@ -49,8 +52,9 @@ async def pieces_of(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: f
         return [piece async for piece in generated]
 
 
-async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0) -> str:
-    return "".join(piece.text for piece in await pieces_of(*pieces, content_type=content_type, seconds=seconds))
+async def answered(*pieces: bytes, content_type: str = EVENT_STREAM, seconds: float = 5.0, status: int = 200) -> str:
+    sent = await pieces_of(*pieces, content_type=content_type, seconds=seconds, status=status)
+    return "".join(piece.text for piece in sent)
 
 
 def event(content: object, **choice: object) -> str:
@@ -75,6 +79,8 @@ async def test_an_answer_is_the_same_however_lines_end_and_the_bytes_are_cut(end
 @pytest.mark.parametrize(
     "stream",
     [
+        event(None).replace('"content": null', '"content": null, "refusal": "Hello"') + DONE,
+        event([{"type": "refusal", "refusal": "Hello"}]) + DONE,
         event("Hello").replace("data: ", "data:") + DONE.replace("data: ", "data:"),
         "\ufeff" + event("Hello") + DONE,
         "id: 7\nretry: 3000\nevent: message\n" + event("Hello") + DONE,
@@ -84,6 +90,10 @@ async def test_an_answer_is_the_same_however_lines_end_and_the_bytes_are_cut(end
         event("Hello") + event("", finish_reason="length"),
         event("Hello", finish_reason="stop") + 'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n',
         event("Hello", finish_reason="") + DONE,
+        event("Hel", finish_reason="null") + event("lo", finish_reason="FINISH_REASON_UNSPECIFIED") + DONE,
+        event("Hello").replace('"choices"', '"success": true, "base_resp": {"status_code": 0}, "choices"') + DONE,
+        event("Hel") + event("lo") + 'data: {"choices": [{"delta": {}, "message": {"content": "Hello"}}]}\n\n' + DONE,
+        event("Hello") + 'data: {"choices": [{"delta": null, "message": {"content": "Hello"}}]}\n\n',
         event("Hello") + "event: ping\ndata: {}\n\ndata: null\n\ndata:\n\n" + DONE,
         event("Hello", error=None, finish_reason=None).replace('"choices"', '"error": null, "choices"') + DONE,
         'data: {"choices": null}\n\ndata: {"choices": [null]}\n\ndata: {"choices": [{"delta": null}]}\n\n'
@@ -121,6 +131,17 @@ FAILED = [
     {"detail": "CUDA error"},
     {"detail": [{"loc": ["body"], "msg": "CUDA error"}]},
     {"message": "CUDA error"},
+    {"Message": "CUDA error"},
+    {"success": False, "reason": "CUDA error"},
+    {"error_code": 17, "error_msg": "CUDA error"},
+    {"fault": {"faultstring": "CUDA error"}},
+    {"choices": [{"delta": {"error": "CUDA error"}}]},
+    {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "CUDA error"}},
+    {"choices": [{"delta": {}, "finish_reason": "ERROR", "message": "CUDA error"}]},
+    {"choices": [{"delta": {}, "finish_reason": "cancelled", "message": "CUDA error"}]},
+    {"choices": [{"delta": {}, "finish_reason": "engine_overloaded", "message": "CUDA error"}]},
+    {"choices": [{"delta": {}, "finish_reason": "insufficient_system_resource", "message": "CUDA error"}]},
+    {"choices": [{"delta": {}, "finish_reason": "repetition_truncation", "message": "CUDA error"}]},
     {"choices": [{"delta": {}, "finish_reason": "abort", "message": "CUDA error"}]},
     {
         "choices": [
@@ -177,6 +198,7 @@ async def test_an_error_line_of_llama_cpp_tells_a_question_that_is_too_long() ->
         ("eos_token", FinishReason.STOP),
         ("length", FinishReason.TOKEN_LIMIT),
         ("MAX_TOKENS", FinishReason.TOKEN_LIMIT),
+        ("model_context_window_exceeded", FinishReason.TOKEN_LIMIT),
         ("content_filter", FinishReason.CONTENT_FILTER),
         (None, FinishReason.STOP),
     ],
@@ -226,3 +248,91 @@ async def test_a_body_that_tells_no_end_is_an_error(stream: str) -> None:
 async def test_comments_do_not_lengthen_the_time_of_an_answer() -> None:
     with pytest.raises(DeadlineExceededError):
         await answered(*[b": still here\n\n"] * 1000, event("late").encode(), seconds=0.001)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (['"Hi \\ud83d"', '"\\ude00!"'], "Hi 😀!"),
+        (['"Hi"', '"\\ud83d"', '""', '"\\ude00"'], "Hi😀"),
+        (['"Hi \\ud83d"', '"!"'], "Hi \ufffd!"),
+        (['"Hi \\ude00"'], "Hi \ufffd"),
+        (['"Hi \\ud83d"'], "Hi \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+async def test_halves_of_a_character_are_joined_or_replaced(field: str, parts: list[str], text: str) -> None:
+    sent = "".join(f'data: {{"choices": [{{"delta": {{"{field}": {part}}}}}]}}\n\n' for part in parts)
+    pieces = await pieces_of((sent + DONE).encode())
+    assert "".join(piece.text + piece.thought for piece in pieces) == text
+
+
+def test_a_transcript_has_no_half_of_a_character() -> None:
+    assert transcript_of(json.loads('{"text": "Hi \\ud83d"}')) == "Hi \ufffd"
+
+
+TOO_LONG = [
+    "prompt is too long: 213462 tokens > 200000 maximum",
+    "litellm.ContextWindowExceededError: Input is too long for requested model.",
+    "Input is too long for requested model.",
+    "The input token count (40000) exceeds the maximum number of tokens allowed (32768).",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "the request exceeds the available context size. try increasing the context size or enable context shift",
+]
+
+
+@pytest.mark.parametrize("words", TOO_LONG)
+async def test_a_question_that_is_too_long_is_the_client_s_to_shorten_in_the_words_of_any_server(words: str) -> None:
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(f"data: {json.dumps({'error': {'message': words}})}\n\n".encode())
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(json.dumps({"error": {"message": words}}).encode(), status=422)
+
+
+async def test_a_code_inside_a_stream_tells_a_question_that_is_too_long() -> None:
+    told = {"message": "too long", "code": "context_length_exceeded", "type": "invalid_request_error"}
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await answered(f"data: {json.dumps({'error': told})}\n\n".encode())
+
+
+WHOLE_ANSWER = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f": OPENROUTER PROCESSING\n\n{WHOLE_ANSWER}",
+        f": one\n\n: two\n\n\n{WHOLE_ANSWER}",
+        f"{WHOLE_ANSWER}\n\n{DONE}",
+        f": one\r\n\r\n{WHOLE_ANSWER}\r\ndata: [DONE]\r\n\r\n",
+        f": one\n\n{event('Hello')}{DONE}",
+    ],
+)
+async def test_a_whole_answer_may_have_comments_and_events_around_it(body: str) -> None:
+    sent = body.encode()
+    assert await answered(sent) == "Hello"
+    for at in range(len(sent)):
+        assert await answered(sent[:at], sent[at:]) == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("<html><body>502 Bad Gateway</body></html>", "a web page"),
+        ("\n<!doctype html>\n<p>Sign in: now</p>", "a web page"),
+        ("upstream connect error or disconnect/reset before headers", "a text that is no answer"),
+    ],
+)
+async def test_a_body_that_is_no_answer_is_told_as_what_it_is_and_asked_for_once(body: str, what: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, text=body)
+
+    back_end = HttpBackEnd("http://model.test", role="language model", transport=httpx.MockTransport(answer))
+    engine = RemoteLanguageModel(OpenAIChat(back_end, model="big"), context_tokens=4096)
+    with pytest.raises(UpstreamFailedError, match=what):
+        async with aclosing(engine.generate(Call.within(5.0), [Message(Role.USER, "Hi")], Generation())) as pieces:
+            await anext(pieces)
+    assert len(asked) == 1

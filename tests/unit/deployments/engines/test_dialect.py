@@ -184,6 +184,12 @@ async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole_answer(wor
     assert ["stream" in body for body in server.asked] == [True, False, False]
 
 
+async def test_a_server_that_has_no_streaming_is_asked_for_the_whole_answer() -> None:
+    server = Server(refusing("stream", "Not Implemented"), 501)
+    assert [await server.says(), await server.says()] == ["Yes.", "Yes."]
+    assert ["stream" in body for body in server.asked] == [True, False, False]
+
+
 async def test_a_server_takes_as_many_stop_texts_as_it_can_and_the_answer_ends_at_the_others_too() -> None:
     long = openai("Invalid 'stop': array too long. Expected an array with maximum length 4, but got 5 instead.", "stop")
     four = Server(lambda body: long if len(body.get("stop", ())) > 4 else "", answer="Yes, CD. No, E. Why?")

@@ -98,6 +98,22 @@ async def test_all_thought_and_no_answer_says_what_mends_it(end: str) -> None:
         await said(model)
 
 
+USAGE = {"usage": {"completion_tokens": 512, "completion_tokens_details": {"reasoning_tokens": 512}}}
+AT_THE_LIMIT = {"choices": [{"delta": {"content": ""}, "finish_reason": "length"}]}
+
+
+@pytest.mark.parametrize("events", [[{**AT_THE_LIMIT, **USAGE}], [AT_THE_LIMIT, {"choices": [], **USAGE}]])
+@pytest.mark.parametrize("behind", ["data: [DONE]\n\n", ""])
+async def test_thoughts_that_are_not_told_are_counted_and_no_answer_beside_them_says_what_mends_it(
+    events: list[Mapping[str, object]], behind: str
+) -> None:
+    sent = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + behind
+    model = model_at(lambda _: httpx.Response(200, text=sent))
+    with pytest.raises(UpstreamFailedError, match=r"about 512 tokens.*answering\.max_tokens"):
+        await said(model)
+    assert (await model.profile(Call.within(5.0))).thought_tokens == 512
+
+
 async def test_how_much_to_think_goes_out_in_the_fields_that_servers_read() -> None:
     asked: list[Mapping[str, Any]] = []
 
@@ -128,6 +144,32 @@ async def test_a_server_that_refuses_these_fields_is_asked_without_them_and_not_
     assert "".join(await said(model, PromptUse.GREETING)) == "Hello."
     assert len(asked) == tries + 1
     assert not asked[-1].keys() & {"reasoning_effort", "chat_template_kwargs"}
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "raise_exception: reasoning_effort must be one of low, medium, high",
+        "chat_template_kwargs: TypeError in template",
+        "Value is not callable: null at row 1, column 5",
+    ],
+)
+async def test_a_template_that_fails_at_these_fields_is_not_told_them_again(status: int, words: str) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    def answer(body: Mapping[str, Any]) -> httpx.Response:
+        asked.append(body)
+        if not body.keys() & {"reasoning_effort", "chat_template_kwargs"}:
+            return httpx.Response(200, text=stream(*contents("Hello.")))
+        error = {"error": {"message": words, "type": "server_error"}}
+        return httpx.Response(status, text=f"data: {json.dumps(error)}\n\n" if status == 200 else json.dumps(error))
+
+    model = model_at(answer)
+    assert "".join(await said(model, PromptUse.GREETING)) == "Hello."
+    tries = len(asked)
+    assert "".join(await said(model, PromptUse.GREETING)) == "Hello."
+    assert len(asked) == tries + 1
 
 
 async def test_nothing_is_sent_where_nothing_is_set() -> None:

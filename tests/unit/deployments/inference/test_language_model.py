@@ -14,6 +14,7 @@ class Engine:
     """Counts a token for each word, and repeats the last message."""
 
     description = "echo"
+    model_name = "echo"
     is_remote = False
     context_tokens = 100
     tokens_generated = 0

@@ -37,6 +37,7 @@ class Engine:
     end: FinishReason = FinishReason.STOP
     opens: bool | None = None
     description: str = "a model"
+    model_name: str = "a model"
     asked: list[Generation] = field(default_factory=list[Generation])
 
     is_remote = True
@@ -119,14 +120,20 @@ class TestThoughts:
 
 
 class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
-    @pytest.mark.parametrize("name", ["DeepSeek-R1-Distill-Qwen-7B", "qwq:32b", "Qwen/Qwen3.5-9B", "GLM-4.6"])
+    @pytest.mark.parametrize(
+        "name", ["DeepSeek-R1-Distill-Qwen-7B", "qwq:32b", "Qwen/Qwen3.5-9B", "ERNIE-4.5", "gpt-oss-20b"]
+    )
     async def test_is_held_back_where_the_model_s_name_makes_it_likely_and_no_other_one_is(self, name: str) -> None:
-        model = model_of(Engine(description=name))
+        model = model_of(Engine(model_name=name))
         assert [piece.text for piece in await said(model)] == ["It is 4."]
         assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
 
     async def test_is_not_held_back_where_its_thoughts_come_apart(self) -> None:
-        assert [piece.text for piece in await said(model_of(Engine(APART, description="R1")))] == ["It is", " 4.", ""]
+        assert [piece.text for piece in await said(model_of(Engine(APART, model_name="R1")))] == ["It is", " 4.", ""]
+
+    async def test_is_not_held_back_where_only_the_server_s_address_makes_it_likely(self) -> None:
+        model = model_of(Engine(description="OpenAI API at http://thinkpad.local:8000, llama"))
+        assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
 
     async def test_is_not_held_back_where_nothing_makes_it_likely(self) -> None:
         assert [piece.text for piece in await said(model_of(Engine()))] == ["It is", " 4.", ""]
@@ -145,6 +152,30 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
         assert "answering.reasoning.starts_inside" in caplog.text
         assert await text_of(model) == "4."
 
+    @pytest.mark.parametrize(
+        "talk", ["A thought is closed by this mark:\n</think>\nThat is all.", "It writes.</think>Then it answers."]
+    )
+    async def test_is_shown_at_once_where_one_answer_before_it_may_have_talked_about_marks(self, talk: str) -> None:
+        engine = Engine((Piece(talk),))
+        model = model_of(engine)
+        await said(model)
+        engine.pieces = PLAIN
+        assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
+
+    async def test_is_known_to_begin_inside_where_two_answers_did(self) -> None:
+        engine = Engine((Piece("It is asked.</think>Four."),))
+        model = model_of(engine)
+        await said(model)
+        await said(model)
+        assert await text_of(model) == "Four."
+
+    async def test_that_was_cut_is_an_answer_where_only_one_before_it_began_inside(self) -> None:
+        engine = Engine((Piece("It is.\n</think>\n\nFour."),))
+        model = model_of(engine)
+        await said(model)
+        engine.pieces, engine.end = PLAIN, FinishReason.TOKEN_LIMIT
+        assert await text_of(model) == "It is 4."
+
     async def test_is_not_lost_where_it_breaks_off(self) -> None:
         class Breaking(Engine):
             async def generate(
@@ -160,7 +191,7 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
             await anext(answer)
 
     async def test_is_seen_anew_for_each_effort(self) -> None:
-        model = model_of(Engine(description="QwQ"))
+        model = model_of(Engine(model_name="QwQ"))
         await said(model)
         assert [piece.text for piece in await said(model, PromptUse.SPOKEN_ANSWER)] == ["It is 4."]
 
@@ -170,7 +201,7 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
     async def test_is_not_held_back_where_engine_or_setting_tell(
         self, opens: bool | None, starts_inside: bool | None
     ) -> None:
-        model = model_of(Engine(opens=opens, description="R1"), Reasoning(starts_inside=starts_inside))
+        model = model_of(Engine(opens=opens, model_name="R1"), Reasoning(starts_inside=starts_inside))
         assert [piece.text for piece in await said(model)] == ["It is", " 4.", ""]
 
     async def test_is_asked_about_once_it_was_seen_to_begin_inside(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -181,7 +212,7 @@ class TestAnAnswerOfWhichNobodyKnowsWhereItBegins:
 
     @pytest.mark.parametrize(("name", "text"), [("a model", "It is 4."), ("DeepSeek-R1-Distill", "")])
     async def test_is_told_by_the_models_name_where_it_was_cut(self, name: str, text: str) -> None:
-        model = model_of(Engine(end=FinishReason.TOKEN_LIMIT, description=name))
+        model = model_of(Engine(end=FinishReason.TOKEN_LIMIT, model_name=name))
         if text:
             assert await text_of(model) == text
         else:

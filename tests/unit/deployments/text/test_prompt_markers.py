@@ -18,9 +18,12 @@ OF_TEMPLATES = {
     "Mistral's tools": ["[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[THINK]"],
     "Granite": ["<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"],
     "EXAONE": ["[|user|]", "[|endofturn|]"],
-    "MiniMax": ["]~b[", "]~!b[", "[e~["],
+    "MiniMax": ["]~b[", "]~!b[", "[e~[", "]~b]"],
     "Kimi": ["[BOS]", "[EOS]", "[EOT]", "<|im_middle|>"],
     "Seed": ["<seed:bos>", "<seed:eos>"],
+    "Command R": ["<BOS_TOKEN>", "<EOS_TOKEN>"],
+    "TeleChat": ["<_user>", "<_bot>", "<_end>"],
+    "Pangu, InternLM": ["[unused9]", "[unused10]", "[UNUSED_TOKEN_145]"],
     "Others": ["<reserved_106>", "<extra_id_1>", "<SPECIAL_10>", "<role>", "<eoa>", "<__media__>"],
 }
 OF_VOCABULARIES = ["<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<image>", "[CLS]", "[SEP]", "[IMG]"]

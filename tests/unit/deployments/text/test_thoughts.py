@@ -46,12 +46,29 @@ PAIRS = {
     "Granite 3.3": ("<think>", "</think><response>"),
     "Hunyuan": ("<think>\n", "\n</think>\n<answer>\n"),
     "Open WebUI": ('<details type="reasoning" done="true">', "</details>"),
+    "reason": ("<reason>", "</reason>"),
+    "plan": ("<plan>", "</plan>"),
+    "antThinking": ("<antThinking>", "</antThinking>"),
+    "chain of thought": ("<chain-of-thought>", "</chain-of-thought>"),
+    "MedGemma": ("<unused94>thought\n", "<unused95>"),
+    "gpt-oss without its tokens, the role told": ("assistantanalysis", "assistantfinal"),
+    "GLM-4.5V": ("<think>", "</think><|begin_of_box|>"),
+    "one in another": ("<think>", "<think>Hm.</think>Hm.</think>"),
     "another name": ("<think>", "</thinking>\n"),
 }
 WHOLE = {name: f"{opened}The {SECRET}, 2 < 3.\n\nHm.{closed}\n\n{ANSWER}" for name, (opened, closed) in PAIRS.items()}
-TAILS = {"Command A": "<|END_RESPONSE|>", "OpenThinker": "<|end_of_solution|>", "Hunyuan": "</answer>"}
+TAILS = {
+    "Command A": "<|END_RESPONSE|>",
+    "OpenThinker": "<|end_of_solution|>",
+    "Hunyuan": "</answer>",
+    "GLM-4.5V": "<|end_of_box|>",
+}
 
 TALK = [
+    "The config is:\n<reasoning>high</reasoning>\nSet it in the file.",
+    "The steps are:\n\n<plan>\nOpen it.\n</plan>",
+    "[thinking] about it, yes.",
+    "analysisData is a variable.",
     "Models write <think> before they answer.",
     "Put your thoughts between <think> and </think> tags.",
     "Write `<think>` first, close it with `</think>`; then answer.",
