@@ -90,6 +90,11 @@ class _Converter(MarkdownConverter):
         alt = " ".join(str(el.get("alt") or "").split())
         return f" {escaped(alt)} " if alt else ""
 
+    def convert_hr(self, el: Any, text: str, parent_tags: set[str]) -> str:
+        del el, text, parent_tags
+        # With hyphens, it would be the fence of front matter where a page begins with it.
+        return "\n\n***\n\n"
+
     def convert_sup(self, el: Any, text: str, parent_tags: set[str]) -> str:
         del el, parent_tags
         return text.translate(_RAISED)

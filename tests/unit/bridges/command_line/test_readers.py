@@ -457,3 +457,11 @@ async def test_restructured_text_does_not_read_other_files(read: Reading, direct
 async def test_what_cannot_be_read_says_why(read: Reading, kind: str, content: bytes, reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason):
         await read.extracted(kind, content)
+
+
+@pytest.mark.parametrize("is_book", [False, True])
+async def test_text_between_two_rules_at_the_top_of_a_page_is_text(read: Reading, *, is_book: bool) -> None:
+    page = "<hr/><p>Code: 4711</p><hr/><p>The rest.</p>"
+    content = epub({"a": page}, ("a",), "House") if is_book else page
+    texts = await read.texts(".epub" if is_book else ".html", content)
+    assert [text for _, text in texts] == ["Code: 4711\nThe rest."]

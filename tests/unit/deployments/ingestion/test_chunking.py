@@ -245,12 +245,45 @@ def test_front_matter_is_no_text_and_its_title_is_the_title(head: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["---\n\nA line above.\n\n---\n\nA line below.", "---\nno: [yaml\n---\n\nText.", "+++\nno toml\n+++\n\nText."],
+    [
+        "---\n\nA line above.\n\n---\n\nA line below.",
+        "---\n\nOpening hours: Monday 8 to 16\n\n---\n\nThe rest.",
+        "\n---\nCode: 4711\n---\n\nThe rest.",
+        "***\n\nCode: 4711\n\n***\n\nThe rest.",
+        "---\nCode: 4711, and: no\nyaml at all\n---\n\nText.",
+        "+++\nno toml\n+++\n\nText.",
+    ],
 )
 def test_what_only_looks_like_front_matter_is_text(text: str) -> None:
     assert title_of(text, TextFormat.MARKDOWN) == ""
     letters = "".join(heading + read for heading, read in markdown(text))
-    assert all(word in letters for word in text.split() if word.strip("-+"))
+    assert all(word in letters for word in text.split() if word.strip("-+*"))
+
+
+def test_what_stands_between_rules_at_the_top_of_a_further_part_is_text() -> None:
+    text = "---\nid: R-17\n---\n\nThe record.\n"
+    first = chunk_text(text, TextFormat.MARKDOWN, headings=("Records",))
+    assert [chunk.text for chunk in first.chunks] == ["The record."]
+    further = chunk_text(text, TextFormat.MARKDOWN, headings=first.headings, is_further=True)
+    assert "R-17" in " ".join(" ".join((*chunk.headings, chunk.text)) for chunk in further.chunks)
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ("title: Hearth: the handbook\ntags: [a]", "Hearth: the handbook"),
+        ('title: "Hearth"\ndate: 2024-13-45', "Hearth"),
+        ("title: Hearth\n\tkey: a tab", "Hearth"),
+        ("title: Hearth\nvalue: @at", "Hearth"),
+        ("tags: !custom x\nTitle: Hearth", "Hearth"),
+        ("layout: page\ntitle: {{ site.title }}", ""),
+        ("no: [yaml", ""),
+    ],
+)
+def test_front_matter_with_a_slip_is_no_text_and_its_title_is_what_its_line_says(said: str, title: str) -> None:
+    text = f"---\n{said}\n---\n\nIt runs at 1.5 bar.\n"
+    assert title_of(text, TextFormat.MARKDOWN) == title
+    assert markdown(text) == [("", "It runs at 1.5 bar.")]
 
 
 @pytest.mark.parametrize(
