@@ -1,7 +1,9 @@
 """What a reader of each kind of file reads: its text, whole, in order, under its headings."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook
@@ -9,6 +11,7 @@ from pptx import Presentation
 from pptx.util import Inches
 
 from bridges.command_line.files.extraction import Extractor
+from bridges.command_line.files.readers import office
 from bridges.command_line.files.readers.extracted import Extracted
 from deployments.errors import InvalidRequestError
 from deployments.ingestion.chunking import chunk_text, title_of
@@ -266,6 +269,33 @@ async def test_a_workbook_is_its_sheets_under_their_names(read: Reading, tmp_pat
     assert await read.texts(".xlsx", (tmp_path / "made.xlsx").read_bytes()) == [
         ("Rooms", "Room | Area | Since\nKitchen | 18.5 | \nHall | 40 | 2019-03-01")
     ]
+
+
+@pytest.mark.parametrize("size", ["A1", "A1:XFD1048576", "A1:B2"])
+async def test_a_workbook_that_tells_a_wrong_size_is_read_whole(read: Reading, tmp_path: Path, size: str) -> None:
+    book = Workbook()
+    assert book.active is not None
+    for row in (("Part", "Place", "Code"), *((f"P-{at}", "hall", at) for at in range(400))):
+        book.active.append(row)
+    book.save(tmp_path / "made.xlsx")
+    with ZipFile(tmp_path / "made.xlsx") as made:
+        members = {name: made.read(name) for name in made.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    members[sheet] = re.sub(rb'<dimension ref="[^"]*"', f'<dimension ref="{size}"'.encode(), members[sheet])
+    assert f'"{size}"'.encode() in members[sheet]
+    text = "\n".join(text for _, text in await read.texts(".xlsx", archive(members)))
+    assert all(f"P-{at} | hall | {at}" in text for at in range(400))
+
+
+def test_a_sheet_with_too_many_cells_is_refused_and_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office, "_MOST_CELLS", 5)
+    book = Workbook()
+    assert book.active is not None
+    for row in (("Part", "Code"), ("P-1", 1), ("P-2", 2)):
+        book.active.append(row)
+    book.save(tmp_path / "made.xlsx")
+    with pytest.raises(InvalidRequestError, match="more than 5 cells"):
+        office.read_xlsx(tmp_path / "made.xlsx")
 
 
 async def test_slides_are_pages_with_titles_tables_and_notes(read: Reading, tmp_path: Path) -> None:
