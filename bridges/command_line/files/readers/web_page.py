@@ -48,8 +48,8 @@ def read_html(file: Path) -> Extracted:
 def html_text(content: bytes | str) -> Extracted:
     """Return the text of a web page; empty where it holds none."""
     guesses: tuple[str, ...] = ()
-    if isinstance(content, bytes) and not EncodingDetector.find_declared_encoding(content, is_html=True):
-        decoded = decode(content)
+    if isinstance(content, bytes):
+        decoded = decode(content, EncodingDetector.find_declared_encoding(content, is_html=True) or "")
         content, guesses = decoded.text, decoded.guesses
     soup = page_of(content)
     title = soup.title.get_text(" ", strip=True) if soup.title else ""

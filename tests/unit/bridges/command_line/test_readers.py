@@ -196,6 +196,51 @@ async def test_a_web_page_whose_encoding_is_not_said_is_read_and_that_is_told(re
     assert extracted.guesses == ("its encoding is not marked: it was read as Windows-1252",)
 
 
+@pytest.mark.parametrize(
+    ("label", "encoding", "text"),
+    [
+        ("iso-8859-1", "cp1252", "Price 5 €, the “good” one – don’t."),
+        ("US-ASCII", "cp1252", "Die Tür – 4711"),
+        ("iso-8859-9", "cp1254", "Işık “iyi” 4711"),
+        ("gb2312", "gb18030", "镕基的密码是 4711 €"),
+        ("shift_jis", "cp932", "①番の鍵 4711 髙橋"),
+        ("euc-kr", "cp949", "똠방각하 4711 햏"),
+        ("big5", "big5hkscs", "水箱水位 4711 㗎"),
+        ("utf-16", "utf-8", "Die Tür 4711"),
+        ("nonsense-8", "utf-8", "Die Tür 4711"),
+        ("rot13", "utf-8", "Die Tür 4711"),
+        ("windows-1251", "cp1251", "Ключ 4711"),
+        ("ISO-8859-2", "iso8859-2", "Żółta skrzynka"),
+        ("koi8-r", "koi8-r", "Ключ 4711"),
+    ],
+)
+async def test_the_label_of_a_web_page_means_what_browsers_take_it_for(
+    read: Reading, label: str, encoding: str, text: str
+) -> None:
+    page = f'<html><head><meta charset="{label}"></head><body><p>{text}</p></body></html>'
+    extracted = await read.extracted(".html", page.encode(encoding))
+    assert (extracted.text, extracted.guesses) == (text, ())
+
+
+@pytest.mark.parametrize("label", ["windows-1252", "utf-8", "euc-kr", "iso-8859-1"])
+async def test_one_byte_that_is_no_letter_costs_a_web_page_no_more_than_that(read: Reading, label: str) -> None:
+    head = f'<html><head><meta charset="{label}"></head><body><p>Before'.encode()
+    tail = " größer" if label == "utf-8" else ""
+    bad = b"\xff" if label in {"utf-8", "euc-kr"} else b"\x81"
+    extracted = await read.extracted(".html", head + tail.encode() + b"</p><p>4711 " + bad + b" there</p><p>After</p>")
+    assert extracted.text == f"Before{tail}\n\n4711 \ufffd there\n\nAfter"
+    assert ["at 1 of its places" in guess for guess in extracted.guesses] == [True]
+
+
+async def test_some_bad_bytes_in_a_text_in_utf8_are_told_and_the_rest_is_read(read: Reading) -> None:
+    text = "Die Schlüssel für die Tür hängen über dem Öfchen."
+    extracted = await read.extracted(".md", f"{text}\n".encode() + "Es ist heiß.\n".encode("latin-1"))
+    assert extracted.text == f"{text}\nEs ist hei\ufffd.\n"
+    assert extracted.guesses == ("what stands at 1 of its places is no UTF-8: there, \ufffd was read",)
+    cut = await read.extracted(".txt", f"{text} ü".encode()[:-1])
+    assert cut.text == f"{text} \ufffd"
+
+
 LEFT = (
     "The pump starts when the tank is below",
     "a third of its height. Its well-known",
