@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -311,10 +312,15 @@ def text_parts(text: str, limit: int) -> Iterator[str]:
         yield "".join(part)
 
 
+def _lines(text: str) -> list[str]:
+    """Return lines with their ends, which are line feeds alone: cells and sentences may hold other ends of Unicode."""
+    return list(StringIO(text, newline="\n"))
+
+
 def _blocks(text: str, limit: int) -> Iterator[str]:
     block: list[str] = []
     fenced = False
-    for line in text.splitlines(keepends=True):
+    for line in _lines(text):
         if line.lstrip().startswith(_FENCE):
             fenced = not fenced
         block.append(line)
@@ -329,13 +335,13 @@ def _lines_within(block: str, limit: int) -> Iterator[str]:
     if len(block.encode()) <= limit:
         yield block
         return
-    names, ruler, *rows = [*block.splitlines(keepends=True), "", ""]
+    names, ruler, *rows = [*_lines(block), "", ""]
     if _TABLE_RULER.fullmatch(ruler.strip()) and len((names + ruler).encode()) < limit // 4:
         yield from _tables_within(names + ruler, rows, limit)
         return
     # Four bytes hold any character.
     step = max(1, limit // 4)
-    for line in block.splitlines(keepends=True):
+    for line in _lines(block):
         yield from (line[start : start + step] for start in range(0, len(line), step))
 
 

@@ -130,7 +130,8 @@ def _labelled(label: str) -> str:
 def _replaced(places: int, encoding: str) -> tuple[str, ...]:
     if not places:
         return ()
-    return (f"what stands at {places} of its places is no {_name(encoding)}: there, {_NOT_DECODED} was read",)
+    what = "a character" if places == 1 else f"{places} characters"
+    return (f"{what} in it cannot be read as {_name(encoding)}: {_NOT_DECODED} stands there",)
 
 
 def _text(text: str) -> str:

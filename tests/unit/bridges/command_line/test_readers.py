@@ -229,14 +229,14 @@ async def test_one_byte_that_is_no_letter_costs_a_web_page_no_more_than_that(rea
     bad = b"\xff" if label in {"utf-8", "euc-kr"} else b"\x81"
     extracted = await read.extracted(".html", head + tail.encode() + b"</p><p>4711 " + bad + b" there</p><p>After</p>")
     assert extracted.text == f"Before{tail}\n\n4711 \ufffd there\n\nAfter"
-    assert ["at 1 of its places" in guess for guess in extracted.guesses] == [True]
+    assert ["a character in it cannot be read" in guess for guess in extracted.guesses] == [True]
 
 
 async def test_some_bad_bytes_in_a_text_in_utf8_are_told_and_the_rest_is_read(read: Reading) -> None:
     text = "Die Schlüssel für die Tür hängen über dem Öfchen."
     extracted = await read.extracted(".md", f"{text}\n".encode() + "Es ist heiß.\n".encode("latin-1"))
     assert extracted.text == f"{text}\nEs ist hei\ufffd.\n"
-    assert extracted.guesses == ("what stands at 1 of its places is no UTF-8: there, \ufffd was read",)
+    assert extracted.guesses == ("a character in it cannot be read as UTF-8: \ufffd stands there",)
     cut = await read.extracted(".txt", f"{text} ü".encode()[:-1])
     assert cut.text == f"{text} \ufffd"
 
@@ -416,6 +416,51 @@ async def test_a_book_that_does_not_list_its_pages_is_all_pages_that_it_has(read
 )
 async def test_separated_values_are_a_table(read: Reading, kind: str, content: str) -> None:
     assert await read.texts(kind, content) == [("", "article | price\nlamp | 39\ndesk, large | 240")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "text"),
+    [
+        (
+            ".csv",
+            "part,place\nP-1,hall\u2028two\nP-2,roof\fx\nP-3,a\x85b\n",
+            "P-1 | hall, two\nP-2 | roof, x\nP-3 | a, b",
+        ),
+        (
+            ".jsonl",
+            (
+                '{"part": "P-1", "place": "hall\u2028two"}\n{"part": "P-2", "place": "roof\\fx"}\r\n'
+                '{"part": "P-3", "place": "a\x85b"}'
+            ),
+            "P-1 | hall, two\nP-2 | roof x\nP-3 | a, b",
+        ),
+    ],
+)
+async def test_only_line_feeds_and_carriage_returns_end_a_row(
+    read: Reading, kind: str, content: str, text: str
+) -> None:
+    assert await read.texts(kind, content) == [("", f"part | place\n{text}")]
+
+
+async def test_the_line_that_tells_excel_the_delimiter_is_no_row(read: Reading) -> None:
+    content = "sep=;\r\npart;place;price\r\nP-1;hall, left;12,50\r\n"
+    assert await read.texts(".csv", content) == [("", "part | place | price\nP-1 | hall, left | 12,50")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "text"),
+    [
+        ('P-2,"6 inch,13\nP-3,7,14\nP-4,8,15\n', 1, 'P-2 | "6 inch | 13\nP-3 | 7 | 14\nP-4 | 8 | 15'),
+        ('P-2,"6 inch,13\nP-3,5",14\nP-4,8,15', 1, 'P-2 | "6 inch | 13\nP-3 | 5" | 14\nP-4 | 8 | 15'),
+        ('P-2,5" pipe,13\nP-3,"a ""b"", c",14\n', 0, 'P-2 | 5" pipe | 13\nP-3 | a "b", c | 14'),
+        ('P-2,"two\nlines, ""here""",13\nP-3,7,14\n', 0, 'P-2 | two, lines, "here" | 13\nP-3 | 7 | 14'),
+    ],
+)
+async def test_a_stray_quote_swallows_no_row(read: Reading, rows: str, told: int, text: str) -> None:
+    content = f"part,size,price\n{rows}"
+    assert await read.texts(".csv", content) == [("", f"part | size | price\n{text}")]
+    guesses = (await read.extracted(".csv", content)).guesses
+    assert ["the quotes in a row" in guess for guess in guesses] == [True] * told
 
 
 @pytest.mark.parametrize("kind", [".csv", ".html", ".md", ".xlsx", ".json"])
