@@ -222,6 +222,38 @@ def test_nothing_of_the_text_is_lost_and_what_is_no_html_is_text(text: str, read
     assert markdown(text) == [("", read)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<style> is an element that holds rules.",
+        "<style> is ended by its own tag.\n\nThat is </style> always.",
+        "<script> runs.",
+        "<title> of the page.",
+        "<title>",
+        "<pre> keeps spaces.",
+        "<pre>",
+        "<textarea>",
+        '<textarea rows="3">',
+        "<iframe> shows a page.",
+        "<!-- no end",
+        "<? no end",
+        "- <style> in a list",
+    ],
+)
+def test_html_that_does_not_end_takes_no_text_along(line: str) -> None:
+    read = markdown(f"# A\n\n{line}\n\nMore 4712.\n\n## B\n\nText 4713.\n\n<p>And <b>4714</b>.</p>\n")
+    (above, first), below = read[0], read[1:]
+    assert (above, "More 4712." in first) == ("A", True)
+    assert all(word in first for word in line.split() if word.isalpha())
+    assert below == [("A > B", "Text 4713.\nAnd 4714.")]
+
+
+@pytest.mark.parametrize("name", ["script", "style", "textarea", "title"])
+def test_an_element_that_is_open_in_a_block_of_html_takes_no_text_along(name: str) -> None:
+    read = markdown(f"<div>\n<{name}> 4711\n\nMore 4712.\n\n</div>\n\n<p>And 4713.</p>\n")
+    assert all(code in read[0][1] for code in ("4711", "4712", "4713"))
+
+
 def test_headings_and_tables_in_html_are_headings_and_tables() -> None:
     text = (
         '<h1 align="center">Pumps</h1>\n\n<table>\n<tr><th>Day</th><th>Open</th></tr>\n'
