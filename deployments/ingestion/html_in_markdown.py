@@ -77,7 +77,7 @@ def is_open_end(text: str, at: int) -> bool:
     """
     for begin, end in _ENDS.items():
         if text.startswith(begin, at):
-            return end not in text[at:]
+            return text.find(end, at) < 0
     tag = _RAW_TAG.match(text, at)
     if tag is None:
         return False

@@ -29,7 +29,7 @@ def markdown_blocks(text: str) -> Iterator[Block]:
     yield from _footnotes(text, found)
 
 
-def _html_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:  # noqa: FBT001 - the library's
+def _html_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     """Read a block of HTML as the library does, unless it would take all that follows with it."""
     at = state.bMarks[start_line] + state.tShift[start_line]
     return not is_open_end(state.src, at) and html_block(state, start_line, end_line, silent)
