@@ -510,6 +510,55 @@ async def test_mail_is_its_subject_its_people_and_its_text(read: Reading) -> Non
     )
 
 
+def mail(kind: str, *parts: tuple[str, str]) -> str:
+    """Return a message whose parts have these heads and contents."""
+    said = "".join(f"--x\nContent-Type: {head}\n\n{content}\n" for head, content in parts)
+    return f"From: a@example.org\nMIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary=x\n\n{said}--x--\n"
+
+
+PICTURE = ('image/png; name="p.png"\nContent-Disposition: inline; filename="p.png"', "x")
+PLAIN = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+LETTER = "The code of the gate is 4711, and the gate is closed at night."
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (mail("mixed", (PLAIN, "First."), PICTURE, (PLAIN, "Then 4711.")), "First.\nAttached: p.png\nThen 4711."),
+        (mail("mixed", (HTML, "<p>First."), (HTML, "<p>Then 4711.")), "First.\nThen 4711."),
+        (mail("alternative", (PLAIN, LETTER), (HTML, f"<p>{LETTER.replace('code', '<b>code</b>')}</p>")), LETTER),
+        (mail("alternative", (PLAIN, " "), (HTML, f"<p>{LETTER}</p>")), LETTER),
+        (mail("alternative", (PLAIN, "Your program shows no HTML."), (HTML, f"<p>{LETTER}</p>")), LETTER),
+        (mail("mixed", (f"{PLAIN}\nContent-Disposition: attachment; filename=a.txt", "no")), "Attached: a.txt"),
+    ],
+)
+async def test_every_text_of_a_mail_is_read_and_of_its_forms_the_one_that_says_it(
+    read: Reading, message: str, text: str
+) -> None:
+    assert await read.texts(".eml", message) == [("", f"From: a@example.org\n{text}")]
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ("text/plain; charset=us-ascii", "cp1252"),
+        ("text/plain; charset=us-ascii", "utf-8"),
+        ("text/plain", "utf-8"),
+        ("text/plain", "cp1252"),
+        ("text/plain; charset=iso-8859-1", "cp1252"),
+        ("text/plain; charset=iso-8859-1", "utf-8"),
+        ("text/plain; charset=utf-8", "cp1252"),
+        ("text/plain; charset=unknown-8bit", "cp1252"),
+        ("text/plain; charset=koi8-r", "koi8-r"),
+    ],
+)
+async def test_a_mail_with_a_wrong_charset_or_none_is_read(read: Reading, head: str, encoding: str) -> None:
+    said = "Ключ от двери 4711." if encoding == "koi8-r" else "Die Tür ist grün – 5 € im Monat, Größe über alles."
+    message = f"From: a@example.org\nContent-Type: {head}\nContent-Transfer-Encoding: 8bit\n\n{said}\n"
+    assert await read.texts(".eml", message.encode(encoding)) == [("", f"From: a@example.org\n{said}")]
+
+
 async def test_restructured_text_is_read_with_directives_and_roles_that_nobody_knows(read: Reading) -> None:
     text = """
 Pumps
