@@ -55,9 +55,9 @@ class _MessageReader:
             for inner in _inner(part):
                 yield escaped(f"Subject: {inner['Subject'] or ''}")
                 yield from self.message(inner)
-        elif part.get_content_type() == "multipart/alternative":
+        elif part.get_content_type() == "multipart/alternative" and part.is_multipart():
             yield from self._alternative(part)
-        elif part.get_content_maintype() == "multipart":
+        elif part.get_content_maintype() == "multipart" and part.is_multipart():
             for inner in _inner(part):
                 yield from self._part(inner)
         elif _is_attached(part):
@@ -90,7 +90,8 @@ def _inner(part: EmailMessage) -> Iterable[EmailMessage]:
 def _is_attached(part: EmailMessage) -> bool:
     disposition = part.get_content_disposition()
     return (
-        part.get_content_maintype() != "text"
+        # What is damaged has several parts in its head alone.
+        part.get_content_maintype() not in {"text", "multipart"}
         or disposition == "attachment"
         or (disposition == "inline" and part.get_filename() is not None)
     )

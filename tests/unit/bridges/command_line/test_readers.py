@@ -530,6 +530,7 @@ LETTER = "The code of the gate is 4711, and the gate is closed at night."
         (mail("alternative", (PLAIN, LETTER), (HTML, f"<p>{LETTER.replace('code', '<b>code</b>')}</p>")), LETTER),
         (mail("alternative", (PLAIN, " "), (HTML, f"<p>{LETTER}</p>")), LETTER),
         (mail("alternative", (PLAIN, "Your program shows no HTML."), (HTML, f"<p>{LETTER}</p>")), LETTER),
+        (mail("mixed", (PLAIN, LETTER)).replace("boundary=x", ""), f"--x Content-Type: {PLAIN}\n{LETTER} --x--"),
         (mail("mixed", (f"{PLAIN}\nContent-Disposition: attachment; filename=a.txt", "no")), "Attached: a.txt"),
     ],
 )
