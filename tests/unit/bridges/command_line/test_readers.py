@@ -1,7 +1,7 @@
 """What a reader of each kind of file reads: its text, whole, in order, under its headings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -274,6 +274,30 @@ async def test_the_rows_of_a_table_of_a_pdf_stay_rows_under_the_names_of_their_c
     assert len(chunks) > 2
     assert all(chunk.text.startswith("Part | Name | Pieces\n") for chunk in chunks)
     assert any("P-037 | valve of kind 37 | 259" in chunk.text for chunk in chunks)
+
+
+TURNS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "0 1 -1 0": lambda left, below: (600 - below, left),
+    "0 -1 1 0": lambda left, below: (below, 790 - left),
+    "-1 0 0 -1": lambda left, below: (600 - left, 790 - below),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+async def test_what_is_turned_on_a_page_is_read_like_what_is_not(read: Reading, turn: str) -> None:
+    rows = [("Part", "Name", "Pieces"), *((f"P-{at}", f"valve of kind {at}", f"{at * 7}") for at in range(1, 6))]
+    words = [(50 + 150 * at, 500 - 14 * down, cell) for down, row in enumerate(rows) for at, cell in enumerate(row)]
+    words += [(50, 400 - 14 * row, line) for row, line in enumerate(LEFT)]
+    content = placed([(*TURNS[turn](left, below), text) for left, below, text in words], turn)
+    table = "\n".join(" | ".join(row) for row in rows)
+    assert await read.texts(".pdf", content) == [("", f"{table}\n{' '.join(LEFT)}")]
+
+
+async def test_what_is_slanted_over_a_page_stands_apart(read: Reading) -> None:
+    content = placed([(50, 700 - 14 * row, line) for row, line in enumerate(LEFT)])
+    slanted = placed([(100, 300, "Not for sale")], "0.7 0.7 -0.7 0.7")
+    assert await read.texts(".pdf", slanted) == [("", "Not for sale")]
+    assert await read.texts(".pdf", content) == [("", " ".join(LEFT))]
 
 
 async def test_a_paragraph_that_goes_over_a_page_stands_on_the_page_where_it_begins(read: Reading) -> None:
