@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
+from email import message_from_string, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from deployments.values.documents import TextFormat
 _SHOWN = ("From", "To", "Cc", "Date")
 _ONE_BYTE = re.compile(r"(us-)?ascii|iso-?8859-\d+|windows-\d+|latin-?\d|cp\d+|unknown-8bit|utf-?8|")
 """Charsets that many programs name whatever they write."""
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _WORD = re.compile(r"\w+")
 _SAME_SHARE = 0.6
 """Of the words of a text in one form that it has in another one, where both are the same text."""
@@ -25,13 +26,22 @@ _SAME_SHARE = 0.6
 
 def read_mail(file: Path) -> Extracted:
     """Read a message; the names of what is attached are told, not its content."""
-    message = message_from_bytes(file.read_bytes(), policy=policy.default)
+    message = _message_of(file.read_bytes())
     if not any(message[name] for name in (*_SHOWN, "Subject")):
         raise InvalidRequestError("it is no e-mail: it has neither a sender nor a subject")
     subject = " ".join(str(message["Subject"] or "").split())
     reader = _MessageReader()
     text = "\n\n".join(reader.message(message))
     return Extracted(text, TextFormat.MARKDOWN, subject, tuple(dict.fromkeys(reader.guesses)))
+
+
+def _message_of(content: bytes) -> EmailMessage:
+    """Return a message, in whose head there may be letters beyond ASCII that nothing marks."""
+    end = _END_OF_HEAD.search(content)
+    size = end.end() if end else len(content)
+    # As the library reads bytes; it gives them back for a part's encoding.
+    body = content[size:].decode("ascii", "surrogateescape")
+    return message_from_string(decode(content[:size]).text + body, policy=policy.default)
 
 
 @dataclass(slots=True)

@@ -119,9 +119,9 @@ class _SeparatedRows:
 
     def _without_quotes(self, line: str) -> list[str]:
         if line.count('"') % 2 == 0:
-            return list(csv.reader([line], delimiter=self.delimiter))[0]
+            return next(csv.reader([line], delimiter=self.delimiter))
         self._unpaired += 1
-        return list(csv.reader([line], delimiter=self.delimiter, quoting=csv.QUOTE_NONE))[0]
+        return next(csv.reader([line], delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
 
 
 def read_json(file: Path) -> Extracted:

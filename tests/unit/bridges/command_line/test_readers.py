@@ -293,11 +293,9 @@ async def test_what_is_turned_on_a_page_is_read_like_what_is_not(read: Reading, 
     assert await read.texts(".pdf", content) == [("", f"{table}\n{' '.join(LEFT)}")]
 
 
-async def test_what_is_slanted_over_a_page_stands_apart(read: Reading) -> None:
-    content = placed([(50, 700 - 14 * row, line) for row, line in enumerate(LEFT)])
-    slanted = placed([(100, 300, "Not for sale")], "0.7 0.7 -0.7 0.7")
-    assert await read.texts(".pdf", slanted) == [("", "Not for sale")]
-    assert await read.texts(".pdf", content) == [("", " ".join(LEFT))]
+async def test_what_is_slanted_over_a_page_is_read_whole(read: Reading) -> None:
+    said = "This is a draft of the manual, not for sale."
+    assert await read.texts(".pdf", placed([(100, 300, said)], "0.7 0.7 -0.7 0.7")) == [("", said)]
 
 
 async def test_a_paragraph_that_goes_over_a_page_stands_on_the_page_where_it_begins(read: Reading) -> None:
@@ -582,6 +580,15 @@ async def test_a_mail_with_a_wrong_charset_or_none_is_read(read: Reading, head: 
     said = "Ключ от двери 4711." if encoding == "koi8-r" else "Die Tür ist grün – 5 € im Monat, Größe über alles."
     message = f"From: a@example.org\nContent-Type: {head}\nContent-Transfer-Encoding: 8bit\n\n{said}\n"
     assert await read.texts(".eml", message.encode(encoding)) == [("", f"From: a@example.org\n{said}")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+async def test_the_head_of_a_mail_may_hold_letters_that_nothing_marks(read: Reading, encoding: str) -> None:
+    said = "Die Tür ist grün – 5 € im Monat."
+    message = f"From: Jürgen Müller <a@example.org>\r\nSubject: Tür für Gäste\r\n\r\n{said}\r\n"
+    assert await read.texts(".eml", message.encode(encoding)) == [
+        ("Tür für Gäste", f"From: Jürgen Müller <a@example.org>\n{said}")
+    ]
 
 
 async def test_restructured_text_is_read_with_directives_and_roles_that_nobody_knows(read: Reading) -> None:
