@@ -49,9 +49,12 @@ def pdf_of(objects: dict[int, bytes]) -> bytes:
     return bytes(out) + f"trailer\n<< /Size {size} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
 
 
-def placed(words: Sequence[tuple[int, int, str]]) -> bytes:
-    """Return a PDF of one page with texts at places, in points from the left and from below."""
-    shown = " ".join(f"1 0 0 1 {left} {below} Tm ({text}) Tj" for left, below, text in words)
+def placed(words: Sequence[tuple[int, int, str]], turn: str = "1 0 0 1") -> bytes:
+    """Return a PDF of one page with texts at places, in points from the left and from below.
+
+    `turn` is the matrix by which each is turned at its place.
+    """
+    shown = " ".join(f"{turn} {left} {below} Tm ({text}) Tj" for left, below, text in words)
     stream = zlib.compress(f"BT /F1 11 Tf {shown} ET".encode("cp1252"))
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 11 0 R "
     return pdf_of(

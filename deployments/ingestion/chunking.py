@@ -54,6 +54,7 @@ def chunk_text(
     *,
     headings: Sequence[str] = (),
     page: int = 0,
+    is_further: bool = False,
     more_follows: bool = False,
     limit: int = CHUNK_CHARACTERS,
 ) -> CutText:
@@ -65,12 +66,15 @@ def chunk_text(
         headings: The headings that apply where the text begins, by their level, outermost first; empty where a level
             has none.
         page: The page on which it begins, from 1; 0 where no part before has pages.
+        is_further: Whether this is a part behind the first: only a whole document, or its first part, has front matter.
         more_follows: Whether another part of the document follows.
         limit: Characters in a chunk at most.
     """
     path = [Heading(level, heading) for level, heading in enumerate(headings) if heading]
     cutter = _Cutter(path, page, limit)
-    for block in _blocks(text, text_format, page, may_begin_with_title=not headings):
+    text = _clean(text)
+    below = text if is_further else _below_front_matter(text, text_format)
+    for block in _blocks(below, text_format, page, may_begin_with_title=not headings):
         cutter.take(block)
     cutter.finish(more_follows=more_follows)
     by_level = {heading.level: heading.text for heading in cutter.path}
@@ -85,7 +89,7 @@ def title_of(text: str, text_format: TextFormat) -> str:
 
 def first_heading(text: str, text_format: TextFormat) -> str:
     """Return the first heading of a document, empty where it has none."""
-    blocks = _blocks(text, text_format, 0, may_begin_with_title=True)
+    blocks = _blocks(_below_front_matter(_clean(text), text_format), text_format, 0, may_begin_with_title=True)
     return next((block.text for block in blocks if isinstance(block, Heading)), "")
 
 
@@ -170,8 +174,12 @@ def _clean(text: str) -> str:
     return _CONTROL.sub("", _TERMINAL_MARKS.sub("", lines))
 
 
+def _below_front_matter(text: str, text_format: TextFormat) -> str:
+    return split_front_matter(text).text if text_format is TextFormat.MARKDOWN else text
+
+
 def _blocks(text: str, text_format: TextFormat, page: int, *, may_begin_with_title: bool) -> Iterator[Block]:
-    pages = _clean(text).split(PAGE_BREAK)
+    pages = text.split(PAGE_BREAK)
     if page == 0 and len(pages) > 1 and pages[0].strip():
         # Before the first break is a page, too.
         pages.insert(0, "")
@@ -179,7 +187,7 @@ def _blocks(text: str, text_format: TextFormat, page: int, *, may_begin_with_tit
         if number:
             yield PageBreak()
         if text_format is TextFormat.MARKDOWN:
-            yield from markdown_blocks(split_front_matter(content).text if number == 0 and page == 0 else content)
+            yield from markdown_blocks(content)
         else:
             yield from plain_blocks(content, may_begin_with_title=may_begin_with_title and number <= 1)
 

@@ -35,6 +35,12 @@ _SWITCHES = frozenset(
     ).split()
 )
 """The attributes that have no value."""
+_RAW = "script|style|pre|textarea|title|iframe|noframes|noembed|xmp|plaintext"
+"""The elements in which there are no others, or of which Markdown takes the end for that of a block."""
+_RAW_TAG = re.compile(rf"<(?P<name>{_RAW})(?=[\s>/]|\Z)(?P<attributes>[^<>]*)>?", re.IGNORECASE)
+_OF_A_SENTENCE = re.compile(r"[ \t]+[^\W\d_]+[ \t]+[^{}()<>;=]*(?:\n|\Z)")
+"""What stands behind the name of an element where a line tells of it."""
+_ENDS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>"}
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][^\s/>]*)(?P<rest>[^>]*)")
 _RAISED = str.maketrans("0123456789+-n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ")
 _DEPTHS = {f"h{depth}": depth for depth in range(1, 7)}
@@ -61,6 +67,26 @@ def is_html(tag: str, around: str) -> bool:
     if parts["end"] or attributes or name in {"br", "hr", "wbr"}:
         return True
     return name not in _WITHOUT_CONTENT and f"</{name}" in around.lower()
+
+
+def is_open_end(text: str, at: int) -> bool:
+    """Say whether what begins at a place like HTML would take all text behind it, as it does not end or is a word.
+
+    >>> is_open_end("<style> is an element.", 0), is_open_end("<style>p {}</style>", 0), is_open_end("<!-- so", 0)
+    (True, False, True)
+    """
+    for begin, end in _ENDS.items():
+        if text.startswith(begin, at):
+            return text.find(end, at) < 0
+    tag = _RAW_TAG.match(text, at)
+    if tag is None:
+        return False
+    is_word = not tag["attributes"].strip() and _OF_A_SENTENCE.match(text, tag.end()) is not None
+    return is_word or not _ends_behind(text, tag)
+
+
+def _ends_behind(text: str, tag: re.Match[str]) -> bool:
+    return re.compile(rf"</{tag['name']}", re.IGNORECASE).search(text, tag.end()) is not None
 
 
 def _are_attributes(text: str) -> bool:
@@ -111,7 +137,7 @@ class HtmlBlocks(HTMLParser):
 
     def read(self, html: str) -> list[Block]:
         """Return the blocks of a piece; a table comes with its end."""
-        self.feed(html)
+        self.feed(_RAW_TAG.sub(lambda tag: tag[0] if _ends_behind(html, tag) else f"&lt;{tag[0][1:]}", html))
         self._end_block()
         blocks, self._blocks = self._blocks, []
         return blocks

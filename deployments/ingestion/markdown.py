@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, html_block
 from markdown_it.token import Token
 
 from deployments.ingestion.blocks import Block, Heading, Table
-from deployments.ingestion.html_in_markdown import LINE_IN_CELL, HtmlBlocks, cell_text, is_html, raised
+from deployments.ingestion.html_in_markdown import LINE_IN_CELL, HtmlBlocks, cell_text, is_html, is_open_end, raised
 
 _BREAK = ("<br>", "<br/>", "<br />")
 
@@ -18,12 +19,20 @@ def markdown_blocks(text: str) -> Iterator[Block]:
     The text of footnotes stays where it stands, and so does what stands in angle brackets and is no HTML.
     """
     found: dict[str, dict[str, dict[str, list[int]]]] = {}
-    tokens = MarkdownIt("commonmark").enable("table").parse(text, found)
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.block.ruler.at("html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]})
+    tokens = parser.parse(text, found)
     reader = _MarkdownReader()
     for token in tokens:
         yield from reader.read(token)
     yield from reader.html.finish()
     yield from _footnotes(text, found)
+
+
+def _html_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """Read a block of HTML as the library does, unless it would take all that follows with it."""
+    at = state.bMarks[start_line] + state.tShift[start_line]
+    return not is_open_end(state.src, at) and html_block(state, start_line, end_line, silent)
 
 
 def _footnotes(text: str, found: dict[str, dict[str, dict[str, list[int]]]]) -> Iterator[Block]:

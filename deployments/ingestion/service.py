@@ -88,7 +88,12 @@ class Ingestion:
         if not headings and start.chunk_index == 0:
             headings = _title(document)
         cut = chunk_text(
-            document.text, document.format, headings=headings, page=start.page, more_follows=document.more_follows
+            document.text,
+            document.format,
+            headings=headings,
+            page=start.page,
+            is_further=bool(start.version),
+            more_follows=document.more_follows,
         )
         chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:

@@ -128,7 +128,7 @@ class IngestReport:
     removed: int = 0
 
 
-CHUNKING = "4"
+CHUNKING = "5"
 """The version of the way in which documents are cut. Another version cuts other chunks from the same text."""
 
 

@@ -23,7 +23,7 @@ from deployments.text.characters import written_out
 MAX_FILE_BYTES = 100_000_000
 """Larger files are refused unless the command says otherwise."""
 
-EXTRACTION = "3"
+EXTRACTION = "4"
 """Which way of reading this is: another one, other text out of the same file."""
 
 READERS: Mapping[str, str] = {

@@ -9,6 +9,8 @@ from pathlib import Path
 _HIDDEN = (".", "~$")
 """How the names begin of what is not meant to be seen; `~$` is the lock of an office program."""
 
+_NO_FILE = "it is no file"
+
 
 @dataclass(slots=True)
 class FoundFiles:
@@ -44,6 +46,9 @@ def find_files(paths: Iterable[Path], suffixes: Collection[str]) -> FoundFiles:
         elif not path.exists():
             reason = "it is a link that leads nowhere" if path.is_symlink() else "it does not exist"
             found.failed.append((path, reason))
+        elif not path.is_file():
+            # Whoever reads a pipe waits for one who writes.
+            found.failed.append((path, _NO_FILE))
         elif path.suffix.lower() not in suffixes:
             found.failed.append((path, f"it cannot be ingested: expected one of {', '.join(suffixes)}"))
         else:
@@ -74,6 +79,6 @@ def _take(file: Path, folder: Path, suffixes: Collection[str], found: FoundFiles
     elif not file.exists():
         found.failed.append((file, "it is a link that leads nowhere"))
     elif not file.is_file():
-        found.failed.append((file, "it is no file"))
+        found.failed.append((file, _NO_FILE))
     else:
         found.files.append(file)

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -311,10 +313,15 @@ def text_parts(text: str, limit: int) -> Iterator[str]:
         yield "".join(part)
 
 
+def _lines(text: str) -> list[str]:
+    """Return lines with their ends, which are line feeds alone: cells and sentences may hold other ends of Unicode."""
+    return list(StringIO(text, newline="\n"))
+
+
 def _blocks(text: str, limit: int) -> Iterator[str]:
     block: list[str] = []
     fenced = False
-    for line in text.splitlines(keepends=True):
+    for line in _lines(text):
         if line.lstrip().startswith(_FENCE):
             fenced = not fenced
         block.append(line)
@@ -329,14 +336,24 @@ def _lines_within(block: str, limit: int) -> Iterator[str]:
     if len(block.encode()) <= limit:
         yield block
         return
-    names, ruler, *rows = [*block.splitlines(keepends=True), "", ""]
-    if _TABLE_RULER.fullmatch(ruler.strip()) and len((names + ruler).encode()) < limit // 4:
-        yield from _tables_within(names + ruler, rows, limit)
-        return
+    lines = _lines(block)
+    at = _table_at(lines, limit)
     # Four bytes hold any character.
     step = max(1, limit // 4)
-    for line in block.splitlines(keepends=True):
+    for line in lines[:at]:
         yield from (line[start : start + step] for start in range(0, len(line), step))
+    if at < len(lines):
+        yield from _tables_within("".join(lines[at : at + 2]), lines[at + 2 :], limit)
+
+
+def _table_at(lines: Sequence[str], limit: int) -> int:
+    """Return which line of a block begins a table; their number where none does."""
+    for at, (names, ruler) in enumerate(pairwise(lines)):
+        if names.lstrip().startswith(_FENCE):
+            break
+        if "|" in names and _TABLE_RULER.fullmatch(ruler.strip()) and len((names + ruler).encode()) < limit // 4:
+            return at
+    return len(lines)
 
 
 def _tables_within(head: str, rows: Iterable[str], limit: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployments.errors import InvalidRequestError
@@ -36,6 +36,32 @@ _TURKISH = re.compile(rb"[\xf0\xfd\xfe\xdd\xd0\xde]")
 _NOT_TURKISH = re.compile(rb"[\xe1\xed\xe6\xf3\xfa\xe9]")
 _FEWEST_TURKISH = 2
 _WINDOWS = re.compile(r"cp(125\d)")
+_NOT_DECODED = "\ufffd"
+_FEWEST_GOOD = 4
+"""Letters beyond ASCII that are valid UTF-8, to each place that is not, in a text that is UTF-8 all the same."""
+_LABELS: Mapping[str, str] = {
+    label: encoding
+    for encoding, labels in {
+        "cp1252": "ascii us-ascii ansi_x3.4-1968 iso-8859-1 iso8859-1 iso_8859-1 latin1 l1 cp819 ibm819",
+        "cp1254": "iso-8859-9 iso8859-9 iso_8859-9 iso88599 latin5 l5 x-cp1254",
+        "cp874": "iso-8859-11 iso8859-11 iso885911 tis-620 dos-874",
+        "gb18030": "gb2312 gb_2312 gb_2312-80 gbk x-gbk chinese csgb2312 iso-ir-58 gb18030 cp936",
+        "cp932": "shift_jis shift-jis sjis x-sjis ms_kanji csshiftjis ms932 windows-31j",
+        "cp949": "euc-kr cseuckr ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601 korean windows-949",
+        "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
+        "euc_jp": "euc-jp x-euc-jp",
+        "iso2022_jp": "iso-2022-jp csiso2022jp",
+        "iso8859_8": "iso-8859-8-i iso-8859-8-e logical visual",
+        "mac_roman": "macintosh mac x-mac-roman",
+        "mac_cyrillic": "x-mac-cyrillic x-mac-ukrainian",
+        "koi8_u": "koi8-ru",
+        # What is read one byte at a time up to its label is not written two bytes at a time.
+        "utf-8": "utf-8 utf8 unicode-1-1-utf-8 x-unicode20utf8 utf-16 utf-16le utf-16be ucs-2 unicode csunicode",
+    }.items()
+    for label in labels.split()
+}
+"""The encodings that labels stand for, as the encoding standard of HTML has them where they say less than is meant."""
+_OTHER_LABELS = re.compile(r"(?:iso-?8859-\d+|windows-\d+|x-cp125\d|cp-?\d+|ibm-?\d+|koi8-?[ru])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +77,12 @@ class Decoded:
     guesses: tuple[str, ...] = ()
 
 
-def decode(content: bytes) -> Decoded:
+def decode(content: bytes, label: str = "") -> Decoded:
     """Return the text of a file.
+
+    Args:
+        content: The file.
+        label: How it names its encoding; empty where it does not. One that is not known is passed over.
 
     Raises:
         InvalidRequestError: It is not text.
@@ -64,11 +94,44 @@ def decode(content: bytes) -> Decoded:
         return Decoded(_text(content.decode(encoding, "replace")), _guess(encoding))
     if len(_CONTROL.findall(content[:_SAMPLE_BYTES])) > len(content[:_SAMPLE_BYTES]) * _MOST_CONTROL:
         raise InvalidRequestError("it is not text")
+    said = _labelled(label)
+    if said and said != "utf-8":
+        text = content.decode(said, "replace")
+        return Decoded(_lines(text), _replaced(text.count(_NOT_DECODED), said))
+    return _decoded_utf8(content, is_said=bool(said))
+
+
+def _decoded_utf8(content: bytes, *, is_said: bool) -> Decoded:
+    """Return a text that is UTF-8, with what it holds beside, or is read as what is most likely."""
+    text = content.decode("utf-8", "replace")
+    bad = text.count(_NOT_DECODED) - content.count(_NOT_DECODED.encode())
+    if not bad:
+        return Decoded(_lines(text))
+    good = sum(1 for character in text if not character.isascii()) - bad
+    if good >= bad * (1 if is_said else _FEWEST_GOOD):
+        return Decoded(_lines(text), _replaced(bad, "utf-8"))
+    encoding = _most_likely(content)
+    return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+
+
+def _labelled(label: str) -> str:
+    """Return the encoding that a label stands for; empty where it is not known."""
+    name = label.strip().lower()
+    if name in _LABELS:
+        return _LABELS[name]
+    if not _OTHER_LABELS.fullmatch(name):
+        return ""
     try:
-        return Decoded(_lines(content.decode("utf-8")))
-    except UnicodeDecodeError:
-        encoding = _most_likely(content)
-        return Decoded(_lines(content.decode(encoding, "replace")), _guess(encoding))
+        return codecs.lookup(name.removeprefix("x-")).name
+    except LookupError:
+        return ""
+
+
+def _replaced(places: int, encoding: str) -> tuple[str, ...]:
+    if not places:
+        return ()
+    what = "a character" if places == 1 else f"{places} characters"
+    return (f"{what} in it cannot be read as {_name(encoding)}: {_NOT_DECODED} stands there",)
 
 
 def _text(text: str) -> str:
@@ -88,9 +151,12 @@ def _lines(text: str) -> str:
 
 
 def _guess(encoding: str) -> tuple[str, ...]:
+    return (f"its encoding is not marked: it was read as {_name(encoding)}",)
+
+
+def _name(encoding: str) -> str:
     windows = _WINDOWS.fullmatch(encoding)
-    name = f"Windows-{windows[1]}" if windows else encoding.upper().replace("_", "-")
-    return (f"its encoding is not marked: it was read as {name}",)
+    return f"Windows-{windows[1]}" if windows else encoding.upper().replace("_", "-")
 
 
 def _two_byte_encoding(sample: bytes) -> str:

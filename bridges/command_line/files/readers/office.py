@@ -14,6 +14,7 @@ from bridges.command_line.files.readers.archives import archive_of, xml_of
 from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import escaped, heading, table
 from bridges.command_line.files.readers.web_page import markdown_of, page_of
+from deployments.errors import InvalidRequestError
 from deployments.values.documents import TextFormat
 
 _STYLES = """
@@ -84,14 +85,22 @@ def read_xlsx(file: Path) -> Extracted:
 
 
 def _rows(sheet: Any) -> Iterator[Sequence[str]]:
-    """Yield the rows of a sheet that hold something."""
+    """Yield the rows of a sheet that hold something, each up to its last cell that does.
+
+    Raises:
+        InvalidRequestError: There are too many cells.
+    """
+    # Some programs write a size that is not the sheet's.
+    sheet.reset_dimensions()
     left = _MOST_CELLS
     for row in sheet.iter_rows(values_only=True):
         cells = [_shown(value) for value in row]
+        while cells and not cells[-1]:
+            cells.pop()
         left -= len(cells)
         if left < 0:
-            return
-        if any(cells):
+            raise InvalidRequestError(f"a sheet of it has more than {_MOST_CELLS:,} cells")
+        if cells:
             yield cells
 
 

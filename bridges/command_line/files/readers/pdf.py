@@ -1,9 +1,10 @@
 """PDF into plain text: page by page, column by column, its broken lines and words joined."""
 
+import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,11 @@ _FEWEST_ROWS = 3
 _PIECE_CHARACTERS = 400
 """Of a table that are kept together, under the names of its columns."""
 _HEADING_CHARACTERS = 80
+_SLANT = 0.1
+"""Of a quarter of a turn, by which letters may be turned more or less."""
+_Box = tuple[float, float, float, float]
+_Placed = tuple[str, _Box]
+"""A character, and its left, lower, right and upper edge."""
 
 
 def read_pdf(file: Path) -> Extracted:
@@ -111,11 +117,71 @@ def _lines(page: Any) -> list[_Line]:
     """Return the lines of a page in the order in which they are read."""
     text_page = page.get_textpage()
     try:
-        runs = list(_runs(text_page))
+        by_turn = _by_turn(text_page)
     finally:
         text_page.close()
         page.close()
-    return [line for part in _parts(runs) for line in _lines_of(part)]
+    slanted = "".join(character for character, _ in by_turn.get(None, ()))
+    lines = [line for turn in range(4) for line in _lines_at(by_turn.get(turn, ()), is_turned=turn > 0)]
+    return [
+        *lines,
+        *(_Line(((text, 0.0, 0.0),), begins=True) for line in slanted.split("\n") if (text := line.strip())),
+    ]
+
+
+def _by_turn(text_page: Any) -> dict[int | None, list[_Placed]]:
+    """Return the characters of a page by the quarters of a turn that they are turned; None where they are slanted.
+
+    Their boxes are turned back, so that all are written from the left to the right.
+    """
+    found: dict[int | None, list[_Placed]] = {}
+    turn: int | None = 0
+    before: int | None = 0
+    for index in range(text_page.count_chars()):
+        character = _character(text_page, index)
+        # What PDFium puts between the characters of a page has no angle.
+        if not (character.isspace() or character == "-"):
+            turn = _turn(raw.FPDFText_GetCharAngle(text_page.raw, index))
+        if turn != before:
+            found.setdefault(before, []).append(("\n", (0.0, 0.0, 0.0, 0.0)))
+            before = turn
+        box = text_page.get_charbox(index, loose=True)
+        found.setdefault(turn, []).append((character, _turned_back(box, turn or 0)))
+    return found
+
+
+def _turn(angle: float) -> int | None:
+    quarters = angle / (math.pi / 2)
+    return round(quarters) % 4 if abs(quarters - round(quarters)) < _SLANT else None
+
+
+def _turned_back(box: _Box, turn: int) -> _Box:
+    left, bottom, right, top = box
+    for _ in range(turn):
+        left, bottom, right, top = -top, left, -bottom, right
+    return left, bottom, right, top
+
+
+def _lines_at(characters: Sequence[_Placed], *, is_turned: bool) -> Iterator[_Line]:
+    runs = list(_runs(characters))
+    # PDFium puts the pieces of a page in order as they are seen where the page is not turned.
+    for part in _parts(_from_above(runs) if is_turned else runs):
+        yield from _lines_of(part)
+
+
+def _from_above(runs: Iterable[_Run]) -> list[_Run]:
+    """Return pieces line by line, each line from the left."""
+    lines: list[list[_Run]] = []
+    for run in sorted(runs, key=lambda run: -(run.top + run.bottom)):
+        if lines and abs(_middle(lines[-1][0]) - _middle(run)) < run.height * _SAME_LINE:
+            lines[-1].append(run)
+        else:
+            lines.append([run])
+    return [run for line in lines for run in sorted(line, key=lambda run: run.left)]
+
+
+def _middle(run: _Run) -> float:
+    return (run.bottom + run.top) / 2
 
 
 def _lines_of(part: Sequence[_Run]) -> Iterator[_Line]:
@@ -138,20 +204,17 @@ def _characters(line: str) -> str:
 
 
 def _is_same_line(one: _Run, other: _Run) -> bool:
-    middle, other_middle = (one.bottom + one.top) / 2, (other.bottom + other.top) / 2
-    return other.left >= one.left and abs(middle - other_middle) < min(one.height, other.height) * _SAME_LINE
+    return other.left >= one.left and abs(_middle(one) - _middle(other)) < min(one.height, other.height) * _SAME_LINE
 
 
-def _runs(text_page: Any) -> Iterator[_Run]:
-    """Yield the pieces of the lines of a page, in the order in which they are written."""
+def _runs(characters: Iterable[_Placed]) -> Iterator[_Run]:
+    """Yield the pieces of the lines that characters make, in the order in which they are written."""
     current: _Run | None = None
-    for index in range(text_page.count_chars()):
-        character = _character(text_page, index)
+    for character, (left, bottom, right, top) in characters:
         if character in _LINE_ENDS:
             yield from _ended(current)
             current = None
             continue
-        left, bottom, right, top = text_page.get_charbox(index, loose=True)
         if current is not None and _breaks(current, character, left, bottom, top):
             yield from _ended(current)
             current = None

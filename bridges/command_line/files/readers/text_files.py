@@ -2,19 +2,27 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 from bridges.command_line.files.readers.encoding import decode
-from bridges.command_line.files.readers.extracted import Extracted
+from bridges.command_line.files.readers.extracted import PAGE_BREAK, Extracted
 from bridges.command_line.files.readers.markdown_text import escaped, table
 from deployments.errors import InvalidRequestError
 from deployments.values.documents import TextFormat
 
 _DELIMITERS = ",;\t|"
-_SNIFFED_CHARACTERS = 50_000
-_ONE_LINE_CHARACTERS = 400
+_SNIFFED_LINES = 50
+_TOLD_DELIMITER = re.compile(r'"?sep=(?P<delimiter>[^\n"])"?[ \t]*\n', re.IGNORECASE)
+"""The first line, by which Excel is told what stands between the values."""
+_MOST_LINES = 1000
+"""Of one row, in the values of which lines may end."""
+_DELIMITERS_OF_A_ROW = 2
+"""From which on a line in a value looks like a row, if it has as many as the others."""
 
 
 def read_plain(file: Path) -> Extracted:
@@ -32,24 +40,88 @@ def read_markdown(file: Path) -> Extracted:
 def read_separated_values(file: Path) -> Extracted:
     """Read a table of values between commas, semicolons, tabs or bars; its first row names the columns."""
     decoded = decode(file.read_bytes())
-    sample = decoded.text[:_SNIFFED_CHARACTERS]
     csv.field_size_limit(len(decoded.text) + 1)
-    rows = csv.reader(decoded.text.splitlines(keepends=True), delimiter=_delimiter(sample, file.suffix.lower()))
-    return Extracted(table(rows, has_names=True), TextFormat.MARKDOWN, guesses=decoded.guesses)
+    told = _TOLD_DELIMITER.match(decoded.text)
+    lines = _lines(decoded.text[told.end() :] if told else decoded.text)
+    read = _SeparatedRows(told["delimiter"] if told else _delimiter(lines[:_SNIFFED_LINES], file.suffix.lower()))
+    text = table(read.rows(lines), has_names=True)
+    return Extracted(text, TextFormat.MARKDOWN, guesses=(*decoded.guesses, *read.guesses()))
 
 
-def _delimiter(sample: str, suffix: str) -> str:
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text with their ends, which are line feeds and nothing else that Unicode calls an end."""
+    return list(StringIO(text, newline="\n"))
+
+
+def _delimiter(lines: Sequence[str], suffix: str) -> str:
     """Return the delimiter that cuts the first lines into the same number of fields, the most of them."""
     if suffix == ".tsv":
         return "\t"
-    lines = sample.splitlines(keepends=True)[:50]
 
     def fitness(delimiter: str) -> tuple[float, int]:
-        counts = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        counts = [len(row) for row in _SeparatedRows(delimiter).rows(lines) if row]
         usual = max(counts, key=counts.count, default=1)
         return (counts.count(usual) / len(counts) if usual > 1 else 0.0, usual)
 
     return max(_DELIMITERS, key=fitness)
+
+
+@dataclass(slots=True)
+class _SeparatedRows:
+    """Reads rows of separated values. A quote that opens and does not end its value swallows no other row."""
+
+    delimiter: str
+    _unpaired: int = 0
+
+    def rows(self, lines: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the rows of a table."""
+        at = 0
+        while at < len(lines):
+            row = self._strictly(lines[at : at + 1])
+            end = at + 1
+            if row is None:
+                end = self._end_of_row(lines, at)
+                row = self._strictly(lines[at:end]) if end > at + 1 else None
+            if row is None or (end > at + 1 and self._are_rows(lines[at:end])):
+                end = at + 1
+                row = self._without_quotes(lines[at])
+            yield row
+            at = end
+
+    def guesses(self) -> tuple[str, ...]:
+        """Return what was not sure in the rows so far."""
+        if not self._unpaired:
+            return ()
+        where = "a row" if self._unpaired == 1 else f"{self._unpaired} rows"
+        return (f"the quotes in {where} of it do not pair: each of its lines was read as a row",)
+
+    def _strictly(self, lines: Sequence[str]) -> list[str] | None:
+        """Return what lines say as one row; None where they are none."""
+        try:
+            rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+        except csv.Error:
+            return None
+        return rows[0] if len(rows) == 1 else None
+
+    def _end_of_row(self, lines: Sequence[str], at: int) -> int:
+        """Return where the row ends that begins with a line whose quotes do not pair."""
+        quotes = 0
+        for end in range(at, min(at + _MOST_LINES, len(lines))):
+            quotes += lines[end].count('"')
+            if quotes % 2 == 0:
+                return end + 1
+        return at + 1
+
+    def _are_rows(self, lines: Sequence[str]) -> bool:
+        """Say whether lines that may be one row look like a row each."""
+        counts = {line.count(self.delimiter) for line in lines}
+        return len(counts) == 1 and counts.pop() >= _DELIMITERS_OF_A_ROW
+
+    def _without_quotes(self, line: str) -> list[str]:
+        if line.count('"') % 2 == 0:
+            return next(csv.reader([line], delimiter=self.delimiter))
+        self._unpaired += 1
+        return next(csv.reader([line], delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
 
 
 def read_json(file: Path) -> Extracted:
@@ -66,7 +138,7 @@ def read_json(file: Path) -> Extracted:
 
 def _json_of(text: str, *, by_line: bool) -> Any:
     if by_line:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in _lines(text) if line.strip()]
     return json.loads(text)
 
 
@@ -106,4 +178,5 @@ def _records(items: Sequence[Any]) -> list[list[str]]:
 def _scalar(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # A form feed would begin a page.
+    return value.replace(PAGE_BREAK, " ") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -48,8 +48,8 @@ def read_html(file: Path) -> Extracted:
 def html_text(content: bytes | str) -> Extracted:
     """Return the text of a web page; empty where it holds none."""
     guesses: tuple[str, ...] = ()
-    if isinstance(content, bytes) and not EncodingDetector.find_declared_encoding(content, is_html=True):
-        decoded = decode(content)
+    if isinstance(content, bytes):
+        decoded = decode(content, EncodingDetector.find_declared_encoding(content, is_html=True) or "")
         content, guesses = decoded.text, decoded.guesses
     soup = page_of(content)
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
@@ -89,6 +89,11 @@ class _Converter(MarkdownConverter):
         del text, parent_tags
         alt = " ".join(str(el.get("alt") or "").split())
         return f" {escaped(alt)} " if alt else ""
+
+    def convert_hr(self, el: Any, text: str, parent_tags: set[str]) -> str:
+        del el, text, parent_tags
+        # With hyphens, it would be the fence of front matter where a page begins with it.
+        return "\n\n***\n\n"
 
     def convert_sup(self, el: Any, text: str, parent_tags: set[str]) -> str:
         del el, parent_tags

@@ -63,3 +63,9 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_found(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"h\xf6he.txt")).touch()
     assert len(found_in(tmp_path).files) == 1
+
+
+def test_a_pipe_that_is_named_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    found = found_in(tmp_path / "pipe.md")
+    assert (found.files, found.failed) == ([], [(tmp_path / "pipe.md", "it is no file")])

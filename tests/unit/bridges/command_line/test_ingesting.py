@@ -168,9 +168,10 @@ async def test_a_file_name_that_is_not_utf8_ends_no_run(folder: Path) -> None:
     assert (summary.documents, summary.failed) == (7, [])
 
 
-async def test_every_part_of_a_long_table_begins_with_the_names_of_its_columns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", ["# Parts\n\n", "# Parts\n", "The parts of today:\n", "<!-- made -->\n", ""])
+async def test_every_part_of_a_long_table_begins_with_the_names_of_its_columns(tmp_path: Path, above: str) -> None:
     rows = "".join(f"| P-{at:05} | valve {at} |\n" for at in range(3000))
-    (tmp_path / "parts.md").write_text(f"# Parts\n\n| Part | Name |\n|---|---|\n{rows}\nThe end.\n")
+    (tmp_path / "parts.md").write_text(f"{above}| Part | Name |\n|---|---|\n{rows}\nThe end.\n")
     graph = Graph()
     await ingest(graph, tmp_path)
     assert len(graph.sent) > 3

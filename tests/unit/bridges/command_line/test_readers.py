@@ -1,7 +1,9 @@
 """What a reader of each kind of file reads: its text, whole, in order, under its headings."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook
@@ -9,6 +11,7 @@ from pptx import Presentation
 from pptx.util import Inches
 
 from bridges.command_line.files.extraction import Extractor
+from bridges.command_line.files.readers import office
 from bridges.command_line.files.readers.extracted import Extracted
 from deployments.errors import InvalidRequestError
 from deployments.ingestion.chunking import chunk_text, title_of
@@ -193,6 +196,51 @@ async def test_a_web_page_whose_encoding_is_not_said_is_read_and_that_is_told(re
     assert extracted.guesses == ("its encoding is not marked: it was read as Windows-1252",)
 
 
+@pytest.mark.parametrize(
+    ("label", "encoding", "text"),
+    [
+        ("iso-8859-1", "cp1252", "Price 5 €, the “good” one – don’t."),
+        ("US-ASCII", "cp1252", "Die Tür – 4711"),
+        ("iso-8859-9", "cp1254", "Işık “iyi” 4711"),
+        ("gb2312", "gb18030", "镕基的密码是 4711 €"),
+        ("shift_jis", "cp932", "①番の鍵 4711 髙橋"),
+        ("euc-kr", "cp949", "똠방각하 4711 햏"),
+        ("big5", "big5hkscs", "水箱水位 4711 㗎"),
+        ("utf-16", "utf-8", "Die Tür 4711"),
+        ("nonsense-8", "utf-8", "Die Tür 4711"),
+        ("rot13", "utf-8", "Die Tür 4711"),
+        ("windows-1251", "cp1251", "Ключ 4711"),
+        ("ISO-8859-2", "iso8859-2", "Żółta skrzynka"),
+        ("koi8-r", "koi8-r", "Ключ 4711"),
+    ],
+)
+async def test_the_label_of_a_web_page_means_what_browsers_take_it_for(
+    read: Reading, label: str, encoding: str, text: str
+) -> None:
+    page = f'<html><head><meta charset="{label}"></head><body><p>{text}</p></body></html>'
+    extracted = await read.extracted(".html", page.encode(encoding))
+    assert (extracted.text, extracted.guesses) == (text, ())
+
+
+@pytest.mark.parametrize("label", ["windows-1252", "utf-8", "euc-kr", "iso-8859-1"])
+async def test_one_byte_that_is_no_letter_costs_a_web_page_no_more_than_that(read: Reading, label: str) -> None:
+    head = f'<html><head><meta charset="{label}"></head><body><p>Before'.encode()
+    tail = " größer" if label == "utf-8" else ""
+    bad = b"\xff" if label in {"utf-8", "euc-kr"} else b"\x81"
+    extracted = await read.extracted(".html", head + tail.encode() + b"</p><p>4711 " + bad + b" there</p><p>After</p>")
+    assert extracted.text == f"Before{tail}\n\n4711 \ufffd there\n\nAfter"
+    assert ["a character in it cannot be read" in guess for guess in extracted.guesses] == [True]
+
+
+async def test_some_bad_bytes_in_a_text_in_utf8_are_told_and_the_rest_is_read(read: Reading) -> None:
+    text = "Die Schlüssel für die Tür hängen über dem Öfchen."
+    extracted = await read.extracted(".md", f"{text}\n".encode() + "Es ist heiß.\n".encode("latin-1"))
+    assert extracted.text == f"{text}\nEs ist hei\ufffd.\n"
+    assert extracted.guesses == ("a character in it cannot be read as UTF-8: \ufffd stands there",)
+    cut = await read.extracted(".txt", f"{text} ü".encode()[:-1])
+    assert cut.text == f"{text} \ufffd"
+
+
 LEFT = (
     "The pump starts when the tank is below",
     "a third of its height. Its well-known",
@@ -226,6 +274,28 @@ async def test_the_rows_of_a_table_of_a_pdf_stay_rows_under_the_names_of_their_c
     assert len(chunks) > 2
     assert all(chunk.text.startswith("Part | Name | Pieces\n") for chunk in chunks)
     assert any("P-037 | valve of kind 37 | 259" in chunk.text for chunk in chunks)
+
+
+TURNS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "0 1 -1 0": lambda left, below: (600 - below, left),
+    "0 -1 1 0": lambda left, below: (below, 790 - left),
+    "-1 0 0 -1": lambda left, below: (600 - left, 790 - below),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+async def test_what_is_turned_on_a_page_is_read_like_what_is_not(read: Reading, turn: str) -> None:
+    rows = [("Part", "Name", "Pieces"), *((f"P-{at}", f"valve of kind {at}", f"{at * 7}") for at in range(1, 6))]
+    words = [(50 + 150 * at, 500 - 14 * down, cell) for down, row in enumerate(rows) for at, cell in enumerate(row)]
+    words += [(50, 400 - 14 * row, line) for row, line in enumerate(LEFT)]
+    content = placed([(*TURNS[turn](left, below), text) for left, below, text in words], turn)
+    table = "\n".join(" | ".join(row) for row in rows)
+    assert await read.texts(".pdf", content) == [("", f"{table}\n{' '.join(LEFT)}")]
+
+
+async def test_what_is_slanted_over_a_page_is_read_whole(read: Reading) -> None:
+    said = "This is a draft of the manual, not for sale."
+    assert await read.texts(".pdf", placed([(100, 300, said)], "0.7 0.7 -0.7 0.7")) == [("", said)]
 
 
 async def test_a_paragraph_that_goes_over_a_page_stands_on_the_page_where_it_begins(read: Reading) -> None:
@@ -266,6 +336,33 @@ async def test_a_workbook_is_its_sheets_under_their_names(read: Reading, tmp_pat
     assert await read.texts(".xlsx", (tmp_path / "made.xlsx").read_bytes()) == [
         ("Rooms", "Room | Area | Since\nKitchen | 18.5 | \nHall | 40 | 2019-03-01")
     ]
+
+
+@pytest.mark.parametrize("size", ["A1", "A1:XFD1048576", "A1:B2"])
+async def test_a_workbook_that_tells_a_wrong_size_is_read_whole(read: Reading, tmp_path: Path, size: str) -> None:
+    book = Workbook()
+    assert book.active is not None
+    for row in (("Part", "Place", "Code"), *((f"P-{at}", "hall", at) for at in range(400))):
+        book.active.append(row)
+    book.save(tmp_path / "made.xlsx")
+    with ZipFile(tmp_path / "made.xlsx") as made:
+        members = {name: made.read(name) for name in made.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    members[sheet] = re.sub(rb'<dimension ref="[^"]*"', f'<dimension ref="{size}"'.encode(), members[sheet])
+    assert f'"{size}"'.encode() in members[sheet]
+    text = "\n".join(text for _, text in await read.texts(".xlsx", archive(members)))
+    assert all(f"P-{at} | hall | {at}" in text for at in range(400))
+
+
+def test_a_sheet_with_too_many_cells_is_refused_and_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office, "_MOST_CELLS", 5)
+    book = Workbook()
+    assert book.active is not None
+    for row in (("Part", "Code"), ("P-1", 1), ("P-2", 2)):
+        book.active.append(row)
+    book.save(tmp_path / "made.xlsx")
+    with pytest.raises(InvalidRequestError, match="more than 5 cells"):
+        office.read_xlsx(tmp_path / "made.xlsx")
 
 
 async def test_slides_are_pages_with_titles_tables_and_notes(read: Reading, tmp_path: Path) -> None:
@@ -343,6 +440,51 @@ async def test_separated_values_are_a_table(read: Reading, kind: str, content: s
     assert await read.texts(kind, content) == [("", "article | price\nlamp | 39\ndesk, large | 240")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "text"),
+    [
+        (
+            ".csv",
+            "part,place\nP-1,hall\u2028two\nP-2,roof\fx\nP-3,a\x85b\n",
+            "P-1 | hall, two\nP-2 | roof, x\nP-3 | a, b",
+        ),
+        (
+            ".jsonl",
+            (
+                '{"part": "P-1", "place": "hall\u2028two"}\n{"part": "P-2", "place": "roof\\fx"}\r\n'
+                '{"part": "P-3", "place": "a\x85b"}'
+            ),
+            "P-1 | hall, two\nP-2 | roof x\nP-3 | a, b",
+        ),
+    ],
+)
+async def test_only_line_feeds_and_carriage_returns_end_a_row(
+    read: Reading, kind: str, content: str, text: str
+) -> None:
+    assert await read.texts(kind, content) == [("", f"part | place\n{text}")]
+
+
+async def test_the_line_that_tells_excel_the_delimiter_is_no_row(read: Reading) -> None:
+    content = "sep=;\r\npart;place;price\r\nP-1;hall, left;12,50\r\n"
+    assert await read.texts(".csv", content) == [("", "part | place | price\nP-1 | hall, left | 12,50")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "text"),
+    [
+        ('P-2,"6 inch,13\nP-3,7,14\nP-4,8,15\n', 1, 'P-2 | "6 inch | 13\nP-3 | 7 | 14\nP-4 | 8 | 15'),
+        ('P-2,"6 inch,13\nP-3,5",14\nP-4,8,15', 1, 'P-2 | "6 inch | 13\nP-3 | 5" | 14\nP-4 | 8 | 15'),
+        ('P-2,5" pipe,13\nP-3,"a ""b"", c",14\n', 0, 'P-2 | 5" pipe | 13\nP-3 | a "b", c | 14'),
+        ('P-2,"two\nlines, ""here""",13\nP-3,7,14\n', 0, 'P-2 | two, lines, "here" | 13\nP-3 | 7 | 14'),
+    ],
+)
+async def test_a_stray_quote_swallows_no_row(read: Reading, rows: str, told: int, text: str) -> None:
+    content = f"part,size,price\n{rows}"
+    assert await read.texts(".csv", content) == [("", f"part | size | price\n{text}")]
+    guesses = (await read.extracted(".csv", content)).guesses
+    assert ["the quotes in a row" in guess for guess in guesses] == [True] * told
+
+
 @pytest.mark.parametrize("kind", [".csv", ".html", ".md", ".xlsx", ".json"])
 async def test_every_piece_of_a_long_table_names_its_columns(read: Reading, tmp_path: Path, kind: str) -> None:
     names = ("Part", "Name", "Pieces in stock")
@@ -388,6 +530,65 @@ async def test_mail_is_its_subject_its_people_and_its_text(read: Reading) -> Non
         "From: Müller <m@example.org>; To: b@example.org; Date: Sun, 01 Mar 2026 10:00:00 +0000\n"
         "The cellar is dry since Gründonnerstag.\nAttached: plan.pdf"
     )
+
+
+def mail(kind: str, *parts: tuple[str, str]) -> str:
+    """Return a message whose parts have these heads and contents."""
+    said = "".join(f"--x\nContent-Type: {head}\n\n{content}\n" for head, content in parts)
+    return f"From: a@example.org\nMIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary=x\n\n{said}--x--\n"
+
+
+PICTURE = ('image/png; name="p.png"\nContent-Disposition: inline; filename="p.png"', "x")
+PLAIN = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+LETTER = "The code of the gate is 4711, and the gate is closed at night."
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (mail("mixed", (PLAIN, "First."), PICTURE, (PLAIN, "Then 4711.")), "First.\nAttached: p.png\nThen 4711."),
+        (mail("mixed", (HTML, "<p>First."), (HTML, "<p>Then 4711.")), "First.\nThen 4711."),
+        (mail("alternative", (PLAIN, LETTER), (HTML, f"<p>{LETTER.replace('code', '<b>code</b>')}</p>")), LETTER),
+        (mail("alternative", (PLAIN, " "), (HTML, f"<p>{LETTER}</p>")), LETTER),
+        (mail("alternative", (PLAIN, "Your program shows no HTML."), (HTML, f"<p>{LETTER}</p>")), LETTER),
+        (mail("mixed", (PLAIN, LETTER)).replace("boundary=x", ""), f"--x Content-Type: {PLAIN}\n{LETTER} --x--"),
+        (mail("mixed", (f"{PLAIN}\nContent-Disposition: attachment; filename=a.txt", "no")), "Attached: a.txt"),
+    ],
+)
+async def test_every_text_of_a_mail_is_read_and_of_its_forms_the_one_that_says_it(
+    read: Reading, message: str, text: str
+) -> None:
+    assert await read.texts(".eml", message) == [("", f"From: a@example.org\n{text}")]
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ("text/plain; charset=us-ascii", "cp1252"),
+        ("text/plain; charset=us-ascii", "utf-8"),
+        ("text/plain", "utf-8"),
+        ("text/plain", "cp1252"),
+        ("text/plain; charset=iso-8859-1", "cp1252"),
+        ("text/plain; charset=iso-8859-1", "utf-8"),
+        ("text/plain; charset=utf-8", "cp1252"),
+        ("text/plain; charset=unknown-8bit", "cp1252"),
+        ("text/plain; charset=koi8-r", "koi8-r"),
+    ],
+)
+async def test_a_mail_with_a_wrong_charset_or_none_is_read(read: Reading, head: str, encoding: str) -> None:
+    said = "Ключ от двери 4711." if encoding == "koi8-r" else "Die Tür ist grün – 5 € im Monat, Größe über alles."
+    message = f"From: a@example.org\nContent-Type: {head}\nContent-Transfer-Encoding: 8bit\n\n{said}\n"
+    assert await read.texts(".eml", message.encode(encoding)) == [("", f"From: a@example.org\n{said}")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+async def test_the_head_of_a_mail_may_hold_letters_that_nothing_marks(read: Reading, encoding: str) -> None:
+    said = "Die Tür ist grün – 5 € im Monat."
+    message = f"From: Jürgen Müller <a@example.org>\r\nSubject: Tür für Gäste\r\n\r\n{said}\r\n"
+    assert await read.texts(".eml", message.encode(encoding)) == [
+        ("Tür für Gäste", f"From: Jürgen Müller <a@example.org>\n{said}")
+    ]
 
 
 async def test_restructured_text_is_read_with_directives_and_roles_that_nobody_knows(read: Reading) -> None:
@@ -457,3 +658,11 @@ async def test_restructured_text_does_not_read_other_files(read: Reading, direct
 async def test_what_cannot_be_read_says_why(read: Reading, kind: str, content: bytes, reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason):
         await read.extracted(kind, content)
+
+
+@pytest.mark.parametrize("is_book", [False, True])
+async def test_text_between_two_rules_at_the_top_of_a_page_is_text(read: Reading, *, is_book: bool) -> None:
+    page = "<hr/><p>Code: 4711</p><hr/><p>The rest.</p>"
+    content = epub({"a": page}, ("a",), "House") if is_book else page
+    texts = await read.texts(".epub" if is_book else ".html", content)
+    assert [text for _, text in texts] == ["Code: 4711\nThe rest."]

@@ -222,6 +222,38 @@ def test_nothing_of_the_text_is_lost_and_what_is_no_html_is_text(text: str, read
     assert markdown(text) == [("", read)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<style> is an element that holds rules.",
+        "<style> is ended by its own tag.\n\nThat is </style> always.",
+        "<script> runs.",
+        "<title> of the page.",
+        "<title>",
+        "<pre> keeps spaces.",
+        "<pre>",
+        "<textarea>",
+        '<textarea rows="3">',
+        "<iframe> shows a page.",
+        "<!-- no end",
+        "<? no end",
+        "- <style> in a list",
+    ],
+)
+def test_html_that_does_not_end_takes_no_text_along(line: str) -> None:
+    read = markdown(f"# A\n\n{line}\n\nMore 4712.\n\n## B\n\nText 4713.\n\n<p>And <b>4714</b>.</p>\n")
+    (above, first), below = read[0], read[1:]
+    assert (above, "More 4712." in first) == ("A", True)
+    assert all(word in first for word in line.split() if word.isalpha())
+    assert below == [("A > B", "Text 4713.\nAnd 4714.")]
+
+
+@pytest.mark.parametrize("name", ["script", "style", "textarea", "title"])
+def test_an_element_that_is_open_in_a_block_of_html_takes_no_text_along(name: str) -> None:
+    read = markdown(f"<div>\n<{name}> 4711\n\nMore 4712.\n\n</div>\n\n<p>And 4713.</p>\n")
+    assert all(code in read[0][1] for code in ("4711", "4712", "4713"))
+
+
 def test_headings_and_tables_in_html_are_headings_and_tables() -> None:
     text = (
         '<h1 align="center">Pumps</h1>\n\n<table>\n<tr><th>Day</th><th>Open</th></tr>\n'
@@ -245,12 +277,45 @@ def test_front_matter_is_no_text_and_its_title_is_the_title(head: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["---\n\nA line above.\n\n---\n\nA line below.", "---\nno: [yaml\n---\n\nText.", "+++\nno toml\n+++\n\nText."],
+    [
+        "---\n\nA line above.\n\n---\n\nA line below.",
+        "---\n\nOpening hours: Monday 8 to 16\n\n---\n\nThe rest.",
+        "\n---\nCode: 4711\n---\n\nThe rest.",
+        "***\n\nCode: 4711\n\n***\n\nThe rest.",
+        "---\nCode: 4711, and: no\nyaml at all\n---\n\nText.",
+        "+++\nno toml\n+++\n\nText.",
+    ],
 )
 def test_what_only_looks_like_front_matter_is_text(text: str) -> None:
     assert title_of(text, TextFormat.MARKDOWN) == ""
     letters = "".join(heading + read for heading, read in markdown(text))
-    assert all(word in letters for word in text.split() if word.strip("-+"))
+    assert all(word in letters for word in text.split() if word.strip("-+*"))
+
+
+def test_what_stands_between_rules_at_the_top_of_a_further_part_is_text() -> None:
+    text = "---\nid: R-17\n---\n\nThe record.\n"
+    first = chunk_text(text, TextFormat.MARKDOWN, headings=("Records",))
+    assert [chunk.text for chunk in first.chunks] == ["The record."]
+    further = chunk_text(text, TextFormat.MARKDOWN, headings=first.headings, is_further=True)
+    assert "R-17" in " ".join(" ".join((*chunk.headings, chunk.text)) for chunk in further.chunks)
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ("title: Hearth: the handbook\ntags: [a]", "Hearth: the handbook"),
+        ('title: "Hearth"\ndate: 2024-13-45', "Hearth"),
+        ("title: Hearth\n\tkey: a tab", "Hearth"),
+        ("title: Hearth\nvalue: @at", "Hearth"),
+        ("tags: !custom x\nTitle: Hearth", "Hearth"),
+        ("layout: page\ntitle: {{ site.title }}", ""),
+        ("no: [yaml", ""),
+    ],
+)
+def test_front_matter_with_a_slip_is_no_text_and_its_title_is_what_its_line_says(said: str, title: str) -> None:
+    text = f"---\n{said}\n---\n\nIt runs at 1.5 bar.\n"
+    assert title_of(text, TextFormat.MARKDOWN) == title
+    assert markdown(text) == [("", "It runs at 1.5 bar.")]
 
 
 @pytest.mark.parametrize(

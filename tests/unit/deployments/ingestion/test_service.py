@@ -153,6 +153,18 @@ async def test_a_document_is_not_found_before_its_last_part_is_in() -> None:
     assert len(store.texts("a.txt")) == report.chunks
 
 
+async def test_a_further_part_of_a_document_has_no_front_matter() -> None:
+    store = Store()
+    record = "---\nid: R-{}\n---\n\nThe record.\n"
+    first = Document("a.md", record.format(1), format=TextFormat.MARKDOWN, more_follows=True)
+    report = await ingestion(store).ingest(Call.within(5.0), first)
+    last = Document("a.md", record.format(2), format=TextFormat.MARKDOWN, position=report.next)
+    await ingestion(store).ingest(Call.within(5.0), last)
+    stored = " ".join(" ".join((*chunk.headings, chunk.text)) for chunk in store.texts("a.md"))
+    assert "R-2" in stored
+    assert "R-1" not in stored
+
+
 async def test_the_documents_are_listed_by_part_of_their_keys_where_they_are_many() -> None:
     store = Store()
     service = ingestion(store)
