@@ -451,6 +451,11 @@ def _rules(*rules: tuple[str, Spoken]) -> Sequence[Rule]:
 
 
 _HALF = r"(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?(?!\w)))"
+_TO_TIME = (
+    r"(?:(?<=[0-9])|(?<=[0-9 ][AaPp][Mm])|(?<=[AaPp]\.[Mm]\.))\s?[-–—]\s?"
+    r"(?=[0-9]{1,2}(?:[:.][0-9]{2})?\s?[AaPp]\.?[Mm]\b)"
+    r"|(?<=:[0-9]{2})\s?[-–—]\s?(?=[0-9]{1,2}:[0-9]{2}(?![0-9]))"
+)
 _DATE_YEAR = r"(?:,? (?P<y>[12][0-9]{3})(?![\w]|[.,][0-9]))?"
 
 RULES: Sequence[Rule] = (
@@ -476,7 +481,7 @@ RULES: Sequence[Rule] = (
             _day_month,
         ),
         (
-            rf"(?<![\w.,:])(?P<h>[0-9]{{1,2}}):(?P<m>[0-9]{{2}})(?::(?P<s>[0-9]{{2}}))?(?![\w:]|[.,][0-9]){_HALF}?",
+            rf"(?<![\w.,:])(?P<h>[0-9]{{1,2}}):(?P<m>[0-9]{{2}})(?::(?P<s>[0-9]{{2}}))?(?:{_HALF}|(?![\w:]|[.,][0-9]))",
             _time,
         ),
         (rf"{_BEFORE}(?P<h>[0-9]{{1,2}})\.(?P<m>[0-9]{{2}})(?P<s>){_HALF}", _time),
@@ -484,6 +489,7 @@ RULES: Sequence[Rule] = (
             rf"{_BEFORE}(?P<h>[0-9]{{1,2}}){_HALF}",
             lambda match, _: cardinal(int(match["h"])) + _half(match["half"]),
         ),
+        (_TO_TIME, _said("to")),
         (
             r"(?<![\w.,:])([0-9]+):([0-9]+)(?![\w:])",
             lambda match, _: f"{number_in_words(match[1])} to {number_in_words(match[2])}",
