@@ -21,10 +21,19 @@ _SHORT_LINE = 40
 """Characters. A line of fewer that ends without a mark was ended on purpose, and not where a page is full."""
 _LONGEST_LABEL = 300
 _LONGEST_TARGET = 2000
+_LONGEST_WAIT = 300
+"""Characters. What is opened within a sentence and is not closed so soon is only told of, and nobody waits for it."""
+_LONGEST_TAG = 2000
 _LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.|\\\n|\[[^\[\]]*\])*)\]")
 _TARGET = re.compile(r"\((?:[^()\\\n]|\\.|\([^()\n]*\))*\)|\[[^\[\]\n]*\]")
 _LONGEST_PLACEHOLDER = 40
 _STRONG_BREAK_S = 0.5
+_WITHOUT_CONTENT = frozenset("br hr wbr break img input".split())
+_TOLD_OF = re.compile(r"[.,;:!?)]|\s+(?:tags?|elements?|and|or)\b")
+"""Behind a tag that is told of, and opens nothing."""
+_TOLD_OF_SO_FAR = re.compile(r"\s*[a-z]{0,8}\Z")
+_CLOSING_SO_FAR = re.compile(r"(?:<(?:/(?:[A-Za-z]{0,20}\s{0,8})?)?|-{1,2})\Z")
+_TOLD_OF_BOTH = re.compile(r"\s*(?:and|or|to|\.\.\.|…)\s*")
 
 _KEYCAPS = re.compile(r"((?:[0-9]\ufe0f?\u20e3)+)\ufe0f?[ \t]*")
 _ITEM = re.compile(r"[-+*•‣◦▪▫●○■□·–—][ \t]+(?:\[[ xX]\][ \t]+)?")
@@ -80,6 +89,7 @@ class MarkupReader:
         # What it stands in.
         self._fence = ""
         self._is_quoted_fence = False
+        self._closing: re.Pattern[str] | None = None
         self._is_open = is_inline
         self._is_list = False
         self._is_marked = False
@@ -118,6 +128,8 @@ class MarkupReader:
 
     def _step(self) -> bool:
         """Read on; false where what is yet to come decides."""
+        if self._closing:
+            return self._content(self._closing)
         if self._fence:
             return self._fenced_line()
         if self._begins_line:
@@ -293,19 +305,24 @@ class MarkupReader:
         """Say whether what follows `end` is not known yet."""
         return end >= len(self._text) and not self._is_last
 
+    def _is_known(self, end: int) -> bool:
+        """Say whether all is known up to `end`."""
+        return self._is_last or len(self._text) >= end
+
     def _code(self) -> bool:
         count = self._run()
         if self._is_cut(self._at + count):
             return False
         start = self._at + count
-        close = re.compile(rf"(?<!`)`{{{count}}}(?!`)").search(self._text, start)
-        blank = _BLANK_LINE.search(self._text, start)
+        limit = start + _LONGEST_WAIT
+        close = re.compile(rf"(?<!`)`{{{count}}}(?!`)").search(self._text, start, limit)
+        blank = _BLANK_LINE.search(self._text, start, limit)
         if close and (blank is None or close.start() < blank.start()):
             if self._is_cut(close.end()):
                 return False
             self._say(self._text[start : close.start()].replace("\n", " "), close.end())
             return True
-        return self._left_out(count) if blank or self._is_last else False
+        return self._left_out(count) if blank or self._is_known(limit) else False
 
     def _emphasis(self) -> bool:
         """Leave out a run of marks beside a word; between spaces, or between two numbers, it is text."""
@@ -388,6 +405,9 @@ class MarkupReader:
         if not following.isascii() or not (following.isalpha() or following == "/"):
             return self._literal()
         tag = tag_at(self._text, self._at)
+        end = tag.end if isinstance(tag, Tag) else len(self._text)
+        if end > self._at + _LONGEST_TAG and "data:" not in self._text[self._at : self._at + _LONGEST_WAIT]:
+            return self._no_tag(is_unclear=False)
         return self._tag(tag) if isinstance(tag, Tag) else self._no_tag(is_unclear=isinstance(tag, Unclear))
 
     def _no_tag(self, *, is_unclear: bool) -> bool:
@@ -413,7 +433,7 @@ class MarkupReader:
         return True
 
     def _declaration(self) -> bool:
-        """Leave out a comment or a declaration; one that is never closed is left out by its opening alone."""
+        """Leave out a comment or a declaration; of one that is not closed soon, only its opening."""
         kinds = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>", "<!": ">"}
         rest = self._text[self._at : self._at + 9]
         if not self._is_last and any(kind.startswith(rest) and kind != rest for kind in kinds):
@@ -422,9 +442,13 @@ class MarkupReader:
         start = self._at + len(opening)
         if opening == "<!" and not self._text[start : start + 1].isalpha():
             return self._literal(2)
-        close = self._text.find(kinds[opening], start)
+        limit = start + _LONGEST_WAIT
+        close = self._text.find(kinds[opening], start, limit)
+        if close < 0 and opening == "<!--" and self._is_at_beginning():
+            self._closing = re.compile("-->")
+            return self._left_out(len(opening))
         if close < 0:
-            return self._left_out(len(opening)) if self._is_last else False
+            return self._left_out(len(opening)) if self._is_known(limit) else False
         if opening == "<![CDATA[":
             self._say(self._text[start:close].replace("\n", " "), close + 3)
         else:
@@ -432,8 +456,17 @@ class MarkupReader:
         return True
 
     def _tag(self, tag: Tag) -> bool:
+        is_told_of = self._is_told_of(tag)
+        if is_told_of is None:
+            return False
+        if is_told_of:
+            return self._name(tag)
         if tag.name in LEFT_OUT and not tag.is_closing and not tag.is_empty:
             return self._without_content(tag)
+        return self._acting_tag(tag)
+
+    def _acting_tag(self, tag: Tag) -> bool:
+        """Do what a tag does to what is said."""
         self._is_ssml = self._is_ssml or tag.name == "speak"
         if tag.name in BREAKING or (tag.name == "s" and self._is_ssml):
             self._break()
@@ -450,13 +483,56 @@ class MarkupReader:
         self._pass(tag.end)
         return True
 
-    def _without_content(self, tag: Tag) -> bool:
-        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end)
-        if close is None and not self._is_last:
+    def _is_at_beginning(self) -> bool:
+        """Say whether nothing stands before it in its line or block."""
+        return not self._is_open or self._before[-1:] in {"", "\n"}
+
+    def _is_told_of(self, tag: Tag) -> bool | None:
+        """Say whether a sentence is about a tag, as in "the <b> tag"; None where that is not known yet."""
+        is_opening = not (tag.is_closing or tag.is_empty or tag.attributes or tag.name in _WITHOUT_CONTENT)
+        if not is_opening or self._is_at_beginning() or self._before[-1:].strip(" \"'“‘("):
             return False
-        self._break()
-        self._pass(close.end() if close else tag.end)
+        if not self._is_last and _TOLD_OF_SO_FAR.match(self._text, tag.end):
+            return None
+        return _TOLD_OF.match(self._text, tag.end) is not None
+
+    def _name(self, tag: Tag) -> bool:
+        """Say the name of a tag that is told of."""
+        before = " " if self._before[-1:].isalnum() else ""
+        after = " " if self._text[tag.end : tag.end + 1].isalnum() else ""
+        self._say(f"{before}{tag.name}{after}", tag.end)
         return True
+
+    def _without_content(self, tag: Tag) -> bool:
+        """Leave out an element; one that neither begins a line or block nor is closed soon is only told of."""
+        if self._is_cut(tag.end):
+            return False
+        closing = re.compile(rf"</{tag.name}\s{{0,8}}>", re.IGNORECASE)
+        if self._is_at_beginning() and self._text[tag.end : tag.end + 1] not in {*" .,;:!?)"}:
+            self._break()
+            self._pass(tag.end)
+            self._closing = closing
+            return True
+        limit = tag.end + _LONGEST_WAIT
+        close = closing.search(self._text, tag.end, limit)
+        if close is None and not self._is_known(limit):
+            return False
+        if close is None or _TOLD_OF_BOTH.fullmatch(self._text, tag.end, close.start()):
+            return self._name(tag)
+        self._break()
+        self._pass(close.end())
+        return True
+
+    def _content(self, closing: re.Pattern[str]) -> bool:
+        """Leave out what stands before the closing tag; what may be the beginning of that waits."""
+        close = closing.search(self._text, self._at)
+        if close:
+            self._closing = None
+            self._pass(close.end())
+            return True
+        tail = _CLOSING_SO_FAR.search(self._text, self._at)
+        self._pass(tail.start() if tail and not self._is_last else len(self._text))
+        return self._at == len(self._text)
 
     def _pause(self, tag: Tag) -> None:
         strength = tag.attributes.get("strength", "")
@@ -469,9 +545,10 @@ class MarkupReader:
             self._out.append(", ")
 
     def _said_otherwise(self, tag: Tag) -> bool:
-        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end)
+        limit = tag.end + _LONGEST_WAIT
+        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end, limit)
         if close is None:
-            if not self._is_last:
+            if not self._is_known(limit):
                 return False
             self._pass(tag.end)
             return True

@@ -62,7 +62,12 @@ TAGGED: tuple[tuple[str, str], ...] = (
     ("a < b, 5 > 3 and x <= 4", "a < b, 5 > 3 and x <= 4."),
     ("Enter <your name> here", "Enter your name here."),
     ("<https://example.com/x> or <joe@example.com>", "example.com or joe@example.com."),
-    ("An unclosed <script> tag is told of", "An unclosed. tag is told of."),
+    ("An unclosed <script> tag is told of", "An unclosed script tag is told of."),
+    ("Put it in <head>, not in <title> or <b>.", "Put it in head, not in title or b."),
+    ("Between <style> and </style> it stands", "Between style and it stands."),
+    ("A <b>bold</b> <i> tag</i>", "A bold i tag."),
+    ("<style>\np{}\n</style>\nText", "Text."),
+    ("Write <!-- to begin a comment.", "Write to begin a comment."),
     ("<![CDATA[a < b]]>", "a < b."),
 )
 SIGNS: tuple[tuple[str, str], ...] = (
@@ -158,6 +163,24 @@ class TestGrowingTexts:
         assert reader.read("\n- It pours") == []
         assert reader.read(".\n") == []
         assert reader.read("- It") == ["It pours."]
+
+    @pytest.mark.parametrize(
+        "opening",
+        [
+            *("Put it in a <script> here.", "<title> names the page.", "Write <!-- at first.", "<?php is first."),
+            *("x<sup> is high.", "An unclosed `tick is here.", "Put a <template> there.", 'Use <a href=" for links.'),
+            "It is <say-as interpret-as='digits'> here.",
+        ],
+    )
+    def test_what_is_never_closed_is_not_waited_for(self, opening: str) -> None:
+        reader = SpeakableReader()
+        sentences = [f"This is sentence number {number} of many." for number in range(70)]
+        said = [one for character in f"{opening} {' '.join(sentences)} " for one in reader.read(character)]
+        assert said[1:] == sentences
+
+    def test_an_element_that_is_left_out_may_be_long(self) -> None:
+        code = "const a = 1; // Here it is. And more.\n" * 100
+        assert sentences_of(*f"Run it.\n\n<script>\n{code}</script>\nThen wait.") == ["Run it.", "Then wait."]
 
     def test_a_line_that_may_be_a_fence_waits(self) -> None:
         reader = SpeakableReader()
