@@ -6,6 +6,7 @@ rules; see https://cldr.unicode.org.
 
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -116,8 +117,12 @@ _RULERS = (
     "Henry|Louis|George|Edward|Elizabeth|Charles|William|Richard|James|Philip|Napoleon|Pius|Benedict|Paul|Leo|Gregory"
     "|Clement|Alexander|Nicholas|Peter|Catherine|Frederick|Ivan|Otto|Wilhelm|Friedrich|Ludwig"
 )
-_POWERS = {"²": "squared", "³": "cubed"}
+_POWERS = {"2": "squared", "3": "cubed"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_MATHEMATICAL: Mapping[str, str] = {
+    "∞": "infinity", "∑": "the sum of", "∏": "the product of", "∫": "the integral of", "∂": "partial", "∇": "nabla",
+    "∈": "in", "∓": "minus or plus",
+}  # fmt: skip
 _DOMAINS = "com|org|net|io|edu|gov|info|dev|app|ai|de|uk|eu|fr|nl|at|ch|it|es|us|ca|au|jp|example|local|test|internal"
 
 
@@ -378,14 +383,19 @@ def _house(match: re.Match[str], _: str) -> str:
     return _label(match["n"]) + (f" {match['letter']}" if match["letter"] else "")
 
 
+def _greek(letter: str) -> str:
+    name = unicodedata.name(letter).split()[-1].lower()
+    return "lambda" if name == "lamda" else name
+
+
 def _said(text: str) -> Spoken:
     return lambda match, _: match.expand(text)
 
 
 def _power(match: re.Match[str], _: str) -> str:
     exponent = match[0].translate(_SUPERSCRIPTS).lstrip("^")
-    if match[0] in _POWERS:
-        return _POWERS[match[0]]
+    if exponent in _POWERS:
+        return _POWERS[exponent]
     return f"to the power of {'minus ' if exponent[0] == '-' else ''}{cardinal(int(exponent.lstrip('+-')))}"
 
 
@@ -608,7 +618,7 @@ RULES: Sequence[Rule] = (
         (r"(?<=[\w)]) - (?=[\w(]+ ?=)", _said("minus")),
         (r"(?<!\w)\+(?=[0-9])|(?<=[\w)]) ?\+ ?(?=[\w(])", _said("plus")),
         (r"± ?|\+/[-−] ?", _said("plus or minus ")),
-        (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=\w) × (?=\w)", _said("times")),
+        (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=[\w)]) [×⋅] (?=[\w(])", _said("times")),
         (r" ?÷ ?", _said("divided by")),
         (rf"{_OPERAND} ?(?:≥|>=|⩾) ?(?=\S)", _said("is greater than or equal to")),
         (rf"{_OPERAND} ?(?:≤|<=|⩽) ?(?=\S)", _said("is less than or equal to")),
@@ -623,8 +633,11 @@ RULES: Sequence[Rule] = (
         (r" ?≈ ?(?=\S)|(?<!\S)~ ?(?=[0-9$€£])", _said("about ")),
         (r"(?<=[0-9%])/(?=[a-z])", _said("per")),
         (r"√ ?(?=\w)", _said("the square root of ")),
-        (r"∞", _said("infinity")),
-        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=\w)\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
+        (r"[∞∑∏∫∂∇∈∓]", lambda match, _: _MATHEMATICAL[match[0]]),
+        (rf"{_OPERAND} / (?=[0-9(]|[A-Za-zα-ω]\b)", _said("over ")),
+        (r"(?<![Ͱ-Ͽ])[Α-Ωα-ω](?![Ͱ-Ͽ])", lambda match, _: _greek(match[0])),
+        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=[\w)])\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
+        (r"(?<=[\w)])\^(?=[A-Za-z(-])", _said("to the power of ")),
         (r"(?<=\w) ?& ?(?=\w)", _said("and")),
         (r"(?<![\w&])#(?=[A-Za-z])", _said("")),
         (

@@ -12,6 +12,7 @@ from html import unescape
 
 import emoji
 
+from deployments.text.formulas import COMMANDS, SHAPED, formula_in_signs
 from deployments.text.tags import BREAKING, CELLS, LEFT_OUT, Tag, Unclear, tag_at
 
 BREAK = "\n"
@@ -28,6 +29,15 @@ _LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.|\\\n|\[[^\[\]]*\])*)\]")
 _TARGET = re.compile(r"\((?:[^()\\\n]|\\.|\([^()\n]*\))*\)|\[[^\[\]\n]*\]")
 _LONGEST_PLACEHOLDER = 40
 _STRONG_BREAK_S = 0.5
+_AMOUNT = re.compile(r"\$[0-9][0-9.,]*(?:[kKmMbB]|[a-z]{2,})?(?:[.,;:!?)]*\s+[A-Za-z(]|/[a-z]{2}|\s?[-–—]\s?\$)")
+"""Money, as far as it must be read to be known as such."""
+_FORMULA_CLOSE = re.compile(r"(?<!\\)\$|\n")
+_IS_FORMULA = re.compile(r"[A-Za-z\\=+^<>]|[0-9.,]+\Z")
+_LATEX = re.compile(r"\\([A-Za-z]+)(?:\s*\{[^{}]*\}){0,2}")
+_TERMINAL_CODE = re.compile(r"(?:\x1b|\\(?:x1[bB]|033|u001[bB]|e))\[[0-9;?]*[A-Za-z]")
+_TERMINAL_CODE_SO_FAR = re.compile(
+    r"(?:\x1b|\\(?:x(?:1(?:[bB](?=\[|\Z))?)?|0(?:33?)?|u(?:0(?:0(?:1[bB]?)?)?)?|e)?)(?:\[[0-9;?]*)?\Z"
+)
 _WITHOUT_CONTENT = frozenset("br hr wbr break img input".split())
 _TOLD_OF = re.compile(r"[.,;:!?)]|\s+(?:tags?|elements?|and|or)\b")
 """Behind a tag that is told of, and opens nothing."""
@@ -55,7 +65,7 @@ _ADDRESS_SO_FAR = re.compile(r"<[^\s<>]*\Z")
 _PLACEHOLDER = re.compile(r"<([A-Za-z][\w .'-]*)")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _ENTITY_SO_FAR = re.compile(r"&#?[A-Za-z0-9]{0,32}\Z")
-_SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n]")
+_SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n$\x1b]")
 _SUPERSCRIPTS = str.maketrans("0123456789-−+n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺ⁿ")
 _SOURCE = re.compile(r"[0-9]+(?:[-–,] ?[0-9]+)*")
 _SPELLED = frozenset(["characters", "spell-out", "verbatim", "digits", "telephone"])
@@ -95,7 +105,9 @@ class MarkupReader:
         self._is_marked = False
         self._is_ssml = False
         self._handlers: Mapping[str, Callable[[], bool]] = {
-            "\\": self._escape,
+            "\\": self._backslash,
+            "$": self._dollar,
+            "\x1b": self._terminal_code,
             "`": self._code,
             "*": self._emphasis,
             "_": self._emphasis,
@@ -278,6 +290,75 @@ class MarkupReader:
 
     def _literal(self, count: int = 1) -> bool:
         self._say(self._text[self._at : self._at + count], self._at + count)
+        return True
+
+    def _backslash(self) -> bool:
+        """Read an escape, a formula or a command of LaTeX, or a code for a terminal."""
+        if _TERMINAL_CODE.match(self._text, self._at):
+            return self._terminal_code()
+        if not self._is_last and _TERMINAL_CODE_SO_FAR.match(self._text, self._at):
+            return False
+        following = self._text[self._at + 1 : self._at + 2]
+        if following in {"(", "["}:
+            return self._formula(2, "\\)" if following == "(" else "\\]")
+        if following in {")", "]"}:
+            return self._left_out(2)
+        before = self._before[-1:]
+        if following.isascii() and following.isalpha() and not before.isalpha() and before not in {*":\\/_."}:
+            return self._command()
+        return self._escape()
+
+    def _command(self) -> bool:
+        command = _LATEX.match(self._text, self._at, self._at + _LONGEST_WAIT)
+        if command is None:
+            return self._literal()
+        known = command[1] in COMMANDS or command[1] in SHAPED
+        rest = self._text[command.end() :].lstrip()
+        if not self._is_last and (not rest or (known and rest[0] == "{" and len(rest) < _LONGEST_WAIT)):
+            return False
+        if not known:
+            return self._literal()
+        said = formula_in_signs(command[0])
+        self._say(f"{said} " if self._text[command.end() : command.end() + 1].isalnum() else said, command.end())
+        return True
+
+    def _terminal_code(self) -> bool:
+        """Leave out what colours a text in a terminal."""
+        if code := _TERMINAL_CODE.match(self._text, self._at):
+            return self._left_out(len(code[0]))
+        if not self._is_last and _TERMINAL_CODE_SO_FAR.match(self._text, self._at):
+            return False
+        return self._left_out()
+
+    def _formula(self, opening: int, closing: str) -> bool:
+        """Say a formula in signs, without the marks around it; of marks that are not closed soon, nothing."""
+        start = self._at + opening
+        limit = start + _LONGEST_WAIT
+        close = self._text.find(closing, start, limit)
+        if close < 0:
+            return self._left_out(opening) if self._is_known(limit) else False
+        self._say(formula_in_signs(self._text[start:close]), close + len(closing))
+        return True
+
+    def _dollar(self) -> bool:
+        """Say a formula between dollar signs without them; other dollar signs are money."""
+        start = self._at + 1
+        if self._is_cut(start):
+            return False
+        following = self._text[start : start + 1]
+        if following == "$":
+            return self._formula(2, "$$")
+        if not following.strip() or self._before[-1:].isalnum() or _AMOUNT.match(self._text, self._at):
+            return self._literal()
+        limit = start + _LONGEST_WAIT
+        close = _FORMULA_CLOSE.search(self._text, start, limit)
+        if (close is None and not self._is_known(limit)) or (close and self._is_cut(close.end())):
+            return False
+        content = self._text[start : close.start()] if close and close[0] == "$" else ""
+        is_closed = close and content.rstrip() == content and not self._text[close.end() : close.end() + 1].isdigit()
+        if not close or not is_closed or not _IS_FORMULA.search(content):
+            return self._literal()
+        self._say(formula_in_signs(content), close.end())
         return True
 
     def _escape(self) -> bool:

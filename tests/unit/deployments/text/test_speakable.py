@@ -79,13 +79,43 @@ SIGNS: tuple[tuple[str, str], ...] = (
     ("Press 5️⃣, then 1️⃣0️⃣", "Press 5, then 10."),
     ("5 ➕ 3 ➖ 1", "5 + 3 − 1."),
 )
+FORMULAS: tuple[tuple[str, str], ...] = (
+    (r"The area is $\pi r^2$.", "The area is π r²."),
+    ("If $x = 5$ and $y$, then $x + y$.", "If x = 5 and y, then x + y."),
+    (r"\(x^{10}\) and \[y = \frac{1}{2}\]", "x^10 and y = 1/2."),
+    (r"$$\frac{a+b}{c} \leq \sqrt{2}$$", "(a+b) / c ≤ √2."),
+    (r"\frac{a}{b} \cdot \alpha \times 5", "a / b ⋅ α × 5."),
+    (r"$\unheard{x}_1$", "unheard x 1."),
+    ("It is $5 and $6, $5-$10 or A$7.", "It is $5 and $6, $5-$10 or A$7."),
+    ("$5/month and $1.5M (not $2)", "$5/month and $1.5M (not $2)."),
+    ("Set $HOME and $PATH, ${var}", "Set $HOME and $PATH, ${var}."),
+    (r"C:\new\times and \n", r"C:\new\times and \n."),
+)
 
 FRAGMENTS = (
     *("a", "It is", "Dr.", "e.g.", "3 in. ", "Jan. 5", ". ", "! ", "。", "」", " ", "  \n", "\n", "\n\n", "\r\n", "- "),
     *("* ", "2. ", "3) ", "**", "*", "_", "`", "```", "~~", "# ", "> ", "> 5", "[", "](u)", "]", "![", "[^1]", "[1]"),
     *(": ", "<b>", "</b>", "<p>", "<", "<a href='x'>", "<!--", "-->", "<script>", "</script>", "<td>", "<your name>"),
     *("<x@y.z>", "&amp;", "&", "\\", "http://x.com/a_b", "🎉", "1️⃣", "→", "=", "==", "---", "config.yaml", ", and then"),
-    *("(", ")", "é", "’", "|", "| "),
+    *(
+        "(",
+        ")",
+        "é",
+        "’",
+        "|",
+        "| ",
+        "$",
+        "$x",
+        "$5",
+        r"\frac{a}{",
+        r"\pi",
+        "\\[",
+        "\\)",
+        "\x1b[31m",
+        r"\x1b[0",
+        "[0, 1]",
+    ),
+    *("<script> tag", "</title>", "-", "array", "data:"),
 )
 
 
@@ -106,6 +136,11 @@ def test_markup_is_left_out_and_its_text_is_kept(written: str, spoken: str) -> N
 
 @pytest.mark.parametrize(("written", "spoken"), TAGGED)
 def test_tags_are_left_out_and_what_only_looks_like_one_is_kept(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize(("written", "spoken"), FORMULAS)
+def test_a_formula_is_said_in_signs_and_an_amount_stays_one(written: str, spoken: str) -> None:
     assert words(speakable(written)) == spoken
 
 
@@ -141,7 +176,7 @@ class TestLines:
 
 
 class TestGrowingTexts:
-    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *SIGNS)])
+    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *FORMULAS, *SIGNS)])
     def test_the_same_is_said_at_every_cut(self, written: str) -> None:
         whole = speakable(written).splitlines()
         assert sentences_of(*written) == whole

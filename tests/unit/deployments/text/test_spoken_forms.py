@@ -63,6 +63,8 @@ def test_what_is_written_in_signs_is_said_in_words(form: SpokenForm) -> None:
         ("10000000000000000", " ".join(["one", *["zero"] * 16])),
         ("1.000.000–2.000.000", "one million to two million"),
         ("5 > 3", "five is greater than three"),
+        ("π r², (x)^2 and e^(i π)", "pi r squared, (x) squared and e to the power of (i pi)"),
+        ("(a+b) / c ⋅ α", "(a plus b) over c times alpha"),
         ("open 10:30am", "open ten thirty A M"),
         ("8:00am to 9:05pm.", "eight A M to nine oh five P M."),
         ("9am-5pm daily", "nine A M to five P M daily"),
