@@ -619,6 +619,7 @@ RULES: Sequence[Rule] = (
         (r"(?<!\w)\+(?=[0-9])|(?<=[\w)]) ?\+ ?(?=[\w(])", _said("plus")),
         (r"± ?|\+/[-−] ?", _said("plus or minus ")),
         (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=[\w)]) [×⋅] (?=[\w(])", _said("times")),
+        (r"(?<=\b[A-Za-z0-9]) ?\* ?(?=[A-Za-z]\b)", _said("times")),
         (r" ?÷ ?", _said("divided by")),
         (rf"{_OPERAND} ?(?:≥|>=|⩾) ?(?=\S)", _said("is greater than or equal to")),
         (rf"{_OPERAND} ?(?:≤|<=|⩽) ?(?=\S)", _said("is less than or equal to")),

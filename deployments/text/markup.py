@@ -67,7 +67,19 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 _ENTITY_SO_FAR = re.compile(r"&#?[A-Za-z0-9]{0,32}\Z")
 _SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n$\x1b]")
 _SUPERSCRIPTS = str.maketrans("0123456789-−+n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺ⁿ")
-_SOURCE = re.compile(r"[0-9]+(?:[-–,] ?[0-9]+)*")
+_NUMBERS = re.compile(r"[-−+]?[0-9][0-9.]*(?:[-–,;]\s*[-−+]?[0-9][0-9.]*)*")
+_SOURCE = re.compile(r"[1-9][0-9]{0,2}(?:[-–,] ?[1-9][0-9]{0,2})*")
+_VALUE_BEFORE = re.compile(
+    r"(?:^|[^\w])(?:(?:is|are|was|be|equals?|has|have|had|see|in|of|to|from|with|at|by|for|between|interval|range|arrays?|"
+    r"lists?|vectors?|tuples?|sets?|shape|index|values?|points?|arr|argv?|args|items|data|returns?)[*_`]*\s?|\w*_\w+|[A-Za-z])"
+    r"(?:\[[0-9, ]{1,8}\])*$",
+    re.IGNORECASE,
+)
+"""Behind these, numbers in square brackets are values, and no mark of a source."""
+_GOES_ON = re.compile(r"\s+(?:and|or|but|so|which|while|when|where|because|as|that|it|the|is|are|was|in|to|for|by)\b")
+_NEXT_WORD_SO_FAR = re.compile(r"\s*[A-Za-z]{0,8}\Z")
+_KEPT_BEFORE = 24
+"""Characters that are kept of what was read."""
 _SPELLED = frozenset(["characters", "spell-out", "verbatim", "digits", "telephone"])
 
 
@@ -87,7 +99,7 @@ class MarkupReader:
         self._at: int = 0
         self._out: list[str] = []
         self._is_last = False
-        # The last two characters that were read, and the last that is said of this sentence.
+        # The last characters that were read, and the last that is said of this sentence.
         self._before = ""
         self._last = ""
         # The line, and how the one before it ended.
@@ -97,6 +109,7 @@ class MarkupReader:
         self._ended_short = False
         self._ended_on_purpose = False
         # What it stands in.
+        self._is_starred = False
         self._fence = ""
         self._is_quoted_fence = False
         self._closing: re.Pattern[str] | None = None
@@ -164,13 +177,13 @@ class MarkupReader:
 
     def _pass(self, end: int) -> None:
         """Go on behind `end`."""
-        self._before = (self._before + self._text[max(self._at, end - 2) : end])[-2:]
+        self._before = (self._before + self._text[max(self._at, end - _KEPT_BEFORE) : end])[-_KEPT_BEFORE:]
         self._line_length += end - self._at
         self._at = end
 
     def _break(self) -> None:
         self._out.append(BREAK)
-        self._is_open = False
+        self._is_open = self._is_starred = False
         self._last = ""
 
     # Lines.
@@ -276,7 +289,7 @@ class MarkupReader:
         self._break()
 
     def _newline(self) -> bool:
-        self._ended_on_purpose = self._is_heading or self._before == "  "
+        self._ended_on_purpose = self._is_heading or self._before.endswith("  ")
         self._ended_short = self._line_length < _SHORT_LINE
         self._pass(self._at + 1)
         self._begins_line = True
@@ -416,7 +429,21 @@ class MarkupReader:
             return self._literal()
         is_apart = not before.strip() and not after.strip()
         is_within = before.isalnum() and after.isalnum() and (mark in "_=" or (before.isdigit() and after.isdigit()))
-        return self._literal(count) if is_within or is_apart else self._left_out(count)
+        if is_within or is_apart:
+            return self._literal(count)
+        return self._star(before, after) if mark == "*" and count == 1 else self._left_out(count)
+
+    def _star(self, before: str, after: str) -> bool:
+        """Leave out an asterisk of emphasis; one that none opened multiplies, or stands for a part of a name."""
+        if after == "." and self._is_cut(self._at + 2):
+            return False
+        is_name_next = after == "." and self._text[self._at + 2 : self._at + 3].isalnum()
+        is_ascii = before.isascii() and after.isascii()
+        is_sign = not self._is_starred and before.isalnum() and is_ascii and (after.isalnum() or is_name_next)
+        if is_sign or before in {"/", "\\"} or (is_name_next and not before.isalnum()):
+            return self._literal()
+        self._is_starred = not before.isalnum() and bool(after.strip())
+        return self._left_out()
 
     def _image(self) -> bool:
         if self._is_cut(self._at + 1):
@@ -435,18 +462,43 @@ class MarkupReader:
         if label is None:
             is_known = self._is_last or len(self._text) >= limit
             return (self._literal() if image else self._left_out()) if is_known else False
-        if self._is_cut(label.end()):
-            return False
+        return False if self._is_cut(label.end()) else self._labelled(label, is_image=bool(image))
+
+    def _labelled(self, label: re.Match[str], *, is_image: bool) -> bool:
         end = self._target_end(label.end())
         if end is None:
             return False
-        is_source = self._text[label.end() : label.end() + 1] != "(" and _SOURCE.fullmatch(label[1])
-        if label[1].startswith("^") or is_source:
+        if label[1].startswith("^"):
             return self._left_out(label.end() - self._at)
+        if not is_image and self._text[label.end() : label.end() + 1] != "(" and _NUMBERS.fullmatch(label[1]):
+            return self._numbers(label)
         if end == label.end():
-            return self._literal() if image else self._left_out()
+            return self._literal() if is_image else self._left_out()
         self._say(_inline(label[1]), end)
         return True
+
+    def _numbers(self, label: re.Match[str]) -> bool:
+        """Leave out the mark of a source; say values."""
+        is_source = self._is_source(label)
+        if is_source is None:
+            return False
+        if is_source:
+            return self._left_out(label.end() - self._at)
+        before = " " if self._before[-1:].isalnum() or self._before[-1:] == "]" else ""
+        self._say(before + re.sub(r"([,;])\s*", r"\1 ", label[1]), label.end())
+        return True
+
+    def _is_source(self, label: re.Match[str]) -> bool | None:
+        """Say whether numbers in brackets are the mark of a source: one is at the end of words or of a sentence."""
+        if not _SOURCE.fullmatch(label[1]) or _VALUE_BEFORE.search(self._before):
+            return False
+        if not self._is_last and _NEXT_WORD_SO_FAR.match(self._text, label.end()):
+            return None
+        after = self._text[label.end() : label.end() + 3].lstrip(" ")[:1]
+        if not after or after in '.,;:!?()–—[\n"”’*_<|':
+            return True
+        is_behind_end = self._before.rstrip(" *_")[-1:] in {"", *'.!?…:"”)\n'}
+        return after.isupper() if is_behind_end else bool(_GOES_ON.match(self._text, label.end()))
 
     def _target_end(self, at: int) -> int | None:
         """Return where the target of a link ends, `at` where there is none, None where that is not known yet."""

@@ -43,7 +43,9 @@ _LAST_WORD = re.compile(r"""(?<!\S)[("'“‘\[]*(?P<word>[^\W\d_]{2,}(?:['’-]
 _LAST_END = re.compile(r"""(?:[!?。！？]|(?P<stop>\.))["'”’」』)\]]*$""")
 _CONTEXT = 200
 """Characters before a full stop that say what it is."""
-_END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
+_END = re.compile(
+    r"""(?<![.!?])(?P<mark>[.!?]++)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)"""
+)
 
 
 def split_sentences(text: str) -> list[str]:

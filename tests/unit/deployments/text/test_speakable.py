@@ -70,6 +70,19 @@ TAGGED: tuple[tuple[str, str], ...] = (
     ("Write <!-- to begin a comment.", "Write to begin a comment."),
     ("<![CDATA[a < b]]>", "a < b."),
 )
+BRACKETED: tuple[tuple[str, str], ...] = (
+    ("The interval [0,1] is closed", "The interval 0, 1 is closed."),
+    ("The array is [1, 2, 3].", "The array is 1, 2, 3."),
+    ("Take array[0], array[1][2] or list[2].", "Take array 0, array 1 2 or list 2."),
+    ("He has [3] cats", "He has 3 cats."),
+    ("See [1] (or see [2]).", "See 1 (or see 2)."),
+    ("It rains.[1] It pours [2]. It snows[3].", "It rains. It pours. It snows."),
+    ("It is off [1] and blocked [2, 3], so stop [4][5] ([6]).", "It is off and blocked, so stop."),
+    ("It is kept. [2] The next", "It is kept. The next."),
+    ("a*b*c and width*height", "a*b*c and width*height."),
+    ("/tmp/*.log, *.txt and a*.log", "/tmp/*.log, *.txt and a*.log."),
+    ("*it* is *so.* **Two*** *E*very price*", "it is so. Two Every price."),
+)
 SIGNS: tuple[tuple[str, str], ...] = (
     ("-5 °C", "-5 °C."),
     ("5−3 = 2", "5−3 = 2."),
@@ -139,6 +152,11 @@ def test_tags_are_left_out_and_what_only_looks_like_one_is_kept(written: str, sp
     assert words(speakable(written)) == spoken
 
 
+@pytest.mark.parametrize(("written", "spoken"), BRACKETED)
+def test_a_mark_of_a_source_is_left_out_and_a_value_is_kept(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
 @pytest.mark.parametrize(("written", "spoken"), FORMULAS)
 def test_a_formula_is_said_in_signs_and_an_amount_stays_one(written: str, spoken: str) -> None:
     assert words(speakable(written)) == spoken
@@ -176,7 +194,7 @@ class TestLines:
 
 
 class TestGrowingTexts:
-    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *FORMULAS, *SIGNS)])
+    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *BRACKETED, *FORMULAS, *SIGNS)])
     def test_the_same_is_said_at_every_cut(self, written: str) -> None:
         whole = speakable(written).splitlines()
         assert sentences_of(*written) == whole
