@@ -33,6 +33,8 @@ _ABBREVIATIONS = frozenset(
         "est",
     ]
 )
+_BEFORE_NUMBER = frozenset(["p", "pp", "art", "para"])
+"""Abbreviations where a number follows."""
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _NEXT_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t])")
 _MONTHS = frozenset("jan feb mar apr jun jul aug sep oct nov dec".split())
@@ -156,4 +158,6 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     words = before.split()
     is_initial = len(word) == 1 and word.isupper() and (len(words) == 1 or words[-2][0].isupper())
     following = text[match.end() : match.end() + 1]
+    if word.lower().lstrip("(\"'") in _BEFORE_NUMBER and following.isdigit():
+        return False
     return not is_initial and not following.islower()

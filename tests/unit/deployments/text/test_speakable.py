@@ -231,6 +231,9 @@ class TestGrowingTexts:
         said = [one for character in f"{opening} {' '.join(sentences)} " for one in reader.read(character)]
         assert said[1:] == sentences
 
+    def test_marks_without_end_are_read_in_linear_time(self) -> None:
+        assert sentences_of(*(["![!["] * 5000)) == []
+
     def test_an_element_that_is_left_out_may_be_long(self) -> None:
         code = "const a = 1; // Here it is. And more.\n" * 100
         assert sentences_of(*f"Run it.\n\n<script>\n{code}</script>\nThen wait.") == ["Run it.", "Then wait."]
@@ -250,6 +253,14 @@ class TestGrowingTexts:
 
 def test_sentences_are_said_one_after_the_other() -> None:
     assert spoken_sentences("One is here. Two is there! Dr. Three?") == ["One is here.", "Two is there!", "Dr. Three?"]
+
+
+def test_a_page_is_no_end() -> None:
+    assert speakable("See p. 12 and (pp. 3-5). Then go. 5 are here.").splitlines() == [
+        "See p. 12 and (pp. 3-5).",
+        "Then go.",
+        "5 are here.",
+    ]
 
 
 def test_a_line_is_a_sentence_whatever_its_marks() -> None:
