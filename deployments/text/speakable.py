@@ -135,7 +135,8 @@ def _host(url: re.Match[str]) -> str:
 
 
 def _ended(sentence: str) -> str:
-    return sentence if not sentence or sentence[-1] in _ENDS else f"{sentence}."
+    is_ended = not sentence or sentence[-1] in _ENDS or sentence.rstrip("\"'”’»)]")[-1:] in {*".!?…。！？"}
+    return sentence if is_ended else f"{sentence}."
 
 
 def _says_something(text: str) -> bool:

@@ -90,6 +90,7 @@ SIGNS: tuple[tuple[str, str], ...] = (
     ("- > 5 km away\n- ≥ 3", "> 5 km away. ≥ 3."),
     ("1️⃣ Open\n2️⃣ Close", "1: Open. 2: Close."),
     ("Press 5️⃣, then 1️⃣0️⃣", "Press 5, then 10."),
+    ('He said: "It is."', 'He said: "It is."'),
     ("5 ➕ 3 ➖ 1", "5 + 3 − 1."),
 )
 FORMULAS: tuple[tuple[str, str], ...] = (
