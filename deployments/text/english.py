@@ -129,6 +129,7 @@ _MATHEMATICAL: Mapping[str, str] = {
     "∞": "infinity", "∑": "the sum of", "∏": "the product of", "∫": "the integral of", "∂": "partial", "∇": "nabla",
     "∈": "in", "∓": "minus or plus",
 }  # fmt: skip
+_YES_OR_NO = {"✓": "yes", "✗": "no"}
 _DOMAINS = "com|org|net|io|edu|gov|info|dev|app|ai|de|uk|eu|fr|nl|at|ch|it|es|us|ca|au|jp|example|local|test|internal"
 
 
@@ -689,6 +690,9 @@ RULES: Sequence[Rule] = (
         (rf"{_AMOUNT_END}/(?P<per>{'|'.join(_RATES)})(?!\w|/)", lambda match, _: f"per {_RATES[match['per']]}"),
         (rf"{_AMOUNT_END}/(?=[a-z])", _said("per")),
         (r"√ ?(?=\w)", _said("the square root of ")),
+        (r"(?:^|(?<=: ))[✓✗] (?=\w)", lambda match, _: f"{_YES_OR_NO[match[0][0]]}: "),
+        (r"(?<=[\w)]) [✓✗]", lambda match, _: f", {_YES_OR_NO[match[0][-1]]}"),
+        (r"[✓✗]", lambda match, _: _YES_OR_NO[match[0]]),
         (r"[∞∑∏∫∂∇∈∓]", lambda match, _: _MATHEMATICAL[match[0]]),
         (rf"{_OPERAND} / (?=[0-9(]|[A-Za-zα-ω]\b)", _said("over ")),
         (r"(?<![Ͱ-Ͽ])[Α-Ωα-ω](?![Ͱ-Ͽ])", lambda match, _: _greek(match[0])),

@@ -80,6 +80,10 @@ _GOES_ON = re.compile(r"\s+(?:and|or|but|so|which|while|when|where|because|as|th
 _NEXT_WORD_SO_FAR = re.compile(r"\s*[A-Za-z]{0,8}\Z")
 _KEPT_BEFORE = 24
 """Characters that are kept of what was read."""
+_YES_OR_NO = {ord("\ufe0f"): "", **dict.fromkeys(map(ord, "✅✔☑🗸"), "✓"), **dict.fromkeys(map(ord, "❌❎✘🚫⛔"), "✗")}
+"""In a table or a list these are no ornament, but what is said of a thing."""
+_EMBEDDED = "(data:"
+_EMBEDDED_END = re.compile(r"\)|(?=\n)")
 _SPELLED = frozenset(["characters", "spell-out", "verbatim", "digits", "telephone"])
 
 
@@ -116,6 +120,7 @@ class MarkupReader:
         self._is_open = is_inline
         self._is_list = False
         self._is_marked = False
+        self._is_cell = False
         self._is_ssml = False
         self._handlers: Mapping[str, Callable[[], bool]] = {
             "\\": self._backslash,
@@ -170,6 +175,8 @@ class MarkupReader:
 
     def _say(self, plain: str, end: int) -> None:
         """Take plain text for the source up to `end`."""
+        if self._is_list or self._is_cell:
+            plain = plain.translate(_YES_OR_NO)
         self._out.append(plain)
         self._is_open = True
         self._last = plain.rstrip()[-1:] or self._last
@@ -283,7 +290,8 @@ class MarkupReader:
 
     def _row(self, row: str) -> None:
         """Say the cells of a row of a table."""
-        cells = [_inline(cell.replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", row)]
+        cells = [_inline(cell.replace("\\|", "|")).translate(_YES_OR_NO) for cell in re.split(r"(?<!\\)\|", row)]
+        cells = ["✗" if cell == "✖" else cell for cell in cells]
         self._break()
         self._out.append(", ".join(filter(None, cells)))
         self._break()
@@ -465,6 +473,10 @@ class MarkupReader:
         return False if self._is_cut(label.end()) else self._labelled(label, is_image=bool(image))
 
     def _labelled(self, label: re.Match[str], *, is_image: bool) -> bool:
+        if self._text.startswith(_EMBEDDED, label.end()):
+            self._say(_inline(label[1]), label.end())
+            self._closing = _EMBEDDED_END
+            return True
         end = self._target_end(label.end())
         if end is None:
             return False
@@ -601,6 +613,8 @@ class MarkupReader:
     def _acting_tag(self, tag: Tag) -> bool:
         """Do what a tag does to what is said."""
         self._is_ssml = self._is_ssml or tag.name == "speak"
+        if tag.name in CELLS or tag.name in {"li", "tr", "table", "ul", "ol"}:
+            self._is_cell = not tag.is_closing and (tag.name in CELLS or tag.name == "li")
         if tag.name in BREAKING or (tag.name == "s" and self._is_ssml):
             self._break()
         elif tag.name == "break":

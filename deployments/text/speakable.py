@@ -140,7 +140,7 @@ def _ended(sentence: str) -> str:
 
 
 def _says_something(text: str) -> bool:
-    return any(character.isalnum() for character in text)
+    return any(character.isalnum() or character in "✓✗" for character in text)
 
 
 def _bounded(sentence: str) -> Iterator[str]:

@@ -88,6 +88,7 @@ def test_what_is_written_in_signs_is_said_in_words(form: SpokenForm) -> None:
             "five dollars per month, three point five thousand dollars per month, twenty dollars per hour",
         ),
         ("9.81 m/s² and m/s^2", "nine point eight one meters per second squared and m slash s squared"),
+        ("Backup, ✓. Copies ✗. 1: ✓ Logs", "Backup, yes. Copies, no. one: yes: Logs"),
         ("open 10:30am", "open ten thirty A M"),
         ("8:00am to 9:05pm.", "eight A M to nine oh five P M."),
         ("9am-5pm daily", "nine A M to five P M daily"),
