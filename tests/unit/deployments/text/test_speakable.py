@@ -35,6 +35,7 @@ MARKED: tuple[tuple[str, str], ...] = (
     ("It rains[^1] in May [2].\n\n[^1]: Not always.", "It rains in May. Not always."),
     ("Title\n=====\nText", "Title. Text."),
     ("> It was said.\n> Twice.", "It was said. Twice."),
+    ("\x1b[31mred\x1b[0m, \\x1b[1mbold and \\033[0mplain", "red, bold and plain."),
     ("Step one → step two", "Step one, step two."),
     ("Open Settings > Display now", "Open Settings, Display now."),
     ("Tea • Coffee · Milk", "Tea, Coffee, Milk."),
