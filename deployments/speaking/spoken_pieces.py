@@ -1,6 +1,6 @@
 """A text that is still being written, in the pieces in which it is spoken."""
 
-from deployments.text.speakable import SpeakableReader, opening_clause_end
+from deployments.text.speakable import SpeakableReader, opening_clause_end, speakable
 
 _LONG = 80
 """Characters of a first piece. With so many, its first sound is heard after 30 ms by hibari and 120 ms by Piper; with
@@ -41,10 +41,12 @@ class SpokenPieces:
         Args:
             unfinished: The end of the text that is no whole sentence, and is not spoken.
         """
-        self._sentences += self._reader.rest()
+        last = self._reader.rest()
         # It was made a sentence, with a full stop, and without its markup.
-        if self._sentences and unfinished and _letters(self._sentences[-1]) in _letters(unfinished):
-            self._sentences.pop()
+        forms = (unfinished, speakable(unfinished))
+        if last and unfinished and any(_letters(last[-1]) in _letters(form) for form in forms):
+            last.pop()
+        self._sentences += last
         return self._all()
 
     def _cut_clause(self) -> str:

@@ -6,6 +6,7 @@ rules; see https://cldr.unicode.org.
 
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ class Rule:
 _NUMBER = (
     r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]{1,3}(?:[\u00a0\u202f\u2009'’][0-9]{3})+(?:[.,][0-9]+)?"
     r"|[0-9]{1,3}(?: [0-9]{3}){2,}(?![0-9])|[0-9]{1,3} [0-9]{3}(?= ?(?:[kc]?m|k?g|k?W|V|€|EUR|USD)(?!\w))"
+    r"|[0-9]{1,3} [0-9]{3}(?= (?!ml|mg|kg|cm|mm|min)[a-z]{2,})|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+"
     r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|[0-9]+(?:\.[0-9]+|,[0-9]+(?!,?[0-9]))?)"
 )
 _BEFORE = r"(?<![\w.,])"
@@ -97,6 +99,11 @@ _PER: Mapping[str, str] = {
     "h": "hour", "s": "second", "min": "minute", "m": "meter", "km": "kilometer", "kg": "kilogram", "l": "liter",
     "L": "liter", "day": "day", "d": "day", "ml": "milliliter", "m²": "square meter", "m³": "cubic meter",
 }  # fmt: skip
+_RATES: Mapping[str, str] = {
+    "h": "hour", "hr": "hour", "mo": "month", "yr": "year", "wk": "week", "min": "minute", "kg": "kilogram",
+    "kWh": "kilowatt hour", "m²": "square meter", "l": "liter", "s": "second", "d": "day", "GB": "gigabyte",
+}  # fmt: skip
+_AMOUNT_END = r"(?:(?<=[0-9%€£¥$])|(?<=[0-9][kKmMbB])|(?<=\bUSD|\bEUR|\bGBP|\bCHF)|(?<=[mb]illion|housand))"
 _SHARED_LETTERS = frozenset(["A", "B", "J", "N", "bar"])
 """Units that are words or names as well: with a space before them, they are units only at the end of what is said."""
 _ABBREVIATIONS = {
@@ -116,8 +123,13 @@ _RULERS = (
     "Henry|Louis|George|Edward|Elizabeth|Charles|William|Richard|James|Philip|Napoleon|Pius|Benedict|Paul|Leo|Gregory"
     "|Clement|Alexander|Nicholas|Peter|Catherine|Frederick|Ivan|Otto|Wilhelm|Friedrich|Ludwig"
 )
-_POWERS = {"²": "squared", "³": "cubed"}
+_POWERS = {"2": "squared", "3": "cubed"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_MATHEMATICAL: Mapping[str, str] = {
+    "∞": "infinity", "∑": "the sum of", "∏": "the product of", "∫": "the integral of", "∂": "partial", "∇": "nabla",
+    "∈": "in", "∓": "minus or plus",
+}  # fmt: skip
+_YES_OR_NO = {"✓": "yes", "✗": "no"}
 _DOMAINS = "com|org|net|io|edu|gov|info|dev|app|ai|de|uk|eu|fr|nl|at|ch|it|es|us|ca|au|jp|example|local|test|internal"
 
 
@@ -156,12 +168,16 @@ def digits(text: str) -> str:
     return " ".join(_DIGITS[int(digit)] for digit in text if digit.isdecimal())
 
 
+_POINTED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]+)?")
+"""A number whose thousands are set apart by points, as in most of Europe."""
+
+
 def number_in_words(text: str) -> str:
     """Return a number as it is written in words, such as "1,234.5", "1 234" or "19,99"; "007" digit by digit."""
     bare = re.sub(r"[ \u00a0\u202f\u2009'’]", "", text)
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", bare):
         bare = bare.replace(",", "")
-    elif bare.count(".") > 1:
+    elif bare.count(".") > 1 or ("," in bare and _POINTED.fullmatch(bare)):
         bare = bare.replace(".", "")
     whole, _, fraction = bare.replace(",", ".").partition(".")
     said = digits(whole) if len(whole) > 1 and whole[0] == "0" else cardinal(int(whole))
@@ -212,8 +228,22 @@ def _iso_date(match: re.Match[str], _: str) -> str | None:
     date = _date(match["y"], int(match["m"]), int(match["d"]))
     if date is None or not match["hour"]:
         return date
-    zone = " U T C" if match["zone"] == "Z" else ""
+    zone = " U T C" if match["zone"] == "Z" else _offset(match["zone"] or "")
     return f"{date}, at {_clock(int(match['hour']), int(match['minute']))}{zone}"
+
+
+def _offset(text: str) -> str:
+    """Return the distance to Coordinated Universal Time in words, such as "+02:00", with a space before it."""
+    offset = re.fullmatch(r"([-−–+])([0-9]{1,2}):?([0-9]{2})?", text)
+    if offset is None:
+        return ""
+    minutes = int(offset[3] or 0)
+    said = f" U T C {'plus' if offset[1] == '+' else 'minus'} {cardinal(int(offset[2]))}"
+    return f"{said} {cardinal(minutes)}" if minutes else said
+
+
+def _zone(match: re.Match[str], _: str) -> str:
+    return _offset(match[1]).replace(" U T C", " ".join(match[0][:3])).strip()
 
 
 def _numbered_date(match: re.Match[str], language: str) -> str | None:
@@ -261,6 +291,8 @@ def _time(match: re.Match[str], _: str) -> str | None:
 def _money(match: re.Match[str], _: str) -> str:
     one, many, small, smalls = _CURRENCIES[match["sign"]]
     amount, scale = match["n"], match["scale"]
+    if _POINTED.fullmatch(amount) and (not match[0].startswith(match["sign"]) or "," in amount):
+        amount = amount.replace(".", "")
     if scale:
         return f"{number_in_words(amount)} {_SCALES.get(scale.lower(), scale)} {many}"
     whole, fraction = (amount[:-3], amount[-2:]) if re.search(r"[.,][0-9]{2}$", amount) else (amount, "")
@@ -276,7 +308,8 @@ def _money(match: re.Match[str], _: str) -> str:
 
 def _money_range(match: re.Match[str], _: str) -> str:
     many = _CURRENCIES[match["sign"]][1]
-    return f"{number_in_words(match['a'])} to {number_in_words(match['b'])} {many}"
+    first, second = (f" {_SCALES.get(scale.lower(), scale)}" if scale else "" for scale in match.group("k", "scale"))
+    return f"{number_in_words(match['a'])}{first} to {number_in_words(match['b'])}{second} {many}"
 
 
 def _quantity(match: re.Match[str], _: str) -> str | None:
@@ -291,7 +324,7 @@ def _quantity(match: re.Match[str], _: str) -> str | None:
         return None
     prefix = {"²": "square ", "2": "square ", "³": "cubic ", "3": "cubic "}.get(power or "", "")
     said = f"{number_in_words(match['n'])} {prefix}{name}"
-    return f"{said} per {_PER[per]}" if per else said
+    return f"{said} per {_PER[per]}{' squared' if match['again'] else ''}" if per else said
 
 
 def _dimensions(match: re.Match[str], _: str) -> str:
@@ -326,14 +359,26 @@ def _fraction(match: re.Match[str], _: str) -> str | None:
 
 
 def _phone(match: re.Match[str], _: str) -> str:
-    groups = [digits(group) for group in re.findall(r"[0-9]+", match[0])]
-    return ("plus " if match[0].startswith("+") else "") + ", ".join(groups)
+    return ("plus " if match[0].startswith("+") else "") + _digit_groups(match[0])
+
+
+def _digit_groups(text: str) -> str:
+    return ", ".join(digits(group) for group in re.findall(r"[0-9]+", text))
 
 
 def _ip(match: re.Match[str], _: str) -> str:
     said = " dot ".join(_label(group) for group in match["ip"].split("."))
     said += f" port {_label(match['port'])}" if match["port"] else ""
     return said + (f" slash {cardinal(int(match['mask']))}" if match["mask"] else "")
+
+
+def _lettered_phone(match: re.Match[str], _: str) -> str:
+    parts = re.findall(r"[0-9]+|[A-Z]+", match[0])
+    return ", ".join(digits(part) if part.isdecimal() else part for part in parts)
+
+
+def _model(match: re.Match[str], _: str) -> str:
+    return f"{_label(match['a'])} {_label(match['b'])}"
 
 
 def _hexadecimal(match: re.Match[str], _: str) -> str:
@@ -378,14 +423,19 @@ def _house(match: re.Match[str], _: str) -> str:
     return _label(match["n"]) + (f" {match['letter']}" if match["letter"] else "")
 
 
+def _greek(letter: str) -> str:
+    name = unicodedata.name(letter).split()[-1].lower()
+    return "lambda" if name == "lamda" else name
+
+
 def _said(text: str) -> Spoken:
     return lambda match, _: match.expand(text)
 
 
 def _power(match: re.Match[str], _: str) -> str:
     exponent = match[0].translate(_SUPERSCRIPTS).lstrip("^")
-    if match[0] in _POWERS:
-        return _POWERS[match[0]]
+    if exponent in _POWERS:
+        return _POWERS[exponent]
     return f"to the power of {'minus ' if exponent[0] == '-' else ''}{cardinal(int(exponent.lstrip('+-')))}"
 
 
@@ -451,15 +501,22 @@ def _rules(*rules: tuple[str, Spoken]) -> Sequence[Rule]:
 
 
 _HALF = r"(?:\s?(?P<half>[AaPp]\.?[Mm]\b\.?(?!\w)))"
+_TO_TIME = (
+    r"(?:(?<=[0-9])|(?<=[0-9 ][AaPp][Mm])|(?<=[AaPp]\.[Mm]\.))\s?[-–—]\s?"
+    r"(?=[0-9]{1,2}(?:[:.][0-9]{2})?\s?[AaPp]\.?[Mm]\b)"
+    r"|(?<=:[0-9]{2})\s?[-–—]\s?(?=[0-9]{1,2}:[0-9]{2}(?![0-9]))"
+)
 _DATE_YEAR = r"(?:,? (?P<y>[12][0-9]{3})(?![\w]|[.,][0-9]))?"
 
 RULES: Sequence[Rule] = (
     # Dates and times.
     *_rules(
+        (r"\b(?:UTC|GMT) ?([-−–+][0-9]{1,2}(?::?[0-9]{2})?)(?![\w:])", _zone),
         (
             (
                 rf"{_BEFORE}(?P<y>[12][0-9]{{3}})(?P<mark>[-/])(?P<m>[0-9]{{2}})(?P=mark)(?P<d>[0-9]{{2}})"
-                r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z)?)?(?![\w/-])"
+                r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::[0-9]{2}(?:\.[0-9]+)?)?"
+                r"(?P<zone>Z|[-−+][0-9]{2}:?[0-9]{2})?)?(?![\w/-])"
             ),
             _iso_date,
         ),
@@ -476,7 +533,7 @@ RULES: Sequence[Rule] = (
             _day_month,
         ),
         (
-            rf"(?<![\w.,:])(?P<h>[0-9]{{1,2}}):(?P<m>[0-9]{{2}})(?::(?P<s>[0-9]{{2}}))?(?![\w:]|[.,][0-9]){_HALF}?",
+            rf"(?<![\w.,:])(?P<h>[0-9]{{1,2}}):(?P<m>[0-9]{{2}})(?::(?P<s>[0-9]{{2}}))?(?:{_HALF}|(?![\w:]|[.,][0-9]))",
             _time,
         ),
         (rf"{_BEFORE}(?P<h>[0-9]{{1,2}})\.(?P<m>[0-9]{{2}})(?P<s>){_HALF}", _time),
@@ -484,6 +541,8 @@ RULES: Sequence[Rule] = (
             rf"{_BEFORE}(?P<h>[0-9]{{1,2}}){_HALF}",
             lambda match, _: cardinal(int(match["h"])) + _half(match["half"]),
         ),
+        (_TO_TIME, _said("to")),
+        (r"(?<=:[0-9]{2}:[0-9]{2}) ?[-−+][0-9]{2}:?[0-9]{2}(?![\w:])", lambda match, _: _offset(match[0].strip())),
         (
             r"(?<![\w.,:])([0-9]+):([0-9]+)(?![\w:])",
             lambda match, _: f"{number_in_words(match[1])} to {number_in_words(match[2])}",
@@ -503,6 +562,9 @@ RULES: Sequence[Rule] = (
             ),
             _house,
         ),
+        (r"(?<!\w)0[xX][0-9A-Fa-f]+(?!\w)", _hexadecimal),
+        (r"(?<![\w.-])(?:1-)?[0-9]{3}-(?=[A-Z0-9-]*[A-Z]{4})[A-Z0-9-]*[A-Z0-9](?![\w-])", _lettered_phone),
+        (r"(?<=\bBoeing )(?P<a>[0-9]{3})-(?P<b>[0-9]{1,3})(?![\w-])", _model),
         (r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*[A-Za-z0-9]", _address),
         (
             r"(?<![\w.])(?P<ip>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::(?P<port>[0-9]+))?(?:/(?P<mask>[0-9]{1,2}))?(?![\w]|\.[0-9])",
@@ -518,7 +580,13 @@ RULES: Sequence[Rule] = (
         (r"(?<![\w.])(?:\([0-9]{3}\) ?|[0-9]{3}[-. ])[0-9]{3}[-. ][0-9]{4}(?![\w-])", _phone),
         (r"(?<![\w.-])(?:1[- ])?[0-9]{3}-[0-9]{4}(?![\w-])", _phone),
         (r"(?<![\w.,:-])0(?:[0-9]{2,4}(?:[ /-][0-9]{3,}){1,3}|[1-9](?: [0-9]{2}){4})(?![\w:-])", _phone),
-        (r"(?i)(?<=\bcall |\bdial )[0-9]{2,}(?:[ -][0-9]{2,})*(?![\w%-]|[.,][0-9]| (?:times|people|of))", _phone),
+        (
+            (
+                r"(?i)(?<=\bcall |\bdial )[0-9]{2,}(?:[ -][0-9]{2,})*(?: or [0-9]{3,})?"
+                r"(?![\w%-]|[.,][0-9]| (?:times|people|of))"
+            ),
+            lambda match, _: " or ".join(_digit_groups(number) for number in match[0].split(" or ")),
+        ),
         (r"(?<![\w.])(?P<prefix>[vV])\.?(?P<v>[0-9]+(?:\.[0-9]+)*)(?![\w])", _version),
         (r"(?<![\w.,])(?P<prefix>)(?P<v>[0-9]+(?:\.[0-9]+){2,})(?![\w])", _dotted),
         (
@@ -529,7 +597,10 @@ RULES: Sequence[Rule] = (
     # Amounts and units.
     *_rules(
         (
-            rf"(?<![\w.])(?P<sign>{_CURRENCY})(?P<a>{_NUMBER})\s?[-–]\s?(?:{_CURRENCY})?(?P<b>{_NUMBER})(?![\w-])",
+            (
+                rf"(?<![\w.])(?P<sign>{_CURRENCY})(?P<a>{_NUMBER})(?P<k>[kKmMbB]|bn|mn)?\s?[-–]\s?(?:{_CURRENCY})?"
+                rf"(?P<b>{_NUMBER})(?:\s?(?P<scale>{_SCALE}|bn|mn|[kKmMbB])\b)?(?![\w-])"
+            ),
             _money_range,
         ),
         (
@@ -547,7 +618,7 @@ RULES: Sequence[Rule] = (
         (
             (
                 rf"(?<![\w.])(?P<n>{_NUMBER})(?P<space>[ \u00a0\u202f\u2009-])?(?P<unit>{_UNIT})(?P<power>[²³23])?"
-                rf"(?:/(?P<per>{'|'.join(sorted(_PER, key=len, reverse=True))}))?(?![\w/²³])"
+                rf"(?:/(?P<per>{'|'.join(sorted(_PER, key=len, reverse=True))})(?P<again>²|\^?2(?!\w))?)?(?![\w/²³^])"
             ),
             _quantity,
         ),
@@ -602,7 +673,8 @@ RULES: Sequence[Rule] = (
         (r"(?<=[\w)]) - (?=[\w(]+ ?=)", _said("minus")),
         (r"(?<!\w)\+(?=[0-9])|(?<=[\w)]) ?\+ ?(?=[\w(])", _said("plus")),
         (r"± ?|\+/[-−] ?", _said("plus or minus ")),
-        (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=\w) × (?=\w)", _said("times")),
+        (r"(?<=[0-9)]) ?[×*⋅·] ?(?=[0-9(])|(?<=[\w)]) [×⋅] (?=[\w(])", _said("times")),
+        (r"(?<=\b[A-Za-z0-9]) ?\* ?(?=[A-Za-z]\b)", _said("times")),
         (r" ?÷ ?", _said("divided by")),
         (rf"{_OPERAND} ?(?:≥|>=|⩾) ?(?=\S)", _said("is greater than or equal to")),
         (rf"{_OPERAND} ?(?:≤|<=|⩽) ?(?=\S)", _said("is less than or equal to")),
@@ -615,10 +687,17 @@ RULES: Sequence[Rule] = (
         (r" ?(?:≠|!=) ?", _said("is not equal to")),
         (r"(?<=[\w)%²³]) ?(?:==?|≡) ?(?=[\w(-])", _said("equals")),
         (r" ?≈ ?(?=\S)|(?<!\S)~ ?(?=[0-9$€£])", _said("about ")),
-        (r"(?<=[0-9%])/(?=[a-z])", _said("per")),
+        (rf"{_AMOUNT_END}/(?P<per>{'|'.join(_RATES)})(?!\w|/)", lambda match, _: f"per {_RATES[match['per']]}"),
+        (rf"{_AMOUNT_END}/(?=[a-z])", _said("per")),
         (r"√ ?(?=\w)", _said("the square root of ")),
-        (r"∞", _said("infinity")),
-        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=\w)\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
+        (r"(?:^|(?<=: ))[✓✗] (?=\w)", lambda match, _: f"{_YES_OR_NO[match[0][0]]}: "),
+        (r"(?<=[\w)]) [✓✗]", lambda match, _: f", {_YES_OR_NO[match[0][-1]]}"),
+        (r"[✓✗]", lambda match, _: _YES_OR_NO[match[0]]),
+        (r"[∞∑∏∫∂∇∈∓]", lambda match, _: _MATHEMATICAL[match[0]]),
+        (rf"{_OPERAND} / (?=[0-9(]|[A-Za-zα-ω]\b)", _said("over ")),
+        (r"(?<![Ͱ-Ͽ])[Α-Ωα-ω](?![Ͱ-Ͽ])", lambda match, _: _greek(match[0])),
+        (r"[²³]|[⁰¹⁴-⁹⁻⁺]+[²³]?|(?<=[\w)])\^[-−]?[0-9]{1,3}(?![0-9])", _power_here),
+        (r"(?<=[\w)])\^(?=[A-Za-z(-])", _said("to the power of ")),
         (r"(?<=\w) ?& ?(?=\w)", _said("and")),
         (r"(?<![\w&])#(?=[A-Za-z])", _said("")),
         (

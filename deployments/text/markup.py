@@ -12,6 +12,7 @@ from html import unescape
 
 import emoji
 
+from deployments.text.formulas import COMMANDS, SHAPED, formula_in_signs
 from deployments.text.tags import BREAKING, CELLS, LEFT_OUT, Tag, Unclear, tag_at
 
 BREAK = "\n"
@@ -21,10 +22,28 @@ _SHORT_LINE = 40
 """Characters. A line of fewer that ends without a mark was ended on purpose, and not where a page is full."""
 _LONGEST_LABEL = 300
 _LONGEST_TARGET = 2000
+_LONGEST_WAIT = 300
+"""Characters. What is opened within a sentence and is not closed so soon is only told of, and nobody waits for it."""
+_LONGEST_TAG = 2000
 _LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.|\\\n|\[[^\[\]]*\])*)\]")
 _TARGET = re.compile(r"\((?:[^()\\\n]|\\.|\([^()\n]*\))*\)|\[[^\[\]\n]*\]")
 _LONGEST_PLACEHOLDER = 40
 _STRONG_BREAK_S = 0.5
+_AMOUNT = re.compile(r"\$[0-9][0-9.,]*(?:[kKmMbB]|[a-z]{2,})?(?:[.,;:!?)]*\s+[A-Za-z(]|/[a-z]{2}|\s?[-–—]\s?\$)")
+"""Money, as far as it must be read to be known as such."""
+_FORMULA_CLOSE = re.compile(r"(?<!\\)\$|\n")
+_IS_FORMULA = re.compile(r"[A-Za-z\\=+^<>]|[0-9.,]+\Z")
+_LATEX = re.compile(r"\\([A-Za-z]+)(?:\s*\{[^{}]*\}){0,2}")
+_TERMINAL_CODE = re.compile(r"(?:\x1b|\\(?:x1[bB]|033|u001[bB]|e))\[[0-9;?]*[A-Za-z]")
+_TERMINAL_CODE_SO_FAR = re.compile(
+    r"(?:\x1b|\\(?:x(?:1(?:[bB](?=\[|\Z))?)?|0(?:33?)?|u(?:0(?:0(?:1[bB]?)?)?)?|e)?)(?:\[[0-9;?]*)?\Z"
+)
+_WITHOUT_CONTENT = frozenset("br hr wbr break img input".split())
+_TOLD_OF = re.compile(r"[.,;:!?)]|\s+(?:tags?|elements?|and|or)\b")
+"""Behind a tag that is told of, and opens nothing."""
+_TOLD_OF_SO_FAR = re.compile(r"\s*[a-z]{0,8}\Z")
+_CLOSING_SO_FAR = re.compile(r"(?:<(?:/(?:[A-Za-z]{0,20}\s{0,8})?)?|-{1,2})\Z")
+_TOLD_OF_BOTH = re.compile(r"\s*(?:and|or|to|\.\.\.|…)\s*")
 
 _KEYCAPS = re.compile(r"((?:[0-9]\ufe0f?\u20e3)+)\ufe0f?[ \t]*")
 _ITEM = re.compile(r"[-+*•‣◦▪▫●○■□·–—][ \t]+(?:\[[ xX]\][ \t]+)?")
@@ -46,9 +65,25 @@ _ADDRESS_SO_FAR = re.compile(r"<[^\s<>]*\Z")
 _PLACEHOLDER = re.compile(r"<([A-Za-z][\w .'-]*)")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _ENTITY_SO_FAR = re.compile(r"&#?[A-Za-z0-9]{0,32}\Z")
-_SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n]")
+_SPECIAL = re.compile(r"[\\`*_~=\[\]!<&|\n$\x1b]")
 _SUPERSCRIPTS = str.maketrans("0123456789-−+n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺ⁿ")
-_SOURCE = re.compile(r"[0-9]+(?:[-–,] ?[0-9]+)*")
+_NUMBERS = re.compile(r"[-−+]?[0-9][0-9.]*(?:[-–,;]\s*[-−+]?[0-9][0-9.]*)*")
+_SOURCE = re.compile(r"[1-9][0-9]{0,2}(?:[-–,] ?[1-9][0-9]{0,2})*")
+_VALUE_BEFORE = re.compile(
+    r"(?:^|[^\w])(?:(?:is|are|was|be|equals?|has|have|had|see|in|of|to|from|with|at|by|for|between|interval|range|arrays?|"
+    r"lists?|vectors?|tuples?|sets?|shape|index|values?|points?|arr|argv?|args|items|data|returns?)[*_`]*\s?|\w*_\w+|[A-Za-z])"
+    r"(?:\[[0-9, ]{1,8}\])*$",
+    re.IGNORECASE,
+)
+"""Behind these, numbers in square brackets are values, and no mark of a source."""
+_GOES_ON = re.compile(r"\s+(?:and|or|but|so|which|while|when|where|because|as|that|it|the|is|are|was|in|to|for|by)\b")
+_NEXT_WORD_SO_FAR = re.compile(r"\s*[A-Za-z]{0,8}\Z")
+_KEPT_BEFORE = 24
+"""Characters that are kept of what was read."""
+_YES_OR_NO = {ord("\ufe0f"): "", **dict.fromkeys(map(ord, "✅✔☑🗸"), "✓"), **dict.fromkeys(map(ord, "❌❎✘🚫⛔"), "✗")}
+"""In a table or a list these are no ornament, but what is said of a thing."""
+_EMBEDDED = "(data:"
+_EMBEDDED_END = re.compile(r"\)|(?=\n)")
 _SPELLED = frozenset(["characters", "spell-out", "verbatim", "digits", "telephone"])
 
 
@@ -68,7 +103,7 @@ class MarkupReader:
         self._at: int = 0
         self._out: list[str] = []
         self._is_last = False
-        # The last two characters that were read, and the last that is said of this sentence.
+        # The last characters that were read, and the last that is said of this sentence.
         self._before = ""
         self._last = ""
         # The line, and how the one before it ended.
@@ -78,14 +113,19 @@ class MarkupReader:
         self._ended_short = False
         self._ended_on_purpose = False
         # What it stands in.
+        self._is_starred = False
         self._fence = ""
         self._is_quoted_fence = False
+        self._closing: re.Pattern[str] | None = None
         self._is_open = is_inline
         self._is_list = False
         self._is_marked = False
+        self._is_cell = False
         self._is_ssml = False
         self._handlers: Mapping[str, Callable[[], bool]] = {
-            "\\": self._escape,
+            "\\": self._backslash,
+            "$": self._dollar,
+            "\x1b": self._terminal_code,
             "`": self._code,
             "*": self._emphasis,
             "_": self._emphasis,
@@ -118,6 +158,8 @@ class MarkupReader:
 
     def _step(self) -> bool:
         """Read on; false where what is yet to come decides."""
+        if self._closing:
+            return self._content(self._closing)
         if self._fence:
             return self._fenced_line()
         if self._begins_line:
@@ -133,6 +175,8 @@ class MarkupReader:
 
     def _say(self, plain: str, end: int) -> None:
         """Take plain text for the source up to `end`."""
+        if self._is_list or self._is_cell:
+            plain = plain.translate(_YES_OR_NO)
         self._out.append(plain)
         self._is_open = True
         self._last = plain.rstrip()[-1:] or self._last
@@ -140,13 +184,13 @@ class MarkupReader:
 
     def _pass(self, end: int) -> None:
         """Go on behind `end`."""
-        self._before = (self._before + self._text[max(self._at, end - 2) : end])[-2:]
+        self._before = (self._before + self._text[max(self._at, end - _KEPT_BEFORE) : end])[-_KEPT_BEFORE:]
         self._line_length += end - self._at
         self._at = end
 
     def _break(self) -> None:
         self._out.append(BREAK)
-        self._is_open = False
+        self._is_open = self._is_starred = False
         self._last = ""
 
     # Lines.
@@ -246,13 +290,14 @@ class MarkupReader:
 
     def _row(self, row: str) -> None:
         """Say the cells of a row of a table."""
-        cells = [_inline(cell.replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", row)]
+        cells = [_inline(cell.replace("\\|", "|")).translate(_YES_OR_NO) for cell in re.split(r"(?<!\\)\|", row)]
+        cells = ["✗" if cell == "✖" else cell for cell in cells]
         self._break()
         self._out.append(", ".join(filter(None, cells)))
         self._break()
 
     def _newline(self) -> bool:
-        self._ended_on_purpose = self._is_heading or self._before == "  "
+        self._ended_on_purpose = self._is_heading or self._before.endswith("  ")
         self._ended_short = self._line_length < _SHORT_LINE
         self._pass(self._at + 1)
         self._begins_line = True
@@ -266,6 +311,75 @@ class MarkupReader:
 
     def _literal(self, count: int = 1) -> bool:
         self._say(self._text[self._at : self._at + count], self._at + count)
+        return True
+
+    def _backslash(self) -> bool:
+        """Read an escape, a formula or a command of LaTeX, or a code for a terminal."""
+        if _TERMINAL_CODE.match(self._text, self._at):
+            return self._terminal_code()
+        if not self._is_last and _TERMINAL_CODE_SO_FAR.match(self._text, self._at):
+            return False
+        following = self._text[self._at + 1 : self._at + 2]
+        if following in {"(", "["}:
+            return self._formula(2, "\\)" if following == "(" else "\\]")
+        if following in {")", "]"}:
+            return self._left_out(2)
+        before = self._before[-1:]
+        if following.isascii() and following.isalpha() and not before.isalpha() and before not in {*":\\/_."}:
+            return self._command()
+        return self._escape()
+
+    def _command(self) -> bool:
+        command = _LATEX.match(self._text, self._at, self._at + _LONGEST_WAIT)
+        if command is None:
+            return self._literal()
+        known = command[1] in COMMANDS or command[1] in SHAPED
+        rest = self._text[command.end() :].lstrip()
+        if not self._is_last and (not rest or (known and rest[0] == "{" and len(rest) < _LONGEST_WAIT)):
+            return False
+        if not known:
+            return self._literal()
+        said = formula_in_signs(command[0])
+        self._say(f"{said} " if self._text[command.end() : command.end() + 1].isalnum() else said, command.end())
+        return True
+
+    def _terminal_code(self) -> bool:
+        """Leave out what colours a text in a terminal."""
+        if code := _TERMINAL_CODE.match(self._text, self._at):
+            return self._left_out(len(code[0]))
+        if not self._is_last and _TERMINAL_CODE_SO_FAR.match(self._text, self._at):
+            return False
+        return self._left_out()
+
+    def _formula(self, opening: int, closing: str) -> bool:
+        """Say a formula in signs, without the marks around it; of marks that are not closed soon, nothing."""
+        start = self._at + opening
+        limit = start + _LONGEST_WAIT
+        close = self._text.find(closing, start, limit)
+        if close < 0:
+            return self._left_out(opening) if self._is_known(limit) else False
+        self._say(formula_in_signs(self._text[start:close]), close + len(closing))
+        return True
+
+    def _dollar(self) -> bool:
+        """Say a formula between dollar signs without them; other dollar signs are money."""
+        start = self._at + 1
+        if self._is_cut(start):
+            return False
+        following = self._text[start : start + 1]
+        if following == "$":
+            return self._formula(2, "$$")
+        if not following.strip() or self._before[-1:].isalnum() or _AMOUNT.match(self._text, self._at):
+            return self._literal()
+        limit = start + _LONGEST_WAIT
+        close = _FORMULA_CLOSE.search(self._text, start, limit)
+        if (close is None and not self._is_known(limit)) or (close and self._is_cut(close.end())):
+            return False
+        content = self._text[start : close.start()] if close and close[0] == "$" else ""
+        is_closed = close and content.rstrip() == content and not self._text[close.end() : close.end() + 1].isdigit()
+        if not close or not is_closed or not _IS_FORMULA.search(content):
+            return self._literal()
+        self._say(formula_in_signs(content), close.end())
         return True
 
     def _escape(self) -> bool:
@@ -293,19 +407,24 @@ class MarkupReader:
         """Say whether what follows `end` is not known yet."""
         return end >= len(self._text) and not self._is_last
 
+    def _is_known(self, end: int) -> bool:
+        """Say whether all is known up to `end`."""
+        return self._is_last or len(self._text) >= end
+
     def _code(self) -> bool:
         count = self._run()
         if self._is_cut(self._at + count):
             return False
         start = self._at + count
-        close = re.compile(rf"(?<!`)`{{{count}}}(?!`)").search(self._text, start)
-        blank = _BLANK_LINE.search(self._text, start)
+        limit = start + _LONGEST_WAIT
+        close = re.compile(rf"(?<!`)`{{{count}}}(?!`)").search(self._text, start, limit)
+        blank = _BLANK_LINE.search(self._text, start, limit)
         if close and (blank is None or close.start() < blank.start()):
             if self._is_cut(close.end()):
                 return False
             self._say(self._text[start : close.start()].replace("\n", " "), close.end())
             return True
-        return self._left_out(count) if blank or self._is_last else False
+        return self._left_out(count) if blank or self._is_known(limit) else False
 
     def _emphasis(self) -> bool:
         """Leave out a run of marks beside a word; between spaces, or between two numbers, it is text."""
@@ -318,7 +437,21 @@ class MarkupReader:
             return self._literal()
         is_apart = not before.strip() and not after.strip()
         is_within = before.isalnum() and after.isalnum() and (mark in "_=" or (before.isdigit() and after.isdigit()))
-        return self._literal(count) if is_within or is_apart else self._left_out(count)
+        if is_within or is_apart:
+            return self._literal(count)
+        return self._star(before, after) if mark == "*" and count == 1 else self._left_out(count)
+
+    def _star(self, before: str, after: str) -> bool:
+        """Leave out an asterisk of emphasis; one that none opened multiplies, or stands for a part of a name."""
+        if after == "." and self._is_cut(self._at + 2):
+            return False
+        is_name_next = after == "." and self._text[self._at + 2 : self._at + 3].isalnum()
+        is_ascii = before.isascii() and after.isascii()
+        is_sign = not self._is_starred and before.isalnum() and is_ascii and (after.isalnum() or is_name_next)
+        if is_sign or before in {"/", "\\"} or (is_name_next and not before.isalnum()):
+            return self._literal()
+        self._is_starred = not before.isalnum() and bool(after.strip())
+        return self._left_out()
 
     def _image(self) -> bool:
         if self._is_cut(self._at + 1):
@@ -337,18 +470,47 @@ class MarkupReader:
         if label is None:
             is_known = self._is_last or len(self._text) >= limit
             return (self._literal() if image else self._left_out()) if is_known else False
-        if self._is_cut(label.end()):
-            return False
+        return False if self._is_cut(label.end()) else self._labelled(label, is_image=bool(image))
+
+    def _labelled(self, label: re.Match[str], *, is_image: bool) -> bool:
+        if self._text.startswith(_EMBEDDED, label.end()):
+            self._say(_inline(label[1]), label.end())
+            self._closing = _EMBEDDED_END
+            return True
         end = self._target_end(label.end())
         if end is None:
             return False
-        is_source = self._text[label.end() : label.end() + 1] != "(" and _SOURCE.fullmatch(label[1])
-        if label[1].startswith("^") or is_source:
+        if label[1].startswith("^"):
             return self._left_out(label.end() - self._at)
+        if not is_image and self._text[label.end() : label.end() + 1] != "(" and _NUMBERS.fullmatch(label[1]):
+            return self._numbers(label)
         if end == label.end():
-            return self._literal() if image else self._left_out()
+            return self._literal() if is_image else self._left_out()
         self._say(_inline(label[1]), end)
         return True
+
+    def _numbers(self, label: re.Match[str]) -> bool:
+        """Leave out the mark of a source; say values."""
+        is_source = self._is_source(label)
+        if is_source is None:
+            return False
+        if is_source:
+            return self._left_out(label.end() - self._at)
+        before = " " if self._before[-1:].isalnum() or self._before[-1:] == "]" else ""
+        self._say(before + re.sub(r"([,;])\s*", r"\1 ", label[1]), label.end())
+        return True
+
+    def _is_source(self, label: re.Match[str]) -> bool | None:
+        """Say whether numbers in brackets are the mark of a source: one is at the end of words or of a sentence."""
+        if not _SOURCE.fullmatch(label[1]) or _VALUE_BEFORE.search(self._before):
+            return False
+        if not self._is_last and _NEXT_WORD_SO_FAR.match(self._text, label.end()):
+            return None
+        after = self._text[label.end() : label.end() + 3].lstrip(" ")[:1]
+        if not after or after in '.,;:!?()–—[\n"”’*_<|':
+            return True
+        is_behind_end = self._before.rstrip(" *_")[-1:] in {"", *'.!?…:"”)\n'}
+        return after.isupper() if is_behind_end else bool(_GOES_ON.match(self._text, label.end()))
 
     def _target_end(self, at: int) -> int | None:
         """Return where the target of a link ends, `at` where there is none, None where that is not known yet."""
@@ -388,6 +550,9 @@ class MarkupReader:
         if not following.isascii() or not (following.isalpha() or following == "/"):
             return self._literal()
         tag = tag_at(self._text, self._at)
+        end = tag.end if isinstance(tag, Tag) else len(self._text)
+        if end > self._at + _LONGEST_TAG and "data:" not in self._text[self._at : self._at + _LONGEST_WAIT]:
+            return self._no_tag(is_unclear=False)
         return self._tag(tag) if isinstance(tag, Tag) else self._no_tag(is_unclear=isinstance(tag, Unclear))
 
     def _no_tag(self, *, is_unclear: bool) -> bool:
@@ -413,7 +578,7 @@ class MarkupReader:
         return True
 
     def _declaration(self) -> bool:
-        """Leave out a comment or a declaration; one that is never closed is left out by its opening alone."""
+        """Leave out a comment or a declaration; of one that is not closed soon, only its opening."""
         kinds = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>", "<!": ">"}
         rest = self._text[self._at : self._at + 9]
         if not self._is_last and any(kind.startswith(rest) and kind != rest for kind in kinds):
@@ -422,9 +587,13 @@ class MarkupReader:
         start = self._at + len(opening)
         if opening == "<!" and not self._text[start : start + 1].isalpha():
             return self._literal(2)
-        close = self._text.find(kinds[opening], start)
+        limit = start + _LONGEST_WAIT
+        close = self._text.find(kinds[opening], start, limit)
+        if close < 0 and opening == "<!--" and self._is_at_beginning():
+            self._closing = re.compile("-->")
+            return self._left_out(len(opening))
         if close < 0:
-            return self._left_out(len(opening)) if self._is_last else False
+            return self._left_out(len(opening)) if self._is_known(limit) else False
         if opening == "<![CDATA[":
             self._say(self._text[start:close].replace("\n", " "), close + 3)
         else:
@@ -432,9 +601,20 @@ class MarkupReader:
         return True
 
     def _tag(self, tag: Tag) -> bool:
+        is_told_of = self._is_told_of(tag)
+        if is_told_of is None:
+            return False
+        if is_told_of:
+            return self._name(tag)
         if tag.name in LEFT_OUT and not tag.is_closing and not tag.is_empty:
             return self._without_content(tag)
+        return self._acting_tag(tag)
+
+    def _acting_tag(self, tag: Tag) -> bool:
+        """Do what a tag does to what is said."""
         self._is_ssml = self._is_ssml or tag.name == "speak"
+        if tag.name in CELLS or tag.name in {"li", "tr", "table", "ul", "ol"}:
+            self._is_cell = not tag.is_closing and (tag.name in CELLS or tag.name == "li")
         if tag.name in BREAKING or (tag.name == "s" and self._is_ssml):
             self._break()
         elif tag.name == "break":
@@ -450,13 +630,56 @@ class MarkupReader:
         self._pass(tag.end)
         return True
 
-    def _without_content(self, tag: Tag) -> bool:
-        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end)
-        if close is None and not self._is_last:
+    def _is_at_beginning(self) -> bool:
+        """Say whether nothing stands before it in its line or block."""
+        return not self._is_open or self._before[-1:] in {"", "\n"}
+
+    def _is_told_of(self, tag: Tag) -> bool | None:
+        """Say whether a sentence is about a tag, as in "the <b> tag"; None where that is not known yet."""
+        is_opening = not (tag.is_closing or tag.is_empty or tag.attributes or tag.name in _WITHOUT_CONTENT)
+        if not is_opening or self._is_at_beginning() or self._before[-1:].strip(" \"'“‘("):
             return False
-        self._break()
-        self._pass(close.end() if close else tag.end)
+        if not self._is_last and _TOLD_OF_SO_FAR.match(self._text, tag.end):
+            return None
+        return _TOLD_OF.match(self._text, tag.end) is not None
+
+    def _name(self, tag: Tag) -> bool:
+        """Say the name of a tag that is told of."""
+        before = " " if self._before[-1:].isalnum() else ""
+        after = " " if self._text[tag.end : tag.end + 1].isalnum() else ""
+        self._say(f"{before}{tag.name}{after}", tag.end)
         return True
+
+    def _without_content(self, tag: Tag) -> bool:
+        """Leave out an element; one that neither begins a line or block nor is closed soon is only told of."""
+        if self._is_cut(tag.end):
+            return False
+        closing = re.compile(rf"</{tag.name}\s{{0,8}}>", re.IGNORECASE)
+        if self._is_at_beginning() and self._text[tag.end : tag.end + 1] not in {*" .,;:!?)"}:
+            self._break()
+            self._pass(tag.end)
+            self._closing = closing
+            return True
+        limit = tag.end + _LONGEST_WAIT
+        close = closing.search(self._text, tag.end, limit)
+        if close is None and not self._is_known(limit):
+            return False
+        if close is None or _TOLD_OF_BOTH.fullmatch(self._text, tag.end, close.start()):
+            return self._name(tag)
+        self._break()
+        self._pass(close.end())
+        return True
+
+    def _content(self, closing: re.Pattern[str]) -> bool:
+        """Leave out what stands before the closing tag; what may be the beginning of that waits."""
+        close = closing.search(self._text, self._at)
+        if close:
+            self._closing = None
+            self._pass(close.end())
+            return True
+        tail = _CLOSING_SO_FAR.search(self._text, self._at)
+        self._pass(tail.start() if tail and not self._is_last else len(self._text))
+        return self._at == len(self._text)
 
     def _pause(self, tag: Tag) -> None:
         strength = tag.attributes.get("strength", "")
@@ -469,9 +692,10 @@ class MarkupReader:
             self._out.append(", ")
 
     def _said_otherwise(self, tag: Tag) -> bool:
-        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end)
+        limit = tag.end + _LONGEST_WAIT
+        close = re.compile(rf"</{tag.name}\s*>", re.IGNORECASE).search(self._text, tag.end, limit)
         if close is None:
-            if not self._is_last:
+            if not self._is_known(limit):
                 return False
             self._pass(tag.end)
             return True

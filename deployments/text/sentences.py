@@ -33,6 +33,8 @@ _ABBREVIATIONS = frozenset(
         "est",
     ]
 )
+_BEFORE_NUMBER = frozenset(["p", "pp", "art", "para"])
+"""Abbreviations where a number follows."""
 _PRONOUNS = frozenset("it its they their them this these those he his she her there".split())
 _MONTHS = frozenset("jan feb mar apr jun jul aug sep oct nov dec".split())
 _LONGEST_MONTH = 4
@@ -51,7 +53,9 @@ _BLOCK_END = re.compile(r"\n|</(?:p|li|h[1-6]|t[rdh]|d[dt]|div|[uo]l|table|block
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _CONTEXT = 200
 """Characters before a full stop that say what it is."""
-_END = re.compile(r"""(?P<mark>[.!?]+)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)""")
+_END = re.compile(
+    r"""(?<![.!?])(?P<mark>[.!?]++)["'”’)\]]*\s+|(?P<wide>[。！？]+)[」』"'”’)\]]*\s*|(?P<break>\n\s*\n)"""
+)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -178,4 +182,6 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     words = before.split()
     is_initial = len(word) == 1 and word.isupper() and (len(words) == 1 or words[-2][0].isupper())
     following = text[match.end() : match.end() + 1]
+    if word.lower().lstrip("(\"'") in _BEFORE_NUMBER and following.isdigit():
+        return False
     return not is_initial and not following.islower()

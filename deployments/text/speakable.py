@@ -29,7 +29,9 @@ _BORDER = re.compile(r"(?<=\w)\s+[•·]\s+(?=\w)|(?<=[^\W\d]{2})\s+[>›»]\s+(
 """Between parts that stand in a row, such as "Settings > Display"."""
 _SIGNS = {"➕": "+", "➖": "−", "✖️": "×", "✖": "×", "➗": "÷", "🔟": "10"}
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-_LAST_WORD = re.compile(r"\S+\s*\Z")
+_OPEN_END = re.compile(r"""(?<![.!?。！？])[.!?。！？]++["'”’」』)\]]*+\s*\Z""")
+_EMPTY_BRACKETS = re.compile(r"\s+\(\s*\)")
+"""What held but the mark of a source."""
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.!?;:](?![\w]))")
 
 
@@ -89,8 +91,8 @@ class SpeakableReader:
         if end is not None or block_end >= 0:
             return block_end + 1 if end is None else end
         # A full stop behind the last word may still turn out to be an end.
-        last_word = _LAST_WORD.search(self._open, self._looked_at)
-        self._looked_at = last_word.start() if last_word else len(self._open)
+        open_end = _OPEN_END.search(self._open, self._looked_at)
+        self._looked_at = open_end.start() if open_end else len(self._open)
         return None
 
 
@@ -123,7 +125,8 @@ def _plain(text: str) -> str:
         text = text.replace(sign, plain)
     text = emoji.replace_emoji(_BORDER.sub(", ", _ARROW.sub(", ", text)), " ")
     printable = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
-    return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(printable.split())).lstrip(",; ")
+    plain = _EMPTY_BRACKETS.sub("", " ".join(printable.split()))
+    return _SPACE_BEFORE_MARK.sub(r"\1", plain).lstrip(",; ")
 
 
 def _host(url: re.Match[str]) -> str:
@@ -132,11 +135,12 @@ def _host(url: re.Match[str]) -> str:
 
 
 def _ended(sentence: str) -> str:
-    return sentence if not sentence or sentence[-1] in _ENDS else f"{sentence}."
+    is_ended = not sentence or sentence[-1] in _ENDS or sentence.rstrip("\"'”’»)]")[-1:] in {*".!?…。！？"}
+    return sentence if is_ended else f"{sentence}."
 
 
 def _says_something(text: str) -> bool:
-    return any(character.isalnum() for character in text)
+    return any(character.isalnum() or character in "✓✗" for character in text)
 
 
 def _bounded(sentence: str) -> Iterator[str]:

@@ -51,6 +51,37 @@ class TestPieces:
             "sugar.",
         ]
 
+    @pytest.mark.parametrize(
+        "unfinished",
+        [
+            *(
+                "The site keeps [the copies](http://x.example/z) for",
+                "As said [1] it is kept for",
+                "The x<sup>2</sup> is",
+            ),
+            *("See https://www.example.com/path for", "AT&amp;T keeps it for", "<p>The <b class='x'>site</b> keeps"),
+            *(
+                "Two `co``de` in",
+                "- one item that",
+                "| a | b",
+                r"The area $\pi r^2$ is",
+                "It keeps [the copies",
+                "Plain",
+            ),
+            *("```\nprint('Kept", "1️⃣ one that is", "Use the <script> for"),
+        ],
+    )
+    def test_a_sentence_that_was_broken_off_is_not_spoken(self, unfinished: str) -> None:
+        pieces = SpokenPieces()
+        pieces.add("Kept.\n" + unfinished)
+        assert pieces.rest(unfinished) == "Kept."
+
+    def test_a_fence_that_was_broken_off_takes_no_sentence_with_it(self) -> None:
+        pieces = SpokenPieces()
+        pieces.add("Yes. ")
+        pieces.add("Yes.\n```\nprint('Yes")
+        assert pieces.rest("```\nprint('Yes") == "Yes.\nYes."
+
     def test_what_is_left_is_taken_in_the_end(self) -> None:
         assert pieces_of("No end") == ["No end."]
 

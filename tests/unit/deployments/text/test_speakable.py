@@ -35,6 +35,7 @@ MARKED: tuple[tuple[str, str], ...] = (
     ("It rains[^1] in May [2].\n\n[^1]: Not always.", "It rains in May. Not always."),
     ("Title\n=====\nText", "Title. Text."),
     ("> It was said.\n> Twice.", "It was said. Twice."),
+    ("\x1b[31mred\x1b[0m, \\x1b[1mbold and \\033[0mplain", "red, bold and plain."),
     ("Step one → step two", "Step one, step two."),
     ("Open Settings > Display now", "Open Settings, Display now."),
     ("Tea • Coffee · Milk", "Tea, Coffee, Milk."),
@@ -62,8 +63,26 @@ TAGGED: tuple[tuple[str, str], ...] = (
     ("a < b, 5 > 3 and x <= 4", "a < b, 5 > 3 and x <= 4."),
     ("Enter <your name> here", "Enter your name here."),
     ("<https://example.com/x> or <joe@example.com>", "example.com or joe@example.com."),
-    ("An unclosed <script> tag is told of", "An unclosed. tag is told of."),
+    ("An unclosed <script> tag is told of", "An unclosed script tag is told of."),
+    ("Put it in <head>, not in <title> or <b>.", "Put it in head, not in title or b."),
+    ("Between <style> and </style> it stands", "Between style and it stands."),
+    ("A <b>bold</b> <i> tag</i>", "A bold i tag."),
+    ("<style>\np{}\n</style>\nText", "Text."),
+    ("Write <!-- to begin a comment.", "Write to begin a comment."),
     ("<![CDATA[a < b]]>", "a < b."),
+)
+BRACKETED: tuple[tuple[str, str], ...] = (
+    ("The interval [0,1] is closed", "The interval 0, 1 is closed."),
+    ("The array is [1, 2, 3].", "The array is 1, 2, 3."),
+    ("Take array[0], array[1][2] or list[2].", "Take array 0, array 1 2 or list 2."),
+    ("He has [3] cats", "He has 3 cats."),
+    ("See [1] (or see [2]).", "See 1 (or see 2)."),
+    ("It rains.[1] It pours [2]. It snows[3].", "It rains. It pours. It snows."),
+    ("It is off [1] and blocked [2, 3], so stop [4][5] ([6]).", "It is off and blocked, so stop."),
+    ("It is kept. [2] The next", "It is kept. The next."),
+    ("a*b*c and width*height", "a*b*c and width*height."),
+    ("/tmp/*.log, *.txt and a*.log", "/tmp/*.log, *.txt and a*.log."),
+    ("*it* is *so.* **Two*** *E*very price*", "it is so. Two Every price."),
 )
 SIGNS: tuple[tuple[str, str], ...] = (
     ("-5 °C", "-5 °C."),
@@ -72,7 +91,26 @@ SIGNS: tuple[tuple[str, str], ...] = (
     ("- > 5 km away\n- ≥ 3", "> 5 km away. ≥ 3."),
     ("1️⃣ Open\n2️⃣ Close", "1: Open. 2: Close."),
     ("Press 5️⃣, then 1️⃣0️⃣", "Press 5, then 10."),
+    ('He said: "It is."', 'He said: "It is."'),
     ("5 ➕ 3 ➖ 1", "5 + 3 − 1."),
+)
+YES_OR_NO: tuple[tuple[str, str], ...] = (
+    ("| Backup | ✅ |\n|---|---|\n| Copies | ❌ |\n| ✔️ | ✖️ |", "Backup, ✓. Copies, ✗. ✓, ✗."),
+    ("- Backup: ✅\n- ❌ Copies", "Backup: ✓. ✗ Copies."),
+    ("<ul><li>Backup ✔️</li><li>Copies ❌</li></ul> Done ✅", "Backup ✓. Copies ✗. Done."),
+    ("Well done ✅", "Well done."),
+)
+FORMULAS: tuple[tuple[str, str], ...] = (
+    (r"The area is $\pi r^2$.", "The area is π r²."),
+    ("If $x = 5$ and $y$, then $x + y$.", "If x = 5 and y, then x + y."),
+    (r"\(x^{10}\) and \[y = \frac{1}{2}\]", "x^10 and y = 1/2."),
+    (r"$$\frac{a+b}{c} \leq \sqrt{2}$$", "(a+b) / c ≤ √2."),
+    (r"\frac{a}{b} \cdot \alpha \times 5", "a / b ⋅ α × 5."),
+    (r"$\unheard{x}_1$", "unheard x 1."),
+    ("It is $5 and $6, $5-$10 or A$7.", "It is $5 and $6, $5-$10 or A$7."),
+    ("$5/month and $1.5M (not $2)", "$5/month and $1.5M (not $2)."),
+    ("Set $HOME and $PATH, ${var}", "Set $HOME and $PATH, ${var}."),
+    (r"C:\new\times and \n", r"C:\new\times and \n."),
 )
 
 FRAGMENTS = (
@@ -80,7 +118,25 @@ FRAGMENTS = (
     *("* ", "2. ", "3) ", "**", "*", "_", "`", "```", "~~", "# ", "> ", "> 5", "[", "](u)", "]", "![", "[^1]", "[1]"),
     *(": ", "<b>", "</b>", "<p>", "<", "<a href='x'>", "<!--", "-->", "<script>", "</script>", "<td>", "<your name>"),
     *("<x@y.z>", "&amp;", "&", "\\", "http://x.com/a_b", "🎉", "1️⃣", "→", "=", "==", "---", "config.yaml", ", and then"),
-    *("(", ")", "é", "’", "|", "| "),
+    *(
+        "(",
+        ")",
+        "é",
+        "’",
+        "|",
+        "| ",
+        "$",
+        "$x",
+        "$5",
+        r"\frac{a}{",
+        r"\pi",
+        "\\[",
+        "\\)",
+        "\x1b[31m",
+        r"\x1b[0",
+        "[0, 1]",
+    ),
+    *("<script> tag", "</title>", "-", "array", "data:", "✅", "](data:"),
 )
 
 
@@ -101,6 +157,29 @@ def test_markup_is_left_out_and_its_text_is_kept(written: str, spoken: str) -> N
 
 @pytest.mark.parametrize(("written", "spoken"), TAGGED)
 def test_tags_are_left_out_and_what_only_looks_like_one_is_kept(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize(("written", "spoken"), BRACKETED)
+def test_a_mark_of_a_source_is_left_out_and_a_value_is_kept(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize(("written", "spoken"), YES_OR_NO)
+def test_a_tick_or_a_cross_is_kept_where_it_says_something(written: str, spoken: str) -> None:
+    assert words(speakable(written)) == spoken
+
+
+@pytest.mark.parametrize("size", [10, 3000])
+def test_what_an_embedded_image_holds_is_not_said(size: int) -> None:
+    assert speakable(f"See ![a cat](data:image/png;base64,{'A' * size}==) here.") == "See a cat here."
+    assert sentences_of(*f"See <img src='data:image/png;base64,{'A' * size}' alt='a cat'> here. ") == [
+        "See a cat here."
+    ]
+
+
+@pytest.mark.parametrize(("written", "spoken"), FORMULAS)
+def test_a_formula_is_said_in_signs_and_an_amount_stays_one(written: str, spoken: str) -> None:
     assert words(speakable(written)) == spoken
 
 
@@ -136,7 +215,9 @@ class TestLines:
 
 
 class TestGrowingTexts:
-    @pytest.mark.parametrize("written", [written for written, _ in (*MARKED, *TAGGED, *SIGNS)])
+    @pytest.mark.parametrize(
+        "written", [written for written, _ in (*MARKED, *TAGGED, *BRACKETED, *YES_OR_NO, *FORMULAS, *SIGNS)]
+    )
     def test_the_same_is_said_at_every_cut(self, written: str) -> None:
         whole = speakable(written).splitlines()
         assert sentences_of(*written) == whole
@@ -159,6 +240,27 @@ class TestGrowingTexts:
         assert reader.read(".\n") == []
         assert reader.read("- It") == ["It pours."]
 
+    @pytest.mark.parametrize(
+        "opening",
+        [
+            *("Put it in a <script> here.", "<title> names the page.", "Write <!-- at first.", "<?php is first."),
+            *("x<sup> is high.", "An unclosed `tick is here.", "Put a <template> there.", 'Use <a href=" for links.'),
+            "It is <say-as interpret-as='digits'> here.",
+        ],
+    )
+    def test_what_is_never_closed_is_not_waited_for(self, opening: str) -> None:
+        reader = SpeakableReader()
+        sentences = [f"This is sentence number {number} of many." for number in range(70)]
+        said = [one for character in f"{opening} {' '.join(sentences)} " for one in reader.read(character)]
+        assert said[1:] == sentences
+
+    def test_marks_without_end_are_read_in_linear_time(self) -> None:
+        assert sentences_of(*(["![!["] * 2000)) == []
+
+    def test_an_element_that_is_left_out_may_be_long(self) -> None:
+        code = "const a = 1; // Here it is. And more.\n" * 100
+        assert sentences_of(*f"Run it.\n\n<script>\n{code}</script>\nThen wait.") == ["Run it.", "Then wait."]
+
     def test_a_line_that_may_be_a_fence_waits(self) -> None:
         reader = SpeakableReader()
         assert reader.read("Run:\n``") == []
@@ -174,6 +276,14 @@ class TestGrowingTexts:
 
 def test_sentences_are_said_one_after_the_other() -> None:
     assert spoken_sentences("One is here. Two is there! Dr. Three?") == ["One is here.", "Two is there!", "Dr. Three?"]
+
+
+def test_a_page_is_no_end() -> None:
+    assert speakable("See p. 12 and (pp. 3-5). Then go. 5 are here.").splitlines() == [
+        "See p. 12 and (pp. 3-5).",
+        "Then go.",
+        "5 are here.",
+    ]
 
 
 def test_a_line_is_a_sentence_whatever_its_marks() -> None:
