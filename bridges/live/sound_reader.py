@@ -25,8 +25,6 @@ _SUBTYPES = {
     (wav.MULAW, 8): "ULAW",
 }
 """What libsndfile calls the ways in which samples are written one by one."""
-_AFTER_DATA = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"iXML", b"smpl", b"PAD ", b"JUNK", b"fmt ")
-_NAME_BYTES = 4
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
 
 
@@ -80,10 +78,23 @@ class SoundFormat:
 class SoundReader:
     """Reads the sound of one session, piece by piece: bytes that do not make up a sample wait for the next piece.
 
-    A piece may begin with a WAV header, which then says how the sound is written; the first one may be cut anywhere.
+    A piece may begin with a WAV header, which then says how the sound is written, whatever the messages say; the first
+    one may be cut anywhere.
     """
 
-    __slots__ = ("_fault", "_format", "_has_ended", "_left", "_may_begin", "_mixer", "_resampler", "_rest", "_told")
+    __slots__ = (
+        "_behind",
+        "_fault",
+        "_format",
+        "_has_ended",
+        "_header",
+        "_left",
+        "_may_begin",
+        "_mixer",
+        "_resampler",
+        "_rest",
+        "_told",
+    )
 
     def __init__(self) -> None:
         self._format = SoundFormat()
@@ -91,6 +102,10 @@ class SoundReader:
         self._resampler: soxr.ResampleStream | None = None
         self._rest = b""
         self._may_begin = True
+        self._header: wav.WavHeader | None = None
+        """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
+        self._behind = b""
+        """The first bytes behind the sound that it promises, while they are too few to say what they are."""
         self._left: int | None = None
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._has_ended = False
@@ -105,7 +120,8 @@ class SoundReader:
 
         Args:
             data: The piece.
-            rate: Samples a second, where its message says so; else 0, which leaves it as it was.
+            rate: Samples a second, where its message says so; else 0, which leaves it as it was. Behind a WAV header,
+                which knows better, what is told counts for nothing.
             channels: Likewise.
             bits: Of a sample, likewise.
 
@@ -126,7 +142,7 @@ class SoundReader:
             raise
 
     def _read(self, data: bytes, rate: int, channels: int, bits: int) -> bytes:
-        if rate or channels or bits:
+        if self._header is None and (rate or channels or bits):
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
         if not data:
@@ -139,7 +155,8 @@ class SoundReader:
         """Return what follows a WAV header; nothing while it is not whole."""
         begun = self._rest + data if self._may_begin else data
         self._may_begin = False
-        self._rest = b""
+        self._rest = self._behind = b""
+        self._header = None
         if not wav.may_begin_wav(begun):
             _refuse_files(begun)
             return begun
@@ -149,7 +166,7 @@ class SoundReader:
             return b""
         found = header.format
         self._change(SoundFormat(found.rate, found.channels, found.bits, found.codec))
-        self._left, self._has_ended = header.length, False
+        self._header, self._left, self._has_ended = header, header.length, False
         return begun[header.start :]
 
     def _without_chunks(self, data: bytes) -> bytes:
@@ -157,18 +174,21 @@ class SoundReader:
 
         A header that promises too little, as one that was never completed, is not believed: the sound goes on.
         """
-        if self._has_ended:
-            return b""
-        if self._left is None or not data:
+        if self._has_ended or self._header is None:
+            return b"" if self._has_ended else data
+        if self._left is None:
             return data
         if len(data) <= self._left:
             self._left -= len(data)
             return data
-        sound, behind = data[: self._left], data[self._left :]
-        self._left = None
-        # Chunks begin at even places.
-        self._has_ended = behind.removeprefix(b"\0")[:_NAME_BYTES] in _AFTER_DATA
-        return sound if self._has_ended else data
+        sound, behind = data[: self._left], self._behind + data[self._left :]
+        self._left = 0
+        follows = self._header.is_followed_by_chunk(behind)
+        if follows is None:
+            self._behind = behind
+            return sound
+        self._left, self._has_ended, self._behind = None, follows, b""
+        return sound if follows else sound + behind
 
     def _change(self, to: SoundFormat) -> None:
         if to == self._format:

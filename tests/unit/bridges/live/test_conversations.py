@@ -526,6 +526,27 @@ class TestSound:
         pcm = self.read(quiet + noise + quiet, size) if size > len(quiet) else self.read(quiet + noise, size)
         assert float(np.abs(samples_of(pcm)).max()) < 0.02
 
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
+    @pytest.mark.parametrize("told", [{"rate": 16_000}, {"rate": 48_000}, {"channels": 2}, {"bits": 16}])
+    def test_a_wav_header_knows_better_than_what_each_message_tells(self, subtype: str, told: dict[str, int]) -> None:
+        samples = samples_of(self.read(written(tone(1.0), "WAV", subtype), 333, **told))
+        assert samples == pytest.approx(tone(1.0), abs=0.03)
+
+    @pytest.mark.parametrize("name", [b"LIST", b"_PMX", b"axml", b"cart", b"afsp", b"DISP"])
+    @pytest.mark.parametrize("frames", [16_000, 15_999])
+    @pytest.mark.parametrize("is_counted", [True, False], ids=["in the size of the file", "added later"])
+    def test_no_chunk_behind_the_sound_is_heard_wherever_it_is_cut(
+        self, name: bytes, frames: int, is_counted: bool
+    ) -> None:
+        quiet = written(tone(1.0, peak=0.01)[:frames], "WAV", "PCM_U8")
+        file = quiet.ljust(len(quiet) + len(quiet) % 2, b"\0") + struct.pack("<4sI", name, 9000) + b"\xff\0\0" * 3000
+        if is_counted:
+            file = file[:4] + struct.pack("<I", len(file) - 8) + file[8:]
+        for size in (len(quiet) - 1, len(quiet), len(quiet) + 1, len(quiet) + 3, 4096):
+            samples = samples_of(self.read(file, size))
+            assert len(samples) == frames
+            assert float(np.abs(samples).max()) < 0.03
+
     @pytest.mark.parametrize(
         ("right", "peak"), [(1.0, 0.5), (-1.0, 0.5), (0.0, 0.5)], ids=["same", "mirrored", "right is dead"]
     )
@@ -567,9 +588,9 @@ class TestSound:
         assert len(reader.read(written(tone(1.0), "WAV", "PCM_16"))) == 32_000
 
     @staticmethod
-    def read(data: bytes, size: int) -> bytes:
+    def read(data: bytes, size: int, **told: int) -> bytes:
         reader = SoundReader()
-        return b"".join(reader.read(data[at : at + size]) for at in range(0, len(data), size))
+        return b"".join(reader.read(data[at : at + size], **told) for at in range(0, len(data), size))
 
     @staticmethod
     def heard(data: bytes, size: int) -> list[str]:
