@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deployments.errors import InvalidRequestError, Limit
 from deployments.sound.kinds import SoundKind, adts_kind, kind_of
 from deployments.sound.mono import MonoMixer, within_scale
-from deployments.sound.wav import WavHeader, may_begin_wav, read_header
+from deployments.sound.wav import PCM, WavHeader, may_begin_wav, read_header
 from deployments.values.sound import Samples, pcm_of
 
 EXPECTED = "WAV, FLAC, Ogg, MP3 or AIFF"
@@ -151,13 +151,23 @@ def _wav_header(data: bytes | mmap.mmap) -> WavHeader | None:
 def _with_true_sizes(data: bytes | mmap.mmap, header: WavHeader) -> io.BytesIO | mmap.mmap:
     """Return a WAV file whose header says how much sound follows, for libsndfile, which believes it."""
     length = header.end(data) - header.start
-    if header.is_in_front and header.length == length:
+    if header.is_regular and header.length == length:
         return _file(data)
-    chunk = header.format_chunk
+    chunk = _plain_format(header)
     head = struct.pack("<4sI", b"fmt ", len(chunk)) + chunk + b"\0" * (len(chunk) % 2)
     riff = struct.pack("<4sI4s", b"RIFF", min(12 + len(head) + length, _LARGEST_SIZE), b"WAVE")
     sound = struct.pack("<4sI", b"data", min(length, _LARGEST_SIZE))
     return io.BytesIO(b"".join((riff, head, sound, data[header.start : header.start + length])))
+
+
+def _plain_format(header: WavHeader) -> bytes:
+    """Return the format of a file without bits that only fill up: libsndfile takes 24 bits for three bytes."""
+    found, chunk = header.format, header.format_chunk
+    if found.codec != PCM:
+        return chunk
+    frame_bytes = found.channels * found.bits // 8
+    stated = (PCM, found.channels, found.rate, found.rate * frame_bytes & _LARGEST_SIZE, frame_bytes, found.bits)
+    return struct.pack("<HHIIHH", *stated)
 
 
 def _file(data: bytes | mmap.mmap) -> io.BytesIO | mmap.mmap:

@@ -27,6 +27,8 @@ CODEC_NAMES = {
 _EXTENSIBLE = 0xFFFE
 _RIFF = (b"RIFF", b"RF64", b"BW64")
 _FORMAT_BYTES = 16
+_BITS_AT = 14
+_ROOMS = (8, 16, 24, 32)
 _SUBFORMAT_AT = 24
 _DS64_BYTES = 16
 _SIZE_IN_DS64 = 0xFFFFFFFF
@@ -56,7 +58,7 @@ class WavFormat:
             is extensible.
         channels: Interleaved.
         rate: Samples a second.
-        bits: Of a sample.
+        bits: Of a sample, with those that only fill it up: 32 for 24 bits that stand in four bytes.
     """
 
     codec: int
@@ -80,14 +82,14 @@ class WavHeader:
         start: Where the sound begins, in bytes.
         length: How many bytes of sound the header promises; None where it does not know.
         file_bytes: How long the whole file is, as the header says; 0 where it does not know.
-        is_in_front: Whether the format stands in front of the sound, as it should.
+        is_regular: Whether the format stands in front of the sound, as it should, and says how wide samples are.
     """
 
     format: WavFormat
     format_chunk: bytes
     start: int
     length: int | None
-    is_in_front: bool = True
+    is_regular: bool = True
     file_bytes: int = 0
 
     def end(self, data: Bytes) -> int:
@@ -140,7 +142,8 @@ def read_header(data: Bytes) -> WavHeader | None:
             if not chunk:
                 return _format_behind(data, at, size)
             length = long_size if size == _SIZE_IN_DS64 else size
-            return WavHeader(_read_format(chunk), chunk, at, length or None, file_bytes=file_bytes)
+            found, stated = _read_format(chunk), _stated_bits(chunk)
+            return WavHeader(found, chunk, at, length or None, found.bits == stated, file_bytes)
         if at + size > _LONGEST_HEADER:
             raise InvalidRequestError("a WAV header without a data chunk", field="audio")
         if at + size > len(data):
@@ -172,7 +175,7 @@ def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
         name, length = struct.unpack("<4sI", data[at : at + 8])
         if name == b"fmt " and at + 8 + length <= len(data):
             chunk = data[at + 8 : at + 8 + length]
-            return WavHeader(_read_format(chunk), chunk, start, size, is_in_front=False)
+            return WavHeader(_read_format(chunk), chunk, start, size, is_regular=False)
         at += 8 + length + length % 2
     return None
 
@@ -180,10 +183,25 @@ def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
 def _read_format(chunk: bytes) -> WavFormat:
     if len(chunk) < _FORMAT_BYTES:
         raise InvalidRequestError("a WAV header whose format is cut short", field="audio")
-    codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
+    codec, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", chunk)
     if codec == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_AT + 2:
         codec = struct.unpack_from("<H", chunk, _SUBFORMAT_AT)[0]
+    if codec == PCM and channels:
+        bits = _filled_up(bits, 8 * frame_bytes // channels)
     return WavFormat(codec, channels, rate, bits)
+
+
+def _filled_up(bits: int, room: int) -> int:
+    """Return how wide samples are that stand in so much room. The bits that count are the upper ones.
+
+    A frame is believed only where bits alone cannot be right, or are 24: others say 16 and count a frame wrongly.
+    """
+    is_odd = bits % 8 > 0 or bits == 24  # noqa: PLR2004 - as above
+    return room if is_odd and room in _ROOMS and room > bits else bits
+
+
+def _stated_bits(chunk: bytes) -> int:
+    return struct.unpack_from("<H", chunk, _BITS_AT)[0]
 
 
 def _may_be_chunk(data: Bytes, at: int) -> bool:

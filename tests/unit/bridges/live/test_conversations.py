@@ -26,7 +26,7 @@ from tests.conversation.scene import (
 )
 from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
-from tests.sound_files import as_a_browser_records, tone, with_sizes, written
+from tests.sound_files import as_a_browser_records, filled_up, tone, with_sizes, written
 
 T = TypeVar("T")
 QUESTION = "how long do you keep the monthly snapshots"
@@ -531,6 +531,12 @@ class TestSound:
     def test_a_wav_header_knows_better_than_what_each_message_tells(self, subtype: str, told: dict[str, int]) -> None:
         samples = samples_of(self.read(written(tone(1.0), "WAV", subtype), 333, **told))
         assert samples == pytest.approx(tone(1.0), abs=0.03)
+
+    @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
+    @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
+    def test_samples_that_do_not_fill_their_room_are_read(self, bits: int, room: int, is_extensible: bool) -> None:
+        file = filled_up(tone(1.0), bits, room, is_extensible=is_extensible)
+        assert samples_of(self.read(file, 333)) == pytest.approx(tone(1.0), abs=1e-3)
 
     @pytest.mark.parametrize("name", [b"LIST", b"_PMX", b"axml", b"cart", b"afsp", b"DISP"])
     @pytest.mark.parametrize("frames", [16_000, 15_999])

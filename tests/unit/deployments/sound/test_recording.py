@@ -14,7 +14,7 @@ from deployments.errors import InvalidRequestError
 from deployments.sound.recording import open_recording
 from deployments.values.sound import Samples
 from tests.refusals import refused
-from tests.sound_files import as_a_browser_records, as_safari_records, encoded, tone, with_sizes, written
+from tests.sound_files import as_a_browser_records, as_safari_records, encoded, filled_up, tone, with_sizes, written
 
 RATE = 16_000
 SOUND = tone()
@@ -70,6 +70,13 @@ class TestWav:
 
     def test_of_a_file_that_is_cut_off_what_is_there_is_heard(self) -> None:
         assert seconds_and_peak(WAV[: len(WAV) // 2 + 1])[0] == pytest.approx(1.0, abs=0.01)
+
+    @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (20, 32), (12, 16)])
+    @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
+    def test_samples_that_do_not_fill_their_room_are_heard(self, bits: int, room: int, is_extensible: bool) -> None:
+        file = filled_up(SOUND, bits, room, is_extensible=is_extensible)
+        assert heard(file)[0] == pytest.approx(SOUND, abs=1e-3)
+        assert heard(with_sizes(file, 0))[0] == pytest.approx(SOUND, abs=1e-3)
 
     def test_samples_that_are_no_numbers_are_silent(self) -> None:
         wild = SOUND.copy()
