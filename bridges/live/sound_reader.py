@@ -3,12 +3,13 @@
 import io
 from dataclasses import dataclass
 
+import numpy as np
 import soundfile
 import soxr
 
 from deployments.errors import InvalidRequestError
 from deployments.sound import wav
-from deployments.sound.kinds import kind_of
+from deployments.sound.kinds import kind_of, may_be_framed
 from deployments.sound.mono import Frames, MonoMixer, within_scale
 from deployments.values.sound import SPEECH_RATE, pcm_of
 
@@ -93,6 +94,7 @@ class SoundReader:
         "_mixer",
         "_resampler",
         "_rest",
+        "_tail",
         "_told",
     )
 
@@ -108,6 +110,8 @@ class SoundReader:
         """The first bytes behind the sound that it promises, while they are too few to say what they are."""
         self._left: int | None = None
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
+        self._tail = b""
+        """What the resampler still held when the format changed."""
         self._has_ended = False
         """Whether the sound of the last WAV file is over; what follows until the next one is no sound."""
         self._fault = ""
@@ -141,15 +145,41 @@ class SoundReader:
             self._rest = b""
             raise
 
+    def finish(self) -> bytes:
+        """Return what is still held of a stream that is over: a beginning that never got long enough, and the end."""
+        if self._fault:
+            return b""
+        held = b""
+        if self._may_begin and not wav.may_begin_wav(self._rest):
+            self._may_begin = False
+            held = self._converted(b"")
+        return held + self._flushed()
+
+    def _flushed(self) -> bytes:
+        tail, self._tail = self._tail, b""
+        if self._resampler is None:
+            return tail
+        end = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        self._resampler = soxr.ResampleStream(self._format.rate, SPEECH_RATE, 1, dtype="float32")
+        return tail + pcm_of(end)
+
     def _read(self, data: bytes, rate: int, channels: int, bits: int) -> bytes:
-        if self._header is None and (rate or channels or bits):
+        if (rate or channels or bits) and not self._has_header(data):
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
         if not data:
             return b""
         if self._may_begin or data.startswith(_BEGINS):
             data = self._after_header(data)
-        return self._converted(self._without_chunks(data))
+        pcm = self._converted(self._without_chunks(data))
+        tail, self._tail = self._tail, b""
+        return tail + pcm
+
+    def _has_header(self, data: bytes) -> bool:
+        """Say whether a WAV header tells the format of a piece, or begins with it."""
+        if self._may_begin and data:
+            return wav.may_begin_wav(self._rest + data)
+        return self._header is not None or data.startswith(_BEGINS)
 
     def _after_header(self, data: bytes) -> bytes:
         """Return what follows a WAV header; nothing while it is not whole."""
@@ -159,6 +189,9 @@ class SoundReader:
         self._header = None
         if not wav.may_begin_wav(begun):
             _refuse_files(begun)
+            if may_be_framed(begun):
+                self._rest, self._may_begin = begun, True
+                return b""
             return begun
         header = wav.read_header(begun)
         if header is None:
@@ -194,6 +227,7 @@ class SoundReader:
         if to == self._format:
             return
         to.check()
+        self._tail = self._flushed()
         if not self._may_begin:
             self._rest = b""
         self._format = to
