@@ -99,10 +99,10 @@ class SoundReader:
     )
 
     def __init__(self) -> None:
-        self._format = SoundFormat()
+        self._format: SoundFormat = SoundFormat()
         self._mixer = MonoMixer(1, SPEECH_RATE)
         self._resampler: soxr.ResampleStream | None = None
-        self._rest = b""
+        self._rest: bytes = b""
         self._may_begin = True
         self._header: wav.WavHeader | None = None
         """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
