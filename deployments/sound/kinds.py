@@ -114,6 +114,11 @@ def adts_kind(data: Searchable) -> SoundKind | None:
     return SoundKind("AAC", "aac") if len(head) == 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 else None  # noqa: PLR2004
 
 
+def begins_mp3_frame(head: bytes) -> bool:
+    """Say whether bytes begin a frame of MP3, which is so of many that are none."""
+    return len(head) >= _FRAME_HEAD and _mpeg_frame(head, 3) > 0
+
+
 def _behind_tag(data: Searchable) -> SoundKind:
     """Return the kind of a file that begins with a tag of names and pictures, of which several kinds may be."""
     head = data[:_ID3_HEAD]

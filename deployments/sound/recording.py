@@ -5,10 +5,11 @@ which libsndfile does not know. Where it is not installed, those are refused by 
 """
 
 import io
+import itertools
 import mmap
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 from deployments.errors import InvalidRequestError, Limit
+from deployments.sound.joined import joined_at
 from deployments.sound.kinds import SoundKind, adts_kind, kind_of
 from deployments.sound.mono import MonoMixer, within_scale
 from deployments.sound.wav import PCM, WavHeader, may_begin_wav, read_header
@@ -27,6 +29,8 @@ from deployments.values.sound import Samples, pcm_of
 EXPECTED = "WAV, FLAC, Ogg, MP3 or AIFF"
 _BLOCK_S = 0.5
 _HIGHEST_RATE = 384_000
+_EIGHTHS_BEHIND_DAMAGE = (*range(1, 17), *(1 << power for power in range(5, 12)))
+"""Eighths of a second behind damage where a file may be whole again: each near it, few far from it."""
 _LARGEST_SIZE = 0xFFFFFFFF
 
 
@@ -36,8 +40,8 @@ class OpenRecording:
 
     Attributes:
         rate: Samples a second.
-        blocks: The sound as one channel, half a second at a time, between -1 and 1. Where the file breaks off, or is
-            damaged, they end.
+        blocks: The sound as one channel, half a second at a time, between -1 and 1. Of several files in one, that of
+            all. Where the file breaks off, they end; what is damaged within it is silent or missing.
         seconds: How long it lasts; 0 where the file does not say.
     """
 
@@ -103,9 +107,14 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
             yield recording
         return
     header = _wav_header(data)
+    if begins := joined_at(data, kind, header):
+        with _opened(data[: begins[0]]) as first:
+            yield OpenRecording(first.rate, _joined(first, data, begins))
+        return
+    source = _file(data) if header is None else _with_true_sizes(data, header)
     try:
         # Any object that reads and seeks will do, whatever the types of soundfile say.
-        file = soundfile.SoundFile(cast("Any", _file(data) if header is None else _with_true_sizes(data, header)))
+        file = soundfile.SoundFile(cast("Any", source))
     except soundfile.LibsndfileError as error:
         # A stream of AAC is told from one of MP3 by so little that MP3 is tried first.
         if kind is None and (bare := adts_kind(data)):
@@ -117,7 +126,7 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
         rate = file.samplerate
         if not 0 < rate <= _HIGHEST_RATE:
             raise _rate_refused(rate)
-        yield OpenRecording(rate, _mixed(_blocks(file), file.channels, rate), file.frames / rate)
+        yield OpenRecording(rate, _mixed(_blocks(file, source), file.channels, rate), file.frames / rate)
 
 
 def _mixed(blocks: Iterator[NDArray[Any]], channels: int, rate: int) -> Iterator[Samples]:
@@ -126,17 +135,67 @@ def _mixed(blocks: Iterator[NDArray[Any]], channels: int, rate: int) -> Iterator
         yield mixer.mix(within_scale(block))
 
 
-def _blocks(file: soundfile.SoundFile) -> Iterator[NDArray[Any]]:
+def _joined(first: OpenRecording, data: bytes | mmap.mmap, begins: list[int]) -> Iterator[Samples]:
+    """Yield the sound of several files in one, at the rate of the first."""
+    yield from first.blocks
+    for begin, end in itertools.pairwise([*begins, len(data)]):
+        with _opened(data[begin:end]) as further:
+            if further.rate == first.rate:
+                yield from further.blocks
+            else:
+                yield from _resampled(further.blocks, further.rate, first.rate)
+
+
+def _resampled(blocks: Iterator[Samples], rate: int, wanted: int) -> Iterator[Samples]:
+    resampler = soxr.ResampleStream(rate, wanted, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _blocks(file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap) -> Iterator[NDArray[Any]]:
+    """Yield what a file holds, with silence for what is damaged within it."""
     frames = max(1, int(_BLOCK_S * file.samplerate))
-    while True:
+    at = 0
+    with ExitStack() as reopened:
+        while True:
+            try:
+                block = file.read(frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                behind = _behind_damage(file, source, at)
+                if behind is None:
+                    # The rest is missing: what was heard so far is all there is, as of any file that is cut off.
+                    return
+                file, begins = behind
+                reopened.enter_context(file)
+                block = np.zeros((begins - at, file.channels), np.float32)
+            if not len(block):
+                return
+            at += len(block)
+            yield block
+
+
+def _behind_damage(
+    file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap, at: int
+) -> tuple[soundfile.SoundFile, int] | None:
+    """Return a damaged file anew, at the next frame that can be read, and which that is; None where none can."""
+    if file.format != "FLAC":
+        return None
+    for eighths in _EIGHTHS_BEHIND_DAMAGE:
+        place = at + eighths * file.samplerate // 8
+        if place >= file.frames:
+            return None
+        source.seek(0)
+        anew = soundfile.SoundFile(cast("Any", source))
         try:
-            block = file.read(frames, dtype="float32", always_2d=True)
+            anew.seek(place)
+            anew.read(1)
+            anew.seek(place)
         except soundfile.LibsndfileError:
-            # The rest is missing or damaged: what was heard so far is all there is, as of any file that is cut off.
-            return
-        if not len(block):
-            return
-        yield block
+            anew.close()
+        else:
+            return anew, place
+    return None
 
 
 def _wav_header(data: bytes | mmap.mmap) -> WavHeader | None:

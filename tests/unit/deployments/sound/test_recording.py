@@ -168,6 +168,29 @@ class TestOtherKinds:
         with pytest.raises(InvalidRequestError, match=rf"this is {name}.*send WAV"):
             heard(file)
 
+    @pytest.mark.parametrize("kind", ["WAV", "FLAC", "Ogg with Opus", "Ogg with Vorbis", "MP3"])
+    @pytest.mark.parametrize("is_on_disk", [False, True], ids=["bytes", "a file"])
+    def test_all_files_that_were_put_into_one_are_heard(self, kind: str, is_on_disk: bool, tmp_path: Path) -> None:
+        one = WAV if kind == "WAV" else CONTAINERS[kind]()
+        file = tmp_path / "joined"
+        file.write_bytes(one * 3)
+        samples, rate = heard(file if is_on_disk else one * 3)
+        assert len(samples) / rate == pytest.approx(6.0, abs=0.3)
+        assert float(np.abs(samples[-rate:]).max()) == pytest.approx(0.5, abs=0.1)
+
+    def test_a_further_file_at_another_rate_is_heard_at_that_of_the_first(self) -> None:
+        samples, rate = heard(WAV + written(tone(rate=44_100), "WAV", "PCM_16", 44_100))
+        assert (rate, len(samples)) == (RATE, pytest.approx(64_000, abs=4))
+
+    def test_what_follows_damage_in_a_file_is_heard(self) -> None:
+        sound = tone(12.0) * np.random.default_rng(1).uniform(0.9, 1.0, 12 * RATE).astype(np.float32)
+        file = bytearray(written(sound, "FLAC", "PCM_16"))
+        half = len(file) // 2
+        file[half : half + 200] = bytes(byte ^ 0x55 for byte in file[half : half + 200])
+        samples, _ = heard(bytes(file))
+        assert len(samples) == len(sound)
+        assert samples[-4 * RATE :] == pytest.approx(sound[-4 * RATE :], abs=1e-3)
+
     def test_a_list_of_other_files_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(WAV)
         listed = f"#EXTM3U\n#EXTINF:10,\nfile://{tmp_path}/secret.wav\n".encode()
