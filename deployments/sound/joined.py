@@ -41,7 +41,8 @@ def joined_at(data: Joinable, kind: SoundKind | None, header: WavHeader | None) 
         return _wav(data, header)
     match kind.name if kind else "":
         case "FLAC":
-            return [found.start() for found in _FLAC.finditer(data) if found.start()]
+            # The first one may stand behind a tag.
+            return [found.start() for found in _FLAC.finditer(data)][1:]
         case "Ogg":
             return list(_ogg(data))
         case "MP3":

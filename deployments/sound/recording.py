@@ -166,9 +166,10 @@ def _blocks(file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap) -> Iterat
                 if behind is None:
                     # The rest is missing: what was heard so far is all there is, as of any file that is cut off.
                     return
-                file, begins = behind
+                file, begins, block = behind
                 reopened.enter_context(file)
-                block = np.zeros((begins - at, file.channels), np.float32)
+                yield np.zeros((begins - at, file.channels), np.float32)
+                at = begins
             if not len(block):
                 return
             at += len(block)
@@ -177,8 +178,8 @@ def _blocks(file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap) -> Iterat
 
 def _behind_damage(
     file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap, at: int
-) -> tuple[soundfile.SoundFile, int] | None:
-    """Return a damaged file anew, at the next frame that can be read, and which that is; None where none can."""
+) -> tuple[soundfile.SoundFile, int, NDArray[Any]] | None:
+    """Return a damaged file anew, the next frame that can be read, and the block there; None where none can."""
     if file.format != "FLAC":
         return None
     for eighths in _EIGHTHS_BEHIND_DAMAGE:
@@ -189,12 +190,13 @@ def _behind_damage(
         anew = soundfile.SoundFile(cast("Any", source))
         try:
             anew.seek(place)
-            anew.read(1)
-            anew.seek(place)
+            block = anew.read(max(1, int(_BLOCK_S * file.samplerate)), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             anew.close()
-        else:
-            return anew, place
+            continue
+        if len(block):
+            return anew, place, block
+        anew.close()
     return None
 
 

@@ -178,9 +178,19 @@ class TestOtherKinds:
         assert len(samples) / rate == pytest.approx(6.0, abs=0.3)
         assert float(np.abs(samples[-rate:]).max()) == pytest.approx(0.5, abs=0.1)
 
+    @pytest.mark.parametrize("kind", ["FLAC", "MP3", "bare AAC"])
+    def test_a_tag_in_front_is_passed_over(self, kind: str) -> None:
+        assert is_whole(b"ID3\4\0\0\0\0\1\0" + bytes(128) + CONTAINERS[kind](), within=0.2)
+
     def test_a_further_file_at_another_rate_is_heard_at_that_of_the_first(self) -> None:
         samples, rate = heard(WAV + written(tone(rate=44_100), "WAV", "PCM_16", 44_100))
         assert (rate, len(samples)) == (RATE, pytest.approx(64_000, abs=4))
+
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+    def test_a_file_that_is_cut_off_ends_there_and_not_in_silence(self, share: float) -> None:
+        file = CONTAINERS["FLAC"]()
+        samples, rate = heard(file[: int(share * len(file))])
+        assert float(np.abs(samples[-rate // 10 :]).max()) == pytest.approx(0.5, abs=0.05)
 
     def test_what_follows_damage_in_a_file_is_heard(self) -> None:
         sound = tone(12.0) * np.random.default_rng(1).uniform(0.9, 1.0, 12 * RATE).astype(np.float32)
