@@ -92,6 +92,7 @@ class SoundReader:
         "_left",
         "_may_begin",
         "_mixer",
+        "_next",
         "_resampler",
         "_rest",
         "_tail",
@@ -108,6 +109,8 @@ class SoundReader:
         """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
         self._behind = b""
         """The first bytes behind the sound that it promises, while they are too few to say what they are."""
+        self._next = b""
+        """The beginning of a further file, in the piece in which the last one ends."""
         self._left: int | None = None
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._tail = b""
@@ -173,7 +176,10 @@ class SoundReader:
             data = self._after_header(data)
         pcm = self._converted(self._without_chunks(data))
         tail, self._tail = self._tail, b""
-        return tail + pcm
+        further, self._next = self._next, b""
+        if further:
+            self._rest, self._may_begin = b"", True
+        return tail + pcm + self._read(further, 0, 0, 0)
 
     def _has_header(self, data: bytes) -> bool:
         """Say whether a WAV header tells the format of a piece, or begins with it."""
@@ -221,6 +227,7 @@ class SoundReader:
             self._behind = behind
             return sound
         self._left, self._has_ended, self._behind = None, follows, b""
+        self._next = next((behind[at:] for at in (0, 1) if behind[at:].startswith(_BEGINS)), b"") if follows else b""
         return sound if follows else sound + behind
 
     def _change(self, to: SoundFormat) -> None:

@@ -532,6 +532,12 @@ class TestSound:
         samples = samples_of(self.read(written(tone(1.0), "WAV", subtype), 333, **told))
         assert samples == pytest.approx(tone(1.0), abs=0.03)
 
+    @pytest.mark.parametrize("size", [333, 4096, 32_046, 100_000])
+    @pytest.mark.parametrize("second", ["PCM_16", "FLOAT"])
+    def test_a_further_wav_file_begins_wherever_pieces_are_cut(self, size: int, second: str) -> None:
+        samples = samples_of(self.read(written(tone(1.0), "WAV", "PCM_16") + written(tone(1.0), "WAV", second), size))
+        assert samples == pytest.approx(np.concatenate([tone(1.0), tone(1.0)]), abs=1e-3)
+
     @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
     @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
     def test_samples_that_do_not_fill_their_room_are_read(self, bits: int, room: int, is_extensible: bool) -> None:
