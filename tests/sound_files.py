@@ -10,6 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 
 RATE = 16_000
+SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")
+"""What stands behind the codec in the sub-format of an extensible WAV file."""
 
 
 def tone(seconds: float = 2.0, rate: int = RATE, peak: float = 0.5) -> NDArray[np.float32]:
@@ -29,6 +31,16 @@ def with_sizes(wav: bytes, size: int) -> bytes:
     at = wav.index(b"data")
     sized = struct.pack("<I", size)
     return wav[:4] + sized + wav[8 : at + 4] + sized + wav[at + 8 :]
+
+
+def filled_up(sound: NDArray[np.float32], bits: int, room: int, *, is_extensible: bool = False) -> bytes:
+    """Return a WAV file whose samples have so many bits, and stand in the upper ones of so much room."""
+    data = (sound.astype(np.float64) * 2 ** (bits - 1)).astype("<i4") << (32 - bits)
+    samples = data.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - room // 8 :].tobytes()
+    codec, rest = (0xFFFE, struct.pack("<HHIH", 22, bits, 4, 1) + SUBFORMAT) if is_extensible else (1, b"")
+    head = struct.pack("<HHIIHH", codec, 1, RATE, RATE * room // 8, room // 8, bits) + rest
+    chunks = struct.pack("<4sI", b"fmt ", len(head)) + head + struct.pack("<4sI", b"data", len(samples)) + samples
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks
 
 
 def encoded(sound: NDArray[np.float32], container: str, codec: str, rate: int = 48_000, **options: str) -> bytes:

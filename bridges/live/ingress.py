@@ -271,6 +271,7 @@ class AudioIngress:
             if step.audio:
                 self._take_sound(session, step)
             session.end_reply = reply
+            session.end_sound()
         finally:
             # It ends, too, where its last sound is refused; the refusal is then the reply.
             session.is_ending = True

@@ -142,6 +142,17 @@ class LiveSession:
         except InvalidRequestError as error:
             self.fault = error
             raise
+        self._queue_sound(pcm)
+
+    def end_sound(self) -> None:
+        """Take what its reader still holds, for no more sound comes.
+
+        Raises:
+            OverloadedError: Too much waits already.
+        """
+        self._queue_sound(self.reader.finish())
+
+    def _queue_sound(self, pcm: bytes) -> None:
         try:
             self.queue.put_sound(pcm)
         except OverloadedError as error:

@@ -3,12 +3,13 @@
 import io
 from dataclasses import dataclass
 
+import numpy as np
 import soundfile
 import soxr
 
 from deployments.errors import InvalidRequestError
 from deployments.sound import wav
-from deployments.sound.kinds import kind_of
+from deployments.sound.kinds import kind_of, may_be_framed
 from deployments.sound.mono import Frames, MonoMixer, within_scale
 from deployments.values.sound import SPEECH_RATE, pcm_of
 
@@ -25,8 +26,6 @@ _SUBTYPES = {
     (wav.MULAW, 8): "ULAW",
 }
 """What libsndfile calls the ways in which samples are written one by one."""
-_AFTER_DATA = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"fact", b"iXML", b"smpl", b"PAD ", b"JUNK", b"fmt ")
-_NAME_BYTES = 4
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
 
 
@@ -80,19 +79,42 @@ class SoundFormat:
 class SoundReader:
     """Reads the sound of one session, piece by piece: bytes that do not make up a sample wait for the next piece.
 
-    A piece may begin with a WAV header, which then says how the sound is written; the first one may be cut anywhere.
+    A piece may begin with a WAV header, which then says how the sound is written, whatever the messages say; the first
+    one may be cut anywhere.
     """
 
-    __slots__ = ("_fault", "_format", "_has_ended", "_left", "_may_begin", "_mixer", "_resampler", "_rest", "_told")
+    __slots__ = (
+        "_behind",
+        "_fault",
+        "_format",
+        "_has_ended",
+        "_header",
+        "_left",
+        "_may_begin",
+        "_mixer",
+        "_next",
+        "_resampler",
+        "_rest",
+        "_tail",
+        "_told",
+    )
 
     def __init__(self) -> None:
-        self._format = SoundFormat()
+        self._format: SoundFormat = SoundFormat()
         self._mixer = MonoMixer(1, SPEECH_RATE)
         self._resampler: soxr.ResampleStream | None = None
-        self._rest = b""
+        self._rest: bytes = b""
         self._may_begin = True
+        self._header: wav.WavHeader | None = None
+        """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
+        self._behind = b""
+        """The first bytes behind the sound that it promises, while they are too few to say what they are."""
+        self._next = b""
+        """The beginning of a further file, in the piece in which the last one ends."""
         self._left: int | None = None
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
+        self._tail = b""
+        """What the resampler still held when the format changed."""
         self._has_ended = False
         """Whether the sound of the last WAV file is over; what follows until the next one is no sound."""
         self._fault = ""
@@ -105,7 +127,8 @@ class SoundReader:
 
         Args:
             data: The piece.
-            rate: Samples a second, where its message says so; else 0, which leaves it as it was.
+            rate: Samples a second, where its message says so; else 0, which leaves it as it was. Behind a WAV header,
+                which knows better, what is told counts for nothing.
             channels: Likewise.
             bits: Of a sample, likewise.
 
@@ -125,23 +148,56 @@ class SoundReader:
             self._rest = b""
             raise
 
+    def finish(self) -> bytes:
+        """Return what is still held of a stream that is over: a beginning that never got long enough, and the end."""
+        if self._fault:
+            return b""
+        held = b""
+        if self._may_begin and not wav.may_begin_wav(self._rest):
+            self._may_begin = False
+            held = self._converted(b"")
+        return held + self._flushed()
+
+    def _flushed(self) -> bytes:
+        tail, self._tail = self._tail, b""
+        if self._resampler is None:
+            return tail
+        end = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        self._resampler = soxr.ResampleStream(self._format.rate, SPEECH_RATE, 1, dtype="float32")
+        return tail + pcm_of(end)
+
     def _read(self, data: bytes, rate: int, channels: int, bits: int) -> bytes:
-        if rate or channels or bits:
+        if (rate or channels or bits) and not self._has_header(data):
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
         if not data:
             return b""
         if self._may_begin or data.startswith(_BEGINS):
             data = self._after_header(data)
-        return self._converted(self._without_chunks(data))
+        pcm = self._converted(self._without_chunks(data))
+        tail, self._tail = self._tail, b""
+        further, self._next = self._next, b""
+        if further:
+            self._rest, self._may_begin = b"", True
+        return tail + pcm + self._read(further, 0, 0, 0)
+
+    def _has_header(self, data: bytes) -> bool:
+        """Say whether a WAV header tells the format of a piece, or begins with it."""
+        if self._may_begin and data:
+            return wav.may_begin_wav(self._rest + data)
+        return self._header is not None or data.startswith(_BEGINS)
 
     def _after_header(self, data: bytes) -> bytes:
         """Return what follows a WAV header; nothing while it is not whole."""
         begun = self._rest + data if self._may_begin else data
         self._may_begin = False
-        self._rest = b""
+        self._rest = self._behind = b""
+        self._header = None
         if not wav.may_begin_wav(begun):
             _refuse_files(begun)
+            if may_be_framed(begun):
+                self._rest, self._may_begin = begun, True
+                return b""
             return begun
         header = wav.read_header(begun)
         if header is None:
@@ -149,7 +205,7 @@ class SoundReader:
             return b""
         found = header.format
         self._change(SoundFormat(found.rate, found.channels, found.bits, found.codec))
-        self._left, self._has_ended = header.length, False
+        self._header, self._left, self._has_ended = header, header.length, False
         return begun[header.start :]
 
     def _without_chunks(self, data: bytes) -> bytes:
@@ -157,23 +213,28 @@ class SoundReader:
 
         A header that promises too little, as one that was never completed, is not believed: the sound goes on.
         """
-        if self._has_ended:
-            return b""
-        if self._left is None or not data:
+        if self._has_ended or self._header is None:
+            return b"" if self._has_ended else data
+        if self._left is None:
             return data
         if len(data) <= self._left:
             self._left -= len(data)
             return data
-        sound, behind = data[: self._left], data[self._left :]
-        self._left = None
-        # Chunks begin at even places.
-        self._has_ended = behind.removeprefix(b"\0")[:_NAME_BYTES] in _AFTER_DATA
-        return sound if self._has_ended else data
+        sound, behind = data[: self._left], self._behind + data[self._left :]
+        self._left = 0
+        follows = self._header.is_followed_by_chunk(behind)
+        if follows is None:
+            self._behind = behind
+            return sound
+        self._left, self._has_ended, self._behind = None, follows, b""
+        self._next = next((behind[at:] for at in (0, 1) if behind[at:].startswith(_BEGINS)), b"") if follows else b""
+        return sound if follows else sound + behind
 
     def _change(self, to: SoundFormat) -> None:
         if to == self._format:
             return
         to.check()
+        self._tail = self._flushed()
         if not self._may_begin:
             self._rest = b""
         self._format = to

@@ -7,6 +7,7 @@ was shown stands.
 
 import re
 
+from deployments.listening.spelled import symbols_of
 from deployments.values.speech import Agreement
 
 _WORD = re.compile(r"[^\W_]+")
@@ -21,7 +22,7 @@ def settled(final: str, shown: Agreement) -> str:
     """
     if not _plain(final):
         return shown.text
-    if _is_cut_short(final, shown):
+    if _is_cut_short(final, shown) or _lacks_symbols(final, shown.text):
         return shown.text
     return _with_capitals(final, shown.text)
 
@@ -35,6 +36,23 @@ def _is_cut_short(final: str, shown: Agreement) -> bool:
     if not known.startswith(kept) or known == kept:
         return False
     return len(_plain(shown.stable_text)) > len(kept) or any(map(str.isdigit, known[len(kept) :]))
+
+
+def _lacks_symbols(final: str, shown: str) -> bool:
+    """Say whether the final transcript, in whatever words, stops before the last digits or letters of a code.
+
+    It does where all of its own stand in what was shown, in their order, and more follow the last of them. Of another
+    number, nothing is lost: the better model has heard it so.
+    """
+    kept, known = symbols_of(final), symbols_of(shown)
+    if not kept or not known or not any(map(str.isdigit, known)):
+        return False
+    at = 0
+    for symbol in kept:
+        at = known.find(symbol, at) + 1
+        if not at:
+            return False
+    return at < len(known)
 
 
 def _with_capitals(final: str, shown: str) -> str:

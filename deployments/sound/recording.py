@@ -5,10 +5,11 @@ which libsndfile does not know. Where it is not installed, those are refused by 
 """
 
 import io
+import itertools
 import mmap
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,14 +20,17 @@ import soxr
 from numpy.typing import NDArray
 
 from deployments.errors import InvalidRequestError, Limit
+from deployments.sound.joined import joined_at
 from deployments.sound.kinds import SoundKind, adts_kind, kind_of
 from deployments.sound.mono import MonoMixer, within_scale
-from deployments.sound.wav import WavHeader, may_begin_wav, read_header
+from deployments.sound.wav import PCM, WavHeader, may_begin_wav, read_header
 from deployments.values.sound import Samples, pcm_of
 
 EXPECTED = "WAV, FLAC, Ogg, MP3 or AIFF"
 _BLOCK_S = 0.5
 _HIGHEST_RATE = 384_000
+_EIGHTHS_BEHIND_DAMAGE = (*range(1, 17), *(1 << power for power in range(5, 12)))
+"""Eighths of a second behind damage where a file may be whole again: each near it, few far from it."""
 _LARGEST_SIZE = 0xFFFFFFFF
 
 
@@ -36,8 +40,8 @@ class OpenRecording:
 
     Attributes:
         rate: Samples a second.
-        blocks: The sound as one channel, half a second at a time, between -1 and 1. Where the file breaks off, or is
-            damaged, they end.
+        blocks: The sound as one channel, half a second at a time, between -1 and 1. Of several files in one, that of
+            all. Where the file breaks off, they end; what is damaged within it is silent or missing.
         seconds: How long it lasts; 0 where the file does not say.
     """
 
@@ -103,9 +107,13 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
             yield recording
         return
     header = _wav_header(data)
+    if begins := joined_at(data, kind, header):
+        with _opened(data[: begins[0]]) as first:
+            yield OpenRecording(first.rate, _joined(first, data, begins))
+        return
+    source = _file(data) if header is None else _with_true_sizes(data, header)
     try:
         # Any object that reads and seeks will do, whatever the types of soundfile say.
-        source = _file(data) if header is None else _with_true_sizes(data, header)
         file = soundfile.SoundFile(cast("Any", _Source(source)))
     except soundfile.LibsndfileError as error:
         # A stream of AAC is told from one of MP3 by so little that MP3 is tried first.
@@ -118,7 +126,7 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
         rate = file.samplerate
         if not 0 < rate <= _HIGHEST_RATE:
             raise _rate_refused(rate)
-        yield OpenRecording(rate, _mixed(_blocks(file), file.channels, rate), file.frames / rate)
+        yield OpenRecording(rate, _mixed(_blocks(file, source), file.channels, rate), file.frames / rate)
 
 
 def _mixed(blocks: Iterator[NDArray[Any]], channels: int, rate: int) -> Iterator[Samples]:
@@ -127,17 +135,69 @@ def _mixed(blocks: Iterator[NDArray[Any]], channels: int, rate: int) -> Iterator
         yield mixer.mix(within_scale(block))
 
 
-def _blocks(file: soundfile.SoundFile) -> Iterator[NDArray[Any]]:
+def _joined(first: OpenRecording, data: bytes | mmap.mmap, begins: list[int]) -> Iterator[Samples]:
+    """Yield the sound of several files in one, at the rate of the first."""
+    yield from first.blocks
+    for begin, end in itertools.pairwise([*begins, len(data)]):
+        with _opened(data[begin:end]) as further:
+            if further.rate == first.rate:
+                yield from further.blocks
+            else:
+                yield from _resampled(further.blocks, further.rate, first.rate)
+
+
+def _resampled(blocks: Iterator[Samples], rate: int, wanted: int) -> Iterator[Samples]:
+    resampler = soxr.ResampleStream(rate, wanted, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _blocks(file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap) -> Iterator[NDArray[Any]]:
+    """Yield what a file holds, with silence for what is damaged within it."""
     frames = max(1, int(_BLOCK_S * file.samplerate))
-    while True:
+    at = 0
+    with ExitStack() as reopened:
+        while True:
+            try:
+                block = file.read(frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                behind = _behind_damage(file, source, at)
+                if behind is None:
+                    # The rest is missing: what was heard so far is all there is, as of any file that is cut off.
+                    return
+                file, begins, block = behind
+                reopened.enter_context(file)
+                yield np.zeros((begins - at, file.channels), np.float32)
+                at = begins
+            if not len(block):
+                return
+            at += len(block)
+            yield block
+
+
+def _behind_damage(
+    file: soundfile.SoundFile, source: io.BytesIO | mmap.mmap, at: int
+) -> tuple[soundfile.SoundFile, int, NDArray[Any]] | None:
+    """Return a damaged file anew, the next frame that can be read, and the block there; None where none can."""
+    if file.format != "FLAC":
+        return None
+    for eighths in _EIGHTHS_BEHIND_DAMAGE:
+        place = at + eighths * file.samplerate // 8
+        if place >= file.frames:
+            return None
+        source.seek(0)
+        anew = soundfile.SoundFile(cast("Any", source))
         try:
-            block = file.read(frames, dtype="float32", always_2d=True)
+            anew.seek(place)
+            block = anew.read(max(1, int(_BLOCK_S * file.samplerate)), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
-            # The rest is missing or damaged: what was heard so far is all there is, as of any file that is cut off.
-            return
-        if not len(block):
-            return
-        yield block
+            anew.close()
+            continue
+        if len(block):
+            return anew, place, block
+        anew.close()
+    return None
 
 
 def _wav_header(data: bytes | mmap.mmap) -> WavHeader | None:
@@ -152,9 +212,9 @@ def _wav_header(data: bytes | mmap.mmap) -> WavHeader | None:
 def _with_true_sizes(data: bytes | mmap.mmap, header: WavHeader) -> io.BytesIO | mmap.mmap:
     """Return a WAV file whose header says how much sound follows, for libsndfile, which believes it."""
     length = header.end(data) - header.start
-    if header.is_in_front and header.length == length:
+    if header.is_regular and header.length == length:
         return _file(data)
-    chunk = header.format_chunk
+    chunk = _plain_format(header)
     head = struct.pack("<4sI", b"fmt ", len(chunk)) + chunk + b"\0" * (len(chunk) % 2)
     riff = struct.pack("<4sI4s", b"RIFF", min(12 + len(head) + length, _LARGEST_SIZE), b"WAVE")
     sound = struct.pack("<4sI", b"data", min(length, _LARGEST_SIZE))
@@ -177,6 +237,16 @@ class _Source:
         with suppress(ValueError):
             self._file.seek(offset, whence)
         return self._file.tell()
+
+
+def _plain_format(header: WavHeader) -> bytes:
+    """Return the format of a file without bits that only fill up: libsndfile takes 24 bits for three bytes."""
+    found, chunk = header.format, header.format_chunk
+    if found.codec != PCM:
+        return chunk
+    frame_bytes = found.channels * found.bits // 8
+    stated = (PCM, found.channels, found.rate, found.rate * frame_bytes & _LARGEST_SIZE, frame_bytes, found.bits)
+    return struct.pack("<HHIIHH", *stated)
 
 
 def _file(data: bytes | mmap.mmap) -> io.BytesIO | mmap.mmap:

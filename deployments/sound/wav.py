@@ -27,9 +27,14 @@ CODEC_NAMES = {
 _EXTENSIBLE = 0xFFFE
 _RIFF = (b"RIFF", b"RF64", b"BW64")
 _FORMAT_BYTES = 16
+_BITS_AT = 14
+_ROOMS = (8, 16, 24, 32)
 _SUBFORMAT_AT = 24
 _DS64_BYTES = 16
 _SIZE_IN_DS64 = 0xFFFFFFFF
+_CHUNK_HEAD = 8
+"""Bytes of the name and the size of a chunk."""
+_LIKELY_CHUNK = 1 << 24
 _LONGEST_HEADER = 1 << 20
 """Bytes before the sound. Recorders put names, pictures and room for RF64 there; a megabyte is more than those take."""
 
@@ -53,7 +58,7 @@ class WavFormat:
             is extensible.
         channels: Interleaved.
         rate: Samples a second.
-        bits: Of a sample.
+        bits: Of a sample, with those that only fill it up: 32 for 24 bits that stand in four bytes.
     """
 
     codec: int
@@ -76,14 +81,16 @@ class WavHeader:
         format_chunk: The same as it stands in the file.
         start: Where the sound begins, in bytes.
         length: How many bytes of sound the header promises; None where it does not know.
-        is_in_front: Whether the format stands in front of the sound, as it should.
+        file_bytes: How long the whole file is, as the header says; 0 where it does not know.
+        is_regular: Whether the format stands in front of the sound, as it should, and says how wide samples are.
     """
 
     format: WavFormat
     format_chunk: bytes
     start: int
     length: int | None
-    is_in_front: bool = True
+    is_regular: bool = True
+    file_bytes: int = 0
 
     def end(self, data: Bytes) -> int:
         """Return where the sound of a whole file ends.
@@ -95,6 +102,19 @@ class WavHeader:
             return len(data)
         end = self.start + self.length
         return end if end <= len(data) and _may_be_chunk(data, end + self.length % 2) else len(data)
+
+    def is_followed_by_chunk(self, behind: bytes) -> bool | None:
+        """Say whether bytes behind the promised sound are names, pictures or marks, of a file whose end is not known.
+
+        Else they are sound: the promise was made before all of it was there. None while too few bytes are known.
+        """
+        length = self.length or 0
+        # Chunks begin at even places; not all programs know that.
+        begins = (0, 1) if length % 2 else (0,)
+        if len(behind) < _CHUNK_HEAD + begins[-1]:
+            return None
+        promises_more = self.start + length + _CHUNK_HEAD <= self.file_bytes
+        return any(_is_chunk_head(behind[at : at + _CHUNK_HEAD], promises_more) for at in begins)
 
 
 def may_begin_wav(data: Bytes) -> bool:
@@ -114,6 +134,7 @@ def read_header(data: Bytes) -> WavHeader | None:
     at = 12
     chunk = b""
     long_size: int | None = None
+    file_bytes = _file_bytes(struct.unpack("<I", data[4:8])[0]) if len(data) > at else 0
     while at + 8 <= len(data):
         name, size = struct.unpack("<4sI", data[at : at + 8])
         at += 8
@@ -121,7 +142,8 @@ def read_header(data: Bytes) -> WavHeader | None:
             if not chunk:
                 return _format_behind(data, at, size)
             length = long_size if size == _SIZE_IN_DS64 else size
-            return WavHeader(_read_format(chunk), chunk, at, length or None)
+            found, stated = _read_format(chunk), _stated_bits(chunk)
+            return WavHeader(found, chunk, at, length or None, found.bits == stated, file_bytes)
         if at + size > _LONGEST_HEADER:
             raise InvalidRequestError("a WAV header without a data chunk", field="audio")
         if at + size > len(data):
@@ -131,11 +153,17 @@ def read_header(data: Bytes) -> WavHeader | None:
                 chunk = data[at : at + size]
                 _read_format(chunk)
             case b"ds64" if size >= _DS64_BYTES:
-                long_size = struct.unpack("<Q", data[at + 8 : at + 16])[0]
+                file_size, long_size = struct.unpack("<QQ", data[at : at + 16])
+                file_bytes = _file_bytes(file_size)
             case _:
                 pass
         at += size + size % 2
     return None
+
+
+def _file_bytes(size: int) -> int:
+    """Return how long a file is by the size that its header states; 0 where it states none."""
+    return 0 if size in {0, _SIZE_IN_DS64} else size + _CHUNK_HEAD
 
 
 def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
@@ -147,7 +175,7 @@ def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
         name, length = struct.unpack("<4sI", data[at : at + 8])
         if name == b"fmt " and at + 8 + length <= len(data):
             chunk = data[at + 8 : at + 8 + length]
-            return WavHeader(_read_format(chunk), chunk, start, size, is_in_front=False)
+            return WavHeader(_read_format(chunk), chunk, start, size, is_regular=False)
         at += 8 + length + length % 2
     return None
 
@@ -155,16 +183,41 @@ def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
 def _read_format(chunk: bytes) -> WavFormat:
     if len(chunk) < _FORMAT_BYTES:
         raise InvalidRequestError("a WAV header whose format is cut short", field="audio")
-    codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
+    codec, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", chunk)
     if codec == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_AT + 2:
         codec = struct.unpack_from("<H", chunk, _SUBFORMAT_AT)[0]
+    if codec == PCM and channels:
+        bits = _filled_up(bits, 8 * frame_bytes // channels)
     return WavFormat(codec, channels, rate, bits)
+
+
+def _filled_up(bits: int, room: int) -> int:
+    """Return how wide samples are that stand in so much room. The bits that count are the upper ones.
+
+    A frame is believed only where bits alone cannot be right, or are 24: others say 16 and count a frame wrongly.
+    """
+    is_odd = bits % 8 > 0 or bits == 24  # noqa: PLR2004 - as above
+    return room if is_odd and room in _ROOMS and room > bits else bits
+
+
+def _stated_bits(chunk: bytes) -> int:
+    return struct.unpack_from("<H", chunk, _BITS_AT)[0]
 
 
 def _may_be_chunk(data: Bytes, at: int) -> bool:
     """Say whether a file ends there, but for padding, or goes on with a chunk that ends within it."""
     rest = len(data) - at
-    if rest < 8:  # noqa: PLR2004 - the name and the size of a chunk
+    if rest < _CHUNK_HEAD:
         return True
-    name, size = struct.unpack("<4sI", data[at : at + 8])
-    return all(32 <= byte < 127 for byte in name) and at + 8 + size <= len(data)  # noqa: PLR2004 - printable
+    name, size = struct.unpack("<4sI", data[at : at + _CHUNK_HEAD])
+    return _is_name(name) and at + _CHUNK_HEAD + size <= len(data)
+
+
+def _is_chunk_head(head: bytes, is_promised: bool) -> bool:
+    """Say whether bytes are the name and the size of a chunk; samples hardly ever look so."""
+    name, size = struct.unpack("<4sI", head)
+    return _is_name(name) and (is_promised or size <= _LIKELY_CHUNK)
+
+
+def _is_name(name: bytes) -> bool:
+    return all(32 <= byte < 127 for byte in name)  # noqa: PLR2004 - printable

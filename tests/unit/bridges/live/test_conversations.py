@@ -26,7 +26,7 @@ from tests.conversation.scene import (
 )
 from tests.conversation.script import Noise, Says, Script, Step, changes_state, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
-from tests.sound_files import as_a_browser_records, tone, with_sizes, written
+from tests.sound_files import as_a_browser_records, encoded, filled_up, tone, with_sizes, written
 
 T = TypeVar("T")
 QUESTION = "how long do you keep the monthly snapshots"
@@ -526,6 +526,39 @@ class TestSound:
         pcm = self.read(quiet + noise + quiet, size) if size > len(quiet) else self.read(quiet + noise, size)
         assert float(np.abs(samples_of(pcm)).max()) < 0.02
 
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
+    @pytest.mark.parametrize("told", [{"rate": 16_000}, {"rate": 48_000}, {"channels": 2}, {"bits": 16}, {"bits": 64}])
+    def test_a_wav_header_knows_better_than_what_each_message_tells(self, subtype: str, told: dict[str, int]) -> None:
+        samples = samples_of(self.read(written(tone(1.0), "WAV", subtype), 333, **told))
+        assert samples == pytest.approx(tone(1.0), abs=0.03)
+
+    @pytest.mark.parametrize("size", [333, 4096, 32_046, 100_000])
+    @pytest.mark.parametrize("second", ["PCM_16", "FLOAT"])
+    def test_a_further_wav_file_begins_wherever_pieces_are_cut(self, size: int, second: str) -> None:
+        samples = samples_of(self.read(written(tone(1.0), "WAV", "PCM_16") + written(tone(1.0), "WAV", second), size))
+        assert samples == pytest.approx(np.concatenate([tone(1.0), tone(1.0)]), abs=1e-3)
+
+    @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
+    @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
+    def test_samples_that_do_not_fill_their_room_are_read(self, bits: int, room: int, is_extensible: bool) -> None:
+        file = filled_up(tone(1.0), bits, room, is_extensible=is_extensible)
+        assert samples_of(self.read(file, 333)) == pytest.approx(tone(1.0), abs=1e-3)
+
+    @pytest.mark.parametrize("name", [b"LIST", b"_PMX", b"axml", b"cart", b"afsp", b"DISP"])
+    @pytest.mark.parametrize("frames", [16_000, 15_999])
+    @pytest.mark.parametrize("is_counted", [True, False], ids=["in the size of the file", "added later"])
+    def test_no_chunk_behind_the_sound_is_heard_wherever_it_is_cut(
+        self, name: bytes, frames: int, is_counted: bool
+    ) -> None:
+        quiet = written(tone(1.0, peak=0.01)[:frames], "WAV", "PCM_U8")
+        file = quiet.ljust(len(quiet) + len(quiet) % 2, b"\0") + struct.pack("<4sI", name, 9000) + b"\xff\0\0" * 3000
+        if is_counted:
+            file = file[:4] + struct.pack("<I", len(file) - 8) + file[8:]
+        for size in (len(quiet) - 1, len(quiet), len(quiet) + 1, len(quiet) + 3, 4096):
+            samples = samples_of(self.read(file, size))
+            assert len(samples) == frames
+            assert float(np.abs(samples).max()) < 0.03
+
     @pytest.mark.parametrize(
         ("right", "peak"), [(1.0, 0.5), (-1.0, 0.5), (0.0, 0.5)], ids=["same", "mirrored", "right is dead"]
     )
@@ -557,6 +590,44 @@ class TestSound:
         assert (last.transcript, last.error_type) == ("", InvalidRequestError.kind)
         assert "WebM (Opus)" in last.error
 
+    @pytest.mark.parametrize("kind", ["MP3", "AAC behind a tag", "AAC", "MP2", "AC-3", "MPEG-TS", "AVI", "Wave64"])
+    @pytest.mark.parametrize("size", [100, 3200])
+    def test_a_stream_without_a_mark_is_refused_by_name_and_none_of_it_is_heard(self, kind: str, size: int) -> None:
+        sound = tone(2.0, 48_000)
+        file = {
+            "MP3": lambda: encoded(sound, "mp3", "libmp3lame", id3v2_version="0", write_xing="0"),
+            "AAC behind a tag": lambda: b"ID3\4\0\0\0\0\1\0" + bytes(128) + encoded(sound, "adts", "aac"),
+            "AAC": lambda: encoded(sound, "adts", "aac"),
+            "MP2": lambda: encoded(sound, "mp2", "mp2"),
+            "AC-3": lambda: encoded(sound, "ac3", "ac3"),
+            "MPEG-TS": lambda: encoded(sound, "mpegts", "aac"),
+            "AVI": lambda: encoded(sound, "avi", "pcm_s16le"),
+            "Wave64": lambda: written(sound, "W64", "PCM_16"),
+        }[kind]()
+        reader, heard, refusals = SoundReader(), b"", []
+        for at in range(0, len(file), size):
+            try:
+                heard += reader.read(file[at : at + size])
+            except InvalidRequestError as error:
+                refusals.append(error.message)
+        assert not heard + reader.finish()
+        assert all(f"this is {kind.split(maxsplit=1)[0]}" in one for one in refusals if "MP3 or AAC" not in one)
+        assert len(refusals) > len(file) // size // 2
+
+    @pytest.mark.parametrize("first", [-1, -1025, -3585, 0x4747, 0x770B, 0x4952])
+    def test_raw_samples_may_begin_with_any_bytes(self, first: int) -> None:
+        pcm = np.concatenate([[first], np.arange(700)]).astype("<i2").tobytes()
+        for size in (1, 7, 4096):
+            reader = SoundReader()
+            heard = b"".join(reader.read(pcm[at : at + size]) for at in range(0, len(pcm), size))
+            assert heard + reader.finish() == pcm
+
+    @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+    def test_nothing_is_lost_at_the_end_of_a_stream_at_another_rate(self, rate: int) -> None:
+        reader = SoundReader()
+        pcm = reader.read((tone(1.0, rate) * 32_000).astype("<i2").tobytes(), rate=rate)
+        assert len(pcm + reader.finish()) == pytest.approx(32_000, abs=4)
+
     @pytest.mark.parametrize("codec", ["IMA_ADPCM", "MS_ADPCM"])
     def test_a_wav_stream_that_cannot_be_read_piece_by_piece_is_refused_by_name(self, codec: str) -> None:
         file = written(tone(1.0), "WAV", codec)
@@ -567,9 +638,9 @@ class TestSound:
         assert len(reader.read(written(tone(1.0), "WAV", "PCM_16"))) == 32_000
 
     @staticmethod
-    def read(data: bytes, size: int) -> bytes:
+    def read(data: bytes, size: int, **told: int) -> bytes:
         reader = SoundReader()
-        return b"".join(reader.read(data[at : at + size]) for at in range(0, len(data), size))
+        return b"".join(reader.read(data[at : at + size], **told) for at in range(0, len(data), size))
 
     @staticmethod
     def heard(data: bytes, size: int) -> list[str]:

@@ -14,7 +14,7 @@ from deployments.errors import InvalidRequestError
 from deployments.sound.recording import open_recording
 from deployments.values.sound import Samples
 from tests.refusals import refused
-from tests.sound_files import as_a_browser_records, as_safari_records, encoded, tone, with_sizes, written
+from tests.sound_files import as_a_browser_records, as_safari_records, encoded, filled_up, tone, with_sizes, written
 
 RATE = 16_000
 SOUND = tone()
@@ -70,6 +70,13 @@ class TestWav:
 
     def test_of_a_file_that_is_cut_off_what_is_there_is_heard(self) -> None:
         assert seconds_and_peak(WAV[: len(WAV) // 2 + 1])[0] == pytest.approx(1.0, abs=0.01)
+
+    @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (20, 32), (12, 16)])
+    @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
+    def test_samples_that_do_not_fill_their_room_are_heard(self, bits: int, room: int, is_extensible: bool) -> None:
+        file = filled_up(SOUND, bits, room, is_extensible=is_extensible)
+        assert heard(file)[0] == pytest.approx(SOUND, abs=1e-3)
+        assert heard(with_sizes(file, 0))[0] == pytest.approx(SOUND, abs=1e-3)
 
     def test_samples_that_are_no_numbers_are_silent(self) -> None:
         wild = SOUND.copy()
@@ -160,6 +167,39 @@ class TestOtherKinds:
         monkeypatch.setattr(builtins, "__import__", without_ffmpeg)
         with pytest.raises(InvalidRequestError, match=rf"this is {name}.*send WAV"):
             heard(file)
+
+    @pytest.mark.parametrize("kind", ["WAV", "FLAC", "Ogg with Opus", "Ogg with Vorbis", "MP3"])
+    @pytest.mark.parametrize("is_on_disk", [False, True], ids=["bytes", "a file"])
+    def test_all_files_that_were_put_into_one_are_heard(self, kind: str, is_on_disk: bool, tmp_path: Path) -> None:
+        one = WAV if kind == "WAV" else CONTAINERS[kind]()
+        file = tmp_path / "joined"
+        file.write_bytes(one * 3)
+        samples, rate = heard(file if is_on_disk else one * 3)
+        assert len(samples) / rate == pytest.approx(6.0, abs=0.3)
+        assert float(np.abs(samples[-rate:]).max()) == pytest.approx(0.5, abs=0.1)
+
+    @pytest.mark.parametrize("kind", ["FLAC", "MP3", "bare AAC"])
+    def test_a_tag_in_front_is_passed_over(self, kind: str) -> None:
+        assert is_whole(b"ID3\4\0\0\0\0\1\0" + bytes(128) + CONTAINERS[kind](), within=0.2)
+
+    def test_a_further_file_at_another_rate_is_heard_at_that_of_the_first(self) -> None:
+        samples, rate = heard(WAV + written(tone(rate=44_100), "WAV", "PCM_16", 44_100))
+        assert (rate, len(samples)) == (RATE, pytest.approx(64_000, abs=4))
+
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+    def test_a_file_that_is_cut_off_ends_there_and_not_in_silence(self, share: float) -> None:
+        file = CONTAINERS["FLAC"]()
+        samples, rate = heard(file[: int(share * len(file))])
+        assert float(np.abs(samples[-rate // 10 :]).max()) == pytest.approx(0.5, abs=0.05)
+
+    def test_what_follows_damage_in_a_file_is_heard(self) -> None:
+        sound = tone(12.0) * np.random.default_rng(1).uniform(0.9, 1.0, 12 * RATE).astype(np.float32)
+        file = bytearray(written(sound, "FLAC", "PCM_16"))
+        half = len(file) // 2
+        file[half : half + 200] = bytes(byte ^ 0x55 for byte in file[half : half + 200])
+        samples, _ = heard(bytes(file))
+        assert len(samples) == len(sound)
+        assert samples[-4 * RATE :] == pytest.approx(sound[-4 * RATE :], abs=1e-3)
 
     def test_a_list_of_other_files_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(WAV)
