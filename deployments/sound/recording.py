@@ -187,7 +187,7 @@ def _behind_damage(
         if place >= file.frames:
             return None
         source.seek(0)
-        anew = soundfile.SoundFile(cast("Any", source))
+        anew = soundfile.SoundFile(cast("Any", _Source(source)))
         try:
             anew.seek(place)
             block = anew.read(max(1, int(_BLOCK_S * file.samplerate)), dtype="float32", always_2d=True)
