@@ -150,7 +150,7 @@ def test_its_demo_answers_aloud_from_the_documents_that_it_ships(machine: Machin
     assert demo.returncode == 0, demo.stdout + demo.stderr
     lines = [line.strip() for line in demo.stdout.splitlines()]
     assert lines.count("Hearth  The remote site keeps monthly snapshots for five years.") == 2, demo.stdout
-    assert "source  backups.md" in lines
+    assert "source  backups.md (How long backups are kept)" in lines
     state = machine.folder / "state" / "hearth"
     assert (state / "demo" / "answer.wav").read_bytes().startswith(b"RIFF")
     started = json.loads((state / "state.json").read_text())["processes"]
