@@ -136,7 +136,7 @@ async def ask(chat: Chat, text: str, collection: str) -> str:
                 answer += item.text
             else:
                 end = item
-    if end.error:
+    if end.error_kind:
         raise RuntimeError(f"{text!r} was not answered: {end.error}")
     return answer
 
