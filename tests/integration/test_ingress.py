@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import nats
@@ -18,7 +17,6 @@ from nats.aio.client import Client
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
-from bridges.handlers.greeting import GreetingHandler, LoginHandler
 from bridges.nats import connection as nats_connection
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
@@ -31,15 +29,12 @@ from bridges.operations.outcome import Outcome
 from bridges.requests import REQUESTS
 from bridges.subjects import Role
 from deployments.call import Call
-from deployments.chat.service import Chat
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
-from deployments.values.retrieval import Passage
 from deployments.values.status import ComponentStatus
 from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server
-from tests.unit.services import ScriptedModel, ScriptedRetrieval
 
 CHAT = [row for row in REQUESTS if row.name.startswith("chat-")]
 READY = ComponentStatus("LanguageModel", ready=True, detail="")
@@ -447,76 +442,6 @@ async def test_no_header_and_no_subject_stops_the_ingress(nats_url: str, client:
         ingress.check()
         assert (await ask(client, "Still there?")).success
         writer.close()
-
-
-MUTATED = {
-    "ai.chat.request": messages_pb2.ChatRequest(
-        request_id="r1", user_id="u1", message="Hi", query="?", enable_rag=True, enable_reranker=True, top_k=3,
-        enable_streaming=True, collection="c", system_prompt="s", response_subject="a.b",
-    ),
-    "ai.chat.user.u1.message": messages_pb2.ChatRequest(request_id="r2", message="Hello there", enable_rag=True),
-    "ai.chat.user.u1.greeting.request": messages_pb2.GreetingRequest(user_id="u1", username="anna", nickname="Anna"),
-    "ai.chat.user.u1.login": messages_pb2.LoginEvent(user_id="u1", username="anna", timestamp=1_700_000_000),
-}  # fmt: skip
-
-
-def mutated(payload: bytes, random: Random) -> bytes:
-    """Return a payload with some of its bytes changed, lost, doubled or made up."""
-    data = bytearray(payload)
-    for _ in range(random.randint(1, 4)):
-        at = random.randrange(len(data) + 1)
-        match random.randrange(5):
-            case 0 if data:
-                data[at % len(data)] ^= 1 << random.randrange(8)
-            case 1:
-                del data[at:]
-            case 2:
-                data[at:at] = random.randbytes(random.randint(1, 8))
-            case 3:
-                data[at:at] = data[: random.randint(0, len(data))]
-            case _:
-                data = bytearray(random.randbytes(random.randint(0, 64)))
-    return bytes(data)
-
-
-@pytest.mark.parametrize("subject", MUTATED)
-async def test_ten_thousand_mutated_payloads_are_each_answered(nats_url: str, client: Client, subject: str) -> None:
-    """Seeded, so that a failure repeats. A login that can be read has no answer, and a line in the log instead."""
-    count, random = 10_000, Random(subject)
-    chat = Chat(ScriptedModel(), ScriptedRetrieval((Passage("It opens at nine.", "a.md"),)))
-    memory, metrics = ConversationMemory(MemorySettings(enabled=False)), Counted()
-    handlers = {
-        "chat-message": ChatHandler(chat, None, memory, Trust()),
-        "chat-request": ChatHandler(chat, None, memory, Trust()),
-        "greeting": GreetingHandler(chat, Trust()),
-        "login": LoginHandler(chat),
-    }
-    rows = [Endpoint(row, handlers[row.name], 10) for row in REQUESTS if row.name in handlers]
-    settings = NatsSettings(url=nats_url, max_waiting=count)
-    ingress = Ingress(settings, rows, Graph().components, memory.connect, metrics)
-    running = asyncio.create_task(ingress.run())
-    await asyncio.wait_for(ingress.wait_until_serving(), 10)
-    answered: set[str] = set()
-
-    async def heard(message: Any) -> None:
-        answered.add(message.subject)
-
-    inbox = client.new_inbox()
-    await client.subscribe(f"{inbox}.*", cb=heard)
-    payload = MUTATED[subject].SerializeToString()
-    for number in range(count):
-        await client.publish(subject, mutated(payload, random), reply=f"{inbox}.{number}")
-        if number % 100 == 0:
-            await client.flush()
-    await client.flush()
-    ingress.check()
-    ingress.stop()
-    await asyncio.wait_for(running, 60)
-    await client.flush()
-    outcomes = Counter(outcome for _, outcome in metrics.requests)
-    assert outcomes.total() == count
-    assert outcomes["internal"] == 0
-    assert len(answered) == (count - outcomes["ok"] if subject.endswith("login") else count)
 
 
 async def test_a_request_past_its_deadline_is_answered_and_its_work_ended(nats_url: str, client: Client) -> None:
