@@ -115,7 +115,7 @@ def demo(question: str, *, stop: bool) -> None:
         Panel(
             Text.from_markup(
                 '[bold]hearth chat[/] "What does E-17 mean?"   another question\n'
-                "[bold]hearth ingest[/] PATH…                  your own HTML, PDF, Markdown, text\n"
+                "[bold]hearth ingest[/] PATH…                  your own PDF, Word, HTML, Markdown …\n"
                 "[bold]hearth say[/] TEXT --out FILE           speech, as a WAV file\n"
                 "[bold]hearth listen[/] FILE                   its transcript, as it is heard\n"
                 "[bold]hearth talk[/]                          a conversation, aloud\n"
