@@ -483,8 +483,7 @@ SUBJECTS: tuple[Subject, ...] = (
     *_TRIGGERS_API,
 )
 
-_PUBLISHABLE = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PUBLISHABLE = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 _MAX_SUBJECT_BYTES = 1024
 
 
@@ -516,11 +515,7 @@ def own_subjects(rows: Iterable[Subject], tokens: Mapping[str, str]) -> frozense
 
 def is_publishable(subject: str) -> bool:
     """Say whether a message may be published on `subject`."""
-    return (
-        bool(_PUBLISHABLE.fullmatch(subject))
-        and not _CONTROL.search(subject)
-        and len(subject.encode()) <= _MAX_SUBJECT_BYTES
-    )
+    return bool(_PUBLISHABLE.fullmatch(subject)) and len(subject.encode()) <= _MAX_SUBJECT_BYTES
 
 
 def may_be_answered(subject: str) -> bool:

@@ -7,7 +7,7 @@ one whose deadline comes first is first. When a row is full, whoever has most re
 them (longest queue drop), so that a newcomer is heard.
 """
 
-import heapq
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +140,8 @@ class _Row(Generic[K]):
     in_flight: int = 0
     held_bytes: int = 0
     waiting: int = 0
-    # The users whose requests wait, in the order of their turns; what each of them has saved up.
+    # The users whose requests wait, in the order of their turns; the requests of each, the earliest deadline first;
+    # what each of them has saved up.
     users: deque[str] = field(default_factory=deque[str])
     queues: dict[str, list[tuple[float, int, Ticket[K]]]] = field(
         default_factory=dict[str, list[tuple[float, int, Ticket[K]]]]
@@ -166,6 +167,8 @@ class Admission(Generic[K]):
         self._rows: dict[str, _Row[K]] = {name: _Row(limits) for name, limits in rows.items()}
         self._places = places
         self._user_places = max(1, int(places * user_share))
+        self._waiting = 0
+        self._in_flight = 0
         self._held_places = 0
         self._places_of: Counter[str] = Counter()
         rank = {kind: number for number, kind in enumerate((RequestKind.CONTROL, *order))}
@@ -177,12 +180,12 @@ class Admission(Generic[K]):
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return sum(row.waiting for row in self._rows.values())
+        return self._waiting
 
     @property
     def in_flight(self) -> int:
         """How many requests are worked on."""
-        return sum(row.in_flight for row in self._rows.values())
+        return self._in_flight
 
     def held(self) -> dict[str, int]:
         """Return how many requests wait and are worked on, by row; rows without any are not in it."""
@@ -222,6 +225,7 @@ class Admission(Generic[K]):
         """Take note that a request that was taken has been answered."""
         row = self._rows[ticket.row]
         row.in_flight -= 1
+        self._in_flight -= 1
         row.held_bytes -= ticket.size
         if row.limits.kind is not RequestKind.CONTROL:
             self._held_places -= 1
@@ -240,7 +244,6 @@ class Admission(Generic[K]):
                 if not out:
                     continue
                 queue[:] = [entry for entry in queue if entry not in out]
-                heapq.heapify(queue)
                 for _, _, ticket in out:
                     self._forget(row, ticket)
                     late.append(Refused(ticket, "wait_s", longest, now - ticket.arrived))
@@ -251,17 +254,21 @@ class Admission(Generic[K]):
         if ticket.user not in row.queues:
             row.queues[ticket.user] = []
             row.users.append(ticket.user)
-        heapq.heappush(row.queues[ticket.user], (ticket.deadline, next(self._order), ticket))
+        insort(row.queues[ticket.user], (ticket.deadline, next(self._order), ticket))
         row.waiting += 1
+        self._waiting += 1
         row.held_bytes += ticket.size
 
     def _forget(self, row: _Row[K], ticket: Ticket[K]) -> None:
         row.waiting -= 1
+        self._waiting -= 1
         row.held_bytes -= ticket.size
 
     def _begin(self, row: _Row[K], ticket: Ticket[K]) -> None:
         row.waiting -= 1
+        self._waiting -= 1
         row.in_flight += 1
+        self._in_flight += 1
         if row.limits.kind is not RequestKind.CONTROL:
             self._held_places += 1
             self._places_of[ticket.user] += 1
@@ -288,7 +295,7 @@ class Admission(Generic[K]):
                 row.saved[user] += 1
                 if queue[0][2].turns > row.saved[user]:
                     continue
-                _, _, ticket = heapq.heappop(queue)
+                _, _, ticket = queue.pop(0)
                 row.saved[user] -= ticket.turns
                 self._end_turn(row, user)
                 return ticket
@@ -311,10 +318,7 @@ class Admission(Generic[K]):
 
     def _last_of(self, row: _Row[K], user: str) -> Ticket[K]:
         """Take the last of a user's requests out."""
-        queue = row.queues[user]
-        last = max(queue)
-        queue.remove(last)
-        heapq.heapify(queue)
-        self._forget(row, last[2])
+        _, _, last = row.queues[user].pop()
+        self._forget(row, last)
         self._tidy(row, user)
-        return last[2]
+        return last

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -31,6 +31,7 @@ from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
+from bridges.operations.refused_requests import RefusedRequests
 from bridges.requests import REQUESTS, Request
 from bridges.subjects import Delivery, Role, own_subjects
 from deployments.call import Call
@@ -52,7 +53,7 @@ _READY_POLL_S = 0.25
 _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
 _FLUSH_S = 5
-_OVERDUE_POLL_S = 0.25
+_WATCH_S = 0.25
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
@@ -91,6 +92,10 @@ class Metrics(Protocol):
         """Count a request on a subject's pattern that took `seconds` since it arrived."""
         ...
 
+    def refused(self, subject: str, outcome: Outcome, number: int) -> None:
+        """Count requests on a subject's pattern that were refused without any work."""
+        ...
+
     def open(self, in_flight: int, waiting: int) -> None:
         """Say how many requests are worked on and wait now."""
         ...
@@ -100,8 +105,8 @@ class Metrics(Protocol):
 class _Arrived:
     endpoint: Endpoint
     message: Msg
-    call: Call
     arrived: float
+    deadline: float
 
 
 class Ingress:
@@ -141,6 +146,7 @@ class Ingress:
             settings.order,
             settings.user_share,
         )
+        self._refused = RefusedRequests()
         self._patterns = {endpoint.row.name: endpoint.row.subject.pattern for endpoint in endpoints}
         self._idle = asyncio.Event()
         self._trust = Trust.of(settings)
@@ -197,14 +203,15 @@ class Ingress:
     async def _serve(self) -> None:
         """Take requests until `drain` or `stop`, and finish them."""
         async with asyncio.TaskGroup() as group:
-            overdue = group.create_task(self._refuse_the_overdue())
+            watch = group.create_task(self._keep_watch())
             await self._connected(self._client)
             await self._subscribe(group)
             self._serving.set()
             logger.info("taking requests as queue group %r", self._settings.queue_group)
             await self._leaving.wait()
             await self._leave()
-            overdue.cancel()
+            watch.cancel()
+            self._count()
 
     async def _until_ready(self) -> bool:
         """Wait for the graph; return False when drained or stopped before it was ready."""
@@ -235,10 +242,8 @@ class Ingress:
     def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def admit(message: Msg) -> None:
             now = time.monotonic()
-            request = _Arrived(endpoint, message, Call.within(endpoint.timeout_s, uuid4().hex), now)
-            ticket = Ticket(
-                endpoint.row.name, _user_of(request), len(message.data), now, request.call.deadline, request
-            )
+            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s)
+            ticket = Ticket(endpoint.row.name, _user_of(request), len(message.data), now, request.deadline, request)
             refused = self._admission.offer(ticket)
             self._begin(group)
             if refused:
@@ -250,7 +255,7 @@ class Ingress:
         """Begin with every request whose turn it is."""
         while ticket := self._admission.take():
             group.create_task(self._work(ticket, group))
-        self._count_open()
+        self._activity.open(self._admission.in_flight, self._admission.waiting)
 
     async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
@@ -284,22 +289,31 @@ class Ingress:
             self._idle.set()
         self._begin(group)
 
-    async def _refuse_the_overdue(self) -> None:
-        """Answer those that have waited too long, while others are worked on."""
+    async def _keep_watch(self) -> None:
+        """Answer those that have waited too long, while others are worked on, and count what there is to count."""
         while True:
-            await asyncio.sleep(min(_OVERDUE_POLL_S, self._settings.max_wait_s / 4))
+            await asyncio.sleep(min(_WATCH_S, self._settings.max_wait_s / 4))
+            self._count()
             for refused in self._admission.overdue(time.monotonic()):
                 await self._refuse(refused)
                 self._idle.set()
-            self._count_open()
 
     async def _refuse(self, refused: Refused[_Arrived]) -> None:
         request = refused.ticket.request
         await self._answer(request, _overloaded(request.endpoint.row, refused))
 
-    def _count_open(self) -> None:
-        self._metrics.open(self._admission.in_flight, self._admission.waiting)
-        self._activity.open(self._admission.in_flight, self._admission.waiting)
+    def _count(self) -> None:
+        """Count what is open, and the requests that were refused since the last time; no request is touched by it."""
+        try:
+            self._metrics.open(self._admission.in_flight, self._admission.waiting)
+            self._activity.open(self._admission.in_flight, self._admission.waiting)
+            for refusal in self._refused.take():
+                self._metrics.refused(refusal.subject, Outcome(refusal.kind), refusal.number)
+                if refusal.untold:
+                    logger.info("%s", refusal.log_line())
+        except Exception:
+            # Of whatever kind: requests are answered where a metric cannot be counted.
+            logger.exception("requests could not be counted")
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, no other request is touched by it."""
@@ -324,25 +338,28 @@ class Ingress:
         parent = trace_of(request.message.headers)
         begun = time.time_ns() - waited_ns
         with span(f"process {pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
-            identity = traced.trace_id or request.call.request_id
-            call = replace(request.call, request_id=identity, trace=traced.trace)
-            outcome = await self._outcome(replace(request, call=call), refusal)
+            identity = traced.trace_id or uuid4().hex
+            outcome = await self._outcome(request, Call(identity, request.deadline, traced.trace), refusal)
             if outcome.error_kind:
                 traced.failed(outcome.error_kind)
             if outcome.thought_tokens:
                 traced.set("gen_ai.usage.reasoning.output_tokens", outcome.thought_tokens)
             if outcome.request_id:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
-        self._record(request, outcome, identity)
+        self._record(request, outcome, identity, was_taken=refusal is None)
 
-    def _record(self, request: _Arrived, outcome: Outcome, identity: str) -> None:
+    def _record(self, request: _Arrived, outcome: Outcome, identity: str, *, was_taken: bool) -> None:
         row = request.endpoint.row
         pattern = row.subject.pattern
-        seconds = time.monotonic() - request.arrived
+        now = time.monotonic()
+        seconds = now - request.arrived
         self._service.statistics[row.name].record(seconds, outcome.error_kind)
-        self._metrics.ended(pattern, outcome, seconds)
         if outcome.error_kind:
             self._activity.failed(pattern, outcome.error_kind, outcome.error)
+        if was_taken:
+            self._metrics.ended(pattern, outcome, seconds)
+        elif not self._refused.add(pattern, outcome.error_kind, now):
+            return
         line = outcome.log_line(
             subject=pattern,
             trace_id=identity,
@@ -352,19 +369,19 @@ class Ingress:
         )
         logger.info("%s", line)
 
-    async def _outcome(self, request: _Arrived, refusal: HearthError | None) -> Outcome:
+    async def _outcome(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
         try:
             message = _decode(request.endpoint.row, request.message.data)
         except InvalidRequestError as error:
-            await self._deliver(self._reply(request, None).refuse(error))
+            await self._deliver(self._reply(request, call, None).refuse(error))
             return Outcome(error.kind, error=error.message)
-        reply = self._reply(request, message)
+        reply = self._reply(request, call, message)
         if refusal:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
-            async with asyncio.timeout(request.call.remaining() + _OVERTIME_S):
-                return await request.endpoint.handler.handle(request.call, message, reply)
+            async with asyncio.timeout(call.remaining() + _OVERTIME_S):
+                return await request.endpoint.handler.handle(call, message, reply)
         except HearthError as raised:
             error = raised
         except TimeoutError:
@@ -387,12 +404,12 @@ class Ingress:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
 
-    def _reply(self, request: _Arrived, decoded: Message | None) -> Reply:
+    def _reply(self, request: _Arrived, call: Call, decoded: Message | None) -> Reply:
         message, row = request.message, request.endpoint.row
         parameters = row.subject.parameters(message.subject) or {}
         request_id = getattr(decoded, "request_id", "")
         own = own_subjects(row.answers, {"request_id": request_id, **parameters})
-        sender = Sender(self._client, self._listeners, dict(request.call.trace))
+        sender = Sender(self._client, self._listeners, dict(call.trace))
         reply_subject = message.reply
         if reply_subject and not self._trust.allows_reply(reply_subject, own):
             logger.warning(

@@ -57,9 +57,9 @@ class Trust:
             subject: The reply subject.
             own: The answer subjects of this very request.
         """
-        if not is_publishable(subject) or subject.startswith("$"):
-            return False
-        return subject in own or (may_be_answered(subject) and bool(self._expression.fullmatch(subject)))
+        if subject in own:
+            return is_publishable(subject) and not subject.startswith("$")
+        return may_be_answered(subject) and bool(self._expression.fullmatch(subject))
 
     def response_subject(self, chosen: str, reply: str, own: Iterable[str]) -> str:
         """Return the subject that a client chose for its answer.

@@ -25,7 +25,10 @@ class RayMetrics:
         self._in_flight = Gauge("hearth_requests_in_flight", "Requests that are worked on.")
         self._waiting = Gauge("hearth_requests_waiting", "Requests that wait for their turn.")
         self._duration = Histogram(
-            "hearth_request_duration_seconds", "From a request's arrival to its final answer.", _SECONDS, by_subject
+            "hearth_request_duration_seconds",
+            "From the arrival of a request that was taken to its final answer.",
+            _SECONDS,
+            by_subject,
         )
         self._first_token = Histogram(
             "hearth_time_to_first_token_seconds",
@@ -78,6 +81,10 @@ class RayMetrics:
             self._thoughts.inc(outcome.thought_tokens, tags)
         if outcome.tokens and stages.get("generate"):
             self._token_rate.observe(outcome.tokens / stages["generate"], tags)
+
+    def refused(self, subject: str, outcome: Outcome, number: int) -> None:
+        """Count requests that were refused without any work: their times are none of an answer's."""
+        self._requests.inc(number, {"subject": subject, "outcome": outcome.name})
 
     def open(self, in_flight: int, waiting: int) -> None:
         """Say how many requests are worked on and wait now."""

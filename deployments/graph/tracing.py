@@ -68,6 +68,9 @@ class TracedSpan:
         self.span.set_status(Status(StatusCode.ERROR, kind))
 
 
+_NO_SPAN = TracedSpan(trace.INVALID_SPAN, (), "")
+
+
 def start_tracing(deployment: str, environment: Mapping[str, str]) -> None:
     """Export spans from this process, where the standard variables ask for it.
 
@@ -143,6 +146,10 @@ def span(
         attributes: By the conventions.
         start_ns: Unix time at which the work began, where that was earlier.
     """
+    if not parent and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        # Tracing is off and nobody traces this: what follows would come to the same, for 20 µs.
+        yield _NO_SPAN
+        return
     context = _W3C.extract(dict(parent))
     started = _TRACER.start_span(name, context, kind, attributes, start_time=start_ns)
     carrier: dict[str, str] = {}

@@ -139,6 +139,9 @@ class Counted:
         del seconds
         self.outcomes[subject, outcome.name] += 1
 
+    def refused(self, subject: str, outcome: Outcome, number: int) -> None:
+        self.outcomes[subject, outcome.name] += number
+
     def open(self, in_flight: int, waiting: int) -> None: ...
 
 

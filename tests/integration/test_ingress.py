@@ -102,6 +102,9 @@ class Counted:
         assert seconds >= 0
         self.requests.append((subject, outcome.name))
 
+    def refused(self, subject: str, outcome: Outcome, number: int) -> None:
+        self.requests.extend([(subject, outcome.name)] * number)
+
     def open(self, in_flight: int, waiting: int) -> None:
         assert in_flight >= 0
         self.most_waiting = max(self.most_waiting, waiting)
