@@ -1,28 +1,26 @@
 """Which requests wait for their turn, which of them is next, and which are refused.
 
 Each row of the requests has limits of its own, so that no kind of work can take the places of another. Of what waits,
-the kinds take their turns in the configured order, and within a row the users take theirs: deficit round robin, in
-which a large request costs its user several turns (Shreedhar and Varghese, SIGCOMM 1995). Of one user's requests, the
-one whose deadline comes first is first. When a row is full, whoever has most requests waiting there loses the last of
-them (longest queue drop), so that a newcomer is heard.
+the kinds take their turns in the configured order, and within a row the users take theirs: first comes whoever holds
+the fewest places and has held the fewest of late, so that who asks now and then waits for nobody who asks all the time,
+and who has large requests does not get more time than who has small ones. The last free places are kept from those who
+have held much more than others. Of one user's requests, the one whose deadline comes first is first. When a row is
+full, whoever has most requests waiting there loses the last of them (longest queue drop), so that a newcomer is heard.
 """
 
 from bisect import insort
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import ceil
 from typing import Any, Generic, TypeVar
 
+from bridges.nats.usage import Usage
 from bridges.requests import REQUESTS, Request
 from deployments.settings.orchestration import NatsSettings, RequestLimits
 from deployments.values.requests import RequestKind
 
 K = TypeVar("K")
-
-_TURN_BYTES = 32 * 1024
-"""What a user may have worked on per turn. A question is one turn, a document of 120 kB four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Ticket(Generic[K]):
 
     Attributes:
         row: The name of its row.
-        user: Whose it is; requests of one user share that user's turns.
+        user: Whose it is; requests of one user share that user's turns and places.
         size: Of its payload, in bytes.
         arrived: When, in seconds of `time.monotonic()`.
         deadline: When its answer has to be there.
@@ -63,11 +61,6 @@ class Ticket(Generic[K]):
     arrived: float
     deadline: float
     request: K
-
-    @property
-    def turns(self) -> int:
-        """What it costs its user."""
-        return max(1, ceil(self.size / _TURN_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +133,11 @@ class _Row(Generic[K]):
     in_flight: int = 0
     held_bytes: int = 0
     waiting: int = 0
-    # The users whose requests wait, in the order of their turns; the requests of each, the earliest deadline first;
-    # what each of them has saved up.
+    # The users whose requests wait, in the order of their turns; the requests of each, the earliest deadline first.
     users: deque[str] = field(default_factory=deque[str])
     queues: dict[str, list[tuple[float, int, Ticket[K]]]] = field(
         default_factory=dict[str, list[tuple[float, int, Ticket[K]]]]
     )
-    saved: Counter[str] = field(default_factory=Counter[str])
 
 
 class Admission(Generic[K]):
@@ -165,12 +156,9 @@ class Admission(Generic[K]):
         self, rows: Mapping[str, RowLimits], places: int, order: Sequence[RequestKind], user_share: float = 1.0
     ) -> None:
         self._rows: dict[str, _Row[K]] = {name: _Row(limits) for name, limits in rows.items()}
-        self._places = places
-        self._user_places = max(1, int(places * user_share))
+        self._usage = Usage(places, user_share)
         self._waiting = 0
         self._in_flight = 0
-        self._held_places = 0
-        self._places_of: Counter[str] = Counter()
         rank = {kind: number for number, kind in enumerate((RequestKind.CONTROL, *order))}
         self._ranked = [
             [name for name, row in self._rows.items() if rank[row.limits.kind] == number] for number in range(len(rank))
@@ -198,7 +186,7 @@ class Admission(Generic[K]):
         limits = row.limits
         if row.held_bytes + ticket.size > limits.held_bytes:
             return Refused(ticket, "held_bytes", limits.held_bytes, row.held_bytes + ticket.size)
-        if row.waiting < limits.waiting or self._may_start(row, ticket.user):
+        if row.waiting < limits.waiting or self._may_start(row, ticket):
             self._put(row, ticket)
             return None
         loser = self._longest(row)
@@ -208,33 +196,35 @@ class Admission(Generic[K]):
         self._put(row, ticket)
         return Refused(dropped, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
 
-    def take(self) -> Ticket[K] | None:
-        """Return the request whose turn it is, None where there is none or no place for it."""
+    def take(self, now: float) -> Ticket[K] | None:
+        """Return the request whose turn it is, None where there is none or no place for it.
+
+        Args:
+            now: Seconds of the clock that the requests arrived by. With time alone there may be a place again.
+        """
         for names in self._ranked:
             for name in names:
                 row = self._rows[name]
-                if ticket := self._next_of(row):
+                if ticket := self._next_of(row, now):
                     # Of rows of one kind, the one that had its turn is last.
                     names.remove(name)
                     names.append(name)
-                    self._begin(row, ticket)
+                    self._begin(row, ticket, now)
                     return ticket
         return None
 
-    def ended(self, ticket: Ticket[K]) -> None:
+    def ended(self, ticket: Ticket[K], now: float) -> None:
         """Take note that a request that was taken has been answered."""
         row = self._rows[ticket.row]
         row.in_flight -= 1
         self._in_flight -= 1
         row.held_bytes -= ticket.size
         if row.limits.kind is not RequestKind.CONTROL:
-            self._held_places -= 1
-            self._places_of[ticket.user] -= 1
-            if not self._places_of[ticket.user]:
-                del self._places_of[ticket.user]
+            self._usage.end(ticket.user, now)
 
     def overdue(self, now: float) -> list[Refused[K]]:
         """Take out the requests that have waited too long, or whose deadline has passed."""
+        self._usage.forget(now)
         late: list[Refused[K]] = []
         for row in self._rows.values():
             longest = row.limits.wait_s
@@ -264,41 +254,31 @@ class Admission(Generic[K]):
         self._waiting -= 1
         row.held_bytes -= ticket.size
 
-    def _begin(self, row: _Row[K], ticket: Ticket[K]) -> None:
+    def _begin(self, row: _Row[K], ticket: Ticket[K], now: float) -> None:
         row.waiting -= 1
         self._waiting -= 1
         row.in_flight += 1
         self._in_flight += 1
         if row.limits.kind is not RequestKind.CONTROL:
-            self._held_places += 1
-            self._places_of[ticket.user] += 1
+            self._usage.begin(ticket.user, now)
 
-    def _may_start(self, row: _Row[K], user: str) -> bool:
-        """Say whether a request of a user would be worked on at once, as far as its row and its user go."""
+    def _may_start(self, row: _Row[K], ticket: Ticket[K]) -> bool:
+        """Say whether a request would be worked on at once, as far as its row and its user go."""
         if row.waiting or row.in_flight >= row.limits.in_flight:
             return False
-        if row.limits.kind is RequestKind.CONTROL:
-            return True
-        return self._held_places < self._places and self._places_of[user] < self._user_places
+        return row.limits.kind is RequestKind.CONTROL or self._usage.may_begin(ticket.user, ticket.arrived)
 
-    def _next_of(self, row: _Row[K]) -> Ticket[K] | None:
+    def _next_of(self, row: _Row[K], now: float) -> Ticket[K] | None:
         """Take the next request of a row out of its queue, None where none may be begun."""
+        if not row.users or row.in_flight >= row.limits.in_flight:
+            return None
         is_control = row.limits.kind is RequestKind.CONTROL
-        if row.in_flight >= row.limits.in_flight or not (is_control or self._held_places < self._places):
+        user = row.users[0] if is_control else self._usage.first_of(row.users, now)
+        if user is None:
             return None
-        able = [user for user in row.users if is_control or self._places_of[user] < self._user_places]
-        if not able:
-            return None
-        while True:
-            for user in able:
-                queue = row.queues[user]
-                row.saved[user] += 1
-                if queue[0][2].turns > row.saved[user]:
-                    continue
-                _, _, ticket = queue.pop(0)
-                row.saved[user] -= ticket.turns
-                self._end_turn(row, user)
-                return ticket
+        _, _, ticket = row.queues[user].pop(0)
+        self._end_turn(row, user)
+        return ticket
 
     def _end_turn(self, row: _Row[K], user: str) -> None:
         """Let the other users have their turns before this one."""
@@ -307,11 +287,10 @@ class Admission(Generic[K]):
         self._tidy(row, user)
 
     def _tidy(self, row: _Row[K], user: str) -> None:
-        """Forget a user without requests, and with them what they have saved up."""
+        """Forget a user without requests."""
         if not row.queues[user]:
             del row.queues[user]
             row.users.remove(user)
-            del row.saved[user]
 
     def _longest(self, row: _Row[K]) -> str | None:
         return max(row.users, key=lambda user: len(row.queues[user]), default=None)

@@ -6,11 +6,11 @@ turn, as `bridges.nats.admission` has it. Each request is then worked on by a ta
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid4
 
 import nats
 import nats.errors
@@ -203,7 +203,7 @@ class Ingress:
     async def _serve(self) -> None:
         """Take requests until `drain` or `stop`, and finish them."""
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._keep_watch())
+            watch = group.create_task(self._keep_watch(group))
             await self._connected(self._client)
             await self._subscribe(group)
             self._serving.set()
@@ -253,7 +253,7 @@ class Ingress:
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Begin with every request whose turn it is."""
-        while ticket := self._admission.take():
+        while ticket := self._admission.take(time.monotonic()):
             group.create_task(self._work(ticket, group))
         self._activity.open(self._admission.in_flight, self._admission.waiting)
 
@@ -285,11 +285,11 @@ class Ingress:
         try:
             await self._answer(ticket.request)
         finally:
-            self._admission.ended(ticket)
+            self._admission.ended(ticket, time.monotonic())
             self._idle.set()
         self._begin(group)
 
-    async def _keep_watch(self) -> None:
+    async def _keep_watch(self, group: asyncio.TaskGroup) -> None:
         """Answer those that have waited too long, while others are worked on, and count what there is to count."""
         while True:
             await asyncio.sleep(min(_WATCH_S, self._settings.max_wait_s / 4))
@@ -297,6 +297,7 @@ class Ingress:
             for refused in self._admission.overdue(time.monotonic()):
                 await self._refuse(refused)
                 self._idle.set()
+            self._begin(group)
 
     async def _refuse(self, refused: Refused[_Arrived]) -> None:
         request = refused.ticket.request
@@ -338,7 +339,7 @@ class Ingress:
         parent = trace_of(request.message.headers)
         begun = time.time_ns() - waited_ns
         with span(f"process {pattern}", SpanKind.CONSUMER, parent, attributes, begun) as traced:
-            identity = traced.trace_id or uuid4().hex
+            identity = traced.trace_id or secrets.token_hex(16)
             outcome = await self._outcome(request, Call(identity, request.deadline, traced.trace), refusal)
             if outcome.error_kind:
                 traced.failed(outcome.error_kind)

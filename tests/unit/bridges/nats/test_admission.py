@@ -1,5 +1,6 @@
 """Whose request is next, and whose is refused."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from random import Random
@@ -13,6 +14,7 @@ from deployments.values.requests import RequestKind
 
 ORDER = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
 MIB = 1 << 20
+NOW = 0.0
 
 
 def limits(kind: RequestKind, in_flight: int = 8, waiting: int = 100, held_bytes: int = 64 * MIB) -> RowLimits:
@@ -38,15 +40,15 @@ def offered(admission: Admission[str], *tickets: Ticket[str]) -> list[Refused[st
     return [refused for entry in tickets if (refused := admission.offer(entry))]
 
 
-def taken(admission: Admission[str]) -> Iterator[Ticket[str]]:
-    while entry := admission.take():
+def taken(admission: Admission[str], now: float = NOW) -> Iterator[Ticket[str]]:
+    while entry := admission.take(now):
         yield entry
 
 
-def one_at_a_time(admission: Admission[str]) -> Iterator[Ticket[str]]:
+def one_at_a_time(admission: Admission[str], now: float = NOW) -> Iterator[Ticket[str]]:
     """Yield the requests in the order of their turns, each ended before the next."""
-    for entry in taken(admission):
-        admission.ended(entry)
+    for entry in taken(admission, now):
+        admission.ended(entry, now)
         yield entry
 
 
@@ -74,7 +76,7 @@ def test_voice_comes_before_chat_and_chat_before_documents() -> None:
     offered(admission, ticket("chat"))
     (running,) = taken(admission)
     offered(admission, ticket("documents"), ticket("chat"), ticket("voice"))
-    admission.ended(running)
+    admission.ended(running, NOW)
     assert [entry.row for entry in one_at_a_time(admission)] == ["voice", "chat", "documents"]
 
 
@@ -93,14 +95,61 @@ def test_users_take_turns_however_much_one_of_them_asks() -> None:
     assert [entry.user for entry in islice(one_at_a_time(admission), 4)] == ["rude", "a", "b", "rude"]
 
 
-def test_a_large_request_costs_several_turns() -> None:
+def test_whoever_holds_the_fewest_places_comes_first() -> None:
+    admission = shipped(places=3)
+    offered(admission, *[ticket("chat", "rude") for _ in range(10)])
+    running = list(taken(admission))
+    offered(admission, ticket("chat", "a"), ticket("chat", "b"), ticket("chat", "a"))
+    admission.ended(running[0], NOW)
+    admission.ended(running[1], NOW)
+    assert [entry.user for entry in taken(admission)] == ["a", "b"]
+    admission.ended(running[2], NOW)
+    assert [entry.user for entry in taken(admission)] == ["rude"], "each holds one now, but it holds none"
+
+
+def test_large_requests_get_no_more_time_than_small_ones() -> None:
     admission = shipped(places=1)
-    large, small = 4 * 32 * 1024, 1000
-    offered(admission, *[ticket("documents", "large", size=large) for _ in range(2)])
-    offered(admission, *[ticket("documents", "small", size=small) for _ in range(8)])
-    order = [entry.user for entry in one_at_a_time(admission)]
-    assert order.index("large") == 3
-    assert order[4:].index("large") == 4
+    offered(admission, *[ticket("documents", "large") for _ in range(3)])
+    offered(admission, *[ticket("documents", "small") for _ in range(12)])
+    now, seconds = 0.0, Counter[str]()
+    for _ in range(10):
+        entry = admission.take(now)
+        assert entry
+        takes = 4.0 if entry.user == "large" else 1.0
+        now += takes
+        seconds[entry.user] += takes
+        admission.ended(entry, now)
+    assert seconds["large"] == seconds["small"] == 8
+
+
+def test_the_last_places_are_kept_from_whoever_has_held_much_more_than_others() -> None:
+    admission = shipped(places=8)
+    offered(admission, *[ticket("chat", "greedy") for _ in range(30)], ticket("chat", "a"))
+    running = list(taken(admission, 0.0))
+    for entry in running:
+        admission.ended(entry, 10.0)
+    again = list(taken(admission, 10.0))
+    assert [entry.user for entry in again] == ["greedy"] * 6
+    offered(admission, ticket("chat", "a"), ticket("chat", "b"))
+    assert [entry.user for entry in taken(admission, 10.0)] == ["b", "a"]
+
+
+def test_whoever_is_alone_has_every_place() -> None:
+    admission = shipped(places=8)
+    offered(admission, *[ticket("chat", "alone") for _ in range(30)])
+    for entry in list(taken(admission, 0.0)):
+        admission.ended(entry, 10.0)
+    assert len(list(taken(admission, 10.0))) == 8
+
+
+def test_with_time_alone_there_is_a_place_again() -> None:
+    admission = shipped(places=4)
+    offered(admission, *[ticket("chat", "greedy") for _ in range(3)])
+    for entry in list(taken(admission, 0.0)):
+        admission.ended(entry, 10.0)
+    offered(admission, *[ticket("chat", user) for user in ("greedy", "greedy", "a", "a")])
+    assert [entry.user for entry in taken(admission, 10.0)] == ["a", "greedy", "a"], "one place is kept"
+    assert [entry.user for entry in taken(admission, 100.0)] == ["greedy"], "by now a has held more"
 
 
 def test_of_one_user_s_requests_the_earliest_deadline_is_first() -> None:
@@ -159,7 +208,7 @@ def test_payloads_together_are_bounded() -> None:
     refused = offered(admission, *[ticket("documents", size=MIB) for _ in range(3)])
     assert [(entry.limit, entry.given) for entry in refused] == [("held_bytes", 3 * MIB)]
     for entry in taken(admission):
-        admission.ended(entry)
+        admission.ended(entry, NOW)
     assert not offered(admission, ticket("documents", size=MIB))
 
 
@@ -196,9 +245,9 @@ def test_whatever_comes_nothing_is_lost_doubled_or_beyond_a_limit(seed: int) -> 
             out += [refused.ticket] if refused else []
         if running and random.random() < 0.5:
             done = running.pop(random.randrange(len(running)))
-            admission.ended(done)
+            admission.ended(done, now)
             out.append(done)
-        running += taken(admission)
+        running += taken(admission, now)
         out += [entry.ticket for entry in admission.overdue(now)]
         shared = [entry for entry in running if entry.row != "status"]
         assert len(shared) <= 4
@@ -207,8 +256,8 @@ def test_whatever_comes_nothing_is_lost_doubled_or_beyond_a_limit(seed: int) -> 
         assert admission.in_flight == len(running)
     assert len(out) == len({id(entry) for entry in out})
     for entry in running:
-        admission.ended(entry)
-    out += [*running, *one_at_a_time(admission)]
+        admission.ended(entry, 400.0)
+    out += [*running, *one_at_a_time(admission, 400.0)]
     assert (len(out), admission.held()) == (offers, {})
 
 
