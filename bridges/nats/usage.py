@@ -48,7 +48,7 @@ class Usage:
         self._most = max(1, int(places * share))
         # As many as keep a newcomer from waiting, which grows with the root of the places and not with their number
         # (Halfin and Whitt, Operations Research 1981).
-        self._reserve = int(0.75 * places**0.5)
+        self._reserve = min(round(places**0.5), places - 1)
         self._users: dict[str, Average] = {}
         self._all = Average(0.0)
 

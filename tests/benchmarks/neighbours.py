@@ -41,8 +41,8 @@ _COLLECTION = "neighbours"
 
 @dataclass(frozen=True)
 class Options:
-    rounds: int = option(6, 1, "without the tenth user and with it")
-    seconds: float = option(10.0, 1.0, "of each")
+    rounds: int = option(5, 1, "without the tenth user and with it")
+    seconds: float = option(20.0, 1.0, "of each")
     documents: int = option(10, 1, "that go in at once")
     document_rounds: int = option(3, 1, "without documents and with them")
     chats: int = option(5, 1, "questions of each, one after the other")
