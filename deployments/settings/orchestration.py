@@ -95,7 +95,8 @@ class NatsSettings(Settings):
             waiting is refused as overloaded.
         max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
         limits: Limits of single rows, by the name of their endpoint, such as `documents-ingest`.
-        order: The kinds of work, whose turn comes first. Within a kind, users take turns.
+        order: The kinds of work, whose turn comes first. Within a kind, it is the user who holds and has held the
+            fewest places.
         user_share: The part of `max_in_flight` that one user may hold.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
