@@ -371,8 +371,11 @@ class Ingress:
         logger.info("%s", line)
 
     async def _outcome(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
+        row = request.endpoint.row
+        # A refusal that goes to the reply subject alone needs nothing of the payload, which may be large.
+        payload = b"" if refusal and not row.answers else request.message.data
         try:
-            message = _decode(request.endpoint.row, request.message.data)
+            message = _decode(row, payload)
         except InvalidRequestError as error:
             await self._deliver(self._reply(request, call, None).refuse(error))
             return Outcome(error.kind, error=error.message)
