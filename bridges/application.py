@@ -20,6 +20,7 @@ from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
+from bridges.nats.allowances import Allowances
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
@@ -122,7 +123,10 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals)
+        allowances = Allowances.of(settings.nats, settings.milvus)
+        self._ingress = Ingress(
+            settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals, allowances
+        )
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(
             settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components

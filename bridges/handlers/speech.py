@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import fitting_sound
+from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork, Work
@@ -159,12 +160,15 @@ class VoicesHandler:
         """List the voices; see `Handler`."""
         del request
         voices = await self._speech.voices(call, self._rescan)
-        custom = [_voice_info(voice) for voice in voices.custom]
+        custom = [_voice_info(voice) for voice in voices.custom if reply.names.has(NameKind.VOICE, voice.name)]
+        built_in = [_voice_info(voice) for voice in voices.built_in if reply.names.has(NameKind.VOICE, voice.name)]
+        # They name voices, too.
+        faults = () if reply.names.is_limited(NameKind.VOICE) else voices.faults
         now = int(time.time())
         response: messages_pb2.TTSVoiceListResponse | messages_pb2.TTSVoiceRefreshResponse
         if self._rescan:
             response = messages_pb2.TTSVoiceRefreshResponse(
-                count=len(custom), custom_voices=custom, timestamp=now, faults=voices.faults
+                count=len(custom), custom_voices=custom, timestamp=now, faults=faults
             )
         else:
             response = messages_pb2.TTSVoiceListResponse(
@@ -172,8 +176,8 @@ class VoicesHandler:
                 custom_voices=custom,
                 last_refresh=voices.scanned_at,
                 timestamp=now,
-                built_in_voices=[_voice_info(voice) for voice in voices.built_in],
-                faults=voices.faults,
+                built_in_voices=built_in,
+                faults=faults,
             )
         await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
