@@ -21,6 +21,7 @@ from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
 from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
@@ -172,8 +173,17 @@ class AudioIngressDeployment:
             memory,
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
+        allowances = Allowances.of(settings.nats, settings.milvus)
         self._audio = AudioIngress(
-            settings.audio, transcription, activity, work, metrics, conversing, trust=Trust.of(settings.nats)
+            settings.audio,
+            transcription,
+            activity,
+            work,
+            metrics,
+            conversing,
+            trust=Trust.of(settings.nats),
+            allowances=allowances,
+            askers=Askers.of(settings.nats),
         )
         reporters = [
             Reporter(TRANSCRIPTION.name, transcription, required=False),
@@ -199,7 +209,9 @@ class AudioIngressDeployment:
             await self._audio.connect(client)
 
         self._refusals = Refusals(Role.AUDIO_INGRESS)
-        self._ingress = Ingress(settings.nats, rows, components, connected, metrics, refusals=self._refusals)
+        self._ingress = Ingress(
+            settings.nats, rows, components, connected, metrics, refusals=self._refusals, allowances=allowances
+        )
         self._drain = DrainServer(Role.AUDIO_INGRESS, self._leave, lambda: self._ingress.held() | self._audio.held())
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())

@@ -209,8 +209,7 @@ class Allowances:
         if not self._users:
             return
         account = self._account(asker)
-        for named in demand.names:
-            self._check_name(account, named)
+        self.check_names(asker, demand)
         for is_asked, is_allowed, what in (
             (demand.ingests, account.limits.ingest, "put documents in"),
             (demand.deletes, account.limits.delete, "take documents out"),
@@ -221,6 +220,16 @@ class Allowances:
             self.check_sound(asker)
         self._take(account, asker, "characters_per_minute", demand.characters, demand.text_field)
         self._take(account, asker, "ingested_characters_per_hour", demand.ingested_characters, "text")
+
+    def check_names(self, asker: Asker, demand: Demand) -> None:
+        """Check what a request names.
+
+        Raises:
+            InvalidRequestError: It is something that they may not.
+        """
+        names = self.names(asker)
+        for named in demand.names:
+            self._check_name(names, named)
 
     def check_sound(self, asker: Asker) -> None:
         """Check whether more sound is taken from somebody.
@@ -239,14 +248,14 @@ class Allowances:
         if self._users and (bucket := self._account(asker).buckets.get("sound_s_per_minute")):
             bucket.spend(seconds, self._clock())
 
-    def _check_name(self, account: _Account, named: Named) -> None:
+    def _check_name(self, names: AllowedNames, named: Named) -> None:
         name = named.name
         if not name and named.kind is NameKind.VOICE:
             # Who may not choose is spoken to all the same. The default collection, though, may hold what is not theirs.
             return
         if not name and named.kind is NameKind.COLLECTION:
             name = self._default_collection
-        account.names.check(named, name)
+        names.check(named, name)
 
     def _request_refused(self, account: _Account, asker: Asker) -> OverloadedError | None:
         bucket = account.buckets.get("requests_per_minute")
@@ -287,6 +296,10 @@ class Allowances:
             idle = next((key for key, account in self._accounts.items() if not account.open), None)
             if idle is not None:
                 del self._accounts[idle]
+
+
+UNLIMITED = Allowances({})
+"""Nobody is limited in anything."""
 
 
 def _too_much(asker: Asker, name: str, bucket: TokenBucket, wait_s: float) -> OverloadedError:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
-from bridges.nats.trust import Trust
+from bridges.nats.trust import STRICT, Trust
 from bridges.requests import Request
 from deployments.settings.orchestration import NatsSettings
 
@@ -100,3 +100,7 @@ class Askers:
             # It is refused for that when its turn has come.
             return ""
         return str(getattr(message, "user_id"))  # noqa: B009 - the message is one of several
+
+
+BY_SUBJECT = Askers("", STRICT, looks_inside=False)
+"""No header is believed, and no payload looked into."""
