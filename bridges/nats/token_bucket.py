@@ -6,7 +6,8 @@ _RESUMES_AT = 0.25
 """The share of a bucket that has to be back before more is taken than is known beforehand. Sound that was let through
 as it trickles in would be cut into syllables."""
 
-_ROUNDING = 1e-9
+_ROUNDING = 1e-6
+"""Of a bucket. Who waits as long as told is not to be refused for what was lost in rounding."""
 
 
 @dataclass(slots=True)
@@ -47,9 +48,9 @@ class TokenBucket:
         held = self._held(now)
         if held <= 0:
             self.is_exhausted = True
-        enough = self.burst * _RESUMES_AT
-        if self.is_exhausted and held < enough:
-            return (enough - held) / self.per_s
+        lacking = self.burst * _RESUMES_AT - held
+        if self.is_exhausted and lacking > self.burst * _ROUNDING:
+            return lacking / self.per_s
         self.is_exhausted = False
         return 0.0
 
