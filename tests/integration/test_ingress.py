@@ -251,6 +251,88 @@ async def test_a_user_who_asks_much_leaves_places_for_others(nats_url: str, clie
         assert graph.most_open == 3
 
 
+async def ask_as(client: Client, user: str, text: str = "Hi", **fields: Any) -> messages_pb2.ChatResponse:
+    question = messages_pb2.ChatRequest(message=text, **fields)
+    reply = await client.request(f"ai.chat.user.{user}.message", question.SerializeToString(), timeout=10)
+    return messages_pb2.ChatResponse.FromString(reply.data)
+
+
+async def test_a_user_over_their_rate_is_refused_and_no_other_is(nats_url: str, client: Client) -> None:
+    graph, metrics = Graph(), Counted()
+    graph.may_answer.set()
+    users = {"*": {"requests_per_minute": 6, "request_burst": 3}, "staff-*": {"requests_per_minute": None}}
+    async with serving(nats_url, graph, metrics=metrics, users=users):
+        asked = [await ask_as(client, "rude") for _ in range(6)]
+        assert [answer.success for answer in asked] == [True] * 3 + [False] * 3
+        assert "6 requests per minute; try again in" in asked[-1].error
+        assert (await ask_as(client, "other")).success
+        assert all([(await ask_as(client, "staff-1")).success for _ in range(10)])
+    assert Counter(outcome for _, outcome in metrics.requests) == {"ok": 14, "overloaded": 3}
+
+
+async def test_a_user_has_so_many_requests_open_at_once(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, max_in_flight=2, user_share=1, users={"*": {"open_requests": 3}}):
+        rude = [asyncio.create_task(ask_as(client, "rude", str(number))) for number in range(8)]
+        refused, waiting = await first_answers(rude, 5)
+        assert {answer.error for answer in refused} == {"3 requests of this user are open already"}
+        other = asyncio.create_task(ask_as(client, "other", "mine"))
+        graph.may_answer.set()
+        assert (await other).success
+        assert all(answer.success for answer in await asyncio.gather(*waiting))
+        assert (await ask_as(client, "rude", "again")).success
+
+
+async def test_somebody_whom_no_subject_names_is_known_by_payload_header_or_connection(
+    nats_url: str, client: Client
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+
+    async def asks(connection: Client, user: str = "", header: str = "") -> bool:
+        payload = messages_pb2.ChatRequest(message="Hi", user_id=user).SerializeToString()
+        headers = {"Hearth-User": header} if header else None
+        reply = await connection.request("ai.chat.request", payload, timeout=10, headers=headers)
+        return messages_pb2.ChatResponse.FromString(reply.data).success
+
+    users = {"*": {"requests_per_minute": 1}}
+    another = await nats_connected(nats_url)
+    try:
+        async with serving(nats_url, graph, users=users, user_header="Hearth-User"):
+            assert [await asks(client), await asks(client), await asks(another)] == [True, False, True]
+            assert [await asks(client, "ann"), await asks(another, "ann")] == [True, False]
+            assert [await asks(client, "ann", "ben"), await asks(client, "eve", "ben")] == [True, False]
+    finally:
+        await another.close()
+
+
+async def test_what_a_user_may_not_name_never_reaches_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    users = {"*": {"collections": ["public_*"], "characters_per_minute": 100}, "alice": {"collections": None}}
+    async with serving(nats_url, graph, users=users):
+        secret = await ask_as(client, "bob", enable_rag=True, collection="secret", request_id="r1")
+        assert (secret.success, secret.error) == (
+            False,
+            "collection 'secret' is not one that you may name: expected public_*",
+        )
+        default = await ask_as(client, "bob", enable_rag=True)
+        assert default.error.startswith("collection 'knowledge_base' is not one")
+        assert not (await ask_as(client, "bob", "x" * 101)).success
+        assert not graph.asked.is_set()
+        assert (await ask_as(client, "bob", enable_rag=True, collection="public_a")).success
+        assert (await ask_as(client, "alice", enable_rag=True, collection="secret")).success
+
+
+async def test_a_field_that_is_too_long_is_refused_before_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, sizes={"question_characters": 1000}):
+        assert (await ask(client, "x" * 1001)).error == "message has 1001 characters: at most 1000 are taken"
+        assert not graph.asked.is_set()
+        assert (await ask(client, "x" * 1000)).success
+
+
 async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: str, client: Client) -> None:
     class Broken(Counted):
         def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
