@@ -15,7 +15,7 @@ from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCES
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES, SpokenStream
 from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, is_publishable, subject_for
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, RequestEndedError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, PayloadTooLargeError, RequestEndedError
 from deployments.services import SpeechService
 from deployments.settings.audio import SpeechOutputSettings
 from deployments.values.sound import wav_file
@@ -57,7 +57,9 @@ class SpeechHandler:
 
     async def fail(self, request: messages_pb2.TTSRequest, error: HearthError, reply: Reply) -> None:
         """Tell that a text was not said, or not to its end."""
-        del request
+        if isinstance(error, NotFoundError) and reply.names.is_limited(NameKind.VOICE):
+            # It would name all voices.
+            error = NotFoundError(f"unknown voice {request.speaker[:64]!r}", field="speaker")
         session_id = reply.parameters["session_id"]
         # The server delivers an id with a "*" in it, and lets nobody publish to it.
         if is_publishable(session_id):

@@ -16,7 +16,7 @@ from bridges.nats.demands import Demand, Named, NameKind
 from bridges.nats.token_bucket import TokenBucket
 from deployments.errors import InvalidRequestError, Limit, OverloadedError
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
-from deployments.settings.users import UserLimits, fits, limits_of
+from deployments.settings.users import UserLimits, entries_of, fits, joined
 
 _MOST_ACCOUNTS = 20_000
 _LOOKED_AT = 8
@@ -93,7 +93,7 @@ class _Account:
     buckets: dict[str, TokenBucket] = field(default_factory=dict[str, TokenBucket])
 
     @classmethod
-    def of(cls, limits: UserLimits) -> "_Account":
+    def of(cls, limits: UserLimits, names: AllowedNames) -> "_Account":
         buckets: dict[str, TokenBucket] = {}
         if rate := limits.requests_per_minute:
             buckets["requests_per_minute"] = TokenBucket(rate / _MINUTE_S, limits.request_burst or max(1.0, rate))
@@ -104,7 +104,7 @@ class _Account:
         ):
             if amount:
                 buckets[name] = TokenBucket(amount / period_s, amount)
-        return cls(limits, AllowedNames.of(limits), buckets=buckets)
+        return cls(limits, names, buckets=buckets)
 
     def is_forgettable(self, now: float) -> bool:
         return not self.open and all(bucket.is_full(now) for bucket in self.buckets.values())
@@ -114,7 +114,7 @@ class Allowances:
     """The accounts of all who ask at one replica. Not for several threads.
 
     Args:
-        users: The limits, as `deployments.settings.users.limits_of` reads them. Where there are none, nothing is kept.
+        users: The limits, as `deployments.settings.users.entries_of` reads them. Where there are none, nothing is kept.
         default_collection: The collection of requests that name none.
         clock: The time in seconds.
         most_accounts: Accounts that are kept. Beyond that the one that was not used for longest is forgotten, as long
@@ -133,6 +133,8 @@ class Allowances:
         self._clock = clock
         self._most = most_accounts
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        # No more of them than there are entries, and sets of patterns that fit one id.
+        self._terms: dict[tuple[str, ...], tuple[UserLimits, AllowedNames]] = {}
 
     @classmethod
     def of(cls, settings: NatsSettings, milvus: MilvusSettings) -> "Allowances":
@@ -282,8 +284,16 @@ class Allowances:
             self._accounts.move_to_end(key)
             return account
         self._forget()
-        account = self._accounts[key] = _Account.of(limits_of(self._users, asker.user))
+        account = self._accounts[key] = _Account.of(*self._terms_of(asker.user))
         return account
+
+    def _terms_of(self, user: str) -> tuple[UserLimits, AllowedNames]:
+        """Return what holds for a user: the same values for all for whom the same is written."""
+        entries = entries_of(self._users, user)
+        if entries not in self._terms:
+            limits = joined(self._users, entries)
+            self._terms[entries] = limits, AllowedNames.of(limits)
+        return self._terms[entries]
 
     def _forget(self) -> None:
         """Make room for an account, and forget some that need not be known any more."""

@@ -1,7 +1,7 @@
 """How much one request may hold, and what one user may take and name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import PositiveFloat, PositiveInt, field_validator
 
@@ -66,7 +66,12 @@ class UserLimits(Settings):
 
 
 def limits_of(users: Mapping[str, UserLimits], user: str) -> UserLimits:
-    """Return the limits of a user: what the settings say of everybody, and over it what they say more closely.
+    """Return the limits of a user; see `entries_of`."""
+    return joined(users, entries_of(users, user))
+
+
+def entries_of(users: Mapping[str, UserLimits], user: str) -> tuple[str, ...]:
+    """Return the names of the entries that hold for a user, the closest one last.
 
     Args:
         users: By user id, or by a pattern with "*". "*" alone is everybody. Of two patterns that fit, the one with more
@@ -74,9 +79,13 @@ def limits_of(users: Mapping[str, UserLimits], user: str) -> UserLimits:
         user: The user's id; empty for somebody whom nobody named, who is only one of everybody.
     """
     fitting = [name for name in users if name == "*" or (user and fits(user, name))]
-    closest_last = sorted(fitting, key=lambda name: ("*" not in name, len(name.replace("*", "")), name))
+    return tuple(sorted(fitting, key=lambda name: ("*" not in name, len(name.replace("*", "")), name)))
+
+
+def joined(users: Mapping[str, UserLimits], entries: Iterable[str]) -> UserLimits:
+    """Return what entries say together: what is given in a later one goes over what is given in those before it."""
     given: dict[str, object] = {}
-    for name in closest_last:
+    for name in entries:
         given |= {field: getattr(users[name], field) for field in users[name].model_fields_set}
     return UserLimits.model_validate(given)
 

@@ -13,14 +13,17 @@ import nats
 import nats.errors
 import psutil
 import pytest
+from google.protobuf.message import Message
 from nats.aio.client import Client
 
+from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
+from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.nats import connection as nats_connection
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -31,7 +34,9 @@ from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.settings.users import UserLimits
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
+from deployments.values.documents import Document, DocumentListing, IngestReport
 from deployments.values.status import ComponentStatus
 from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server
@@ -322,6 +327,53 @@ async def test_what_a_user_may_not_name_never_reaches_the_graph(nats_url: str, c
         assert not graph.asked.is_set()
         assert (await ask_as(client, "bob", enable_rag=True, collection="public_a")).success
         assert (await ask_as(client, "alice", enable_rag=True, collection="secret")).success
+
+
+class NoDocuments:
+    """Keeps no document, and takes none."""
+
+    async def ingest(self, call: Call, document: Document) -> IngestReport:
+        raise AssertionError("nothing is put in here")
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        raise AssertionError("nothing is taken out here")
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
+        assert collection == "public"
+        return DocumentListing()
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return (READY,)
+
+
+async def test_who_may_only_read_a_collection_changes_none_and_lists_no_other(nats_url: str, client: Client) -> None:
+    documents = NoDocuments()
+    handlers: dict[str, Handler] = {
+        "documents-ingest": IngestHandler(documents),
+        "documents-delete": DeleteHandler(documents),
+        "documents-list": ListDocumentsHandler(documents),
+    }
+    rows = [Endpoint(row, handlers[row.name], 10.0) for row in REQUESTS if row.name in handlers]
+    users = {"*": UserLimits(collections=("public",), ingest=False, delete=False)}
+
+    async def connected(client: Client) -> None: ...
+
+    async def told(subject: str, message: Message, kind: type[Any]) -> str:
+        reply = await client.request(f"hearth.documents.{subject}", message.SerializeToString(), timeout=10)
+        return kind.FromString(reply.data).error
+
+    ingress = Ingress(NatsSettings(url=nats_url, users=users), rows, documents.components, connected, Counted())
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    public = {"collection": "public", "source": "a.md"}
+    put, taken = documents_pb2.IngestRequest(text="words", **public), documents_pb2.DeleteRequest(**public)
+    assert "may not put documents in" in await told("ingest", put, documents_pb2.IngestResponse)
+    assert "may not take documents out" in await told("delete", taken, documents_pb2.DeleteResponse)
+    for collection, error in (("public", ""), ("secret", "collection 'secret' is not one that you may name")):
+        listing = documents_pb2.ListDocumentsRequest(collection=collection)
+        assert (await told("list", listing, documents_pb2.ListDocumentsResponse)).startswith(error)
+    ingress.stop()
+    await asyncio.wait_for(running, 20)
 
 
 async def test_a_field_that_is_too_long_is_refused_before_the_graph(nats_url: str, client: Client) -> None:

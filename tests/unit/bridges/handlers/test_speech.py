@@ -10,7 +10,7 @@ from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
-from deployments.errors import OverloadedError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.settings.audio import SpeechOutputSettings
 from deployments.values.speech import VoiceInfo, Voices
 from tests.conversation.scene import SlowSpeech, Wire
@@ -60,3 +60,24 @@ async def test_the_list_of_voices_has_those_that_its_asker_may_name(rescan: bool
         assert told.count == 1
     else:
         assert [voice.name for voice in told.built_in_voices] == ["ada"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NotFoundError("unknown voice 'bx'; known are ada, bob", field="speaker"), "unknown voice 'bx'"),
+        (InvalidRequestError("speaker 'bx' is not one that you may name", field="speaker"), "speaker 'bx' is not one"),
+    ],
+)
+async def test_an_error_does_not_list_voices_that_its_asker_may_not_name(error: HearthError, told: str) -> None:
+    wire = Wire()
+    names = AllowedNames({NameKind.VOICE: ("b*",)})
+    reply = Reply(Sender(wire), "ai.voice.tts.request.s", {"session_id": "s"}, INBOX, names=names)
+    handler = SpeechHandler(SlowSpeech(), SessionWork(), SpeechOutputSettings())
+    await handler.fail(messages_pb2.TTSRequest(text="Hello", speaker="bx"), error, reply)
+    for message in (
+        wire.on(INBOX)[0].read(messages_pb2.ErrorResponse).message,
+        wire.on("ai.voice.tts.status.s")[0].read(messages_pb2.TTSStatus).message,
+    ):
+        assert message.startswith(told)
+        assert "ada" not in message
