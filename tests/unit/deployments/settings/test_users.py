@@ -1,5 +1,6 @@
 """Whose limits hold for whom, and which settings of them make no sense."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -30,6 +31,12 @@ def test_what_is_said_more_closely_goes_over_what_is_said_of_everybody() -> None
     assert limits_of(given, "bob") == UserLimits(requests_per_minute=10, collections=("public",), ingest=False)
     assert limits_of(given, "guest-7") == UserLimits(requests_per_minute=2, collections=("public",), ingest=False)
     assert limits_of(given, "alice") == UserLimits(requests_per_minute=10), "null lifts a limit"
+
+
+def test_what_is_given_is_still_known_where_settings_reach_another_process() -> None:
+    settings = NatsSettings(users=users(any={"open_requests": 3}, alice={"ingest": True}))
+    arrived = pickle.loads(pickle.dumps(settings))  # noqa: S301 - as Ray sends it
+    assert limits_of(arrived.users, "alice") == UserLimits(open_requests=3)
 
 
 def test_somebody_whom_nobody_named_is_one_of_everybody_alone() -> None:
