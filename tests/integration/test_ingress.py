@@ -365,8 +365,8 @@ async def test_who_may_only_read_a_collection_changes_none_and_lists_no_other(na
     ingress = Ingress(NatsSettings(url=nats_url, users=users), rows, documents.components, connected, Counted())
     running = asyncio.create_task(ingress.run())
     await asyncio.wait_for(ingress.wait_until_serving(), 10)
-    public = {"collection": "public", "source": "a.md"}
-    put, taken = documents_pb2.IngestRequest(text="words", **public), documents_pb2.DeleteRequest(**public)
+    put = documents_pb2.IngestRequest(text="words", collection="public", source="a.md")
+    taken = documents_pb2.DeleteRequest(collection="public", source="a.md")
     assert "may not put documents in" in await told("ingest", put, documents_pb2.IngestResponse)
     assert "may not take documents out" in await told("delete", taken, documents_pb2.DeleteResponse)
     for collection, error in (("public", ""), ("secret", "collection 'secret' is not one that you may name")):

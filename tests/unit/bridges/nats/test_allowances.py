@@ -175,7 +175,7 @@ class TestNames:
 
 @pytest.mark.parametrize(("setting", "asked"), [("ingest", Demand(ingests=True)), ("delete", Demand(deletes=True))])
 def test_who_may_not_change_documents_is_told(setting: str, asked: Demand) -> None:
-    these = allowances(**{setting: False})
+    these = Allowances({"*": UserLimits.model_validate({setting: False})})
     with refused(InvalidRequestError, retryable=False):
         these.take(ALICE, asked)
     these.take(ALICE, Demand(names=naming(NameKind.COLLECTION, "c").names))

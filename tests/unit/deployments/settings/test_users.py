@@ -35,7 +35,7 @@ def test_what_is_said_more_closely_goes_over_what_is_said_of_everybody() -> None
 
 def test_what_is_given_is_still_known_where_settings_reach_another_process() -> None:
     settings = NatsSettings(users=users(any={"open_requests": 3}, alice={"ingest": True}))
-    arrived = pickle.loads(pickle.dumps(settings))  # noqa: S301 - as Ray sends it
+    arrived = pickle.loads(pickle.dumps(settings))
     assert limits_of(arrived.users, "alice") == UserLimits(open_requests=3)
 
 
