@@ -20,6 +20,8 @@ from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
@@ -122,7 +124,10 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals)
+        allowances = Allowances.of(settings.nats, settings.milvus)
+        self._ingress = Ingress(
+            settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals, allowances
+        )
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(
             settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components
@@ -168,8 +173,17 @@ class AudioIngressDeployment:
             memory,
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
+        allowances = Allowances.of(settings.nats, settings.milvus)
         self._audio = AudioIngress(
-            settings.audio, transcription, activity, work, metrics, conversing, trust=Trust.of(settings.nats)
+            settings.audio,
+            transcription,
+            activity,
+            work,
+            metrics,
+            conversing,
+            trust=Trust.of(settings.nats),
+            allowances=allowances,
+            askers=Askers.of(settings.nats),
         )
         reporters = [
             Reporter(TRANSCRIPTION.name, transcription, required=False),
@@ -195,7 +209,9 @@ class AudioIngressDeployment:
             await self._audio.connect(client)
 
         self._refusals = Refusals(Role.AUDIO_INGRESS)
-        self._ingress = Ingress(settings.nats, rows, components, connected, metrics, refusals=self._refusals)
+        self._ingress = Ingress(
+            settings.nats, rows, components, connected, metrics, refusals=self._refusals, allowances=allowances
+        )
         self._drain = DrainServer(Role.AUDIO_INGRESS, self._leave, lambda: self._ingress.held() | self._audio.held())
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())

@@ -21,6 +21,7 @@ class CollectedAnswer:
 
     Attributes:
         heard: The question, where it was spoken.
+        heard_s: Seconds of sound that it was spoken in.
         tokens: The text.
         sound: The speech.
         end: The end of the text.
@@ -29,6 +30,7 @@ class CollectedAnswer:
     """
 
     heard: str = ""
+    heard_s: float = 0.0
     tokens: list[str] = field(default_factory=list[str])
     sound: list[SpokenChunk] = field(default_factory=list[SpokenChunk])
     end: AnswerEnd = _NO_END
@@ -39,7 +41,7 @@ class CollectedAnswer:
         """Take what comes next."""
         match item:
             case Transcript():
-                self.heard = item.text
+                self.heard, self.heard_s = item.text, item.seconds
             case AnswerToken():
                 self.tokens.append(item.text)
             case SpokenChunk():
@@ -94,6 +96,7 @@ class CollectedAnswer:
             said,
             self.error,
             self.end.thought_tokens,
+            self.heard_s,
         )
 
     def wav(self, room: int) -> tuple[bytes, bool]:

@@ -1,7 +1,7 @@
 """The live sessions of one replica: opens, resets, drops and sweeps them."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +74,10 @@ class SessionRegistry:
     def get(self, session_id: str) -> LiveSession | None:
         """Return a session that is open, or ending."""
         return self._sessions.get(session_id)
+
+    def sessions(self) -> Iterable[LiveSession]:
+        """Return those that are open, or ending."""
+        return self._sessions.values()
 
     def has_ended(self, session_id: str) -> bool:
         """Say whether a session was ended by its client lately: what comes for it now is late."""

@@ -13,6 +13,7 @@ from bridges.live.sound_queue import SoundQueue
 from bridges.live.sound_reader import SoundReader
 from bridges.live.turn import Turn
 from bridges.live.utterance import LiveUtterance
+from bridges.nats.askers import Asker
 from bridges.operations.clock import now
 from bridges.subjects import AUDIO_STREAM
 from deployments.errors import HearthError, InvalidRequestError, OverloadedError
@@ -70,6 +71,8 @@ class LiveSession:
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
         reopened: The turn that what is said next goes on with.
+        asker: Whose it is; None while nobody has looked.
+        is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
     """
 
     id: str
@@ -98,6 +101,8 @@ class LiveSession:
     end_reply: str = ""
     fault: HearthError | None = None
     reopened: Turn | None = None
+    asker: Asker | None = None
+    is_over_limit: bool = False
     counts: SessionCounts = field(default_factory=SessionCounts)
 
     @property
@@ -143,6 +148,12 @@ class LiveSession:
             self.fault = error
             raise
         self._queue_sound(pcm)
+
+    def lose_sound(self, step: messages_pb2.STTStreamMessage) -> None:
+        """Take note of sound that is not taken."""
+        self.heard_at = now()
+        self.counts.messages += 1
+        self.counts.lost_bytes += len(step.audio)
 
     def end_sound(self) -> None:
         """Take what its reader still holds, for no more sound comes.

@@ -122,6 +122,11 @@ class SoundReader:
         self._told = (0, 0, 0)
         """What the message said of its format then."""
 
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes that a second of sound takes as its client writes it."""
+        return self._format.frame_bytes * self._format.rate
+
     def read(self, data: bytes, *, rate: int = 0, channels: int = 0, bits: int = 0) -> bytes:
         """Return a piece of the stream as 16-bit mono PCM at 16 kHz.
 

@@ -21,7 +21,10 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Asker, Askers
 from bridges.nats.connection import LastingConnection
+from bridges.nats.demands import check_sizes, demand_of
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
@@ -44,7 +47,7 @@ from deployments.errors import (
     OverloadedError,
 )
 from deployments.graph.tracing import span, trace_of
-from deployments.settings.orchestration import NatsSettings
+from deployments.settings.orchestration import MilvusSettings, NatsSettings
 from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
@@ -107,6 +110,7 @@ class _Arrived:
     message: Msg
     arrived: float
     deadline: float
+    asker: Asker
 
 
 class Ingress:
@@ -120,6 +124,7 @@ class Ingress:
         metrics: Counts requests.
         activity: Is told what is done, and what failed.
         refusals: Is told what the server does not permit.
+        allowances: What each user may take. By default of this ingress alone, and as the settings say.
     """
 
     def __init__(
@@ -131,8 +136,11 @@ class Ingress:
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,
+        allowances: Allowances | None = None,
     ) -> None:
         self._settings = settings
+        self._askers = Askers.of(settings)
+        self._allowances = allowances or Allowances.of(settings, MilvusSettings())
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
@@ -242,8 +250,12 @@ class Ingress:
     def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def admit(message: Msg) -> None:
             now = time.monotonic()
-            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s)
-            ticket = Ticket(endpoint.row.name, _user_of(request), len(message.data), now, request.deadline, request)
+            asker = self._askers.asker(endpoint.row, message)
+            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s, asker)
+            if refusal := self._allowances.opened(asker, endpoint.row.name):
+                await self._answer(request, refusal)
+                return
+            ticket = Ticket(endpoint.row.name, asker.key, len(message.data), now, request.deadline, request)
             refused = self._admission.offer(ticket)
             self._begin(group)
             if refused:
@@ -323,6 +335,8 @@ class Ingress:
         except Exception:
             # Of whatever kind: what fails here is a metric, a span or a line of the log.
             logger.exception("a request on %s could not be recorded", request.message.subject)
+        finally:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
 
     async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
         """Have one request answered, or refused: it ends in one final message and one log line."""
@@ -347,6 +361,7 @@ class Ingress:
                 traced.set("gen_ai.usage.reasoning.output_tokens", outcome.thought_tokens)
             if outcome.request_id:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
+        self._allowances.heard(request.asker, outcome.heard_s)
         self._record(request, outcome, identity, was_taken=refusal is None)
 
     def _record(self, request: _Arrived, outcome: Outcome, identity: str, *, was_taken: bool) -> None:
@@ -384,6 +399,8 @@ class Ingress:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
+            check_sizes(message, self._settings.sizes)
+            self._allowances.take(request.asker, demand_of(message))
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
         except HearthError as raised:
@@ -422,7 +439,7 @@ class Ingress:
                 reply_subject,
             )
             reply_subject = ""
-        return Reply(sender, message.subject, parameters, reply_subject, own)
+        return Reply(sender, message.subject, parameters, reply_subject, own, self._allowances.names(request.asker))
 
 
 def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
@@ -441,18 +458,6 @@ def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
                 retry_after_s=refused.wait_s,
                 limit=limit,
             )
-
-
-def _user_of(request: _Arrived) -> str:
-    """Return whose turn a request takes: its user's or session's by the subject, else that of its connection.
-
-    A connection is known by its inbox. One that names none shares its turns with all others that do not.
-    """
-    parameters = request.endpoint.row.subject.parameters(request.message.subject) or {}
-    if named := parameters.get("user_id") or parameters.get("session_id"):
-        return f"user {named}"
-    inbox = request.message.reply.split(".")
-    return f"connection {'.'.join(inbox[:2])}"
 
 
 def endpoints(

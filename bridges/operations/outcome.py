@@ -20,6 +20,7 @@ class Outcome:
         stages_s: Seconds that each stage took, by name.
         text: What was asked and answered, by name. It is written only where the settings ask for it.
         error: What its client was told of the error.
+        heard_s: Seconds of sound that it brought.
     """
 
     error_kind: str = ""
@@ -30,6 +31,7 @@ class Outcome:
     text: Mapping[str, str] = field(default_factory=dict[str, str])
     error: str = ""
     thought_tokens: int = 0
+    heard_s: float = 0.0
 
     @property
     def name(self) -> str:

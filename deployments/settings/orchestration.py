@@ -16,6 +16,7 @@ from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
+from deployments.settings.users import RequestSizes, UserLimits
 from deployments.values.access import Secret, ServerAccess, without_credentials
 from deployments.values.requests import RequestKind
 
@@ -98,6 +99,10 @@ class NatsSettings(Settings):
         order: The kinds of work, whose turn comes first. Within a kind, it is the user who holds and has held the
             fewest places.
         user_share: The part of `max_in_flight` that one user may hold.
+        sizes: How much one request may hold.
+        users: What a user may take and name, by user id or a pattern with "*".
+        user_header: Header of a message that names its user where the subject does not; empty: no header is believed.
+            For gateways that set it themselves.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
         answer_subjects: Where answers may go that a client chooses, by its reply subject or `response_subject`, with
@@ -117,6 +122,9 @@ class NatsSettings(Settings):
     limits: dict[str, RequestLimits] = Field(default_factory=dict)
     order: tuple[RequestKind, ...] = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
     user_share: float = Field(default=0.5, gt=0, le=1)
+    sizes: RequestSizes = RequestSizes()
+    users: dict[str, UserLimits] = Field(default_factory=dict)
+    user_header: str = ""
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
     answer_subjects: tuple[str, ...] = ()
@@ -130,6 +138,13 @@ class NatsSettings(Settings):
         if len(order) != len(kinds) or set(order) != kinds:
             raise ValueError(f"order is {[*order]}; each of {sorted(kinds)} was expected once")
         return order
+
+    @field_validator("users")
+    @classmethod
+    def _name_somebody(cls, users: dict[str, UserLimits]) -> dict[str, UserLimits]:
+        if "" in users:
+            raise ValueError("users has an empty name; a user id, a pattern such as 'guest-*' or '*' was expected")
+        return users
 
     @field_validator("answer_subjects")
     @classmethod

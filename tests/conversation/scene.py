@@ -16,6 +16,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.connection import Connection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
@@ -475,6 +476,7 @@ async def scene(
     voice: ScriptedVoice | None = None,
     turns_file: str = "",
     activity: VoiceActivityEngine | None = None,
+    allowances: Allowances = UNLIMITED,
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
     """Run a replica of the audio ingress for as long as the block lasts, on a connection of its own if need be."""
@@ -491,6 +493,7 @@ async def scene(
         metrics,
         conversing,
         replica=replica,
+        allowances=allowances,
     )
     connected = wire or Wire()
     running = asyncio.create_task(ingress.run())

@@ -13,14 +13,17 @@ import nats
 import nats.errors
 import psutil
 import pytest
+from google.protobuf.message import Message
 from nats.aio.client import Client
 
+from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
+from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.nats import connection as nats_connection
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -31,7 +34,9 @@ from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.settings.users import UserLimits
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
+from deployments.values.documents import Document, DocumentListing, IngestReport
 from deployments.values.status import ComponentStatus
 from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server
@@ -252,6 +257,135 @@ async def test_a_user_who_asks_much_leaves_places_for_others(nats_url: str, clie
         assert (await other).response == "answer to and mine?"
         assert all(answer.success for answer in await asyncio.gather(*rude))
         assert graph.most_open == 3
+
+
+async def ask_as(client: Client, user: str, text: str = "Hi", **fields: Any) -> messages_pb2.ChatResponse:
+    question = messages_pb2.ChatRequest(message=text, **fields)
+    reply = await client.request(f"ai.chat.user.{user}.message", question.SerializeToString(), timeout=10)
+    return messages_pb2.ChatResponse.FromString(reply.data)
+
+
+async def test_a_user_over_their_rate_is_refused_and_no_other_is(nats_url: str, client: Client) -> None:
+    graph, metrics = Graph(), Counted()
+    graph.may_answer.set()
+    users = {"*": {"requests_per_minute": 6, "request_burst": 3}, "staff-*": {"requests_per_minute": None}}
+    async with serving(nats_url, graph, metrics=metrics, users=users):
+        asked = [await ask_as(client, "rude") for _ in range(6)]
+        assert [answer.success for answer in asked] == [True] * 3 + [False] * 3
+        assert "6 requests per minute; try again in" in asked[-1].error
+        assert (await ask_as(client, "other")).success
+        assert all([(await ask_as(client, "staff-1")).success for _ in range(10)])
+    assert Counter(outcome for _, outcome in metrics.requests) == {"ok": 14, "overloaded": 3}
+
+
+async def test_a_user_has_so_many_requests_open_at_once(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, max_in_flight=2, user_share=1, users={"*": {"open_requests": 3}}):
+        rude = [asyncio.create_task(ask_as(client, "rude", str(number))) for number in range(8)]
+        refused, waiting = await first_answers(rude, 5)
+        assert {answer.error for answer in refused} == {"3 requests of this user are open already"}
+        other = asyncio.create_task(ask_as(client, "other", "mine"))
+        graph.may_answer.set()
+        assert (await other).success
+        assert all(answer.success for answer in await asyncio.gather(*waiting))
+        assert (await ask_as(client, "rude", "again")).success
+
+
+async def test_somebody_whom_no_subject_names_is_known_by_payload_header_or_connection(
+    nats_url: str, client: Client
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+
+    async def asks(connection: Client, user: str = "", header: str = "") -> bool:
+        payload = messages_pb2.ChatRequest(message="Hi", user_id=user).SerializeToString()
+        headers = {"Hearth-User": header} if header else None
+        reply = await connection.request("ai.chat.request", payload, timeout=10, headers=headers)
+        return messages_pb2.ChatResponse.FromString(reply.data).success
+
+    users = {"*": {"requests_per_minute": 1}}
+    another = await nats_connected(nats_url)
+    try:
+        async with serving(nats_url, graph, users=users, user_header="Hearth-User"):
+            assert [await asks(client), await asks(client), await asks(another)] == [True, False, True]
+            assert [await asks(client, "ann"), await asks(another, "ann")] == [True, False]
+            assert [await asks(client, "ann", "ben"), await asks(client, "eve", "ben")] == [True, False]
+    finally:
+        await another.close()
+
+
+async def test_what_a_user_may_not_name_never_reaches_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    users = {"*": {"collections": ["public_*"], "characters_per_minute": 100}, "alice": {"collections": None}}
+    async with serving(nats_url, graph, users=users):
+        secret = await ask_as(client, "bob", enable_rag=True, collection="secret", request_id="r1")
+        assert (secret.success, secret.error) == (
+            False,
+            "collection 'secret' is not one that you may name: expected public_*",
+        )
+        default = await ask_as(client, "bob", enable_rag=True)
+        assert default.error.startswith("collection 'knowledge_base' is not one")
+        assert not (await ask_as(client, "bob", "x" * 101)).success
+        assert not graph.asked.is_set()
+        assert (await ask_as(client, "bob", enable_rag=True, collection="public_a")).success
+        assert (await ask_as(client, "alice", enable_rag=True, collection="secret")).success
+
+
+class NoDocuments:
+    """Keeps no document, and takes none."""
+
+    async def ingest(self, call: Call, document: Document) -> IngestReport:
+        raise AssertionError("nothing is put in here")
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        raise AssertionError("nothing is taken out here")
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
+        assert collection == "public"
+        return DocumentListing()
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return (READY,)
+
+
+async def test_who_may_only_read_a_collection_changes_none_and_lists_no_other(nats_url: str, client: Client) -> None:
+    documents = NoDocuments()
+    handlers: dict[str, Handler] = {
+        "documents-ingest": IngestHandler(documents),
+        "documents-delete": DeleteHandler(documents),
+        "documents-list": ListDocumentsHandler(documents),
+    }
+    rows = [Endpoint(row, handlers[row.name], 10.0) for row in REQUESTS if row.name in handlers]
+    users = {"*": UserLimits(collections=("public",), ingest=False, delete=False)}
+
+    async def connected(client: Client) -> None: ...
+
+    async def told(subject: str, message: Message, kind: type[Any]) -> str:
+        reply = await client.request(f"hearth.documents.{subject}", message.SerializeToString(), timeout=10)
+        return kind.FromString(reply.data).error
+
+    ingress = Ingress(NatsSettings(url=nats_url, users=users), rows, documents.components, connected, Counted())
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    put = documents_pb2.IngestRequest(text="words", collection="public", source="a.md")
+    taken = documents_pb2.DeleteRequest(collection="public", source="a.md")
+    assert "may not put documents in" in await told("ingest", put, documents_pb2.IngestResponse)
+    assert "may not take documents out" in await told("delete", taken, documents_pb2.DeleteResponse)
+    for collection, error in (("public", ""), ("secret", "collection 'secret' is not one that you may name")):
+        listing = documents_pb2.ListDocumentsRequest(collection=collection)
+        assert (await told("list", listing, documents_pb2.ListDocumentsResponse)).startswith(error)
+    ingress.stop()
+    await asyncio.wait_for(running, 20)
+
+
+async def test_a_field_that_is_too_long_is_refused_before_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, sizes={"question_characters": 1000}):
+        assert (await ask(client, "x" * 1001)).error == "message has 1001 characters: at most 1000 are taken"
+        assert not graph.asked.is_set()
+        assert (await ask(client, "x" * 1000)).success
 
 
 async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: str, client: Client) -> None:
