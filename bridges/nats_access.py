@@ -1,8 +1,10 @@
 """Connecting to a NATS server as somebody: what the replicas' connection and the command line's have in common."""
 
 import base64
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +21,33 @@ _JWT = "NATS USER JWT"
 _SEED = "USER NKEY SEED"
 _SCHEMES = {"nats", "tls", "ws", "wss"}
 _LOGIN_REFUSED = ("authoriz", "authentic", "expired", "revoked")
+_VIOLATION = re.compile(
+    r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What the server refused.
+
+    Attributes:
+        subject: In small letters, as nats-py gives it.
+        is_subscription: Whether it was a subscription; else a message.
+    """
+
+    subject: str
+    is_subscription: bool
+
+
+def violation_of(error: Exception) -> Violation | None:
+    """Return what the server refused; None where an error is another one."""
+    found = _VIOLATION.search(str(error))
+    return Violation(found[2].lower(), is_subscription=found[1].lower() == "subscription") if found else None
+
+
+def named(violation: Violation, subjects: Iterable[str]) -> str:
+    """Return the subject that was refused as it is written among others, else in small letters."""
+    return next((one for one in subjects if one.lower() == violation.subject), violation.subject)
 
 
 class AccessClient(Client):
@@ -51,6 +80,16 @@ class AccessClient(Client):
             # nats-py leaves the socket open over which it was refused.
             await self.close()
             raise
+
+    @property
+    def offers_jetstream(self) -> bool:
+        """Whether the server has JetStream, by its own word: to ask what it keeps would need a right."""
+        return bool(self._server_info.get("jetstream"))
+
+    @property
+    def subscribed(self) -> list[str]:
+        """The subjects that are subscribed to."""
+        return [subscription.subject for subscription in self._subs.values()]
 
     @property
     def ssl_context(self) -> ssl.SSLContext:

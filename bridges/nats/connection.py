@@ -11,8 +11,9 @@ from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from bridges.nats.refusals import Refusals, violation_of
-from bridges.nats_access import AccessClient, is_login_refused
+from bridges.nats.refusals import Refusals
+from bridges.nats_access import AccessClient, is_login_refused, violation_of
+from bridges.subjects import REPLICA_INBOX
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
 
@@ -102,11 +103,6 @@ class NatsClient(AccessClient):
             async with asyncio.timeout(0 if self.is_closed else within_s):
                 await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-    @property
-    def subscribed(self) -> list[str]:
-        """The subjects that are subscribed to."""
-        return [subscription.subject for subscription in self._subs.values()]
 
     async def ask_again(self, subject: str) -> None:
         """Subscribe once more to a subject that the server refused, and return when it has answered.
@@ -223,6 +219,8 @@ class LastingConnection:
         await self.client.connect_to(
             self._settings.url,
             name=self._name,
+            # Clients may hear the inboxes of clients.
+            inbox_prefix=REPLICA_INBOX.inbox_prefix,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_WAIT_S,
