@@ -1,5 +1,6 @@
 """Connecting to a NATS server as somebody: what the replicas' connection and the command line's have in common."""
 
+import asyncio
 import base64
 import re
 import ssl
@@ -55,6 +56,9 @@ class AccessClient(Client):
 
     Where access says how the server is known, or its URL begins with "tls://", a server without TLS is refused before
     it is told anything. A secret, or a certificate, that cannot be read is a failed attempt to connect like any other.
+
+    nats-py ends its reading, for good and without a word, over the PONG of a flush that nobody waits for any more,
+    because its time was over or its task was cancelled; here such a PONG is nothing special.
 
     Args:
         access: Who connects.
@@ -131,6 +135,11 @@ class AccessClient(Client):
                 self._transport.close()
                 self._transport = None
             raise
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:

@@ -54,6 +54,7 @@ T = TypeVar("T")
 FINAL_STATUSES = {status.value for status in RunStatus if status.is_final}
 
 _CONNECT_TIMEOUT_S = 3
+_CANCELLED_AGAIN_S = 0.1
 _ANY_INBOX = DEFAULT_INBOX_PREFIX.decode()
 
 
@@ -357,7 +358,7 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
     async def failed(error: Exception) -> None:
         # Other errors reach the caller as exceptions; nats-py would print them too.
         if violation := violation_of(error):
-            refusal.ends(violation)
+            refusal.take(violation)
 
     connection = AccessClient(server.access)
     try:
@@ -375,31 +376,59 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
     except (OSError, nats.errors.Error, TimeoutError) as error:
         raise UnavailableError(_why_not(connection, server, error)) from error
     try:
-        async with asyncio.timeout(None) as refusal.scope:
+        async with refusal.ending_what_waits():
             yield HearthClient(connection, server.shown, server.user_id)
-    except TimeoutError as error:
-        if refusal.violation is None:
+    except (asyncio.CancelledError, Exception) as error:
+        if refusal.violation is None or refusal.is_cancelled_from_outside:
             raise
         raise UnavailableError(_not_permitted(connection, server, refusal.violation)) from error
     finally:
-        refusal.scope = None
         await connection.close()
 
 
 class _Refusal:
-    """Ends a block over the server's first word that it does not permit something.
+    """The server's first word that it does not permit something, which ends a block.
 
-    The server says so some time after the command, and goes on: nothing else would tell whoever waits for an answer.
+    It comes some time after the command, and the server goes on: nothing else would tell whoever waits for an answer.
+
+    Attributes:
+        violation: What was refused; None where nothing was.
+        is_cancelled_from_outside: Whether the block was cancelled by somebody else, too.
     """
 
     def __init__(self) -> None:
-        self.scope: asyncio.Timeout | None = None
         self.violation: Violation | None = None
+        self.is_cancelled_from_outside = False
+        self._arrived = asyncio.Event()
 
-    def ends(self, violation: Violation) -> None:
-        if self.scope is not None and self.violation is None:
-            self.violation = violation
-            self.scope.reschedule(asyncio.get_running_loop().time())
+    def take(self, violation: Violation) -> None:
+        self.violation = self.violation or violation
+        self._arrived.set()
+
+    @asynccontextmanager
+    async def ending_what_waits(self) -> AsyncGenerator[None]:
+        """Cancel whatever the block waits for once something was refused."""
+        block = asyncio.current_task()
+        assert block is not None  # noqa: S101 - whoever awaits is a task
+        cancelling, count = block.cancelling(), 0
+
+        async def cancel() -> None:
+            nonlocal count
+            await self._arrived.wait()
+            while True:
+                count += 1
+                block.cancel()
+                # asyncio.wait_for of Python 3.11 swallows the one that comes together with what it waits for.
+                await asyncio.sleep(_CANCELLED_AGAIN_S)
+
+        ending = asyncio.create_task(cancel())
+        try:
+            yield
+        finally:
+            ending.cancel()
+            for _ in range(count):
+                block.uncancel()
+            self.is_cancelled_from_outside = block.cancelling() > cancelling
 
 
 def _not_permitted(connection: AccessClient, server: NatsServer, violation: Violation) -> str:

@@ -75,8 +75,7 @@ class NatsClient(AccessClient):
 
     A NATS server passes on whatever bytes a client puts into subjects and headers. nats-py ends its reading over
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
-    bytes are replaced. It does the same over the PONG of a flush that nobody waits for any more, because its time was
-    over or its task was cancelled; here such a PONG is nothing special.
+    bytes are replaced.
 
     A server ends a connection whose password was changed or whose JWT has expired. nats-py then never connects again;
     here it does, with what the files and variables hold by then.
@@ -120,11 +119,6 @@ class NatsClient(AccessClient):
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
             return
         await super()._process_err(err_msg)
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:

@@ -24,7 +24,7 @@ from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
-from bridges.permissions import installation_names, permissions
+from bridges.permissions import inbox_prefix, installation_names, permissions
 from bridges.pipelines import intake as pipeline_intake
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
@@ -42,6 +42,7 @@ from bridges.subjects import (
     INBOX,
     PIPELINE_STATUS,
     PIPELINE_TRIGGER,
+    REPLICA_INBOX,
     SPEECH_AUDIO,
     SPEECH_REQUEST,
     SPEECH_STATUS,
@@ -75,7 +76,12 @@ WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
 NAMES = installation_names(SETTINGS)
 USERS = (Role.CLIENT, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+OPERATOR_ONLY = {"user_id": "operator"}
 ADMIN = "admin"
+INBOX_PREFIXES = {
+    Role.OPERATOR.name: inbox_prefix("operator"),
+    **dict.fromkeys((Role.NATS_INGRESS.name, Role.AUDIO_INGRESS.name, Role.PIPELINES.name), REPLICA_INBOX.inbox_prefix),
+}
 SILENCE = bytes(2 * 16_000)
 
 
@@ -88,7 +94,7 @@ def configuration() -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in USERS
-        for may in [permissions(role, NAMES)]
+        for may in [permissions(role, NAMES | OPERATOR_ONLY if role is Role.OPERATOR else NAMES)]
     ]
     return json.dumps({"authorization": {"users": [*users, {"user": ADMIN, "password": "secret"}]}})
 
@@ -116,7 +122,8 @@ class Server:
         async def ignore(_: Exception) -> None:
             """What the server denies stands in its log."""
 
-        return await nats_connected(self.url_for(user), error_cb=ignore)
+        prefix = INBOX_PREFIXES.get(user, INBOX.inbox_prefix)
+        return await nats_connected(self.url_for(user), error_cb=ignore, inbox_prefix=prefix)
 
 
 @contextmanager
@@ -230,14 +237,19 @@ async def test_a_text_and_its_speech_are_permitted(server: Server) -> None:
         await client.close()
 
 
+def audio_ingress(replica: str, memory: ConversationMemory) -> AudioIngress:
+    """Return what listens to live audio and answers."""
+    work, records = SessionWork(), TurnRecords(SETTINGS.turns, with_text=False)
+    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
+    transcription = ReadingTranscription(0.0, (0.0,))
+    return AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+
+
 @asynccontextmanager
 async def listening(server: Server, replica: str) -> AsyncGenerator[None]:
     """Run a replica that listens to live audio and answers."""
-    work, memory = SessionWork(), ConversationMemory(SETTINGS.memory)
-    records = TurnRecords(SETTINGS.turns, with_text=False)
-    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
-    transcription = ReadingTranscription(0.0, (0.0,))
-    audio = AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+    memory = ConversationMemory(SETTINGS.memory)
+    audio = audio_ingress(replica, memory)
     connection = await server.connect(Role.AUDIO_INGRESS.name)
     await memory.connect(connection)
     running = asyncio.create_task(audio.run())
