@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import KeyValueConfig, RetentionPolicy
 
+from bridges.command_line.client import NatsServer, connected
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
@@ -75,11 +76,11 @@ from tests.workflow_engines.follower import Followed, follow
 WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
 NAMES = installation_names(SETTINGS)
-USERS = (Role.CLIENT, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
-OPERATOR_ONLY = {"user_id": "operator"}
+USERS = (Role.CLIENT, Role.USER, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+OF_ONE_USER = {Role.USER: "alice", Role.OPERATOR: "operator"}
 ADMIN = "admin"
 INBOX_PREFIXES = {
-    Role.OPERATOR.name: inbox_prefix("operator"),
+    **{role.name: inbox_prefix(user_id) for role, user_id in OF_ONE_USER.items()},
     **dict.fromkeys((Role.NATS_INGRESS.name, Role.AUDIO_INGRESS.name, Role.PIPELINES.name), REPLICA_INBOX.inbox_prefix),
 }
 SILENCE = bytes(2 * 16_000)
@@ -94,7 +95,7 @@ def configuration() -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in USERS
-        for may in [permissions(role, NAMES | OPERATOR_ONLY if role is Role.OPERATOR else NAMES)]
+        for may in [permissions(role, NAMES | {"user_id": OF_ONE_USER.get(role, "")})]
     ]
     return json.dumps({"authorization": {"users": [*users, {"user": ADMIN, "password": "secret"}]}})
 
@@ -213,6 +214,20 @@ async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, 
         assert messages_pb2.ChatResponse.FromString(reply.data).success
         assert [turn.question for turn in await memory.recall(Owner("u1"))] == ["Hi"]
         await client.close()
+
+
+async def test_a_client_of_one_user_gets_the_whole_answer_in_its_inbox(server: Server) -> None:
+    memory = ConversationMemory(SETTINGS.memory)
+    handler = ChatHandler(Chat(ScriptedModel(), ScriptedRetrieval()), None, memory, Trust())
+    prefix = inbox_prefix(OF_ONE_USER[Role.USER])
+    async with (
+        ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory),
+        connected(NatsServer(server.url_for(Role.USER.name), inbox_prefix=prefix)) as client,
+    ):
+        request = messages_pb2.ChatRequest(message="Hi", enable_streaming=True, user_id="somebody else")
+        items = [item async for item in client.ask(request, WAIT_S)]
+        assert [(type(item), getattr(item, "user_id", "")) for item in items] == [(messages_pb2.ChatResponse, "alice")]
+        assert [turn.question for turn in await memory.recall(Owner("alice"))] == ["Hi"]
 
 
 async def test_an_operator_finds_the_service(server: Server) -> None:
