@@ -95,7 +95,7 @@ def configuration() -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in USERS
-        for may in [permissions(role, NAMES | {"user_id": OF_ONE_USER.get(role, "")})]
+        for may in [permissions(role, NAMES | ({"user_id": OF_ONE_USER[role]} if role in OF_ONE_USER else {}))]
     ]
     return json.dumps({"authorization": {"users": [*users, {"user": ADMIN, "password": "secret"}]}})
 
