@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +28,14 @@ class User:
         roles: What connects as this user.
         about: A few words for readers.
         user_id: Whose subjects and inboxes alone it has, of those that name a user; empty for everybody's.
+        answers: Subjects that it publishes on besides those of the table.
     """
 
     name: str
     roles: tuple[Role, ...]
     about: str
     user_id: str = ""
+    answers: tuple[str, ...] = ()
 
     @property
     def password_variable(self) -> str:
@@ -58,14 +60,19 @@ USERS = (
 )
 
 
-def users_for(user_ids: Iterable[str]) -> tuple[User, ...]:
+def users_for(user_ids: Iterable[str], answer_subjects: Iterable[str] = ()) -> tuple[User, ...]:
     """Return the users of every installation, and one for each user id, who may speak for that one only.
+
+    Args:
+        user_ids: Each one a token of a subject.
+        answer_subjects: The setting `nats.answer_subjects`: Hearth has to be allowed to answer there.
 
     Raises:
         InvalidRequestError: An id cannot stand in a subject, or is the name of another user, perhaps in the variable of
             its password alone.
     """
-    users = list(USERS)
+    graph, *others = USERS
+    users = [replace(graph, answers=tuple(answer_subjects)), *others]
     for user_id in user_ids:
         if not is_token(user_id):
             raise InvalidRequestError(
@@ -94,7 +101,8 @@ class Permissions:
 def permissions(role: Role, names: Mapping[str, str]) -> Permissions:
     """Return what a role needs, inboxes included.
 
-    A client that names a `response_subject` of its own choice needs a permission for it, and so does the ingress.
+    A client that names a `response_subject` of its own choice needs a permission for it. What `nats.answer_subjects`
+    lists is permitted to Hearth by `users_for`.
 
     Args:
         role: Whose permissions.
@@ -127,6 +135,15 @@ def names_of(config: Path) -> dict[str, str]:
     """Return the same for a file that `serve deploy` takes.
 
     Raises:
+        InvalidRequestError: As in `settings_of`; so is pydantic.ValidationError.
+    """
+    return installation_names(settings_of(config))
+
+
+def settings_of(config: Path) -> OrchestrationSettings:
+    """Return the settings of the orchestration in a file that `serve deploy` takes.
+
+    Raises:
         InvalidRequestError: It has no orchestration application.
         pydantic.ValidationError: A setting in it is wrong.
     """
@@ -134,7 +151,7 @@ def names_of(config: Path) -> dict[str, str]:
     applications = cast("list[dict[str, Any]]", found.get("applications", []) if isinstance(found, dict) else [])
     for application in applications:
         if application.get("import_path") == _ORCHESTRATION:
-            return installation_names(OrchestrationSettings.model_validate(application.get("args") or {}))
+            return OrchestrationSettings.model_validate(application.get("args") or {})
     raise InvalidRequestError(f"{config} has no application with the import_path {_ORCHESTRATION}", field="config")
 
 
@@ -143,7 +160,7 @@ def user_permissions(user: User, names: Mapping[str, str]) -> dict[str, Any]:
     names = {**names, "user_id": user.user_id} if user.user_id else names
     each = [permissions(role, names) for role in user.roles]
     return {
-        "publish": {"allow": sorted({subject for one in each for subject in one.publish})},
+        "publish": {"allow": sorted({*user.answers, *(subject for one in each for subject in one.publish)})},
         "subscribe": {"allow": sorted({subject for one in each for subject in one.subscribe})},
     }
 

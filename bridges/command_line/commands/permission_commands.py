@@ -6,7 +6,14 @@ import click
 
 from bridges.command_line.console import write_json, write_raw
 from bridges.command_line.local.local_stack import SERVE_CONFIG
-from bridges.permissions import chart_values, jwt_claims, names_of, server_configuration, users_for
+from bridges.permissions import (
+    chart_values,
+    installation_names,
+    jwt_claims,
+    server_configuration,
+    settings_of,
+    users_for,
+)
 from deployments.errors import InvalidRequestError
 
 
@@ -20,7 +27,7 @@ def permissions_command() -> None:
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=SERVE_CONFIG,
-    help="What is deployed: its names of buckets and of the stream count. Default: the shipped serve_config.yaml.",
+    help="What is deployed: its buckets, its stream and its answer_subjects count. Default: the shipped one.",
 )
 @click.option(
     "--user-id", "user_ids", multiple=True, metavar="ID", help="Print a further NATS user for this user id. Repeatable."
@@ -36,9 +43,10 @@ def nats_command(config: Path, user_ids: tuple[str, ...], form: str | None) -> N
     A NATS user for a user id asks for that user alone, and hears nothing that is for another one. It connects with an
     inbox prefix of its own: `hearth --user ID --inbox-prefix _INBOX_USER.ID chat`.
     """
-    names = names_of(config)
+    settings = settings_of(config)
+    names = installation_names(settings)
     try:
-        users = users_for(user_ids)
+        users = users_for(user_ids, settings.nats.answer_subjects)
     except InvalidRequestError as error:
         raise click.BadParameter(error.message) from error
     match form:

@@ -83,6 +83,12 @@ def test_whose_inboxes_somebody_hears_has_to_be_known(role: Role) -> None:
         permissions(role, NAMES)
 
 
+def test_hearth_may_answer_where_the_settings_say() -> None:
+    graph, clients, *_ = users_for([], ["my.answers.>"])
+    assert "my.answers.>" in user_permissions(graph, NAMES)["publish"]["allow"]
+    assert "my.answers.>" not in user_permissions(clients, NAMES)["publish"]["allow"]
+
+
 def test_no_two_users_hear_each_other_s_inboxes() -> None:
     users = users_for(["alice", "bob", "a@b"])
     inboxes = [

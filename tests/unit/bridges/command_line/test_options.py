@@ -115,11 +115,13 @@ def test_an_inbox_prefix_is_a_subject(prefix: str) -> None:
 def test_the_permissions_of_users_are_printed(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(
-        "applications: [{name: o, import_path: 'bridges.application:orchestration', args: {memory: {bucket: talks}}}]"
+        "applications: [{name: o, import_path: 'bridges.application:orchestration', "
+        "args: {memory: {bucket: talks}, nats: {answer_subjects: [my.answers]}}}]"
     )
     printed = CliRunner().invoke(cli, ["permissions", "nats", "--config", str(config), "--user-id", "alice"]).output
     assert "password: $ALICE_PASSWORD" in printed
     assert '"$KV.talks.*"' in printed
+    assert '"my.answers"' in printed
     assert '"ai.chat.user.alice.message"' in printed
     assert "password: $CLIENTS_PASSWORD" in printed
     refused = CliRunner().invoke(cli, ["permissions", "nats", "--user-id", "a.b"])
