@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
+from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.sound.saying import write_wav
-from bridges.permissions import User, inbox_prefix
+from bridges.permissions import User, inbox_prefix, jwt_claims, users_for
 from bridges.subjects import INBOX, REPLICA_INBOX, SUBJECTS, Direction, Role
 from deployments.errors import UnavailableError
+from deployments.values.access import NatsAccess, Secret
 from tests.end_to_end.command import hearth
 from tests.integration.test_needed_rights import ALICE, CLIENTS, OPERATOR, WHOLE, Account, account, remember
 from tests.integration.test_permissions import NAMES, WAIT_S
+from tests.nats_accounts import Operator
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
 
@@ -178,3 +181,24 @@ def test_a_client_of_one_user_is_refused_nothing_that_it_asks(
 ) -> None:
     said = " ".join(hearth(as_somebody(whole, ALICE, tmp_path), *command).stderr.split())
     assert "nobody takes requests" in said
+
+
+async def test_the_claims_of_a_jwt_hold_as_well(tmp_path: Path) -> None:
+    operator, file = Operator(), tmp_path / "alice.creds"
+    claims = jwt_claims(NAMES, users_for(["alice"]))["alice"]
+    file.write_text(operator.credentials({"pub": claims["pub"], "sub": claims["sub"]}))
+    (tmp_path / "nats.conf").write_text(operator.configuration())
+    with nats_server(tmp_path / "nats", "-c", str(tmp_path / "nats.conf")) as url:
+        server = NatsServer(url, NatsAccess(credentials=Secret(file=str(file))), inbox_prefix("alice"))
+        async with connected(server) as client:
+            with pytest.raises(UnavailableError, match="nobody takes requests"):
+                await client.status(WAIT_S)
+        for subject in ("ai.chat.user.bob.message", "hearth.audio.interrupt"):
+            with pytest.raises(UnavailableError, match=f"publish on {subject}"):
+                await publish(server, subject)
+
+
+async def publish(server: NatsServer, subject: str) -> None:
+    async with connected(server) as client, asyncio.timeout(WAIT_S):
+        await client.connection.publish(subject)
+        await asyncio.Event().wait()
