@@ -358,7 +358,7 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
     async def failed(error: Exception) -> None:
         # Other errors reach the caller as exceptions; nats-py would print them too.
         if violation := violation_of(error):
-            refusal.take(violation)
+            refusal.take(violation, named(violation, connection.subscribed))
 
     connection = AccessClient(server.access)
     try:
@@ -381,7 +381,7 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
     except (asyncio.CancelledError, Exception) as error:
         if refusal.violation is None or refusal.is_cancelled_from_outside:
             raise
-        raise UnavailableError(_not_permitted(connection, server, refusal.violation)) from error
+        raise UnavailableError(_not_permitted(server, refusal.violation, refusal.subject)) from error
     finally:
         await connection.close()
 
@@ -393,17 +393,20 @@ class _Refusal:
 
     Attributes:
         violation: What was refused; None where nothing was.
+        subject: The same as it was written, where that is known.
         is_cancelled_from_outside: Whether the block was cancelled by somebody else, too.
     """
 
     def __init__(self) -> None:
         self.violation: Violation | None = None
+        self.subject = ""
         self.is_cancelled_from_outside = False
         self._arrived = asyncio.Event()
 
-    def take(self, violation: Violation) -> None:
-        self.violation = self.violation or violation
-        self._arrived.set()
+    def take(self, violation: Violation, subject: str) -> None:
+        if self.violation is None:
+            self.violation, self.subject = violation, subject
+            self._arrived.set()
 
     @asynccontextmanager
     async def ending_what_waits(self) -> AsyncGenerator[None]:
@@ -426,13 +429,13 @@ class _Refusal:
             yield
         finally:
             ending.cancel()
+            await asyncio.wait([ending])
             for _ in range(count):
                 block.uncancel()
             self.is_cancelled_from_outside = block.cancelling() > cancelling
 
 
-def _not_permitted(connection: AccessClient, server: NatsServer, violation: Violation) -> str:
-    subject = named(violation, connection.subscribed)
+def _not_permitted(server: NatsServer, violation: Violation, subject: str) -> str:
     verb = "subscribe to" if violation.is_subscription else "publish on"
     said = f"the NATS server at {server.shown} does not let us {verb} {subject}"
     if violation.subject.startswith(_ANY_INBOX.lower()):

@@ -394,7 +394,8 @@ async def memories(clients: Clients, trials: int) -> Mapping[str, list[Talk]]:
 
 async def measure(url: str, options: Options) -> list[Figure]:
     spoken = list((await sounds()).values())
-    async with await nats_connected(url) as connection:
+    connection = await nats_connected(url)
+    async with connection:
         await until_ready(connection)
         clients = Clients(connection, spoken, options)
         await clients.subscribe()
