@@ -1,8 +1,11 @@
 """Connecting to a NATS server as somebody: what the replicas' connection and the command line's have in common."""
 
+import asyncio
 import base64
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +22,33 @@ _JWT = "NATS USER JWT"
 _SEED = "USER NKEY SEED"
 _SCHEMES = {"nats", "tls", "ws", "wss"}
 _LOGIN_REFUSED = ("authoriz", "authentic", "expired", "revoked")
+_VIOLATION = re.compile(
+    r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What the server refused.
+
+    Attributes:
+        subject: In small letters, as nats-py gives it.
+        is_subscription: Whether it was a subscription; else a message.
+    """
+
+    subject: str
+    is_subscription: bool
+
+
+def violation_of(error: Exception) -> Violation | None:
+    """Return what the server refused; None where an error is another one."""
+    found = _VIOLATION.search(str(error))
+    return Violation(found[2].lower(), is_subscription=found[1].lower() == "subscription") if found else None
+
+
+def named(violation: Violation, subjects: Iterable[str]) -> str:
+    """Return the subject that was refused as it is written among others, else in small letters."""
+    return next((one for one in subjects if one.lower() == violation.subject), violation.subject)
 
 
 class AccessClient(Client):
@@ -26,6 +56,9 @@ class AccessClient(Client):
 
     Where access says how the server is known, or its URL begins with "tls://", a server without TLS is refused before
     it is told anything. A secret, or a certificate, that cannot be read is a failed attempt to connect like any other.
+
+    nats-py ends its reading, for good and without a word, over the PONG of a flush that nobody waits for any more,
+    because its time was over or its task was cancelled; here such a PONG is nothing special.
 
     Args:
         access: Who connects.
@@ -51,6 +84,16 @@ class AccessClient(Client):
             # nats-py leaves the socket open over which it was refused.
             await self.close()
             raise
+
+    @property
+    def offers_jetstream(self) -> bool:
+        """Whether the server has JetStream, by its own word: to ask what it keeps would need a right."""
+        return bool(self._server_info.get("jetstream"))
+
+    @property
+    def subscribed(self) -> list[str]:
+        """The subjects that are subscribed to."""
+        return [subscription.subject for subscription in self._subs.values()]
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -92,6 +135,11 @@ class AccessClient(Client):
                 self._transport.close()
                 self._transport = None
             raise
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:

@@ -1,18 +1,22 @@
 """What each role may publish and subscribe, as a NATS server takes it: made from the table of subjects."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from bridges.subjects import SUBJECTS, Role, Subject
+from bridges.subjects import SUBJECTS, USER_INBOX, Role, Subject, is_token
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 
 _ORCHESTRATION = "bridges.application:orchestration"
+
+
+_OF_ONE_USER = frozenset({Role.USER, Role.OPERATOR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +27,62 @@ class User:
         name: Of the user.
         roles: What connects as this user.
         about: A few words for readers.
+        user_id: Whose subjects and inboxes alone it has, of those that name a user; empty for everybody's.
+        answers: Subjects that it publishes on besides those of the table.
     """
 
     name: str
     roles: tuple[Role, ...]
     about: str
+    user_id: str = ""
+    answers: tuple[str, ...] = ()
 
     @property
     def password_variable(self) -> str:
         """The variable that the server reads the password from."""
-        return f"{self.name.upper()}_PASSWORD"
+        return f"{re.sub(r'[^A-Z0-9]', '_', self.name.upper())}_PASSWORD"
+
+
+def inbox_prefix(user_id: str) -> str:
+    """Return the inbox prefix that a client of one user, or an operator, has to connect with."""
+    return USER_INBOX.inbox_prefix.format(user_id=user_id)
 
 
 USERS = (
     User("hearth", (Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES), "the graph: both ingresses and Pipelines"),
     User("clients", (Role.CLIENT,), "programs that ask, and the hearth command"),
-    User("operator", (Role.OPERATOR,), "whoever looks after the installation, with the nats command"),
+    User(
+        "operator",
+        (Role.OPERATOR,),
+        f"whoever looks after the installation; the inbox prefix is {inbox_prefix('operator')}",
+        "operator",
+    ),
 )
+
+
+def users_for(user_ids: Iterable[str], answer_subjects: Iterable[str] = ()) -> tuple[User, ...]:
+    """Return the users of every installation, and one for each user id, who may speak for that one only.
+
+    Args:
+        user_ids: Each one a token of a subject.
+        answer_subjects: The setting `nats.answer_subjects`: Hearth has to be allowed to answer there.
+
+    Raises:
+        InvalidRequestError: An id cannot stand in a subject, or is the name of another user, perhaps in the variable of
+            its password alone.
+    """
+    graph, *others = USERS
+    users = [replace(graph, answers=tuple(answer_subjects)), *others]
+    for user_id in user_ids:
+        if not is_token(user_id):
+            raise InvalidRequestError(
+                f"the user id {user_id!r} is no token of a subject: no space, dot, '*' or '>'", field="user_id"
+            )
+        user = User(user_id, (Role.USER,), f"{user_id} alone; the inbox prefix is {inbox_prefix(user_id)}", user_id)
+        if user.password_variable in {one.password_variable for one in users}:
+            raise InvalidRequestError(f"two users are called {user_id}, or nearly so", field="user_id")
+        users.append(user)
+    return tuple(users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +101,20 @@ class Permissions:
 def permissions(role: Role, names: Mapping[str, str]) -> Permissions:
     """Return what a role needs, inboxes included.
 
-    A client that names a `response_subject` of its own choice needs a permission for it, and so does the ingress.
+    A client that names a `response_subject` of its own choice needs a permission for it. What `nats.answer_subjects`
+    lists is permitted to Hearth by `users_for`.
 
     Args:
         role: Whose permissions.
         names: Tokens of subjects that are known, by name. The names of an installation's buckets and stream have to be
             among them (see `installation_names`); an empty one is not used, nor is any subject that has it. Others
-            narrow the permissions: with a `user_id`, a client may speak for that user only.
+            narrow the permissions: a client of one user, and an operator, need a `user_id`.
+
+    Raises:
+        ValueError: A name that is needed is not known.
     """
+    if role in _OF_ONE_USER and not names.get("user_id"):
+        raise ValueError(f"the user_id of {role} is not known")
     used = [row for row in SUBJECTS if all(names.get(token, token) for token in row.tokens)]
     return Permissions(
         _wildcards((row for row in used if role in row.publishers), names),
@@ -86,6 +135,15 @@ def names_of(config: Path) -> dict[str, str]:
     """Return the same for a file that `serve deploy` takes.
 
     Raises:
+        InvalidRequestError: As in `settings_of`; so is pydantic.ValidationError.
+    """
+    return installation_names(settings_of(config))
+
+
+def settings_of(config: Path) -> OrchestrationSettings:
+    """Return the settings of the orchestration in a file that `serve deploy` takes.
+
+    Raises:
         InvalidRequestError: It has no orchestration application.
         pydantic.ValidationError: A setting in it is wrong.
     """
@@ -93,52 +151,55 @@ def names_of(config: Path) -> dict[str, str]:
     applications = cast("list[dict[str, Any]]", found.get("applications", []) if isinstance(found, dict) else [])
     for application in applications:
         if application.get("import_path") == _ORCHESTRATION:
-            return installation_names(OrchestrationSettings.model_validate(application.get("args") or {}))
+            return OrchestrationSettings.model_validate(application.get("args") or {})
     raise InvalidRequestError(f"{config} has no application with the import_path {_ORCHESTRATION}", field="config")
 
 
 def user_permissions(user: User, names: Mapping[str, str]) -> dict[str, Any]:
     """Return what a user may do, as the server's configuration has it. Everything else is denied."""
+    names = {**names, "user_id": user.user_id} if user.user_id else names
     each = [permissions(role, names) for role in user.roles]
     return {
-        "publish": {"allow": sorted({subject for one in each for subject in one.publish})},
+        "publish": {"allow": sorted({*user.answers, *(subject for one in each for subject in one.publish)})},
         "subscribe": {"allow": sorted({subject for one in each for subject in one.subscribe})},
     }
 
 
-def server_configuration(names: Mapping[str, str]) -> str:
+def server_configuration(names: Mapping[str, str], users: Iterable[User] = USERS) -> str:
     """Return the part of a NATS server's configuration that says who may do what.
 
     Args:
-        names: As for `permissions`.
+        names: Of the installation (see `installation_names`).
+        users: Who connects.
     """
-    return "\n".join(("authorization {", "  users = [", *(_user_block(user, names) for user in USERS), "  ]", "}", ""))
+    return "\n".join(("authorization {", "  users = [", *(_user_block(user, names) for user in users), "  ]", "}", ""))
 
 
-def jwt_claims(names: Mapping[str, str]) -> dict[str, Any]:
+def jwt_claims(names: Mapping[str, str], users: Iterable[User] = USERS) -> dict[str, Any]:
     """Return the same by user, as the claims of a user's JWT have it: what stands under "nats" there."""
     claims: dict[str, Any] = {}
-    for user in USERS:
+    for user in users:
         may = user_permissions(user, names)
         claims[user.name] = {"type": "user", "version": 2, "pub": may["publish"], "sub": may["subscribe"]}
     return claims
 
 
-def chart_values(names: Mapping[str, str]) -> str:
+def chart_values(names: Mapping[str, str], users: Iterable[User] = USERS) -> str:
     """Return the values of NATS's Helm chart that say who may do what, with passwords out of a Secret."""
+    users = tuple(users)
     env = {
         user.password_variable: {"valueFrom": {"secretKeyRef": {"name": "hearth-nats", "key": user.name}}}
-        for user in USERS
+        for user in users
     }
-    users = [
+    entries = [
         {
             "user": user.name,
             "password": f"<< ${user.password_variable} >>",
             "permissions": user_permissions(user, names),
         }
-        for user in USERS
+        for user in users
     ]
-    values = {"container": {"env": env}, "config": {"merge": {"authorization": {"users": users}}}}
+    values = {"container": {"env": env}, "config": {"merge": {"authorization": {"users": entries}}}}
     return _CHART_HEAD + yaml.safe_dump(values, sort_keys=False, width=120)
 
 
@@ -158,11 +219,14 @@ _CHART_HEAD = """\
 
 
 def _user_block(user: User, names: Mapping[str, str]) -> str:
-    may = user_permissions(user, names)
-    lines = [f"    # {user.about}", f'    {{ user: "{user.name}", password: ${user.password_variable}, permissions: {{']
+    may, name = user_permissions(user, names), json.dumps(user.name, ensure_ascii=False)
+    lines = [
+        f"    # {user.about}",
+        f"    {{ user: {name}, password: ${user.password_variable}, permissions: {{",
+    ]
     for verb, subjects in may.items():
         lines += [f"      {verb}: {{ allow: ["]
-        lines += [f"        {json.dumps(subject)}" for subject in subjects["allow"]]
+        lines += [f"        {json.dumps(subject, ensure_ascii=False)}" for subject in subjects["allow"]]
         lines += ["      ] }"]
     return "\n".join((*lines, "    } }"))
 

@@ -30,7 +30,9 @@ class Role(StrEnum):
     """Who publishes and subscribes. Each is a NATS user of its own where an installation has permissions."""
 
     CLIENT = "client"
-    """A program that asks."""
+    """A program that asks, for whichever user."""
+    USER = "client of one user"
+    """A program that asks for one user and hears nothing that is for another one."""
     OPERATOR = "operator"
     """Whoever looks after an installation, with the NATS tools for instance."""
     NATS_INGRESS = "NatsIngress"
@@ -112,6 +114,11 @@ class Subject:
         return ".".join(wild)
 
     @property
+    def inbox_prefix(self) -> str:
+        """Of a row of inboxes: what stands before the last token, as the option of clients takes it."""
+        return self.pattern.rpartition(".")[0]
+
+    @property
     def tokens(self) -> frozenset[str]:
         """The names of the tokens that vary."""
         return frozenset(_TOKEN.findall(self.pattern))
@@ -141,6 +148,8 @@ def _expression(pattern: str, *, open_ended: bool) -> re.Pattern[str]:
 
 _BOTH_INGRESSES = frozenset({Role.NATS_INGRESS, Role.AUDIO_INGRESS})
 _ALL_REPLICAS = _BOTH_INGRESSES | {Role.PIPELINES}
+_CLIENTS = frozenset({Role.CLIENT, Role.USER})
+"""Who may send what names no user but that of the subject, nor a session: nobody can speak for another by it."""
 _READERS = frozenset({Role.CLIENT, Role.OPERATOR})
 
 
@@ -159,7 +168,11 @@ def _request(
 # Requests.
 
 CHAT_MESSAGE = _request(
-    "ai.chat.user.{user_id}.message", messages_pb2.ChatRequest, Role.NATS_INGRESS, "A question of a user."
+    "ai.chat.user.{user_id}.message",
+    messages_pb2.ChatRequest,
+    Role.NATS_INGRESS,
+    "A question of a user.",
+    publishers=_CLIENTS,
 )
 CHAT_REQUEST = _request(
     "ai.chat.request", messages_pb2.ChatRequest, Role.NATS_INGRESS, "The same on the subject that older clients use."
@@ -169,12 +182,14 @@ LOGIN = _request(
     messages_pb2.LoginEvent,
     Role.NATS_INGRESS,
     "A user has come: what their first question needs is warmed up.",
+    publishers=_CLIENTS,
 )
 GREETING_REQUEST = _request(
     "ai.chat.user.{user_id}.greeting.request",
     messages_pb2.GreetingRequest,
     Role.NATS_INGRESS,
     "Asks for a short greeting, which is empty if the model failed.",
+    publishers=_CLIENTS,
 )
 VOICE_REQUEST = _request(
     "ai.voice.request",
@@ -196,9 +211,15 @@ SPEECH_REQUEST = _request(
     Role.AUDIO_INGRESS,
     "A text to speak: in chunks if `stream`, else in one message.",
 )
-VOICES_LIST = _request("ai.voice.tts.voices.list", None, Role.AUDIO_INGRESS, "Asks for the voices. Any body will do.")
+VOICES_LIST = _request(
+    "ai.voice.tts.voices.list", None, Role.AUDIO_INGRESS, "Asks for the voices. Any body will do.", publishers=_CLIENTS
+)
 VOICES_REFRESH = _request(
-    "ai.voice.tts.voices.refresh", None, Role.AUDIO_INGRESS, "Has custom voices looked for again. Any body will do."
+    "ai.voice.tts.voices.refresh",
+    None,
+    Role.AUDIO_INGRESS,
+    "Has custom voices looked for again. Any body will do.",
+    publishers=_CLIENTS,
 )
 PIPELINE_TRIGGER = _request(
     "ai.pipeline.trigger",
@@ -206,34 +227,42 @@ PIPELINE_TRIGGER = _request(
     Role.NATS_INGRESS,
     "Starts a run. Every change of it is told, until a final one. The stream keeps a trigger that its ingress loses.",
     (Delivery.QUEUE_GROUP, Delivery.STREAM),
+    publishers=_CLIENTS,
 )
 PIPELINES_LIST = _request(
-    "hearth.pipelines.list", pipelines_pb2.PipelineListRequest, Role.NATS_INGRESS, "Asks what may be started."
+    "hearth.pipelines.list",
+    pipelines_pb2.PipelineListRequest,
+    Role.NATS_INGRESS,
+    "Asks what may be started.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_INGEST = _request(
     "hearth.documents.ingest",
     documents_pb2.IngestRequest,
     Role.NATS_INGRESS,
     "Puts a document, or a part of one, into a collection.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_LIST = _request(
     "hearth.documents.list",
     documents_pb2.ListDocumentsRequest,
     Role.NATS_INGRESS,
     "Asks for the documents of a collection.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_DELETE = _request(
     "hearth.documents.delete",
     documents_pb2.DeleteRequest,
     Role.NATS_INGRESS,
     "Takes a document out of a collection.",
+    publishers=_CLIENTS,
 )
 STATUS = _request(
     "hearth.status",
     status_pb2.StatusRequest,
     Role.NATS_INGRESS,
     "Asks how the graph is.",
-    publishers=_READERS,
+    publishers=_CLIENTS | _READERS,
 )
 
 
@@ -278,6 +307,7 @@ GREETING_RESPONSE = _answer(
     (messages_pb2.GreetingResponse,),
     frozenset({Role.NATS_INGRESS}),
     "The greeting.",
+    subscribers=_CLIENTS,
 )
 VOICE_RESPONSE = _answer(
     "ai.voice.response.{request_id}",
@@ -328,13 +358,21 @@ INBOX = _answer(
     "_INBOX.{inbox}",
     (),
     _ALL_REPLICAS | {Role.SERVER},
-    "Reply subjects: the final message of a request goes here, too. Replicas have inboxes for their own requests.",
-    subscribers=_READERS | _ALL_REPLICAS,
+    "Reply subjects: the final message of a request goes here, too.",
+    open_ended=True,
+)
+USER_INBOX = _answer(
+    "_INBOX_USER.{user_id}.{inbox}",
+    (),
+    _ALL_REPLICAS | {Role.SERVER},
+    "The same for who may hear nobody else's: a client of one user, or an operator.",
+    subscribers=frozenset({Role.USER, Role.OPERATOR}),
     open_ended=True,
 )
 
 
 def _internal(pattern: str, message: type[Message], role: Role, about: str) -> Subject:
+    """Return a row of messages among the replicas of one part."""
     return Subject(pattern, Direction.INTERNAL, (message,), frozenset({role}), frozenset({role}), about)
 
 
@@ -357,6 +395,15 @@ PIPELINE_REPLICAS = _internal(
     pipelines_pb2.PipelineReplica,
     Role.PIPELINES,
     "That a replica looks after runs, every second, and that it leaves.",
+)
+REPLICA_INBOX = Subject(
+    "_INBOX_HEARTH.{inbox}",
+    Direction.INTERNAL,
+    (),
+    frozenset({Role.AUDIO_INGRESS, Role.SERVER}),
+    _ALL_REPLICAS,
+    "Reply subjects of replicas: what the server answers them, conversations that it keeps among it, and each other.",
+    open_ended=True,
 )
 
 
@@ -472,9 +519,11 @@ SUBJECTS: tuple[Subject, ...] = (
     CONVERSATION_TURN,
     PIPELINE_STATUS,
     INBOX,
+    USER_INBOX,
     AUDIO_REPLICAS,
     AUDIO_INTERRUPT,
     PIPELINE_REPLICAS,
+    REPLICA_INBOX,
     CONVERSATION_VALUE,
     RUN_VALUE,
     STATUS_VALUE,

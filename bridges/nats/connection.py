@@ -11,8 +11,9 @@ from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from bridges.nats.refusals import Refusals, violation_of
-from bridges.nats_access import AccessClient, is_login_refused
+from bridges.nats.refusals import Refusals
+from bridges.nats_access import AccessClient, is_login_refused, violation_of
+from bridges.subjects import REPLICA_INBOX
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
 
@@ -74,8 +75,7 @@ class NatsClient(AccessClient):
 
     A NATS server passes on whatever bytes a client puts into subjects and headers. nats-py ends its reading over
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
-    bytes are replaced. It does the same over the PONG of a flush that nobody waits for any more, because its time was
-    over or its task was cancelled; here such a PONG is nothing special.
+    bytes are replaced.
 
     A server ends a connection whose password was changed or whose JWT has expired. nats-py then never connects again;
     here it does, with what the files and variables hold by then.
@@ -103,11 +103,6 @@ class NatsClient(AccessClient):
                 await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
-    @property
-    def subscribed(self) -> list[str]:
-        """The subjects that are subscribed to."""
-        return [subscription.subject for subscription in self._subs.values()]
-
     async def ask_again(self, subject: str) -> None:
         """Subscribe once more to a subject that the server refused, and return when it has answered.
 
@@ -124,11 +119,6 @@ class NatsClient(AccessClient):
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
             return
         await super()._process_err(err_msg)
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
@@ -223,6 +213,8 @@ class LastingConnection:
         await self.client.connect_to(
             self._settings.url,
             name=self._name,
+            # Clients may hear the inboxes of clients.
+            inbox_prefix=REPLICA_INBOX.inbox_prefix,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_WAIT_S,

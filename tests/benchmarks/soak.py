@@ -28,7 +28,7 @@ from nats.aio.msg import Msg
 from bridges.command_line.client import HearthClient, connected
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.subjects import AUDIO_STREAM, subject_for
+from bridges.subjects import AUDIO_STREAM, CONVERSATION_TEXT, CONVERSATION_TURN, SPEECH_AUDIO, subject_for
 from deployments.values.sound import SPEECH_RATE
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Figure, at_most, median, percentile, plain, share
@@ -37,6 +37,7 @@ from tests.benchmarks.shipped_client import ingest, spoken, until_ready
 from tests.benchmarks.site import ShippedGraph, Site
 
 CHUNK_S = 0.1
+_HEARD = (SPEECH_AUDIO, CONVERSATION_TEXT, CONVERSATION_TURN)
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
 _TURNS = 5
@@ -97,7 +98,7 @@ class Microphone:
         while time.monotonic() < until:
             self._id = uuid4().hex
             connection = self._client.connection
-            subjects = (f"ai.voice.tts.audio.{self._id}", f"hearth.conversation.*.{self._id}")
+            subjects = [subject_for(row, session_id=self._id) for row in _HEARD]
             subscriptions = [await connection.subscribe(subject, cb=self._heard) for subject in subjects]
             conversation = conversation_pb2.ConversationRequest(collection=self._collection)
             await self._send(type="start", user_id=self._id, conversation=conversation)

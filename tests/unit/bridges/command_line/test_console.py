@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import nats.errors
 import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.descriptor import FieldDescriptor
@@ -72,6 +71,7 @@ class HostileConnection:
     """A connection to a graph that answers every request, with texts that speak to the terminal."""
 
     max_payload = 1 << 20
+    offers_jetstream = False
 
     def __init__(self) -> None:
         self._taking: dict[str, Callable[[Msg], Any]] = {}
@@ -84,12 +84,6 @@ class HostileConnection:
         return self
 
     async def unsubscribe(self) -> None: ...
-
-    def jetstream(self, timeout: float) -> "HostileConnection":
-        return self
-
-    async def account_info(self) -> None:
-        raise nats.errors.TimeoutError
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 - as nats-py has it
         answers = {

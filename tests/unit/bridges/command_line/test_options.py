@@ -90,13 +90,38 @@ def test_who_connects_is_said_in_one_way(given: dict[str, str], environment: dic
         access_of(given, environment)
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "prefix", "user_id"),
+    [
+        ([], "", "", ""),
+        ([], "_INBOX_mine", "_INBOX_mine", ""),
+        (["--inbox-prefix", "_INBOX_USER.alice"], "_INBOX_mine", "_INBOX_USER.alice", "alice"),
+    ],
+)
+def test_who_has_inboxes_of_its_own_says_their_prefix(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], variable: str, prefix: str, user_id: str
+) -> None:
+    monkeypatch.setenv("NATS_INBOX_PREFIX", variable)
+    server = server_of(monkeypatch, "status", "--nats", "nats://here", *words)
+    assert (server.inbox_prefix, server.user_id) == (prefix, user_id)
+
+
+@pytest.mark.parametrize("prefix", ["_INBOX.", "_INBOX.*", ">", "a b"])
+def test_an_inbox_prefix_is_a_subject(prefix: str) -> None:
+    done = CliRunner().invoke(cli, ["--inbox-prefix", prefix, "status", "--nats", "nats://here"])
+    assert (done.exit_code, "inbox prefix" in done.output) == (2, True)
+
+
 def test_the_permissions_of_users_are_printed(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(
-        "applications: [{name: o, import_path: 'bridges.application:orchestration', args: {memory: {bucket: talks}}}]"
+        "applications: [{name: o, import_path: 'bridges.application:orchestration', "
+        "args: {memory: {bucket: talks}, nats: {answer_subjects: [my.answers]}}}]"
     )
     printed = CliRunner().invoke(cli, ["permissions", "nats", "--config", str(config), "--user-id", "alice"]).output
+    assert "password: $ALICE_PASSWORD" in printed
     assert '"$KV.talks.*"' in printed
+    assert '"my.answers"' in printed
     assert '"ai.chat.user.alice.message"' in printed
     assert "password: $CLIENTS_PASSWORD" in printed
     refused = CliRunner().invoke(cli, ["permissions", "nats", "--user-id", "a.b"])

@@ -3,7 +3,8 @@
 import nats.errors
 import pytest
 
-from bridges.nats.refusals import Refusals, Violation, violation_of
+from bridges.nats.refusals import Refusals
+from bridges.nats_access import Violation, violation_of
 from bridges.subjects import Role
 from deployments.call import Call
 
