@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
+from pydantic_core import from_json
 
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.language import Exchange
@@ -154,7 +155,7 @@ class ConversationMemory:
 
 def _decode(value: bytes) -> tuple[Exchange, ...]:
     try:
-        turns: list[dict[str, Any]] = json.loads(value)
+        turns: list[dict[str, Any]] = from_json(value)
         return tuple(Exchange(str(turn["question"]), str(turn["answer"])) for turn in turns)
     except (ValueError, KeyError, TypeError):
         logger.warning("a remembered conversation cannot be read and is forgotten")

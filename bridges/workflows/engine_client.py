@@ -220,7 +220,7 @@ class EngineClient:
 
     def _object(self, response: httpx.Response) -> Json:
         try:
-            decoded = response.json()
+            decoded = read_json(response.content)
         except ValueError:
             decoded = None
         if not isinstance(decoded, dict):
@@ -276,6 +276,18 @@ class EngineClient:
         return httpx.AsyncClient(base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
 
 
+def read_json(text: str | bytes) -> object:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: It is none, or is nested deeper than can be read.
+    """
+    try:
+        return cast("object", json.loads(text))
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
 def object_at(document: Json, name: str) -> Json:
     """Return the object under a name of another, an empty one where there is none."""
     found = document.get(name)
@@ -301,7 +313,7 @@ def _stamp(settings: EngineConnectionSettings) -> tuple[int, ...]:
 def _message(response: httpx.Response) -> str:
     """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
     try:
-        message = response.json()["message"]
+        message = cast("Json", read_json(response.content))["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text
     return " ".join(str(message).split())[:_LOGGED_CHARACTERS] or response.reason_phrase
