@@ -5,6 +5,7 @@ turn, as `bridges.nats.admission` has it. Each request is then worked on by a ta
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
-from bridges.nats.connection import LastingConnection
+from bridges.nats.connection import LastingConnection, is_cancelled
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
@@ -41,6 +42,7 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
 from deployments.settings.orchestration import NatsSettings
@@ -276,13 +278,13 @@ class Ingress:
             await self._idle.wait()
 
     async def _work(self, ticket: Ticket[_Arrived], group: asyncio.TaskGroup) -> None:
-        """Have one request answered."""
+        """Have one request answered, then begin with those whose turn it is."""
         try:
             await self._answer(ticket.request)
         finally:
             self._admission.ended(ticket)
             self._idle.set()
-        self._begin(group)
+            self._begin(group)
 
     async def _refuse_the_overdue(self) -> None:
         """Answer those that have waited too long, while others are worked on."""
@@ -298,16 +300,21 @@ class Ingress:
         await self._answer(request, _overloaded(request.endpoint.row, refused))
 
     def _count_open(self) -> None:
-        self._metrics.open(self._admission.in_flight, self._admission.waiting)
         self._activity.open(self._admission.in_flight, self._admission.waiting)
+        try:
+            self._metrics.open(self._admission.in_flight, self._admission.waiting)
+        except Exception:
+            # Of whatever kind: all requests are begun and refused behind this.
+            logger.exception("open requests could not be counted")
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, no other request is touched by it."""
         try:
             await self._answer_and_record(request, refusal)
         except Exception:
-            # Of whatever kind: what fails here is a metric, a span or a line of the log.
-            logger.exception("a request on %s could not be recorded", request.message.subject)
+            # Of whatever kind: what fails here is a metric, a span or a line of the log. A log that fails cannot tell.
+            with contextlib.suppress(Exception):
+                logger.exception("a request on %s could not be recorded", request.message.subject)
 
     async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
         """Have one request answered, or refused: it ends in one final message and one log line."""
@@ -367,6 +374,11 @@ class Ingress:
                 return await request.endpoint.handler.handle(request.call, message, reply)
         except HearthError as raised:
             error = raised
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            # What it waited for was, and not this request.
+            error = RequestEndedError("it was ended inside the graph")
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
             error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
