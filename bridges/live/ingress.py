@@ -25,7 +25,7 @@ from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
 from bridges.live.listening_loop import ListeningLoop
-from bridges.live.metrics import AudioMetrics
+from bridges.live.metrics import AudioMetrics, LoggedMetrics
 from bridges.live.registry import SessionParts, SessionRegistry
 from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
@@ -71,7 +71,7 @@ class AudioIngress:
         replica: str = "",
         trust: Trust = STRICT,
     ) -> None:
-        self._metrics = metrics
+        self._metrics = metrics = LoggedMetrics(metrics)
         self._tasks = SessionTasks()
         self._clients = SessionClients(trust)
         self._line = ListeningLine()
@@ -223,9 +223,10 @@ class AudioIngress:
             case StreamStep.START:
                 self._start(session_id, step)
             case StreamStep.STATE_CHANGE:
-                state_of(step.state)
+                state = state_of(step.state)
                 if session := session or self._opened_late(session_id):
-                    self._take_step(session, step)
+                    session.take_state(state)
+                    self._line.put(session)
             case StreamStep.END if session is not None:
                 self._take_end(session, step, reply)
             case StreamStep.END if not self._registry.has_ended(session_id):
@@ -259,10 +260,6 @@ class AudioIngress:
         session.take_sound(step)
         self._line.put(session)
 
-    def _take_step(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
-        session.take_step(step)
-        self._line.put(session)
-
     def _take_end(self, session: LiveSession, step: messages_pb2.STTStreamMessage, reply: str) -> None:
         if session.is_ending:
             logger.debug("session %s was ended twice", session.id)
@@ -274,8 +271,8 @@ class AudioIngress:
             session.end_sound()
         finally:
             # It ends, too, where its last sound is refused; the refusal is then the reply.
-            session.is_ending = True
-            self._take_step(session, step)
+            session.take_end()
+            self._line.put(session)
 
     async def _refuse(self, message: Msg, session: LiveSession | None, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""

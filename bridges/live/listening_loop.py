@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from bridges.generated.messages.v1 import messages_pb2
-from bridges.live.client_messages import StreamStep, state_of
+from bridges.live.client_messages import StreamStep
 from bridges.live.hearing import Hearing, centred
 from bridges.live.listening_line import ListeningLine
 from bridges.live.registry import SessionRegistry
 from bridges.live.session import LiveSession
+from bridges.live.sound_queue import Step
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class ListeningLoop:
         if session.is_held or session.is_closed:
             return b""
 
-        def follow(step: messages_pb2.STTStreamMessage) -> None:
-            if step.type == StreamStep.END:
+        def follow(step: Step) -> None:
+            if step is StreamStep.END:
                 self._registry.end(session)
             else:
-                session.state = state_of(step.state)
+                session.state = step
 
         return session.queue.next_window(follow)
 

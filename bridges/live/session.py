@@ -69,6 +69,7 @@ class LiveSession:
         is_parting: Whether its farewell has begun.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
+        loss: Why sound was lost since its last final transcript; None where none was.
         reopened: The turn that what is said next goes on with.
     """
 
@@ -97,6 +98,7 @@ class LiveSession:
     is_parting: bool = False
     end_reply: str = ""
     fault: HearthError | None = None
+    loss: HearthError | None = None
     reopened: Turn | None = None
     counts: SessionCounts = field(default_factory=SessionCounts)
 
@@ -159,12 +161,23 @@ class LiveSession:
             if not self.counts.lost_bytes:
                 logger.warning("session %s: %s: sound is lost", self.id, error.message)
             self.counts.lost_bytes += len(pcm)
+            self.loss = error
             raise
 
-    def take_step(self, step: messages_pb2.STTStreamMessage) -> None:
-        """Take a message that is to be followed behind the sound that came before it."""
+    def take_state(self, state: SessionState) -> None:
+        """Take a state that it is to be in behind the sound that came before it.
+
+        Raises:
+            OverloadedError: Too much waits already.
+        """
         self.heard_at = now()
-        self.queue.put_step(step)
+        self.queue.put_state(state)
+
+    def take_end(self) -> None:
+        """Take its end, which comes behind the sound that came before it."""
+        self.is_ending = True
+        self.heard_at = now()
+        self.queue.put_end()
 
     # Its end.
 

@@ -135,6 +135,7 @@ class LiveTranscripts:
         transcript.state = session.state
         transcript.epoch = self._work.epoch(session.id)
         if transcript.is_final:
+            _note_loss(session, transcript)
             session.last_final = transcript
         await self._clients.tell(session.id, transcript)
 
@@ -287,6 +288,13 @@ def _note_question(turn: Turn, utterance: LiveUtterance) -> None:
         turn.stages.moment("first partial", utterance.shown_at)
     turn.stages.add("transcribe", *utterance.concluding)
     turn.stages.add("wait for more", turn.speech_ended_at, turn.ended_at)
+
+
+def _note_loss(session: LiveSession, transcript: messages_pb2.STTTranscription) -> None:
+    """Say in a final transcript that some of the sound before it is missing."""
+    loss, session.loss = session.loss, None
+    if loss is not None and not transcript.error:
+        transcript.error, transcript.error_type = f"sound was lost: {loss.message}", loss.kind
 
 
 async def _known(text: str) -> TurnEnding | HearthError:

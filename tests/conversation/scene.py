@@ -475,10 +475,11 @@ async def scene(
     voice: ScriptedVoice | None = None,
     turns_file: str = "",
     activity: VoiceActivityEngine | None = None,
+    metrics: Counted | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
     """Run a replica of the audio ingress for as long as the block lasts, on a connection of its own if need be."""
-    work, metrics = SessionWork(), Counted()
+    work, metrics = SessionWork(), metrics or Counted()
     records = TurnRecords(TurnRecordSettings(file=turns_file), with_text=False)
     memory = ConversationMemory(MemorySettings(enabled=False))
     listening = AudioSettings.model_validate(settings)

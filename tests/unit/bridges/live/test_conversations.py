@@ -15,6 +15,7 @@ from bridges.live.sound_reader import SoundReader
 from deployments.errors import InvalidRequestError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
 from tests.conversation.scene import (
+    Counted,
     FailingActivity,
     ReadingTranscription,
     Scene,
@@ -385,6 +386,85 @@ class TestSessions:
 
         assert virtually(run()).type == "overloaded"
 
+    def test_more_sessions_of_one_user_than_may_be_are_refused_and_others_are_not(self) -> None:
+        async def run() -> dict[str, str]:
+            async with scene(max_user_sessions=2) as stage:
+                for name, user in (
+                    ("a", "rude"),
+                    ("b", "rude"),
+                    ("c", "rude"),
+                    ("d", "other"),
+                    ("e", ""),
+                    ("b", "rude"),
+                ):
+                    await stage.send(name, type="start", user_id=user, reply=f"_INBOX.{name}")
+                refused = [sent for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return {sent.subject: sent.read(messages_pb2.ErrorResponse).message for sent in refused}
+
+        assert virtually(run()) == {"_INBOX.c": "2 sessions of this user are open already"}
+
+    def test_sound_of_sessions_that_nobody_starts_keeps_out_none_that_starts(self) -> None:
+        async def run() -> tuple[list[str], Scene]:
+            async with scene(max_sessions=3) as stage:
+                for number in range(10):
+                    await stage.send(f"never started {number}", type="chunk", audio=bytes(640), reply="_INBOX.rude")
+                await asyncio.sleep(1)
+                for name in ("a", "b", "c"):
+                    await stage.send(name, type="start", reply="_INBOX.x")
+                await stage.send("d", type="start", reply="_INBOX.d")
+                refused = [sent.subject for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return refused, stage
+
+        refused, stage = virtually(run())
+        assert set(refused) == {"_INBOX.rude", "_INBOX.d"}
+        assert stage.metrics.most_sessions == 3
+
+    def test_a_client_whose_sound_was_lost_is_told_by_its_next_final_transcript(self) -> None:
+        async def run() -> Scene:
+            async with scene(max_backlog_s=2.0) as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice(QUESTION)[:64_000])
+                await stage.send("s", type="chunk", audio=bytes(64_000))
+                await asyncio.sleep(3)
+                await play(Script([Says(0.3, "good morning")]), stage.wire, "s", square_voice)
+                await asyncio.sleep(3)
+                return stage
+
+        first, second = [final for final in virtually(run()).transcripts("s") if final.is_final]
+        assert (first.error_type, first.error) == (
+            "overloaded",
+            "sound was lost: more than 2 s of sound wait in this session",
+        )
+        assert (second.transcript, second.error) == ("good morning", "")
+
+    def test_no_flood_of_sessions_that_end_is_remembered_whole(self) -> None:
+        async def run() -> int:
+            async with scene(max_sessions=2) as stage:
+                for number in range(100):
+                    await stage.send(f"{number}", type="start")
+                    await stage.send(f"{number}", type="end")
+                    await asyncio.sleep(0.1)
+                return sum(stage.ingress._registry.has_ended(f"{number}") for number in range(100))
+
+        assert virtually(run()) == 8
+
+    def test_a_metric_that_cannot_be_counted_ends_no_session(self) -> None:
+        class Broken(Counted):
+            def _fail(self, *counted: object) -> None:
+                raise RuntimeError("no room for a metric")
+
+            sessions = tasks = utterance_ended = interrupted = _fail
+
+        async def run() -> Scene:
+            async with scene(metrics=Broken()) as stage:
+                await stage.send("another", type="start")
+                await stage.send("another", type="end")
+                await play(Script([starts(), Says(0.5, QUESTION)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(5)
+                return stage
+
+        assert virtually(run()).finals("s") == [QUESTION]
+
     def test_sound_far_ahead_of_what_is_listened_to_is_bounded(self) -> None:
         async def run() -> messages_pb2.ErrorResponse:
             async with scene(max_backlog_s=2.0) as stage:
@@ -467,6 +547,20 @@ class TestSound:
         header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 2, 16_000, 64_000, 4, 16)
         wav = header + struct.pack("<4sI", b"data", 0xFFFFFFFF) + stereo.tobytes()
         assert self.heard(wav, size) == ["how long is a piece"]
+
+    @pytest.mark.parametrize(
+        "promise",
+        [
+            pytest.param(b"data" + struct.pack("<I", 0x7FFFFFFF), id="the format behind the sound"),
+            pytest.param(b"JUNK" + struct.pack("<I", 0), id="one empty chunk after the other"),
+        ],
+    )
+    def test_a_header_that_never_ends_is_refused(self, promise: bytes) -> None:
+        reader = SoundReader()
+        reader.read(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + b"WAVE")
+        with pytest.raises(InvalidRequestError, match="a WAV header without"):
+            for _ in range(64):
+                reader.read(promise * 8192)
 
     def test_our_own_streaming_header_is_understood(self) -> None:
         assert self.heard(wav_header(16_000) + square_voice("how long"), 1000) == ["how long"]
