@@ -450,10 +450,14 @@ class TestSessions:
 
     def test_a_metric_that_cannot_be_counted_ends_no_session(self) -> None:
         class Broken(Counted):
-            def _fail(self, *counted: object) -> None:
+            def sessions(self, count: int) -> None:
                 raise RuntimeError("no room for a metric")
 
-            sessions = tasks = utterance_ended = interrupted = _fail
+            def tasks(self, count: int) -> None:
+                raise RuntimeError("no room for a metric")
+
+            def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+                raise RuntimeError("no room for a metric")
 
         async def run() -> Scene:
             async with scene(metrics=Broken()) as stage:
@@ -557,10 +561,14 @@ class TestSound:
     )
     def test_a_header_that_never_ends_is_refused(self, promise: bytes) -> None:
         reader = SoundReader()
-        reader.read(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + b"WAVE")
-        with pytest.raises(InvalidRequestError, match="a WAV header without"):
+
+        def read_all() -> None:
+            reader.read(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + b"WAVE")
             for _ in range(64):
                 reader.read(promise * 8192)
+
+        with pytest.raises(InvalidRequestError, match="a WAV header without"):
+            read_all()
 
     def test_our_own_streaming_header_is_understood(self) -> None:
         assert self.heard(wav_header(16_000) + square_voice("how long"), 1000) == ["how long"]
