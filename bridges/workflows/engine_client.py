@@ -17,6 +17,7 @@ from deployments.errors import BackEnd, HearthError, UnavailableError, UpstreamF
 from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
 from deployments.values.access import Secret
+from deployments.values.connections import KEEPALIVE
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +274,11 @@ class EngineClient:
             await old.client.aclose()
 
     def _client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
+        lasting = httpx.AsyncHTTPTransport(verify=context, limits=_NO_LIMIT, socket_options=KEEPALIVE)
+        # Mounted and not given as the one transport, which would put proxies of the environment out of use.
+        return httpx.AsyncClient(
+            base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False, mounts={"all://": lasting}
+        )
 
 
 def read_json(text: str | bytes) -> object:
