@@ -187,6 +187,10 @@ class Ingress:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
         return self._serving.is_set() and not self._leaving.is_set() and self._client.is_connected
 
+    def fault(self) -> str:
+        """Return what keeps requests from being taken now, in words; empty for nothing."""
+        return self._connection.fault() or ("" if self.is_serving() else "no requests are taken")
+
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
         await self._serving.wait()

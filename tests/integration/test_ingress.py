@@ -28,11 +28,13 @@ from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
+from bridges.pipelines.replica import PipelineReplica
 from bridges.requests import REQUESTS
 from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.status import ComponentStatus
 from tests.nats_client import nats_connected
@@ -899,9 +901,36 @@ async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, mo
             server.suspend()
             try:
                 await until(lambda: not ingress.is_serving())
+                assert ingress.fault() == "NATS is not connected"
             finally:
                 server.resume()
             await until(ingress.is_serving)
+            assert ingress.fault() == ""
+
+
+async def test_the_pipelines_say_that_a_server_says_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_connection, "_PING_S", 0.1)
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        server = process_of_server(tmp_path)
+        replica = PipelineReplica(PipelinesSettings(stream=""), NatsSettings(url=url))
+        running = asyncio.create_task(replica.run())
+
+        async def says(detail: str) -> None:
+            async with asyncio.timeout(10):
+                while detail not in (await replica.service.components(Call.within(1)))[0].detail:
+                    await asyncio.sleep(0.01)
+
+        await says("0 unfinished runs")
+        server.suspend()
+        try:
+            await says("NATS is not connected")
+        finally:
+            server.resume()
+        await says("0 unfinished runs")
+        replica.stop()
+        await asyncio.wait_for(running, 20)
 
 
 async def until(there: Callable[[], bool]) -> None:
