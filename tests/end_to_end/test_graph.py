@@ -272,7 +272,8 @@ async def test_it_says_how_it_is(client: HearthClient, connection: Client) -> No
     assert status.ready
     parts = {part.name: part for part in status.components}
     assert parts.keys() >= {
-        "NatsIngress", "AudioIngress", "Chat", "Retrieval", "Ingestion", "LanguageModel", "Embeddings", "Reranker", "Milvus"
+        "NatsIngress", "AudioIngress", "Chat", "Retrieval", "Ingestion",
+        "LanguageModel", "Embeddings", "Reranker", "Milvus",
     }  # fmt: skip
     assert all(part.ready for part in parts.values())
     assert "smollm2" in parts["LanguageModel"].detail

@@ -919,7 +919,7 @@ async def test_the_pipelines_say_that_a_server_says_nothing_any_more(
 
         async def says(detail: str) -> None:
             async with asyncio.timeout(10):
-                while detail not in (await replica.service.components(Call.within(1)))[0].detail:
+                while detail not in (await replica.service.components(Call.within(1)))[0].detail:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
         await says("0 unfinished runs")
