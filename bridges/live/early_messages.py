@@ -12,7 +12,7 @@ from bridges.live.client_messages import StreamStep
 logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 32 << 20
-_MOST_BYTES_OF_ONE = 4 << 20
+_MOST_BYTES_OF_ONE = 8 << 20
 
 
 class EarlyMessages:
@@ -29,7 +29,7 @@ class EarlyMessages:
         self._has_lost = False
 
     def keep(self, message: Msg) -> None:
-        """Keep a message if it is one of a session that begins, and there is room: 4 MiB for each, 32 MiB in all."""
+        """Keep a message if it is one of a session that begins, and there is room: 8 MiB for each, 32 MiB in all."""
         if message.subject not in self._begun and not _is_start(message):
             return
         size = len(message.subject) + len(message.data)
