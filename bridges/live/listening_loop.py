@@ -10,6 +10,7 @@ from bridges.live.listening_line import ListeningLine
 from bridges.live.registry import SessionRegistry
 from bridges.live.session import LiveSession
 from bridges.live.sound_queue import Step
+from deployments.values.sound import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +68,22 @@ class ListeningLoop:
         return session.queue.next_window(follow)
 
     def _listen_to(self, windows: Sequence[Window]) -> None:
-        if not windows:
-            return
         sounds = [centred(session, window) for session, window in windows]
+        if len(windows) > 1 and self._listen_to_all(windows, sounds):
+            return
+        for (session, window), samples in zip(windows, sounds, strict=True):
+            with self._registry.isolated(session):
+                [probability] = self._hearing.probabilities([session], [samples])
+                self._hearing.hear(session, window, samples, probability)
+
+    def _listen_to_all(self, windows: Sequence[Window], sounds: Sequence[Samples]) -> bool:
+        """Listen to sessions together; return False where that fails, which is the fault of one of them perhaps."""
         try:
             probabilities = self._hearing.probabilities([session for session, _ in windows], sounds)
         except Exception:
-            logger.exception("%d sessions are dropped", len(windows))
-            for session, _ in windows:
-                self._registry.drop(session, "internal")
-            return
+            logger.exception("%d sessions are listened to one by one", len(windows))
+            return False
         for (session, window), samples, probability in zip(windows, sounds, probabilities, strict=True):
             with self._registry.isolated(session):
                 self._hearing.hear(session, window, samples, probability)
+        return True

@@ -97,13 +97,15 @@ class LoudnessActivity:
 
 @dataclass
 class FailingActivity:
-    """Takes loud sound for speech, but fails at the first of it.
+    """Takes loud sound for speech, but fails at the first of it, or at all that is so loud.
 
     Attributes:
-        failed: Streams whose windows it was given then.
+        poison: Loudness at which it fails, whenever it comes; 0 to fail once.
+        failed: Streams whose windows it was given when it first failed.
     """
 
     activity: LoudnessActivity = field(default_factory=LoudnessActivity)
+    poison: float = 0.0
     failed: int = 0
 
     def new_stream(self) -> VoiceStream:
@@ -111,8 +113,9 @@ class FailingActivity:
 
     def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
         found = self.activity.probabilities(streams, windows)
-        if not self.failed and max(found) > 0.5:
-            self.failed = len(streams)
+        loudest = max(float(np.abs(window).mean()) for window in windows)
+        if loudest > self.poison > 0 or (not self.poison and not self.failed and max(found) > 0.5):
+            self.failed = self.failed or len(streams)
             raise RuntimeError("out of memory")
         return found
 

@@ -249,6 +249,22 @@ class TestSessions:
         stage = virtually(run())
         assert all(stage.finals(f"s{number}") == [f"session w{number} says this"] for number in range(40))
 
+    def test_sound_that_the_model_of_voice_activity_fails_over_costs_no_session_that_is_heard_with_it(self) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                for name, said in (("first", "good morning"), ("poisoned", ""), ("later", "good evening")):
+                    await stage.send(name, type="start")
+                    await stage.send(
+                        name, type="chunk", audio=square_voice(said) if said else b"\xff\x7f\1\x80" * 8_000
+                    )
+                await asyncio.sleep(4)
+                return stage
+
+        activity = FailingActivity(poison=0.9)
+        stage = virtually(run())
+        assert activity.failed == 3
+        assert (stage.finals("first"), stage.finals("later")) == (["good morning"], ["good evening"])
+
     def test_a_model_of_voice_activity_that_fails_costs_no_other_session(self) -> None:
         async def run() -> Scene:
             async with scene(activity=activity) as stage:
