@@ -77,7 +77,9 @@ class AudioIngress:
         self._line = ListeningLine()
         self._replicas = AudioReplicas(replica or uuid4().hex, work, settings.idle_s)
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
-        transcripts = LiveTranscripts(settings, limits.part, transcription, work, metrics, spawn, self._clients)
+        transcripts = LiveTranscripts(
+            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line
+        )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
         parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)

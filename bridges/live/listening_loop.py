@@ -56,7 +56,7 @@ class ListeningLoop:
 
     def _next_window(self, session: LiveSession) -> bytes:
         """Return a session's next window, and do what its messages in front of it ask for; empty where none waits."""
-        if session.is_held or session.is_closed:
+        if session.is_paused or session.is_closed:
             return b""
 
         def follow(step: Step) -> None:

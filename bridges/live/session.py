@@ -22,6 +22,8 @@ from deployments.sound.level import LevelControl
 
 logger = logging.getLogger(__name__)
 
+_MOST_CONCLUDING = 4
+
 
 @dataclass(slots=True)
 class SessionCounts:
@@ -54,6 +56,7 @@ class LiveSession:
         heard_at: When its last message came.
         is_in_line: Whether it stands in the line of those that are to be listened to.
         is_held: Whether it is not listened to now, because an interruption is being told.
+        concluding: Final transcripts, of parts too, that are being made for it.
         was_started: Whether a "start" opened it; else a chunk did.
         is_ending: Whether its "end" was seen.
         is_closed: Whether nothing may be published for it any more.
@@ -83,6 +86,7 @@ class LiveSession:
     heard_at: float = field(default_factory=now)
     is_in_line: bool = False
     is_held: bool = False
+    concluding: int = 0
     was_started: bool = False
     is_ending: bool = False
     is_closed: bool = False
@@ -111,6 +115,15 @@ class LiveSession:
     def is_addressed(self) -> bool:
         """Whether what is said is for the assistant; what does not interrupt it while it responds is not."""
         return self.state is SessionState.LISTENING
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not listened to now: its sound waits.
+
+        Who sends a long speech at once has it transcribed a few utterances at a time. Else the transcripts of all
+        others would wait behind them, or find no place to wait.
+        """
+        return self.is_held or self.concluding >= _MOST_CONCLUDING
 
     @property
     def is_idle(self) -> bool:

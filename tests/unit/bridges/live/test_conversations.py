@@ -12,8 +12,10 @@ import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
+from deployments.call import Call
 from deployments.errors import InvalidRequestError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
+from deployments.values.speech import TurnEnding, Utterance
 from tests.conversation.scene import (
     Counted,
     FailingActivity,
@@ -434,6 +436,33 @@ class TestSessions:
         refused, stage = virtually(run())
         assert set(refused) == {"_INBOX.rude", "_INBOX.d"}
         assert stage.metrics.most_sessions == 3
+
+    def test_a_long_speech_that_is_sent_at_once_is_transcribed_a_few_utterances_at_a_time(self) -> None:
+        class Crowded(ReadingTranscription):
+            open: int = 0
+            most_open: int = 0
+
+            async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
+                self.open += 1
+                self.most_open = max(self.most_open, self.open)
+                try:
+                    return await super().conclude(call, utterance, judge_turn)
+                finally:
+                    self.open -= 1
+
+        async def run() -> Scene:
+            async with scene(transcription) as stage:
+                said = square_voice("good morning") + bytes(64_000)
+                await stage.send("s", type="start")
+                for _ in range(3):
+                    await stage.send("s", type="chunk", audio=said * 10)
+                await stage.send("s", type="end")
+                await asyncio.sleep(60)
+                return stage
+
+        transcription = Crowded(final_s=(2.0,))
+        assert virtually(run()).finals("s") == ["good morning"] * 30
+        assert transcription.most_open == 4
 
     def test_a_client_whose_sound_was_lost_is_told_by_its_next_final_transcript(self) -> None:
         async def run() -> Scene:
