@@ -292,7 +292,7 @@ class LastingConnection:
         before = self._refusals.count(subject)
         try:
             await self.client.ask_again(subject)
-        except nats.errors.Error as error:
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it is tried again
             logger.info("subscribing to %s was not tried again: %s", subject, str(error) or type(error).__name__)
             self._refusals.arrived.set()
             return
