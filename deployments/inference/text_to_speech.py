@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _RESCAN_S = 300.0
+_ASK_VOICES_S = 5.0
 
 
 class CustomVoices(Protocol):
@@ -192,7 +193,9 @@ class TextToSpeech:
         await self._in_loader(self._custom.scan)
         if isinstance(self._engine, ServedVoices):
             try:
-                await self._engine.ask_voices(call)
+                # Others wait for this look, too, and the voices are known well enough without.
+                deadline = min(call.deadline, began + _ASK_VOICES_S)
+                await self._engine.ask_voices(replace(call, deadline=deadline))
             except HearthError as error:
                 logger.warning("the voices stay as they are known: %s", error.message)
         self._scanned, self._scanned_at = began, int(time.time())

@@ -291,3 +291,23 @@ async def test_many_unknown_voices_share_a_look_at_the_folder_and_known_ones_do_
     errors = await asyncio.gather(*unknown, return_exceptions=True)
     assert {type(error) for error in errors} == {NotFoundError}
     assert folder.scans - before <= 2
+
+
+class ServedEngine(Engine):
+    """Its server does not say which voices it has."""
+
+    remaining_s: float = 0.0
+
+    async def ask_voices(self, call: Call) -> None:
+        self.remaining_s = call.remaining()
+        raise UnavailableError("no answer")
+
+
+async def test_a_server_that_does_not_say_which_voices_it_has_holds_up_speech_for_seconds_at_most(
+    tmp_path: Path,
+) -> None:
+    engine = ServedEngine()
+    service = Speech(TextToSpeech(engine, voice_folder(tmp_path)), max_characters=100)
+    async with aclosing(service.say(Call.within(60), SpeechText("Hello."))) as chunks:
+        assert [chunk.text async for chunk in chunks] == ["Hello."]
+    assert 0 < engine.remaining_s <= 5
