@@ -285,7 +285,11 @@ async def test_a_refusal_is_told_although_it_cannot_be_counted(nats_url: str, cl
         assert [answer.success for answer in await asyncio.gather(*waiting)] == [True]
 
 
-async def test_a_log_that_fails_costs_no_other_request(nats_url: str, client: Client) -> None:
+async def test_a_log_that_fails_costs_no_other_request(
+    nats_url: str, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=nats_ingress.logger.name)
+
     def fail(record: logging.LogRecord) -> bool:
         raise OSError("no space left")
 
