@@ -37,6 +37,7 @@ from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from bridges.subjects import Role
 from deployments.call import Call
+from deployments.component_status import replica_status
 from deployments.errors import UnavailableError
 from deployments.graph.definitions import (
     CHAT,
@@ -47,15 +48,20 @@ from deployments.graph.definitions import (
     TRANSCRIPTION,
     VOICE,
     Handles,
+    ServiceDefinition,
 )
 from deployments.graph.deployment import Replica
 from deployments.graph.replica import prepare_replica
 from deployments.graph.serve_state import deployment_states
-from deployments.services import PipelinesService, VoiceService
+from deployments.services import PipelinesService, Reporting, VoiceService
 from deployments.settings.orchestration import OrchestrationSettings
 from deployments.values.status import ComponentStatus, DeploymentState
 
 logger = logging.getLogger(__name__)
+
+
+_REPORTING_AUDIO = ServiceDefinition(Reporting, Role.AUDIO_INGRESS)
+"""The ingress of live audio, as the other one asks it how it is."""
 
 
 @serve.deployment(name=Role.NATS_INGRESS)
@@ -90,6 +96,9 @@ class NatsIngressDeployment:
         if settings.pipelines.table:
             pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
+        if audio := handles.get(Role.AUDIO_INGRESS):
+            # It has a connection of its own.
+            reporters.append(Reporter(Role.AUDIO_INGRESS, _REPORTING_AUDIO.by_handle(audio), required=False))
         refusals = Refusals(Role.NATS_INGRESS)
         reporters.append(Reporter("NATS", refusals, required=True))
         activity = Activity()
@@ -216,6 +225,12 @@ class AudioIngressDeployment:
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
         await self._drain.start()
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Return how the ingress is; see `Reporting`."""
+        del call
+        error = UnavailableError(fault) if (fault := self._ingress.fault()) else None
+        return (replica_status(Role.AUDIO_INGRESS, "takes live sessions and speech", error, required=False),)
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica.

@@ -53,7 +53,7 @@ class ChatHandler:
         question = _question(request, self._trust.user(reply.parameters.get("user_id", ""), request.user_id))
         question = replace(question, history=await self._memory.recall(Owner(question.user_id)))
         call = replace(call, session=question.user_id)
-        answer = CollectedAnswer()
+        answer = CollectedAnswer(reply.sender.room)
         try:
             items = self._answer(call, question, spoken=request.enable_tts)
             await self._collect(items, answer, request, stream_subject, reply)

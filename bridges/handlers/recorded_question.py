@@ -45,7 +45,7 @@ class VoiceHandler:
                 "audio is empty: expected an audio file, such as WAV, FLAC, Ogg, MP3 or AIFF", field="audio"
             )
         began_at = asyncio.get_running_loop().time()
-        answer = CollectedAnswer()
+        answer = CollectedAnswer(reply.sender.room)
         question = ChatQuestion("", retrieve=True, rerank=True, collection=request.collection)
         items = self._voice.answer_recording(
             call, Recording(request.audio, request.language), SpokenQuestion(question, language=request.language)
@@ -123,7 +123,7 @@ def _record(
             thought_tokens=answer.end.thought_tokens,
             first_sound_at=times.get("first_audio", 0.0),
             last_sound_at=times.get("spoken", 0.0),
-            sound_s=sum(chunk.seconds for chunk in answer.sound),
+            sound_s=answer.sound_s,
         )
     )
     return conversation_pb2.TurnRecord(

@@ -106,6 +106,7 @@ class _Saying:
 
     async def whole(self, speech: SpeechService) -> Outcome:
         """Send the speech in one message when all of it is made."""
+        room = self._reply.sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
         pcm = bytearray()
         rate = 0
         async with aclosing(speech.say(self._call, self._text)) as spoken:
@@ -113,7 +114,9 @@ class _Saying:
                 self._first_s = self._first_s or time.monotonic() - self._started
                 pcm += chunk.pcm
                 rate = chunk.rate
-        room = self._reply.sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
+                if len(pcm) > room:
+                    # What is made beyond that reaches nobody.
+                    break
         sound = fitting_sound(bytes(pcm), room)
         response = messages_pb2.TTSFullResponse(
             session_id=self._session_id,

@@ -27,7 +27,7 @@ from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
 from bridges.live.listening_loop import ListeningLoop
-from bridges.live.metrics import AudioMetrics
+from bridges.live.metrics import AudioMetrics, LoggedMetrics
 from bridges.live.registry import SessionParts, SessionRegistry
 from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
@@ -81,13 +81,15 @@ class AudioIngress:
         allowances: Allowances = UNLIMITED,
         askers: Askers = BY_SUBJECT,
     ) -> None:
-        self._metrics = metrics
+        self._metrics = metrics = LoggedMetrics(metrics)
         self._tasks = SessionTasks()
         self._clients = SessionClients(trust)
         self._line = ListeningLine()
         self._replicas = AudioReplicas(replica or uuid4().hex, work, settings.idle_s)
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
-        transcripts = LiveTranscripts(settings, limits.part, transcription, work, metrics, spawn, self._clients)
+        transcripts = LiveTranscripts(
+            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line
+        )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
         parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)
@@ -235,9 +237,10 @@ class AudioIngress:
             case StreamStep.START:
                 self._start(session_id, step, message)
             case StreamStep.STATE_CHANGE:
-                state_of(step.state)
+                state = state_of(step.state)
                 if session := session or self._opened_late(session_id):
-                    self._take_step(session, step)
+                    session.take_state(state)
+                    self._line.put(session)
             case StreamStep.END if session is not None:
                 self._take_end(session, step, message.reply)
             case StreamStep.END if not self._registry.has_ended(session_id):
@@ -289,10 +292,6 @@ class AudioIngress:
         self._limits.heard(session, len(step.audio))
         self._line.put(session)
 
-    def _take_step(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
-        session.take_step(step)
-        self._line.put(session)
-
     def _take_end(self, session: LiveSession, step: messages_pb2.STTStreamMessage, reply: str) -> None:
         if session.is_ending:
             logger.debug("session %s was ended twice", session.id)
@@ -304,8 +303,8 @@ class AudioIngress:
             session.end_sound()
         finally:
             # It ends, too, where its last sound is refused; the refusal is then the reply.
-            session.is_ending = True
-            self._take_step(session, step)
+            session.take_end()
+            self._line.put(session)
 
     @contextmanager
     def _turning_away(self, session_id: str) -> Generator[None]:

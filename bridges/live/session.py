@@ -23,6 +23,8 @@ from deployments.sound.level import LevelControl
 
 logger = logging.getLogger(__name__)
 
+_MOST_CONCLUDING = 4
+
 
 @dataclass(slots=True)
 class SessionCounts:
@@ -55,6 +57,7 @@ class LiveSession:
         heard_at: When its last message came.
         is_in_line: Whether it stands in the line of those that are to be listened to.
         is_held: Whether it is not listened to now, because an interruption is being told.
+        concluding: Final transcripts, of parts too, that are being made for it.
         was_started: Whether a "start" opened it; else a chunk did.
         is_ending: Whether its "end" was seen.
         is_closed: Whether nothing may be published for it any more.
@@ -70,6 +73,7 @@ class LiveSession:
         is_parting: Whether its farewell has begun.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
+        loss: Why sound was lost since its last final transcript; None where none was.
         reopened: The turn that what is said next goes on with.
         asker: Whose it is; None while nobody has looked.
         is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
@@ -85,6 +89,7 @@ class LiveSession:
     heard_at: float = field(default_factory=now)
     is_in_line: bool = False
     is_held: bool = False
+    concluding: int = 0
     was_started: bool = False
     is_ending: bool = False
     is_closed: bool = False
@@ -100,6 +105,7 @@ class LiveSession:
     is_parting: bool = False
     end_reply: str = ""
     fault: HearthError | None = None
+    loss: HearthError | None = None
     reopened: Turn | None = None
     asker: Asker | None = None
     is_over_limit: bool = False
@@ -114,6 +120,15 @@ class LiveSession:
     def is_addressed(self) -> bool:
         """Whether what is said is for the assistant; what does not interrupt it while it responds is not."""
         return self.state is SessionState.LISTENING
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not listened to now: its sound waits.
+
+        Who sends a long speech at once has it transcribed a few utterances at a time. Else the transcripts of all
+        others would wait behind them, or find no place to wait.
+        """
+        return self.is_held or self.concluding >= _MOST_CONCLUDING
 
     @property
     def is_idle(self) -> bool:
@@ -170,12 +185,23 @@ class LiveSession:
             if not self.counts.lost_bytes:
                 logger.warning("session %s: %s: sound is lost", self.id, error.message)
             self.counts.lost_bytes += len(pcm)
+            self.loss = error
             raise
 
-    def take_step(self, step: messages_pb2.STTStreamMessage) -> None:
-        """Take a message that is to be followed behind the sound that came before it."""
+    def take_state(self, state: SessionState) -> None:
+        """Take a state that it is to be in behind the sound that came before it.
+
+        Raises:
+            OverloadedError: Too much waits already.
+        """
         self.heard_at = now()
-        self.queue.put_step(step)
+        self.queue.put_state(state)
+
+    def take_end(self) -> None:
+        """Take its end, which comes behind the sound that came before it."""
+        self.is_ending = True
+        self.heard_at = now()
+        self.queue.put_end()
 
     # Its end.
 

@@ -27,6 +27,8 @@ _SUBTYPES = {
 }
 """What libsndfile calls the ways in which samples are written one by one."""
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
+_LONGEST_BEGINNING = 2 << 20
+"""Bytes that are kept of a stream whose header is not whole: the longest header, and one message of a usual server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ class SoundReader:
             return begun
         header = wav.read_header(begun)
         if header is None:
+            if len(begun) > _LONGEST_BEGINNING:
+                raise InvalidRequestError("a WAV header without a data chunk", field="audio")
             self._rest, self._may_begin = begun, True
             return b""
         found = header.format

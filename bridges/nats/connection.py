@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import nats.errors
@@ -77,9 +78,26 @@ class NatsClient(AccessClient):
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
     bytes are replaced.
 
+    A callback that waits for a task that was cancelled raises what a cancelled callback raises, and nats-py would call
+    it no more; here it does.
+
     A server ends a connection whose password was changed or whose JWT has expired. nats-py then never connects again;
     here it does, with what the files and variables hold by then.
     """
+
+    async def subscribe(self, subject: str, *arguments: Any, cb: Any = None, **named: Any) -> Subscription:
+        """Subscribe as nats-py does.
+
+        Args:
+            subject: With NATS's wildcards.
+            arguments: As nats-py takes them.
+            cb: Called with each message, one after the other, whatever becomes of the one before.
+            named: As nats-py takes them.
+
+        Raises:
+            nats.errors.Error: The connection is closed.
+        """
+        return await super().subscribe(subject, *arguments, cb=cb and _lasting(cb), **named)
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
         """Return once the server has read all commands that were given before.
@@ -140,6 +158,24 @@ class NatsClient(AccessClient):
         )
 
 
+def is_cancelled() -> bool:
+    """Say whether this very task was cancelled, and not only something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _lasting(callback: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
+    async def called(message: Msg) -> None:
+        try:
+            await callback(message)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise RuntimeError(f"a message on {message.subject} was left: what it waited for was cancelled") from error
+
+    return called
+
+
 class LastingConnection:
     """A connection that is waited for, and found again whenever it was lost.
 
@@ -180,6 +216,15 @@ class LastingConnection:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
         if self._closed_reason:
             raise UnavailableError(self._closed_reason)
+
+    def fault(self) -> str:
+        """Return what is wrong now, in words: with the connection, or with what the server permits; empty for nothing.
+
+        A server that says nothing any more is noticed after 24 s.
+        """
+        if not self.client.is_connected:
+            return self._closed_reason or "NATS is not connected"
+        return self._refusals.check()
 
     async def close(self) -> None:
         """Close it, where it is open."""
@@ -239,7 +284,7 @@ class LastingConnection:
         before = self._refusals.count(subject)
         try:
             await self.client.ask_again(subject)
-        except nats.errors.Error as error:
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it is tried again
             logger.info("subscribing to %s was not tried again: %s", subject, str(error) or type(error).__name__)
             self._refusals.arrived.set()
             return

@@ -5,6 +5,7 @@ turn, as `bridges.nats.admission` has it. Each request is then worked on by a ta
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -23,7 +24,7 @@ from opentelemetry.trace import SpanKind
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
 from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Asker, Askers
-from bridges.nats.connection import LastingConnection
+from bridges.nats.connection import LastingConnection, is_cancelled
 from bridges.nats.demands import check_sizes, demand_of
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
@@ -45,6 +46,7 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
@@ -199,6 +201,10 @@ class Ingress:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
         return self._serving.is_set() and not self._leaving.is_set() and self._client.is_connected
 
+    def fault(self) -> str:
+        """Return what keeps requests from being taken now, in words; empty for nothing."""
+        return self._connection.fault() or ("" if self.is_serving() else "no requests are taken")
+
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
         await self._serving.wait()
@@ -293,13 +299,13 @@ class Ingress:
             await self._idle.wait()
 
     async def _work(self, ticket: Ticket[_Arrived], group: asyncio.TaskGroup) -> None:
-        """Have one request answered."""
+        """Have one request answered, then begin with those whose turn it is."""
         try:
             await self._answer(ticket.request)
         finally:
             self._admission.ended(ticket, time.monotonic())
             self._idle.set()
-        self._begin(group)
+            self._begin(group)
 
     async def _keep_watch(self, group: asyncio.TaskGroup) -> None:
         """Answer those that have waited too long, while others are worked on, and count what there is to count."""
@@ -333,8 +339,9 @@ class Ingress:
         try:
             await self._answer_and_record(request, refusal)
         except Exception:
-            # Of whatever kind: what fails here is a metric, a span or a line of the log.
-            logger.exception("a request on %s could not be recorded", request.message.subject)
+            # Of whatever kind: what fails here is a metric, a span or a line of the log. A log that fails cannot tell.
+            with contextlib.suppress(Exception):
+                logger.exception("a request on %s could not be recorded", request.message.subject)
         finally:
             self._allowances.closed(request.asker, request.endpoint.row.name)
 
@@ -405,6 +412,11 @@ class Ingress:
                 return await request.endpoint.handler.handle(call, message, reply)
         except HearthError as raised:
             error = raised
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            # What it waited for was, and not this request.
+            error = RequestEndedError("it was ended inside the graph")
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
             error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))

@@ -14,6 +14,7 @@ from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
 
+_MOST_PUBLISHED = 64
 _HELD_S = 60.0
 """The server says nothing of a publish that it permits, so one that it refused counts for this long."""
 
@@ -57,7 +58,11 @@ class Refusals:
             self.arrived.set()
             logger.error("the NATS server does not let %s subscribe to %s", self._role, subject)
         elif subject := self._own(violation.subject):
+            self._published.pop(subject, None)
             self._published[subject] = self._now()
+            if len(self._published) > _MOST_PUBLISHED:
+                # Subjects hold ids that clients choose.
+                del self._published[next(iter(self._published))]
             logger.error("the NATS server does not let %s publish on %s", self._role, subject)
         else:
             logger.warning("the NATS server does not let %s answer on %s", self._role, violation.subject)

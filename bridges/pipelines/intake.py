@@ -25,7 +25,7 @@ from bridges.pipelines.reports import bounded
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, is_publishable
 from deployments.backoff import Backoff
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import HearthError, InternalError, InvalidRequestError, UnavailableError
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineReport, PipelineTrigger, RunStatus, TriggerReceipt
 
@@ -112,6 +112,9 @@ class PipelineIntake:
                         await subscription.unsubscribe()
             except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
+            except Exception:
+                # Of whatever kind: runs are followed beside this, and go on.
+                logger.exception("lost triggers cannot be looked for now")
             await backoff.pause()
 
     async def _opened(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription | None:
@@ -181,6 +184,10 @@ class PipelineIntake:
         except UnavailableError as error:
             logger.warning("trigger %s waits: %s", trigger.request_id, error.message)
             return False
+        except Exception:
+            # Of whatever kind: another one would fail over it likewise, and so would the next replica.
+            logger.exception("trigger %s cannot be taken up", trigger.request_id)
+            await self._give_up(trigger)
         return True
 
     def _not_allowed(self, message: Msg, trigger: PipelineTrigger) -> PipelineReport | None:
@@ -192,6 +199,15 @@ class PipelineIntake:
         except InvalidRequestError as error:
             return PipelineReport(trigger.request_id, RunStatus.ERROR, trigger.pipeline, error=error.message)
         return None
+
+    async def _give_up(self, trigger: PipelineTrigger) -> None:
+        """Tell a client that nothing becomes of its trigger, if that can be told."""
+        error = InternalError("the trigger could not be taken up").message
+        report = PipelineReport(trigger.request_id, RunStatus.ERROR, trigger.pipeline, error=error)
+        try:
+            await self._runs.refuse(bounded(report))
+        except HearthError as failure:
+            logger.warning("trigger %s: its client was not told: %s", trigger.request_id, failure.message)
 
 
 def _decoded(message: Msg) -> PipelineTrigger | None:

@@ -37,12 +37,13 @@ class PipelineReplica:
         nats: NatsSettings,
         count: Callable[[PipelineReport], None] = lambda _: None,
     ) -> None:
-        self._refusals = Refusals(Role.PIPELINES)
-        self._connection = LastingConnection(nats, "hearth-pipelines", self._refusals)
+        self._connection = LastingConnection(nats, "hearth-pipelines", Refusals(Role.PIPELINES))
         self._runs = PipelineRuns(settings, count)
         self._replicas = PipelineReplicas(uuid4().hex)
         self._stopping = asyncio.Event()
-        self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas, self._refusals.check)
+        self.service = Pipelines(
+            settings, workflow_engines(settings), self._runs, self._replicas, self._connection.fault
+        )
         self._intake = PipelineIntake(
             settings, self.service, self._runs, Allowances.of(nats, MilvusSettings()), Askers.of(nats)
         )

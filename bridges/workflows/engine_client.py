@@ -17,6 +17,7 @@ from deployments.errors import BackEnd, HearthError, UnavailableError, UpstreamF
 from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
 from deployments.values.access import Secret
+from deployments.values.connections import KEEPALIVE
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class EngineClient:
 
     def _object(self, response: httpx.Response) -> Json:
         try:
-            decoded = response.json()
+            decoded = read_json(response.content)
         except ValueError:
             decoded = None
         if not isinstance(decoded, dict):
@@ -273,7 +274,23 @@ class EngineClient:
             await old.client.aclose()
 
     def _client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
+        lasting = httpx.AsyncHTTPTransport(verify=context, limits=_NO_LIMIT, socket_options=KEEPALIVE)
+        # Mounted and not given as the one transport, which would put proxies of the environment out of use.
+        return httpx.AsyncClient(
+            base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False, mounts={"all://": lasting}
+        )
+
+
+def read_json(text: str | bytes) -> object:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: It is none, or is nested deeper than can be read.
+    """
+    try:
+        return cast("object", json.loads(text))
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 def object_at(document: Json, name: str) -> Json:
@@ -301,7 +318,7 @@ def _stamp(settings: EngineConnectionSettings) -> tuple[int, ...]:
 def _message(response: httpx.Response) -> str:
     """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
     try:
-        message = response.json()["message"]
+        message = cast("Json", read_json(response.content))["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text
     return " ".join(str(message).split())[:_LOGGED_CHARACTERS] or response.reason_phrase

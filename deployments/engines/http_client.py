@@ -11,6 +11,7 @@ from deployments.backoff import retry, retry_after_s
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors, short_backoff
 from deployments.errors import HearthError, UpstreamFailedError
+from deployments.values.connections import KEEPALIVE
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ def _raise_absent(status: int, said: str) -> None:
     del said
     if httpx.codes.is_client_error(status) or status == _NOT_IMPLEMENTED:
         raise _AbsentError
+
+
+def _lasting_transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
+    return httpx.AsyncHTTPTransport(limits=limits, socket_options=KEEPALIVE)
 
 
 class HttpBackEnd:
@@ -85,6 +90,8 @@ class HttpBackEnd:
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             limits=limits,
             transport=transport,
+            # Mounted and not given as the one transport, which would put proxies of the environment out of use.
+            mounts=None if transport else {"all://": _lasting_transport(limits)},
         )
 
     async def post(self, call: Call, path: str, body: Mapping[str, object]) -> Any:

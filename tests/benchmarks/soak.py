@@ -41,6 +41,8 @@ _HEARD = (SPEECH_AUDIO, CONVERSATION_TEXT, CONVERSATION_TURN)
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
 _TURNS = 5
+_CUT = "the answer was cut at its limit"
+"""How the error of an answer begins that is whole as far as the model was allowed to write it."""
 _ALIKE = 0.6
 """Share of letters that a question and its transcript have in common at least, in order."""
 
@@ -145,8 +147,8 @@ class Microphone:
         alike = SequenceMatcher(None, question.lower(), asked.lower(), autojunk=False).ratio()
         if record.session_id != self._id or alike < _ALIKE:
             self._counts.mixed_up.append(f"{question!r} was taken for {record.question!r}")
-        if record.error:
-            self._counts.failed.append(record.error)
+        if failures := [error for error in record.error.split("; ") if error and not error.startswith(_CUT)]:
+            self._counts.failed.extend(failures[:1])
         elif not record.answer.endswith(self._text[-20:]):
             self._counts.mixed_up.append(f"{self._text!r} is not the text of {record.answer!r}")
 

@@ -273,7 +273,8 @@ async def test_it_says_how_it_is(client: HearthClient, operator: HearthClient) -
     assert (await operator.status(10)).ready
     parts = {part.name: part for part in status.components}
     assert parts.keys() >= {
-        "NatsIngress", "Chat", "Retrieval", "Ingestion", "LanguageModel", "Embeddings", "Reranker", "Milvus"
+        "NatsIngress", "AudioIngress", "Chat", "Retrieval", "Ingestion",
+        "LanguageModel", "Embeddings", "Reranker", "Milvus",
     }  # fmt: skip
     assert all(part.ready for part in parts.values())
     assert "smollm2" in parts["LanguageModel"].detail

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager
@@ -21,6 +22,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
 from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.nats import connection as nats_connection
+from bridges.nats import ingress as nats_ingress
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Handler, Ingress
@@ -29,11 +31,13 @@ from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
+from bridges.pipelines.replica import PipelineReplica
 from bridges.requests import REQUESTS
 from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.settings.pipelines import PipelinesSettings
 from deployments.settings.users import UserLimits
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.documents import Document, DocumentListing, IngestReport
@@ -393,11 +397,91 @@ async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: 
         def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
             raise RuntimeError("no room for a metric")
 
+        def open(self, in_flight: int, waiting: int) -> None:
+            raise RuntimeError("no room for a metric")
+
     graph = Graph()
     graph.may_answer.set()
     async with serving(nats_url, graph, metrics=Broken(), max_in_flight=1):
         for number in range(3):
             assert (await ask(client, f"{number}")).success
+
+
+async def test_a_refusal_is_told_although_it_cannot_be_counted(nats_url: str, client: Client) -> None:
+    class Broken(Counted):
+        def open(self, in_flight: int, waiting: int) -> None:
+            raise RuntimeError("no room for a metric")
+
+    graph = Graph()
+    limits = {"max_in_flight": 1, "max_waiting": 1, "max_wait_s": 0.1, "user_share": 1}
+    async with serving(nats_url, graph, metrics=Broken(), **limits):
+        asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(4)]
+        refused, waiting = await first_answers(asked, 3)
+        assert sum("it waited for longer" in response.error for response in refused) == 1
+        graph.may_answer.set()
+        assert [answer.success for answer in await asyncio.gather(*waiting)] == [True]
+
+
+async def test_a_log_that_fails_costs_no_other_request(
+    nats_url: str, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=nats_ingress.logger.name)
+
+    def fail(record: logging.LogRecord) -> bool:
+        raise OSError("no space left")
+
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, max_in_flight=1):
+        nats_ingress.logger.addFilter(fail)
+        try:
+            for number in range(3):
+                assert (await ask(client, f"{number}")).success
+        finally:
+            nats_ingress.logger.removeFilter(fail)
+
+
+class Waiting:
+    """A handler that waits for something that somebody else cancels."""
+
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, reply: Reply) -> Outcome:
+        ended = asyncio.get_running_loop().create_future()
+        ended.cancel()
+        return await ended
+
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, reply: Reply) -> None:
+        await reply.finish(messages_pb2.ChatResponse(error=error.message))
+
+
+async def test_a_request_whose_work_was_cancelled_is_answered_and_others_have_their_turn(
+    nats_url: str, client: Client
+) -> None:
+    metrics, memory = Counted(), ConversationMemory(MemorySettings(enabled=False))
+    rows = [Endpoint(row, Waiting(), 10.0) for row in CHAT]
+    settings = NatsSettings(url=nats_url, max_in_flight=1)
+    ingress = Ingress(settings, rows, Graph().components, memory.connect, metrics)
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    answers = await asyncio.gather(*(ask(client, f"{number}") for number in range(5)))
+    assert {answer.error for answer in answers} == {"it was ended inside the graph"}
+    ingress.stop()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_a_callback_that_waited_for_what_was_cancelled_is_called_again(nats_url: str, client: Client) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(message: Any) -> None:
+        heard.put_nowait(message.data)
+        ended = asyncio.get_running_loop().create_future()
+        ended.cancel()
+        await ended
+
+    await client.subscribe("cancelled", cb=take)
+    for payload in (b"1", b"2"):
+        await client.publish("cancelled", payload)
+    async with asyncio.timeout(5):
+        assert [await heard.get(), await heard.get()] == [b"1", b"2"]
 
 
 async def test_a_client_s_trace_comes_back_with_every_message_of_the_answer(nats_url: str, client: Client) -> None:
@@ -958,9 +1042,36 @@ async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, mo
             server.suspend()
             try:
                 await until(lambda: not ingress.is_serving())
+                assert ingress.fault() == "NATS is not connected"
             finally:
                 server.resume()
             await until(ingress.is_serving)
+            assert ingress.fault() == ""
+
+
+async def test_the_pipelines_say_that_a_server_says_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_connection, "_PING_S", 0.1)
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        server = process_of_server(tmp_path)
+        replica = PipelineReplica(PipelinesSettings(stream=""), NatsSettings(url=url))
+        running = asyncio.create_task(replica.run())
+
+        async def says(detail: str) -> None:
+            async with asyncio.timeout(10):
+                while detail not in (await replica.service.components(Call.within(1)))[0].detail:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        await says("0 unfinished runs")
+        server.suspend()
+        try:
+            await says("NATS is not connected")
+        finally:
+            server.resume()
+        await says("0 unfinished runs")
+        replica.stop()
+        await asyncio.wait_for(running, 20)
 
 
 async def until(there: Callable[[], bool]) -> None:

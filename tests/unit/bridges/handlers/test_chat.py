@@ -259,7 +259,7 @@ async def test_an_answer_that_was_cut_at_the_model_s_limit_stands_and_says_so() 
 def test_a_sentence_that_was_broken_off_is_not_remembered(
     tokens: tuple[str, ...], unfinished: str, remembered: str
 ) -> None:
-    answer = CollectedAnswer()
+    answer = CollectedAnswer(0)
     for token in tokens:
         answer.take(AnswerToken(token))
     answer.take(AnswerEnd(error="the answer was cut", unfinished=unfinished))

@@ -1,9 +1,12 @@
 """Requests for speech that are answered before anything is said."""
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.handlers.speech import SpeechHandler, VoicesHandler
+from bridges.handlers.collected_answer import CollectedAnswer
+from bridges.handlers.speech import CUT, SpeechHandler, VoicesHandler
 from bridges.nats.allowances import AllowedNames
 from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
@@ -12,7 +15,7 @@ from bridges.sessions.epochs import SessionWork
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.settings.audio import SpeechOutputSettings
-from deployments.values.speech import VoiceInfo, Voices
+from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo, Voices
 from tests.conversation.scene import SlowSpeech, Wire
 
 INBOX = "_INBOX.x"
@@ -81,3 +84,36 @@ async def test_an_error_does_not_list_voices_that_its_asker_may_not_name(error: 
     ):
         assert message.startswith(told)
         assert "ada" not in message
+
+
+class EndlessSpeech(SlowSpeech):
+    """Says a second of sound, again and again."""
+
+    made: int = 0
+
+    async def say(self, call: Call, text: SpeechText) -> AsyncGenerator[SpokenChunk]:
+        while True:
+            self.made += 1
+            yield SpokenChunk(bytes(32_000), 16_000, text.text)
+
+
+async def test_no_more_is_said_than_one_message_takes() -> None:
+    wire, speech = Wire(max_payload=200_000), EndlessSpeech()
+    handler = SpeechHandler(speech, SessionWork(), SpeechOutputSettings())
+    reply = Reply(Sender(wire), "ai.voice.tts.request.s", {"session_id": "s"}, INBOX)
+    outcome = await handler.handle(Call.within(10), messages_pb2.TTSRequest(text="On and on"), reply)
+    assert speech.made == 7
+    assert outcome.error_kind == "payload_too_large"
+    assert len(wire.on("ai.voice.tts.audio.s")[0].data) <= 200_000
+    assert [sent.read(messages_pb2.TTSStatus).message for sent in wire.on("ai.voice.tts.status.s")][-1] == CUT
+
+
+def test_of_the_speech_of_an_answer_no_more_is_kept_than_one_message_takes() -> None:
+    answer = CollectedAnswer(100_000)
+    for _ in range(100):
+        answer.take(SpokenChunk(bytes(32_000), 16_000, "on and on"))
+    assert len(answer.sound) == 100_000
+    assert answer.sound_s == 100.0
+    wav, is_whole = answer.wav(90_000)
+    assert (len(wav), is_whole) == (90_000, False)
+    assert not answer.wav(200_000)[1]

@@ -12,9 +12,12 @@ import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
+from deployments.call import Call
 from deployments.errors import InvalidRequestError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
+from deployments.values.speech import TurnEnding, Utterance
 from tests.conversation.scene import (
+    Counted,
     FailingActivity,
     ReadingTranscription,
     Scene,
@@ -248,6 +251,22 @@ class TestSessions:
         stage = virtually(run())
         assert all(stage.finals(f"s{number}") == [f"session w{number} says this"] for number in range(40))
 
+    def test_sound_that_the_model_of_voice_activity_fails_over_costs_no_session_that_is_heard_with_it(self) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                for name, said in (("first", "good morning"), ("poisoned", ""), ("later", "good evening")):
+                    await stage.send(name, type="start")
+                    await stage.send(
+                        name, type="chunk", audio=square_voice(said) if said else b"\xff\x7f\1\x80" * 8_000
+                    )
+                await asyncio.sleep(4)
+                return stage
+
+        activity = FailingActivity(poison=0.9)
+        stage = virtually(run())
+        assert activity.failed == 3
+        assert (stage.finals("first"), stage.finals("later")) == (["good morning"], ["good evening"])
+
     def test_a_model_of_voice_activity_that_fails_costs_no_other_session(self) -> None:
         async def run() -> Scene:
             async with scene(activity=activity) as stage:
@@ -385,6 +404,116 @@ class TestSessions:
 
         assert virtually(run()).type == "overloaded"
 
+    def test_more_sessions_of_one_user_than_may_be_are_refused_and_others_are_not(self) -> None:
+        async def run() -> dict[str, str]:
+            async with scene(max_user_sessions=2) as stage:
+                for name, user in (
+                    ("a", "rude"),
+                    ("b", "rude"),
+                    ("c", "rude"),
+                    ("d", "other"),
+                    ("e", ""),
+                    ("b", "rude"),
+                ):
+                    await stage.send(name, type="start", user_id=user, reply=f"_INBOX.{name}")
+                refused = [sent for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return {sent.subject: sent.read(messages_pb2.ErrorResponse).message for sent in refused}
+
+        assert virtually(run()) == {"_INBOX.c": "2 sessions of this user are open already"}
+
+    def test_sound_of_sessions_that_nobody_starts_keeps_out_none_that_starts(self) -> None:
+        async def run() -> tuple[list[str], Scene]:
+            async with scene(max_sessions=3) as stage:
+                for number in range(10):
+                    await stage.send(f"never started {number}", type="chunk", audio=bytes(640), reply="_INBOX.rude")
+                await asyncio.sleep(1)
+                for name in ("a", "b", "c"):
+                    await stage.send(name, type="start", reply="_INBOX.x")
+                await stage.send("d", type="start", reply="_INBOX.d")
+                refused = [sent.subject for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return refused, stage
+
+        refused, stage = virtually(run())
+        assert set(refused) == {"_INBOX.rude", "_INBOX.d"}
+        assert stage.metrics.most_sessions == 3
+
+    def test_a_long_speech_that_is_sent_at_once_is_transcribed_a_few_utterances_at_a_time(self) -> None:
+        class Crowded(ReadingTranscription):
+            open: int = 0
+            most_open: int = 0
+
+            async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
+                self.open += 1
+                self.most_open = max(self.most_open, self.open)
+                try:
+                    return await super().conclude(call, utterance, judge_turn)
+                finally:
+                    self.open -= 1
+
+        async def run() -> Scene:
+            async with scene(transcription) as stage:
+                said = square_voice("good morning") + bytes(64_000)
+                await stage.send("s", type="start")
+                for _ in range(3):
+                    await stage.send("s", type="chunk", audio=said * 10)
+                await stage.send("s", type="end")
+                await asyncio.sleep(60)
+                return stage
+
+        transcription = Crowded(final_s=(2.0,))
+        assert virtually(run()).finals("s") == ["good morning"] * 30
+        assert transcription.most_open == 4
+
+    def test_a_client_whose_sound_was_lost_is_told_by_its_next_final_transcript(self) -> None:
+        async def run() -> Scene:
+            async with scene(max_backlog_s=2.0) as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice(QUESTION)[:64_000])
+                await stage.send("s", type="chunk", audio=bytes(64_000))
+                await asyncio.sleep(3)
+                await play(Script([Says(0.3, "good morning")]), stage.wire, "s", square_voice)
+                await asyncio.sleep(3)
+                return stage
+
+        first, second = [final for final in virtually(run()).transcripts("s") if final.is_final]
+        assert (first.error_type, first.error) == (
+            "overloaded",
+            "sound was lost: more than 2 s of sound wait in this session",
+        )
+        assert (second.transcript, second.error) == ("good morning", "")
+
+    def test_no_flood_of_sessions_that_end_is_remembered_whole(self) -> None:
+        async def run() -> int:
+            async with scene(max_sessions=2) as stage:
+                for number in range(100):
+                    await stage.send(f"{number}", type="start")
+                    await stage.send(f"{number}", type="end")
+                    await asyncio.sleep(0.1)
+                return sum(stage.ingress._registry.has_ended(f"{number}") for number in range(100))
+
+        assert virtually(run()) == 8
+
+    def test_a_metric_that_cannot_be_counted_ends_no_session(self) -> None:
+        class Broken(Counted):
+            def sessions(self, count: int) -> None:
+                raise RuntimeError("no room for a metric")
+
+            def tasks(self, count: int) -> None:
+                raise RuntimeError("no room for a metric")
+
+            def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+                raise RuntimeError("no room for a metric")
+
+        async def run() -> Scene:
+            async with scene(metrics=Broken()) as stage:
+                await stage.send("another", type="start")
+                await stage.send("another", type="end")
+                await play(Script([starts(), Says(0.5, QUESTION)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(5)
+                return stage
+
+        assert virtually(run()).finals("s") == [QUESTION]
+
     def test_sound_far_ahead_of_what_is_listened_to_is_bounded(self) -> None:
         async def run() -> messages_pb2.ErrorResponse:
             async with scene(max_backlog_s=2.0) as stage:
@@ -467,6 +596,24 @@ class TestSound:
         header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 2, 16_000, 64_000, 4, 16)
         wav = header + struct.pack("<4sI", b"data", 0xFFFFFFFF) + stereo.tobytes()
         assert self.heard(wav, size) == ["how long is a piece"]
+
+    @pytest.mark.parametrize(
+        "promise",
+        [
+            pytest.param(b"data" + struct.pack("<I", 0x7FFFFFFF), id="the format behind the sound"),
+            pytest.param(b"JUNK" + struct.pack("<I", 0), id="one empty chunk after the other"),
+        ],
+    )
+    def test_a_header_that_never_ends_is_refused(self, promise: bytes) -> None:
+        reader = SoundReader()
+
+        def read_all() -> None:
+            reader.read(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + b"WAVE")
+            for _ in range(64):
+                reader.read(promise * 8192)
+
+        with pytest.raises(InvalidRequestError, match="a WAV header without"):
+            read_all()
 
     def test_our_own_streaming_header_is_understood(self) -> None:
         assert self.heard(wav_header(16_000) + square_voice("how long"), 1000) == ["how long"]

@@ -1,7 +1,9 @@
 """Models behind HTTP: the contract's requests, and every way in which a server can fail."""
 
+import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
@@ -551,3 +553,31 @@ async def test_a_voice_that_the_server_does_not_know_is_a_wrong_setting() -> Non
     back_end = server(refusing(400, "no such voice"), role="speech server", takes_client_input=True)
     with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("speech server", 400)):
         await spoken_by(OpenAISpeech(back_end, model="", voices=("alloy",)), SpeechText("Hello", voice="alloy"))
+
+
+async def test_a_server_that_is_gone_without_a_word_is_noticed() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listening:
+        host, port = listening.sockets[0].getsockname()
+        back_end = HttpBackEnd(f"http://{host}:{port}", role="model")
+        async with back_end.stream(Call.within(5), "/", {}) as response:
+            connected: socket.socket = response.extensions["network_stream"].get_extra_info("socket")
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, interval, count, unacknowledged_ms = (
+                connected.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+            assert idle + interval * count <= 30
+            assert 0 < unacknowledged_ms <= 30_000
+        await back_end.close()
