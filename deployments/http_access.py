@@ -165,10 +165,10 @@ class HttpConnections:
 
     async def _client(self) -> httpx.AsyncClient:
         try:
-            context = await asyncio.to_thread(self.access.tls.context, self._usual)
+            context = await asyncio.to_thread(self.access.tls_context, self._usual)
         except UnavailableError as error:
-            logger.warning("%s: %s", self.access.tls_setting, error.message)
-            raise UnavailableError(f"a certificate of {self.access.tls_setting} cannot be used") from error
+            logger.warning("%s: %s", error.message, error.__cause__)
+            raise
         return httpx.AsyncClient(
             base_url=self._url.address,
             verify=context,

@@ -48,19 +48,19 @@ class EngineConnectionSettings(Settings):
     def _has_a_scheme(cls, url: str) -> str:
         # The URL may have a password, so that no error quotes it.
         if not ServerUrl.parse(url).address.lower().startswith(("http://", "https://")):
-            raise ValueError("this is not a URL: expected http:// or https:// and a host")
+            raise ValueError("expected http:// or https:// and a host")
         return url.rstrip("/")
 
     @model_validator(mode="before")
     @classmethod
-    def _files_once_stood_outside(cls, given: Any) -> Any:
+    def _files_once_stood_outside(cls, given: Any) -> object:
         if not isinstance(given, dict) or not given.keys() & _ONCE_OUTSIDE:
-            return given
+            return cast("object", given)
         settings = cast("dict[str, Any]", given)
+        tls = cast("dict[str, Any]", settings.get("tls") or {})
         outside = {name: settings[name] for name in _ONCE_OUTSIDE if name in settings}
-        tls = settings.get("tls") or {}
-        if not isinstance(tls, dict) or tls.keys() & outside.keys():
-            raise ValueError(f"{', '.join(sorted(outside))}: given inside of tls and outside: expected tls alone")
+        if tls.keys() & outside.keys():
+            raise ValueError(f"{' and '.join(sorted(outside))}: given inside of tls and outside: expected tls alone")
         inside = {name: value for name, value in settings.items() if name not in outside}
         return {**inside, "tls": {**tls, **outside}}
 
@@ -124,7 +124,7 @@ class KubernetesSettings(EngineConnectionSettings):
     kind: Literal["kubernetes"]
     url: str = "https://kubernetes.default.svc"
     token_file: str = f"{_SERVICE_ACCOUNT}/token"
-    tls: ServiceAccountTlsSettings = ServiceAccountTlsSettings()
+    tls: ServiceAccountTlsSettings = ServiceAccountTlsSettings()  # pyright: ignore[reportIncompatibleVariableOverride] - frozen
     namespace: str = "ai-ml"
     service_account: str = ""
 

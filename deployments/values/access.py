@@ -131,16 +131,22 @@ class ServerUrl:
         Raises:
             ValueError: It is none. The message does not quote it, for it may have a password.
         """
-        try:
-            parts = urlsplit(url)
-            is_url = bool(parts.scheme and parts.hostname) and parts.port != 0
-        except ValueError:
-            is_url = False
-        # A password that is not encoded may move the host behind a slash.
-        if not is_url or "@" in parts.path + parts.query + parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", url):
-            raise ValueError("expected a URL with a host; a user and password in it are percent-encoded") from None
+        if not _is_url(url):
+            raise ValueError("expected a URL with a host; a user and password in it are percent-encoded")
+        parts = urlsplit(url)
         address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return cls(address, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.scheme and parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    # A password that is not encoded may move the host behind a slash.
+    behind = parts.path + parts.query + parts.fragment
+    return has_host and "@" not in behind and not re.search(r"[\s\x00-\x1f\x7f]", url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,17 @@ class ServerAccess:
                 f"{self.token_setting} holds what no header can: a line break, a space, or a character beyond ASCII"
             )
         return f"Bearer {token}" if is_authorization else token
+
+    def tls_context(self, usual: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> ssl.SSLContext:
+        """Return what a connection by TLS is made with; see `Tls.context`.
+
+        Raises:
+            UnavailableError: A file cannot be used. The message names the settings alone, its cause the file.
+        """
+        try:
+            return self.tls.context(usual)
+        except UnavailableError as error:
+            raise UnavailableError(f"a certificate of {self.tls_setting} cannot be used") from error
 
     def stamp(self) -> tuple[object, ...]:
         """Return what is another one once the secret or a file has changed."""

@@ -410,7 +410,9 @@ async def test_transcription_sends_a_wav_file_as_the_api_says(monkeypatch: pytes
         asked.append(request)
         return httpx.Response(200, json={"text": " Hello. "})
 
-    engine = OpenAITranscription(server(answer, ServerAccess(Secret(variable="MODEL_KEY"))), model="large", partial_model="small")
+    engine = OpenAITranscription(
+        server(answer, ServerAccess(Secret(variable="MODEL_KEY"))), model="large", partial_model="small"
+    )
     samples = np.zeros(1600, np.float32)
     assert (await engine.transcribe(Call.within(5), samples, "de", TranscriptQuality.FINAL)).text == "Hello."
     await engine.transcribe(Call.within(5), samples, "", TranscriptQuality.PARTIAL)
