@@ -8,6 +8,7 @@ import asyncio
 import base64
 import logging
 import ssl
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from deployments.errors import UnavailableError
 from deployments.values.access import AUTHORIZATION, ServerAccess, ServerUrl
 
 logger = logging.getLogger(__name__)
+
+_REMEMBERED_SECRETS = 8
+_CONCEALED = "…"
 
 NOT_LET_IN = frozenset({401, 403})
 """What a server answers with that does not take us for somebody who may ask it."""
@@ -63,6 +67,7 @@ class HttpConnections:
         self._limits = limits
         self._usual = usual
         self._transport = transport
+        self._sent: deque[str] = deque(maxlen=_REMEMBERED_SECRETS)
         self._generation: _Generation | None = None
         self._renewing = asyncio.Lock()
 
@@ -120,11 +125,22 @@ class HttpConnections:
         reason = tls_reason(error)
         return f"{reason}; look at {self.access.tls_setting}" if reason else ""
 
+    def conceal(self, said: str) -> str:
+        """Return what the server said without the secrets that it was sent: some quote what they refuse."""
+        for secret in self._sent:
+            said = said.replace(secret, _CONCEALED)
+        return said
+
+    def _remember(self, *secrets: str) -> None:
+        self._sent.extend(secret for secret in secrets if secret and secret not in self._sent)
+
     async def _identity(self) -> dict[str, str]:
         """Return the header that says who asks, as the file or the variable has it now."""
         headers: dict[str, str] = {}
         if given := self._user_and_password():
-            headers[AUTHORIZATION] = f"Basic {base64.b64encode(given.encode()).decode()}"
+            encoded = base64.b64encode(given.encode()).decode()
+            headers[AUTHORIZATION] = f"Basic {encoded}"
+            self._remember(encoded, self._url.password or self._url.user)
         access = self.access
         try:
             # A file may be on a disk that is slow; a variable is at hand.
@@ -132,6 +148,7 @@ class HttpConnections:
         except UnavailableError as error:
             logger.warning("%s at %s: %s", error.message, self.address, access.token)
             raise
+        self._remember(value.rpartition(" ")[2])
         return {**headers, access.header: value} if value else headers
 
     def _user_and_password(self) -> str:

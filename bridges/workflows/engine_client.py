@@ -196,7 +196,18 @@ class EngineClient:
 
     def _log(self, level: int, response: httpx.Response, hint: str = "") -> None:
         url = response.request.url.copy_with(query=None, username=None, password=None)
-        logger.log(level, "%s at %s answered %d: %s%s", self.name, url, response.status_code, _message(response), hint)
+        logger.log(
+            level, "%s at %s answered %d: %s%s", self.name, url, response.status_code, self._message(response), hint
+        )
+
+    def _message(self, response: httpx.Response) -> str:
+        """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
+        try:
+            message = response.json()["message"]
+        except (ValueError, KeyError, TypeError):
+            message = response.text
+        said = " ".join(self._connections.conceal(str(message)).split())
+        return said[:_LOGGED_CHARACTERS] or response.reason_phrase
 
     def _settings_for(self, status: int) -> str:
         section = f"pipelines.{self.name}"
@@ -222,15 +233,6 @@ def object_at(document: Json, name: str) -> Json:
     """Return the object under a name of another, an empty one where there is none."""
     found = document.get(name)
     return cast("Json", found) if isinstance(found, dict) else {}
-
-
-def _message(response: httpx.Response) -> str:
-    """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
-    try:
-        message = response.json()["message"]
-    except (ValueError, KeyError, TypeError):
-        message = response.text
-    return " ".join(str(message).split())[:_LOGGED_CHARACTERS] or response.reason_phrase
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -87,6 +87,7 @@ class HttpBackEnd:
             takes_client_input=takes_client_input,
             settings={**_SETTINGS, **dict.fromkeys(NOT_LET_IN, self._place())},
             other_settings=_OTHER_SETTINGS,
+            conceal=self._connections.conceal,
         )
         self._let_in_with: tuple[object, ...] | None = None
         self._was_refused = False

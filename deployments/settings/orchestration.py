@@ -24,7 +24,8 @@ class MilvusSettings(Settings):
     """Where Milvus is, and how it is searched.
 
     Attributes:
-        uri: Of the server. A user and password in it count where no token is given. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
+        uri: Of the server. A user and password in it count where no token is given. `MILVUS_HOST` (a host, a
+            host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
         token_file: File that holds it instead. Once it changes, Milvus is connected to anew.
         tls: How the server is known. A client certificate needs `ca_file` and `key_file`.

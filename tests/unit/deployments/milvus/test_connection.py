@@ -36,6 +36,9 @@ class Refused(grpc.RpcError):
     def code(self) -> grpc.StatusCode:
         return self._status
 
+    def details(self) -> str:
+        return self._status.name
+
 
 def unreachable_because(cause: Exception) -> MilvusException:
     error = MilvusException(2, "Fail connecting to server on milvus.test:19530, illegal connection params")
@@ -134,7 +137,7 @@ def test_a_secret_that_cannot_be_read_is_named_by_its_setting(
     tmp_path: Path, made: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     access = ServerAccess(Secret(file=str(tmp_path / "token")), setting="milvus.token")
-    with pytest.raises(UnavailableError, match="^milvus.token_file cannot be read: No such file") as raised:
+    with pytest.raises(UnavailableError, match=r"^milvus\.token_file cannot be read: No such file") as raised:
         MilvusConnection("https://milvus.test", access).client()
     assert str(tmp_path) not in raised.value.message
     assert str(tmp_path) in caplog.text
@@ -175,7 +178,7 @@ def test_a_certificate_that_cannot_be_used_is_named_by_its_settings(
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     access = ServerAccess(tls=Tls(str(tmp_path / "ca.pem")), tls_setting="milvus.tls")
-    with pytest.raises(UnavailableError, match="^a certificate of milvus.tls cannot be used$"):
+    with pytest.raises(UnavailableError, match=r"^a certificate of milvus\.tls cannot be used$"):
         MilvusConnection("https://milvus.test", access).client()
     assert str(tmp_path / "ca.pem") in caplog.text
     assert not made
