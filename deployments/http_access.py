@@ -37,6 +37,10 @@ class _Generation:
     uses: int = 0
 
 
+class _UnansweredError(httpx.ReadError):
+    """A connection by TLS was closed without an answer, as servers do it that do not trust us."""
+
+
 class HttpConnections:
     """The connections to one server.
 
@@ -107,8 +111,13 @@ class HttpConnections:
             try:
                 response = await client.send(request, stream=True)
             except ssl.SSLError as error:
-                # httpx leaves this one as it is where a server says only after the handshake that it does not trust us.
+                # httpx leaves this one as it is, with which a server says after the handshake that we are nobody.
                 raise httpx.ReadError(tls_reason(error), request=request) from error
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+                # Or the server has closed the connection before what it said was read.
+                if request.url.scheme != "https":
+                    raise
+                raise _UnansweredError(str(error), request=request) from error
             try:
                 yield response
             finally:
@@ -122,8 +131,12 @@ class HttpConnections:
 
     def hint(self, error: Exception) -> str:
         """Return what is wrong with TLS where that kept a response, with the setting to look at; else an empty text."""
-        reason = tls_reason(error)
-        return f"{reason}; look at {self.access.tls_setting}" if reason else ""
+        reason, setting = tls_reason(error), self.access.tls_setting
+        if reason:
+            return f"{reason}; look at {setting}"
+        if isinstance(error, _UnansweredError):
+            return f"closed without an answer; if the server asks for a certificate, look at {setting}"
+        return ""
 
     def conceal(self, said: str) -> str:
         """Return what the server said without the secrets that it was sent: some quote what they refuse."""
