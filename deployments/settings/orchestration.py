@@ -25,9 +25,10 @@ class MilvusSettings(Settings):
     """Where Milvus is, and how it is searched.
 
     Attributes:
-        uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
+        uri: Of the server. A user and password in it count where no token is given. `MILVUS_HOST` (a host, a
+            host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
-        token_file: File that holds it instead. It is read again when Milvus refuses what is known.
+        token_file: File that holds it instead. Once it changes, Milvus is connected to anew.
         tls: How the server is known. A client certificate needs `ca_file` and `key_file`.
         collection: Searched and written where a request names none. `COLLECTION_NAME` overrides it.
         retrieve: Passages fetched before reranking.
@@ -59,7 +60,9 @@ class MilvusSettings(Settings):
     def access(self) -> ServerAccess:
         """Return who we are to Milvus, for those that connect."""
         token = Secret(file=self.token_file) if self.token_file else Secret(variable=self.token_variable)
-        return ServerAccess(token, self.tls.access())
+        return ServerAccess(
+            token, self.tls.access(), setting="milvus.token", tls_setting="milvus.tls", url_setting="milvus.uri"
+        )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         shown = {"uri": without_credentials(self.uri)}

@@ -30,6 +30,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
+from deployments.values.access import Secret, ServerAccess
 from deployments.values.language import Generation, Message, Piece, Role
 from deployments.values.retrieval import Ranking
 from deployments.values.sound import wav_file
@@ -42,11 +43,13 @@ Answer = Callable[[httpx.Request], httpx.Response]
 MESSAGES = [Message(Role.USER, "Hi")]
 
 
-def server(answer: Answer, api_key: str = "", *, role: str = "model", takes_client_input: bool = False) -> HttpBackEnd:
+def server(
+    answer: Answer, access: ServerAccess | None = None, *, role: str = "model", takes_client_input: bool = False
+) -> HttpBackEnd:
     return HttpBackEnd(
         "http://model.test",
         role=role,
-        api_key=api_key,
+        access=access,
         takes_client_input=takes_client_input,
         transport=httpx.MockTransport(answer),
     )
@@ -92,7 +95,8 @@ async def generate(engine: RemoteLanguageModel, seconds: float = 5.0) -> list[st
     return [text async for text in texts(engine.generate(Call.within(seconds), MESSAGES, generation))]
 
 
-async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
+async def test_chat_asks_as_the_api_says_and_streams_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_KEY", "secret")
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -103,7 +107,7 @@ async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
             200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
         )
 
-    chat = OpenAIChat(server(answer, "secret", role="language model"), model="big")
+    chat = OpenAIChat(server(answer, ServerAccess(Secret(variable="MODEL_KEY")), role="language model"), model="big")
     engine = RemoteLanguageModel(chat, context_tokens=4096)
     assert await generate(engine) == ["Hel", "lo"]
     assert engine.tokens_generated == 2
@@ -400,14 +404,17 @@ async def test_an_answer_that_is_not_json_is_refused() -> None:
         await embed(server(refusing(200, "<html>")))
 
 
-async def test_transcription_sends_a_wav_file_as_the_api_says() -> None:
+async def test_transcription_sends_a_wav_file_as_the_api_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_KEY", "secret")
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         return httpx.Response(200, json={"text": " Hello. "})
 
-    engine = OpenAITranscription(server(answer, "secret"), model="large", partial_model="small")
+    engine = OpenAITranscription(
+        server(answer, ServerAccess(Secret(variable="MODEL_KEY"))), model="large", partial_model="small"
+    )
     samples = np.zeros(1600, np.float32)
     assert (await engine.transcribe(Call.within(5), samples, "de", TranscriptQuality.FINAL)).text == "Hello."
     await engine.transcribe(Call.within(5), samples, "", TranscriptQuality.PARTIAL)
