@@ -111,11 +111,11 @@ def test_large_requests_get_no_more_time_than_small_ones() -> None:
     admission = shipped(places=1)
     offered(admission, *[ticket("documents", "large") for _ in range(3)])
     offered(admission, *[ticket("documents", "small") for _ in range(12)])
-    now, seconds = 0.0, Counter[str]()
+    now, seconds = 0, Counter[str]()
     for _ in range(10):
         entry = admission.take(now)
         assert entry
-        takes = 4.0 if entry.user == "large" else 1.0
+        takes = 4 if entry.user == "large" else 1.0
         now += takes
         seconds[entry.user] += takes
         admission.ended(entry, now)
