@@ -111,7 +111,7 @@ def test_large_requests_get_no_more_time_than_small_ones() -> None:
     admission = shipped(places=1)
     offered(admission, *[ticket("documents", "large") for _ in range(3)])
     offered(admission, *[ticket("documents", "small") for _ in range(12)])
-    now, seconds = 0, Counter[str]()
+    now, seconds = 0.0, Counter[str]()
     for _ in range(10):
         entry = admission.take(now)
         assert entry
