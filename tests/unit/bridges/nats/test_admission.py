@@ -115,7 +115,7 @@ def test_large_requests_get_no_more_time_than_small_ones() -> None:
     for _ in range(10):
         entry = admission.take(now)
         assert entry
-        takes = 4 if entry.user == "large" else 1.0
+        takes = 4 if entry.user == "large" else 1
         now += takes
         seconds[entry.user] += takes
         admission.ended(entry, now)
