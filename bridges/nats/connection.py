@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import nats.errors
-from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
+from nats.aio.client import DEFAULT_BUFFER_SIZE, DEFAULT_FLUSH_TIMEOUT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import Parser
 
 from bridges.nats.refusals import Refusals
 from bridges.nats_access import AccessClient, is_login_refused, violation_of
 from bridges.subjects import REPLICA_INBOX
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
+from deployments.values.access import NatsAccess
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 0.5
 _ASK_AGAIN_S = 5.0
+_GATHER_S = 0.004
 _PING_S = 8.0
 _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
@@ -67,6 +71,22 @@ class Connection(Publisher, Protocol):
         ...
 
 
+class _BatchingParser(Parser):
+    """nats-py's parser, which lets messages gather for a moment before it is given more of them.
+
+    Attributes:
+        until: Seconds of `time.monotonic()` until which it does.
+    """
+
+    until = 0.0
+
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        # More than that is read at once only where more has come.
+        if len(data) < DEFAULT_BUFFER_SIZE and time.monotonic() < self.until:
+            await asyncio.sleep(_GATHER_S)
+
+
 class NatsClient(AccessClient):
     """A NATS client whose flush proves what its name says, and which no message of a client can stop.
 
@@ -98,6 +118,16 @@ class NatsClient(AccessClient):
             nats.errors.Error: The connection is closed.
         """
         return await super().subscribe(subject, *arguments, cb=cb and _lasting(cb), **named)
+
+    def __init__(self, access: NatsAccess | None = None) -> None:
+        super().__init__(access)
+        self._ps: _BatchingParser = _BatchingParser(self)
+
+    def gather(self, seconds: float) -> None:
+        """Read messages in batches, some milliseconds later, for a while: of thousands a second, most of what each
+        one costs is waking up for it.
+        """
+        self._ps.until = time.monotonic() + seconds
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
         """Return once the server has read all commands that were given before.

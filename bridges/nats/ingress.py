@@ -59,6 +59,8 @@ _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
 _FLUSH_S = 5
 _WATCH_S = 0.25
+_GATHER_S = 0.1
+"""Behind a refusal messages are read in batches: there are too many of them anyway."""
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
@@ -318,6 +320,7 @@ class Ingress:
             self._begin(group)
 
     async def _refuse(self, refused: Refused[_Arrived]) -> None:
+        self._client.gather(_GATHER_S)
         request = refused.ticket.request
         await self._answer(request, _overloaded(request.endpoint.row, refused))
 

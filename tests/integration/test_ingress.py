@@ -16,6 +16,7 @@ import psutil
 import pytest
 from google.protobuf.message import Message
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
@@ -1031,6 +1032,28 @@ def process_of_server(folder: Path) -> psutil.Process:
     """Return the NATS server that keeps its files in a folder."""
     (ports,) = folder.glob("*.ports")
     return psutil.Process(int(ports.stem.rpartition("_")[2]))
+
+
+async def test_messages_that_gather_arrive_in_their_order(nats_url: str, client: Client) -> None:
+    listener = nats_connection.NatsClient()
+    await listener.connect_to(nats_url)
+    heard: list[bytes] = []
+    last = asyncio.Event()
+
+    async def arrived(message: Msg) -> None:
+        heard.append(message.data)
+        if message.data == b"99":
+            last.set()
+
+    await listener.subscribe("numbers", cb=arrived)
+    await listener.flush()
+    listener.gather(60)
+    for number in range(100):
+        await client.publish("numbers", b"%d" % number)
+        await client.flush()
+    await asyncio.wait_for(last.wait(), 10)
+    assert heard == [b"%d" % number for number in range(100)]
+    await listener.close()
 
 
 async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
