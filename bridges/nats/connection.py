@@ -121,13 +121,14 @@ class NatsClient(AccessClient):
 
     def __init__(self, access: NatsAccess | None = None) -> None:
         super().__init__(access)
-        self._ps: _BatchingParser = _BatchingParser(self)
+        self._parser = self._ps = _BatchingParser(self)
 
     def gather(self, seconds: float) -> None:
-        """Read messages in batches, some milliseconds later, for a while: of thousands a second, most of what each
-        one costs is waking up for it.
+        """Read messages in batches, some milliseconds later, for a while.
+
+        Of thousands a second, most of what each one costs is waking up for it.
         """
-        self._ps.until = time.monotonic() + seconds
+        self._parser.until = time.monotonic() + seconds
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
         """Return once the server has read all commands that were given before.
