@@ -38,8 +38,8 @@ class Certificates:
 
     def issue(self, name: str, *hosts: str, expired: bool = False) -> tuple[str, str]:
         """Return the files of a certificate and of its key; they take the place of those of the same name."""
-        dates = {"not_before": LONG_AGO, "not_after": LONG_AGO.replace(year=2002)} if expired else {}
-        issued = self.authority.issue_cert(*(hosts or (name,)), common_name=name, **dates)
+        since, until = (LONG_AGO, LONG_AGO.replace(year=2002)) if expired else (None, None)
+        issued = self.authority.issue_cert(*(hosts or (name,)), common_name=name, not_before=since, not_after=until)
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         for file, content in ((certificate, issued.cert_chain_pems[0]), (key, issued.private_key_pem)):
             content.write_to_path(f"{file}.new")
