@@ -79,7 +79,8 @@ class EngineConnectionSettings(Settings):
         tls = replace(self.tls.access(), verify=self.verify)
         section = f"pipelines.{engine}"
         return ServerAccess(
-            Secret(self.token_file, self.token_variable),
+            # A file that was not given is where a pod usually has one.
+            Secret(variable=self.token_variable) if self.token_variable else Secret(self.token_file),
             tls,
             setting=f"{section}.token",
             tls_setting=f"{section}.tls",
