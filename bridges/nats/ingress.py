@@ -46,10 +46,12 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    PayloadTooLargeError,
     RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
+from deployments.values.requests import RequestKind
 from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
@@ -261,13 +263,13 @@ class Ingress:
             asker = self._askers.asker(endpoint.row, message)
             request = _Arrived(endpoint, message, now, now + endpoint.timeout_s, asker)
             if refusal := self._allowances.opened(asker, endpoint.row.name):
-                await self._answer(request, refusal)
+                await self._turn_away(request, refusal, group)
                 return
             ticket = Ticket(endpoint.row.name, asker.key, len(message.data), now, request.deadline, request)
             refused = self._admission.offer(ticket)
             self._begin(group)
-            if refused:
-                await self._refuse(refused)
+            for one in refused:
+                await self._turn_away(one.ticket.request, _overloaded(one), group)
 
         return admit
 
@@ -315,14 +317,19 @@ class Ingress:
             await asyncio.sleep(min(_WATCH_S, self._settings.max_wait_s / 4))
             self._count()
             for refused in self._admission.overdue(time.monotonic()):
-                await self._refuse(refused)
+                # Others are refused meanwhile, and none waits for another one's.
+                group.create_task(self._answer(refused.ticket.request, _overloaded(refused)))
                 self._idle.set()
             self._begin(group)
 
-    async def _refuse(self, refused: Refused[_Arrived]) -> None:
+    async def _turn_away(self, request: _Arrived, refusal: HearthError, group: asyncio.TaskGroup) -> None:
+        """Have a request refused that has just come."""
         self._client.gather(_GATHER_S)
-        request = refused.ticket.request
-        await self._answer(request, _overloaded(request.endpoint.row, refused))
+        if request.endpoint.row.kind is RequestKind.CONTROL:
+            # That a trigger is refused has to be kept, and a server that is slow would hold up those behind it.
+            group.create_task(self._answer(request, refusal))
+        else:
+            await self._answer(request, refusal)
 
     def _count(self) -> None:
         """Count what is open, and the requests that were refused since the last time; no request is touched by it."""
@@ -436,6 +443,10 @@ class Ingress:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
             await sending
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            logger.warning("an error was not told to its client: what it waited for was cancelled")
         except Exception:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
@@ -457,13 +468,17 @@ class Ingress:
         return Reply(sender, message.subject, parameters, reply_subject, own, self._allowances.names(request.asker))
 
 
-def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
+def _overloaded(refused: Refused[_Arrived]) -> HearthError:
     """Return what the client of a refused request is told."""
-    allowed = refused.allowed
+    allowed, row = refused.allowed, refused.ticket.request.endpoint.row
     limit = Limit(f"nats.limits.{row.name}.{refused.limit}", allowed, refused.given)
     match refused.limit:
         case "wait_s":
             return OverloadedError(f"it waited for longer than {allowed:g} s", limit=limit)
+        case "held_bytes" if refused.ticket.size > allowed:
+            return PayloadTooLargeError(
+                f"the request takes {refused.ticket.size} bytes; {allowed:.0f} were expected at most", limit=limit
+            )
         case "held_bytes":
             return OverloadedError(f"{allowed:.0f} bytes of such requests are held already", limit=limit)
         case _:
