@@ -49,7 +49,8 @@ class Argo:
 def adapter(server: EngineServer, **changes: Any) -> WorkflowEngine:
     if isinstance(server, argo_servers.ArgoServer):
         return ArgoServer(ArgoServerSettings.model_validate({"kind": "argo-server", "url": server.url, **changes}))
-    settings = {"kind": "kubernetes", "url": server.url, "token_file": "", "ca_file": "", **changes}
+    no_pod = {"token_file": ""} if "tls" in changes else {"token_file": "", "ca_file": ""}
+    settings = {"kind": "kubernetes", "url": server.url, **no_pod, **changes}
     return KubernetesWorkflows(KubernetesSettings.model_validate(settings))
 
 
@@ -611,7 +612,9 @@ async def test_an_engine_is_known_by_name_and_knows_us_by_a_certificate(
     tls = {"ca_file": certificates.ca_file, "certificate_file": certificate, "key_file": key}
     tls = {name: file for name, file in tls.items() if wrong != "no certificate" or name == "ca_file"}
     tls["server_name"] = "other.test" if wrong == "another name" else "engine.test"
-    with serving(argo_servers.ArgoServer(TEMPLATE, tls=certificates.of_server("engine.test", asks_clients=True))) as it:
+    with serving(
+        argo_servers.KubernetesApi(TEMPLATE, tls=certificates.of_server("engine.test", asks_clients=True))
+    ) as it:
         engine = adapter(it, tls=tls)
         if wrong:
             with pytest.raises(EngineUnavailableError):
