@@ -99,8 +99,8 @@ class NatsSettings(Settings):
             waiting is refused as overloaded.
         max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
         limits: Limits of single rows, by the name of their endpoint, such as `documents-ingest`.
-        order: The kinds of work, whose turn comes first. Within a kind, it is the user who holds and has held the
-            fewest places.
+        order: The kinds of work, whose turn comes first. Within a kind, requests wait longer the more places their user
+            holds and has held.
         user_share: The part of `max_in_flight` that one user may hold.
         sizes: How much one request may hold.
         users: What a user may take and name, by user id or a pattern with "*".
