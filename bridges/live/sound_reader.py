@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from deployments.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError, Limit
 from deployments.sound import wav
 from deployments.sound.kinds import kind_of, may_be_framed
 from deployments.sound.mono import Frames, MonoMixer, within_scale
@@ -27,6 +27,8 @@ _SUBTYPES = {
 }
 """What libsndfile calls the ways in which samples are written one by one."""
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
+_MOST_FILES = 32
+"""WAV files that one message may begin: each may bring a format of its own, and a resampler takes time to be made."""
 _LONGEST_BEGINNING = 2 << 20
 """Bytes that are kept of a stream whose header is not whole: the longest header, and one message of a usual server."""
 
@@ -94,7 +96,6 @@ class SoundReader:
         "_left",
         "_may_begin",
         "_mixer",
-        "_next",
         "_resampler",
         "_rest",
         "_tail",
@@ -111,8 +112,6 @@ class SoundReader:
         """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
         self._behind = b""
         """The first bytes behind the sound that it promises, while they are too few to say what they are."""
-        self._next = b""
-        """The beginning of a further file, in the piece in which the last one ends."""
         self._left: int | None = None
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._tail = b""
@@ -152,7 +151,7 @@ class SoundReader:
             return self._read(data, rate, channels, bits)
         except InvalidRequestError as fault:
             self._fault, self._told = fault.message, told
-            self._rest = b""
+            self._rest = self._tail = b""
             raise
 
     def finish(self) -> bytes:
@@ -177,16 +176,23 @@ class SoundReader:
         if (rate or channels or bits) and not self._has_header(data):
             known = self._format
             self._change(SoundFormat(rate or known.rate, channels or known.channels, bits or known.bits))
+        pcm = bytearray()
+        for _ in range(_MOST_FILES):
+            if not data:
+                return bytes(pcm)
+            if self._may_begin or data.startswith(_BEGINS):
+                data = self._after_header(data)
+            sound, data = self._without_chunks(data)
+            piece = self._converted(sound)
+            tail, self._tail = self._tail, b""
+            pcm += tail + piece
+            if data:
+                self._rest, self._may_begin = b"", True
         if not data:
-            return b""
-        if self._may_begin or data.startswith(_BEGINS):
-            data = self._after_header(data)
-        pcm = self._converted(self._without_chunks(data))
-        tail, self._tail = self._tail, b""
-        further, self._next = self._next, b""
-        if further:
-            self._rest, self._may_begin = b"", True
-        return tail + pcm + self._read(further, 0, 0, 0)
+            return bytes(pcm)
+        raise InvalidRequestError(
+            f"a message with more than {_MOST_FILES} WAV files", field="audio", limit=Limit("wav_files", _MOST_FILES)
+        )
 
     def _has_header(self, data: bytes) -> bool:
         """Say whether a WAV header tells the format of a piece, or begins with it."""
@@ -217,27 +223,28 @@ class SoundReader:
         self._header, self._left, self._has_ended = header, header.length, False
         return begun[header.start :]
 
-    def _without_chunks(self, data: bytes) -> bytes:
-        """Return a piece without what follows the sound of a WAV file: names, pictures, marks.
+    def _without_chunks(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return a piece without what follows the sound of a WAV file: names, pictures, marks; and a further file.
 
         A header that promises too little, as one that was never completed, is not believed: the sound goes on.
         """
         if self._has_ended or self._header is None:
-            return b"" if self._has_ended else data
+            return b"" if self._has_ended else data, b""
         if self._left is None:
-            return data
+            return data, b""
         if len(data) <= self._left:
             self._left -= len(data)
-            return data
+            return data, b""
         sound, behind = data[: self._left], self._behind + data[self._left :]
         self._left = 0
         follows = self._header.is_followed_by_chunk(behind)
         if follows is None:
             self._behind = behind
-            return sound
+            return sound, b""
         self._left, self._has_ended, self._behind = None, follows, b""
-        self._next = next((behind[at:] for at in (0, 1) if behind[at:].startswith(_BEGINS)), b"") if follows else b""
-        return sound if follows else sound + behind
+        if not follows:
+            return sound + behind, b""
+        return sound, next((behind[at:] for at in (0, 1) if behind.startswith(_BEGINS, at)), b"")
 
     def _change(self, to: SoundFormat) -> None:
         if to == self._format:

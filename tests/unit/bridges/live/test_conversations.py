@@ -685,6 +685,35 @@ class TestSound:
         samples = samples_of(self.read(written(tone(1.0), "WAV", "PCM_16") + written(tone(1.0), "WAV", second), size))
         assert samples == pytest.approx(np.concatenate([tone(1.0), tone(1.0)]), abs=1e-3)
 
+    @pytest.mark.parametrize("files", [33, 20_000])
+    def test_a_message_of_many_wav_files_is_refused_and_its_client_is_told(self, files: int) -> None:
+        file = written(tone(1.0)[:1], "WAV", "PCM_16")
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=file * files)
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        (last,) = stage.transcripts("s")
+        assert (refusal.type, last.error_type) == (InvalidRequestError.kind, InvalidRequestError.kind)
+        assert refusal.message == "a message with more than 32 WAV files"
+
+    def test_after_a_message_of_too_many_wav_files_the_next_file_is_read(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        reader = SoundReader()
+        with pytest.raises(InvalidRequestError):
+            reader.read(written(tone(1.0)[:1], "WAV", "PCM_16") * 33)
+        assert samples_of(reader.read(file)) == pytest.approx(tone(1.0), abs=1e-3)
+
+    def test_a_message_may_hold_several_wav_files(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        assert len(SoundReader().read(file * 32)) == 32 * 32_000
+
     @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
     @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
     def test_samples_that_do_not_fill_their_room_are_read(self, bits: int, room: int, is_extensible: bool) -> None:
