@@ -180,12 +180,20 @@ class LiveSession:
 
     def _queue_sound(self, pcm: bytes) -> None:
         try:
+            self._count_beginning()
             self.queue.put_sound(pcm)
         except OverloadedError as error:
             if not self.counts.lost_bytes:
                 logger.warning("session %s: %s: sound is lost", self.id, error.message)
             self.counts.lost_bytes += len(pcm)
             self.loss = error
+            raise
+
+    def _count_beginning(self) -> None:
+        try:
+            self.queue.count_beginning(self.reader.held_bytes)
+        except OverloadedError:
+            self.reader.forget()
             raise
 
     def take_state(self, state: SessionState) -> None:

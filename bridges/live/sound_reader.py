@@ -1,7 +1,7 @@
 """The sound of one session, from the bytes of its messages to what is listened to: 16-bit mono PCM at 16 kHz."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soundfile
@@ -29,8 +29,11 @@ _SUBTYPES = {
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
 _MOST_FILES = 32
 """WAV files that one message may begin: each may bring a format of its own, and a resampler takes time to be made."""
-_LONGEST_BEGINNING = 2 << 20
-"""Bytes that are kept of a stream whose header is not whole: the longest header, and one message of a usual server."""
+_MOST_KEPT = 65_536
+"""Bytes that are kept of a beginning that does not say yet what it is. Headers have far fewer that say anything; a file
+of frames is told from samples by fewer, too."""
+_COUNTED_FROM = 1024
+"""Fewer are not counted as sound that waits: so few are a part of what any session takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ class SoundReader:
         "_mixer",
         "_resampler",
         "_rest",
+        "_skipped",
         "_tail",
+        "_to_skip",
         "_told",
     )
 
@@ -108,6 +113,10 @@ class SoundReader:
         self._resampler: soxr.ResampleStream | None = None
         self._rest: bytes = b""
         self._may_begin = True
+        self._skipped = 0
+        """Bytes of a header that is not whole that need not be kept, those to come included."""
+        self._to_skip = 0
+        """Those to come."""
         self._header: wav.WavHeader | None = None
         """The last header: it holds for all that follows. None for raw PCM, whose format the messages tell."""
         self._behind = b""
@@ -121,12 +130,21 @@ class SoundReader:
         self._fault = ""
         """Why what came could not be read; what follows it is of the same kind."""
         self._told = (0, 0, 0)
-        """What the message said of its format then."""
+        """What the last message that was looked at said of its format."""
 
     @property
     def bytes_per_second(self) -> int:
         """Bytes that a second of sound takes as its client writes it."""
         return self._format.frame_bytes * self._format.rate
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are kept of a beginning until it says what it is; 0 where they are few."""
+        return len(self._rest) if self._may_begin and len(self._rest) > _COUNTED_FROM else 0
+
+    def forget(self) -> None:
+        """Give up a beginning: what goes on with it is refused."""
+        self._refuse("the beginning of this sound was lost, because too much sound waited")
 
     def read(self, data: bytes, *, rate: int = 0, channels: int = 0, bits: int = 0) -> bytes:
         """Return a piece of the stream as 16-bit mono PCM at 16 kHz.
@@ -147,11 +165,11 @@ class SoundReader:
             self._fault = ""
         if self._fault:
             raise InvalidRequestError(self._fault)
+        self._told = told
         try:
             return self._read(data, rate, channels, bits)
         except InvalidRequestError as fault:
-            self._fault, self._told = fault.message, told
-            self._rest = self._tail = b""
+            self._refuse(fault.message)
             raise
 
     def finish(self) -> bytes:
@@ -163,6 +181,17 @@ class SoundReader:
             self._may_begin = False
             held = self._converted(b"")
         return held + self._flushed()
+
+    def _refuse(self, why: str) -> None:
+        """Refuse what goes on with the last piece."""
+        self._fault = why
+        self._rest = self._tail = b""
+        self._skipped = self._to_skip = 0
+
+    def _begin(self) -> None:
+        """Be ready for the beginning of a file."""
+        self._rest, self._may_begin = b"", True
+        self._skipped = self._to_skip = 0
 
     def _flushed(self) -> bytes:
         tail, self._tail = self._tail, b""
@@ -187,7 +216,7 @@ class SoundReader:
             tail, self._tail = self._tail, b""
             pcm += tail + piece
             if data:
-                self._rest, self._may_begin = b"", True
+                self._begin()
         if not data:
             return bytes(pcm)
         raise InvalidRequestError(
@@ -202,6 +231,12 @@ class SoundReader:
 
     def _after_header(self, data: bytes) -> bytes:
         """Return what follows a WAV header; nothing while it is not whole."""
+        if self._to_skip:
+            skipped = min(self._to_skip, len(data))
+            self._to_skip -= skipped
+            data = data[skipped:]
+        if not data:
+            return b""
         begun = self._rest + data if self._may_begin else data
         self._may_begin = False
         self._rest = self._behind = b""
@@ -214,14 +249,23 @@ class SoundReader:
             return begun
         header = wav.read_header(begun)
         if header is None:
-            if len(begun) > _LONGEST_BEGINNING:
-                raise InvalidRequestError("a WAV header without a data chunk", field="audio")
-            self._rest, self._may_begin = begun, True
+            self._keep(begun)
             return b""
         found = header.format
         self._change(SoundFormat(found.rate, found.channels, found.bits, found.codec))
-        self._header, self._left, self._has_ended = header, header.length, False
+        self._header = replace(header, start=header.start + self._skipped)
+        self._left, self._has_ended, self._skipped = header.length, False, 0
         return begun[header.start :]
+
+    def _keep(self, begun: bytes) -> None:
+        """Keep what matters of a WAV header that is not whole."""
+        self._rest, self._to_skip = wav.without_asides(begun)
+        self._may_begin = True
+        self._skipped += len(begun) - len(self._rest) + self._to_skip
+        if len(self._rest) > _MOST_KEPT:
+            raise InvalidRequestError(f"a WAV header without a format in its first {_MOST_KEPT} bytes", field="audio")
+        if self._skipped + len(self._rest) > wav.LONGEST_HEADER:
+            raise InvalidRequestError("a WAV header without a data chunk", field="audio")
 
     def _without_chunks(self, data: bytes) -> tuple[bytes, bytes]:
         """Return a piece without what follows the sound of a WAV file: names, pictures, marks; and a further file.
