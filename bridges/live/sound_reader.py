@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from deployments.errors import InvalidRequestError, Limit
+from deployments.errors import InvalidRequestError, Limit, PayloadTooLargeError
 from deployments.sound import wav
 from deployments.sound.kinds import kind_of, may_be_framed
 from deployments.sound.mono import Frames, MonoMixer, within_scale
@@ -29,6 +29,8 @@ _SUBTYPES = {
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
 _MOST_FILES = 32
 """WAV files that one message may begin: each may bring a format of its own, and a resampler takes time to be made."""
+_MOST_S = 120.0
+"""Sound of one message that is converted: all sessions wait meanwhile, and a small message may hold minutes of it."""
 _MOST_KEPT = 65_536
 """Bytes that are kept of a beginning that does not say yet what it is. Headers have far fewer that say anything; a file
 of frames is told from samples by fewer, too."""
@@ -92,6 +94,7 @@ class SoundReader:
 
     __slots__ = (
         "_behind",
+        "_converted_s",
         "_fault",
         "_format",
         "_has_ended",
@@ -125,6 +128,8 @@ class SoundReader:
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._tail = b""
         """What the resampler still held when the format changed."""
+        self._converted_s = 0.0
+        """Seconds of sound that the message which is read has brought and that had to be converted."""
         self._has_ended = False
         """Whether the sound of the last WAV file is over; what follows until the next one is no sound."""
         self._fault = ""
@@ -159,6 +164,8 @@ class SoundReader:
         Raises:
             InvalidRequestError: The format is none that can be read. The piece is dropped, and so is what goes on with
                 it: all pieces up to one with another format or a WAV header.
+            PayloadTooLargeError: The piece holds more than two minutes of sound that has to be converted. It is
+                dropped; what goes on with it is read.
         """
         told = (rate, channels, bits)
         if self._fault and (data.startswith(_BEGINS) or told not in {self._told, (0, 0, 0)}):
@@ -166,11 +173,19 @@ class SoundReader:
         if self._fault:
             raise InvalidRequestError(self._fault)
         self._told = told
+        self._converted_s = 0.0
         try:
-            return self._read(data, rate, channels, bits)
+            pcm = self._read(data, rate, channels, bits)
         except InvalidRequestError as fault:
             self._refuse(fault.message)
             raise
+        if self._converted_s > _MOST_S:
+            raise PayloadTooLargeError(
+                f"a message with more than {_MOST_S:g} s of sound that is not 16-bit mono PCM at 16 kHz",
+                field="audio",
+                limit=Limit("message_s", _MOST_S, self._converted_s),
+            )
+        return pcm
 
     def finish(self) -> bytes:
         """Return what is still held of a stream that is over: a beginning that never got long enough, and the end."""
@@ -314,7 +329,8 @@ class SoundReader:
         self._rest = data[whole:]
         if found == SoundFormat():
             return data[:whole]
-        if not whole:
+        self._converted_s += whole / self.bytes_per_second
+        if not whole or self._converted_s > _MOST_S:
             return b""
         samples = self._mixer.mix(_frames(data[:whole], found))
         return pcm_of(self._resampler.resample_chunk(samples) if self._resampler else samples)

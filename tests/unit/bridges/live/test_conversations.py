@@ -14,7 +14,7 @@ import pytest
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, OverloadedError, UnavailableError
+from deployments.errors import InvalidRequestError, OverloadedError, PayloadTooLargeError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
 from deployments.values.speech import TurnEnding, Utterance
 from tests.conversation.scene import (
@@ -773,6 +773,43 @@ class TestSound:
         assert kinds == [OverloadedError.kind, InvalidRequestError.kind]
         assert not stage.wire.on("_INBOX.0")
         assert left == 0
+
+    def test_a_message_of_more_sound_than_may_be_converted_is_lost_and_its_client_is_told(self) -> None:
+        told = {"sample_rate": 4000, "bit_depth": 8}
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=b"\x80" * 480_001, **told)
+                await stage.send("s", "_INBOX.y", type="chunk", audio=b"\x80" * 4000, **told)
+                await stage.send("s", type="end")
+                await asyncio.sleep(3)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        assert refusal.type == PayloadTooLargeError.kind
+        assert refusal.message == "a message with more than 120 s of sound that is not 16-bit mono PCM at 16 kHz"
+        assert not stage.wire.on("_INBOX.y")
+        last = stage.transcripts("s")[-1]
+        assert (last.error_type, last.error) == (PayloadTooLargeError.kind, f"sound was lost: {refusal.message}")
+
+    def test_two_minutes_may_be_converted_at_once_and_more_where_nothing_is_converted(self) -> None:
+        assert len(SoundReader().read(b"\x80" * 480_000, rate=4000, bits=8)) == pytest.approx(120 * 32_000, abs=4000)
+        assert len(SoundReader().read(bytes(130 * 32_000))) == 130 * 32_000
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_of_sound_that_is_too_much_at_once_what_follows_is_read_and_stays_whole(self, at_once: bool) -> None:
+        long, short = (written(tone(seconds, 8000), "WAV", "PCM_24", 8000) for seconds in (70.0, 1.0))
+        whole = long + long + short
+        reader = SoundReader()
+        cut = len(long) + len(long) + (100 if at_once else -1)
+        with pytest.raises(PayloadTooLargeError):
+            reader.read(whole[:cut])
+        rest = samples_of(reader.read(whole[cut:]) + reader.finish())
+        # A tenth of a second at most is what the resampler held of the sound before.
+        assert 15_900 <= len(rest) <= 17_600
+        assert rest[-15_000:-100] == pytest.approx(tone(1.0)[-15_000:-100], abs=0.01)
 
     @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
     @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])
