@@ -16,7 +16,7 @@ from bridges.live.utterance import LiveUtterance
 from bridges.nats.askers import Asker
 from bridges.operations.clock import now
 from bridges.subjects import AUDIO_STREAM
-from deployments.errors import HearthError, InvalidRequestError, OverloadedError
+from deployments.errors import HearthError, InvalidRequestError, OverloadedError, PayloadTooLargeError
 from deployments.listening.listener import Listener
 from deployments.listening.voice_activity import VoiceStream
 from deployments.sound.level import LevelControl
@@ -148,6 +148,7 @@ class LiveSession:
 
         Raises:
             InvalidRequestError: Its format is none that can be read.
+            PayloadTooLargeError: It holds too much sound that has to be converted; it is lost.
             OverloadedError: Too much waits already.
         """
         self.heard_at = now()
@@ -161,6 +162,9 @@ class LiveSession:
             pcm = self.reader.read(step.audio, rate=step.sample_rate, channels=step.channels, bits=step.bit_depth)
         except InvalidRequestError as error:
             self.fault = error
+            raise
+        except PayloadTooLargeError as error:
+            self._lose(len(step.audio), error)
             raise
         self._queue_sound(pcm)
 
@@ -180,12 +184,23 @@ class LiveSession:
 
     def _queue_sound(self, pcm: bytes) -> None:
         try:
+            self._count_beginning()
             self.queue.put_sound(pcm)
         except OverloadedError as error:
-            if not self.counts.lost_bytes:
-                logger.warning("session %s: %s: sound is lost", self.id, error.message)
-            self.counts.lost_bytes += len(pcm)
-            self.loss = error
+            self._lose(len(pcm), error)
+            raise
+
+    def _lose(self, size: int, why: HearthError) -> None:
+        if not self.counts.lost_bytes:
+            logger.warning("session %s: %s: sound is lost", self.id, why.message)
+        self.counts.lost_bytes += size
+        self.loss = why
+
+    def _count_beginning(self) -> None:
+        try:
+            self.queue.count_beginning(self.reader.held_bytes)
+        except OverloadedError:
+            self.reader.forget()
             raise
 
     def take_state(self, state: SessionState) -> None:

@@ -25,7 +25,7 @@ class SoundQueue:
         room: What it and all others have room in.
     """
 
-    __slots__ = ("_held_bytes", "_inbox", "_owner", "_rest", "_room")
+    __slots__ = ("_beginning", "_held_bytes", "_inbox", "_owner", "_rest", "_room")
 
     def __init__(self, session_id: str, room: SoundRoom) -> None:
         self._room = room
@@ -33,6 +33,7 @@ class SoundQueue:
         self._inbox: deque[bytearray | Step] = deque()
         self._rest = bytearray()
         self._held_bytes = 0
+        self._beginning = 0
 
     @property
     def has_waiting(self) -> bool:
@@ -57,6 +58,20 @@ class SoundQueue:
             last += pcm
         elif pcm:
             self._inbox.append(bytearray(pcm))
+
+    def count_beginning(self, size: int) -> None:
+        """Count what is kept of a beginning that is no sound yet, instead of what was counted before.
+
+        Args:
+            size: Its bytes.
+
+        Raises:
+            OverloadedError: Too much waits already; nothing of it is counted.
+        """
+        before, self._beginning = self._beginning, 0
+        self._leave(before)
+        self._take(size)
+        self._beginning = size
 
     def put_state(self, state: SessionState) -> None:
         """Add a state that the session is to be in when the sound before it was heard.
@@ -109,6 +124,7 @@ class SoundQueue:
         """Forget all that waits."""
         self._inbox.clear()
         self._rest.clear()
+        self._beginning = 0
         self._leave(self._held_bytes)
 
     def _take(self, size: int) -> None:

@@ -137,12 +137,12 @@ class MilvusConnection:
         known = self._fields.get(collection)
         if known is not None and time.monotonic() - known[0] < _FIELDS_LIFETIME_S:
             return known[1]
-        async with self.errors(collection):
-            client, timeout = self.client(), call.remaining()
-            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=timeout))
-            indexed = cast("list[str]", await client.list_indexes(collection))
+        async with self.errors(call, collection):
+            client = self.client()
+            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=call.remaining()))
+            indexed = cast("list[str]", await client.list_indexes(collection, timeout=call.remaining()))
             indexes = [
-                cast("dict[str, Any]", await client.describe_index(collection, name, timeout=timeout))
+                cast("dict[str, Any]", await client.describe_index(collection, name, timeout=call.remaining()))
                 for name in indexed
             ]
         fields = read_fields(collection, description, indexes)
@@ -151,13 +151,13 @@ class MilvusConnection:
 
     async def create(self, call: Call, collection: str, dimensions: int) -> None:
         """Make a collection of Hearth's own."""
-        async with self.errors(collection):
-            await asyncio.to_thread(self._create, collection, dimensions, call.remaining())
+        async with self.errors(call, collection):
+            await asyncio.to_thread(self._create, call, collection, dimensions)
 
     async def is_lite(self, call: Call) -> bool:
         """Say whether the server is Milvus Lite, which leaves to its clients what others do by themselves."""
         if self._is_lite is None:
-            async with self.errors(""):
+            async with self.errors(call, ""):
                 version = str(await self.client().get_server_version(timeout=call.remaining()))
             self._is_lite = "lite" in version
         return self._is_lite
@@ -169,7 +169,7 @@ class MilvusConnection:
             UnavailableError: Milvus cannot be reached, or does not let us in; then the message says where to look.
         """
         try:
-            async with self.errors(""):
+            async with self.errors(call, ""):
                 names = cast("list[str]", await self.client().list_collections(timeout=call.remaining()))
         except UpstreamFailedError as error:
             if error.retryable:
@@ -190,10 +190,17 @@ class MilvusConnection:
         return await work()
 
     @contextlib.asynccontextmanager
-    async def errors(self, collection: str) -> AsyncGenerator[None]:
-        """Raise what the server and the connection raise as an error of ours, which names the collection."""
+    async def errors(self, call: Call, collection: str) -> AsyncGenerator[None]:
+        """Raise what the server and the connection raise as an error of ours, which names the collection.
+
+        What is done in it ends with the call's time: pymilvus takes as long as it likes to connect.
+        """
         try:
-            yield
+            async with asyncio.timeout(call.remaining()):
+                yield
+        except TimeoutError as error:
+            self._fields.pop(collection, None)
+            raise _not_in_time() from error
         except (MilvusException, grpc.RpcError, ConnectionError) as error:
             self._fields.pop(collection, None)
             raise self._translate(error, collection) from error
@@ -203,11 +210,11 @@ class MilvusConnection:
             if client is not None:
                 await client.close()
 
-    def _create(self, collection: str, dimensions: int, timeout: float) -> None:
+    def _create(self, call: Call, collection: str, dimensions: int) -> None:
         # On the synchronous client: the asynchronous one asks for a timestamp, which Milvus Lite cannot give.
-        client = MilvusClient(uri=self.uri, timeout=timeout, grpc_options=_GRPC_OPTIONS, **self._options())
+        client = MilvusClient(uri=self.uri, timeout=call.remaining(), grpc_options=_GRPC_OPTIONS, **self._options())
         try:
-            create_collection(client, collection, dimensions)
+            create_collection(call, client, collection, dimensions)
         finally:
             client.close()
 
@@ -249,8 +256,12 @@ def _failure(code: object, text: str) -> HearthError:
     if code == _CONNECTION_FAILED:
         return UnavailableError("Milvus cannot be reached", back_end=_BACK_END)
     if "timeout" in text.lower() or "DEADLINE_EXCEEDED" in text:
-        return DeadlineExceededError("Milvus did not answer in the time given", back_end=_BACK_END)
+        return _not_in_time()
     return UpstreamFailedError("Milvus failed", back_end=_BACK_END)
+
+
+def _not_in_time() -> DeadlineExceededError:
+    return DeadlineExceededError("Milvus did not answer in the time given", back_end=_BACK_END)
 
 
 def _grpc_status(error: BaseException) -> grpc.StatusCode | None:

@@ -37,7 +37,7 @@ _CHUNK_HEAD = 8
 _LIKELY_CHUNK = 1 << 24
 _MOST_CHUNKS = 1024
 """Of a header that is read anew with each message of a stream until it is whole."""
-_LONGEST_HEADER = 1 << 20
+LONGEST_HEADER = 1 << 20
 """Bytes before the sound. Recorders put names, pictures and room for RF64 there; a megabyte is more than those take."""
 
 
@@ -148,7 +148,7 @@ def read_header(data: Bytes) -> WavHeader | None:
             length = long_size if size == _SIZE_IN_DS64 else size
             found, stated = _read_format(chunk), _stated_bits(chunk)
             return WavHeader(found, chunk, at, length or None, found.bits == stated, file_bytes)
-        if at + size > _LONGEST_HEADER:
+        if at + size > LONGEST_HEADER:
             raise InvalidRequestError("a WAV header without a data chunk", field="audio")
         if at + size > len(data):
             return None
@@ -163,6 +163,27 @@ def read_header(data: Bytes) -> WavHeader | None:
                 pass
         at += size + size % 2
     raise InvalidRequestError("a WAV header without a data chunk", field="audio")
+
+
+def without_asides(begun: bytes) -> tuple[bytes, int]:
+    """Return a header that is not whole without its names, pictures and room: what has to be kept until it is.
+
+    Also returns how many bytes of the last of those chunks are still to come; they need not be kept either.
+    """
+    at = 12
+    kept = [begun[:at]]
+    while at + _CHUNK_HEAD <= len(begun):
+        name, size = struct.unpack("<4sI", begun[at : at + _CHUNK_HEAD])
+        end = at + _CHUNK_HEAD + size + size % 2
+        is_aside = name not in {b"fmt ", b"ds64", b"data"}
+        if is_aside and end >= len(begun):
+            return b"".join(kept), end - len(begun)
+        if name == b"data" or end > len(begun):
+            break
+        if not is_aside:
+            kept.append(begun[at:end])
+        at = end
+    return b"".join((*kept, begun[at:])), 0
 
 
 def _file_bytes(size: int) -> int:

@@ -107,7 +107,7 @@ async def check(connection: MilvusConnection) -> str:
 
 
 async def ask(connection: MilvusConnection) -> None:
-    async with connection.errors("notes"):
+    async with connection.errors(Call.within(5.0), "notes"):
         await connection.client().has_collection("notes", timeout=5.0)
 
 

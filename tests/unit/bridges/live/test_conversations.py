@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import Coroutine
 from itertools import pairwise
 from random import Random
@@ -13,7 +14,7 @@ import pytest
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
 from deployments.call import Call
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.errors import InvalidRequestError, OverloadedError, PayloadTooLargeError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
 from deployments.values.speech import TurnEnding, Utterance
 from tests.conversation.scene import (
@@ -684,6 +685,131 @@ class TestSound:
     def test_a_further_wav_file_begins_wherever_pieces_are_cut(self, size: int, second: str) -> None:
         samples = samples_of(self.read(written(tone(1.0), "WAV", "PCM_16") + written(tone(1.0), "WAV", second), size))
         assert samples == pytest.approx(np.concatenate([tone(1.0), tone(1.0)]), abs=1e-3)
+
+    @pytest.mark.parametrize("files", [33, 20_000])
+    def test_a_message_of_many_wav_files_is_refused_and_its_client_is_told(self, files: int) -> None:
+        file = written(tone(1.0)[:1], "WAV", "PCM_16")
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=file * files)
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        (last,) = stage.transcripts("s")
+        assert (refusal.type, last.error_type) == (InvalidRequestError.kind, InvalidRequestError.kind)
+        assert refusal.message == "a message with more than 32 WAV files"
+
+    def test_after_a_message_of_too_many_wav_files_the_next_file_is_read(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        reader = SoundReader()
+        with pytest.raises(InvalidRequestError):
+            reader.read(written(tone(1.0)[:1], "WAV", "PCM_16") * 33)
+        assert samples_of(reader.read(file)) == pytest.approx(tone(1.0), abs=1e-3)
+
+    def test_a_message_may_hold_several_wav_files(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        assert len(SoundReader().read(file * 32)) == 32 * 32_000
+
+    @pytest.mark.parametrize("size", [13, 4096, 100_000])
+    @pytest.mark.parametrize("aside", [0, 1, 300_000], ids=["empty", "odd", "large"])
+    def test_names_and_pictures_of_a_header_are_passed_over_wherever_it_is_cut(self, size: int, aside: int) -> None:
+        file = written(tone(0.1), "RF64", "PCM_24")
+        format_at = file.index(b"fmt ")
+        # What is in the aside may look like anything.
+        content = (b"RIFFdata" * (aside // 8 + 1))[:aside] + bytes(aside % 2)
+        picture = struct.pack("<4sI", b"LIST", aside) + content
+        with_pictures = file[:12] + picture + file[12:format_at] + picture + file[format_at:]
+        assert samples_of(self.read(with_pictures, size)) == pytest.approx(tone(0.1), abs=1e-3)
+
+    @pytest.mark.parametrize("size", [1000, 65_536, 1_030_000])
+    def test_of_a_header_that_is_not_whole_only_what_matters_is_kept(self, size: int) -> None:
+        head = written(tone(0.1), "WAV", "PCM_16")[:36]
+        file = head + struct.pack("<4sI", b"LIST", 1_040_000) + b"x" * 1_030_000
+        reader = SoundReader()
+        tracemalloc.start()
+        try:
+            for at in range(0, len(file), size):
+                assert reader.read(file[at : at + size]) == b""
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 8192
+        assert reader.held_bytes == 0
+
+    def test_a_stream_whose_format_comes_behind_much_sound_is_refused(self) -> None:
+        reader = SoundReader()
+        file = written(tone(0.1), "WAV", "PCM_16")[:12] + struct.pack("<4sI", b"data", 500_000) + bytes(500_000)
+        reader.read(file[:60_000])
+        assert reader.held_bytes == 60_000
+        with pytest.raises(InvalidRequestError, match="a WAV header without a format in its first 65536 bytes"):
+            reader.read(file[60_000:70_000])
+        assert reader.held_bytes == 0
+
+    def test_a_beginning_that_says_nothing_yet_counts_as_sound_that_waits(self) -> None:
+        beginning = written(tone(0.1), "WAV", "PCM_16")[:12] + struct.pack("<4sI", b"data", 60_000) + bytes(50_000)
+
+        async def run() -> tuple[Scene, int, int, int]:
+            async with scene(max_total_backlog_s=16.0) as stage:
+                for number in range(20):
+                    for audio in (beginning, bytes(100)):
+                        reply = f"_INBOX.{number}"
+                        await stage.send(f"{number}", reply, type="chunk", audio=audio, sample_rate=16_000)
+                sessions = list(stage.ingress._registry.sessions())
+                held = sum(session.reader.held_bytes for session in sessions)
+                counted = stage.ingress._registry._room.held_bytes
+                for number in range(20):
+                    await stage.send(f"{number}", type="end")
+                await asyncio.sleep(2)
+                return stage, held, counted, stage.ingress._registry._room.held_bytes
+
+        stage, held, counted, left = virtually(run())
+        assert held == counted <= 16 * 32_000
+        kinds = [one.read(messages_pb2.ErrorResponse).type for one in stage.wire.on("_INBOX.19")]
+        assert kinds == [OverloadedError.kind, InvalidRequestError.kind]
+        assert not stage.wire.on("_INBOX.0")
+        assert left == 0
+
+    def test_a_message_of_more_sound_than_may_be_converted_is_lost_and_its_client_is_told(self) -> None:
+        told = {"sample_rate": 4000, "bit_depth": 8}
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=b"\x80" * 480_001, **told)
+                await stage.send("s", "_INBOX.y", type="chunk", audio=b"\x80" * 4000, **told)
+                await stage.send("s", type="end")
+                await asyncio.sleep(3)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        assert refusal.type == PayloadTooLargeError.kind
+        assert refusal.message == "a message with more than 120 s of sound that is not 16-bit mono PCM at 16 kHz"
+        assert not stage.wire.on("_INBOX.y")
+        last = stage.transcripts("s")[-1]
+        assert (last.error_type, last.error) == (PayloadTooLargeError.kind, f"sound was lost: {refusal.message}")
+
+    def test_two_minutes_may_be_converted_at_once_and_more_where_nothing_is_converted(self) -> None:
+        assert len(SoundReader().read(b"\x80" * 480_000, rate=4000, bits=8)) == pytest.approx(120 * 32_000, abs=4000)
+        assert len(SoundReader().read(bytes(130 * 32_000))) == 130 * 32_000
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_of_sound_that_is_too_much_at_once_what_follows_is_read_and_stays_whole(self, at_once: bool) -> None:
+        long, short = (written(tone(seconds, 8000), "WAV", "PCM_24", 8000) for seconds in (70.0, 1.0))
+        whole = long + long + short
+        reader = SoundReader()
+        cut = len(long) + len(long) + (100 if at_once else -1)
+        with pytest.raises(PayloadTooLargeError):
+            reader.read(whole[:cut])
+        rest = samples_of(reader.read(whole[cut:]) + reader.finish())
+        # A tenth of a second at most is what the resampler held of the sound before.
+        assert 15_900 <= len(rest) <= 17_600
+        assert rest[-15_000:-100] == pytest.approx(tone(1.0)[-15_000:-100], abs=0.01)
 
     @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
     @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])

@@ -1,14 +1,18 @@
 """What Milvus says is translated into errors of ours, which say nothing of where it is."""
 
+import asyncio
 import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import grpc
 import pytest
 import trustme
-from pymilvus import MilvusException
+from pymilvus import MilvusClient, MilvusException
 
+from deployments.call import Call
 from deployments.errors import (
     BackEnd,
     DeadlineExceededError,
@@ -47,7 +51,7 @@ def unreachable_because(cause: Exception) -> MilvusException:
 
 
 async def fails_with(error: Exception) -> None:
-    async with MilvusConnection("http://root:secret@milvus.test:19530").errors("notes"):
+    async with MilvusConnection("http://root:secret@milvus.test:19530").errors(Call.within(5.0), "notes"):
         raise error
 
 
@@ -182,3 +186,89 @@ def test_a_certificate_that_cannot_be_used_is_named_by_its_settings(
         MilvusConnection("https://milvus.test", access).client()
     assert str(tmp_path / "ca.pem") in caplog.text
     assert not made
+
+
+@pytest.fixture
+async def silent_uri() -> AsyncGenerator[str]:
+    """A server that takes connections and says nothing."""
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for writer in writers:
+        writer.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda milvus, call: milvus.check(call), id="check"),
+        pytest.param(lambda milvus, call: milvus.is_lite(call), id="is_lite"),
+        pytest.param(lambda milvus, call: milvus.fields(call, "notes"), id="fields"),
+        pytest.param(lambda milvus, call: milvus.create(call, "notes", 4), id="create"),
+    ],
+)
+async def test_a_server_that_says_nothing_takes_no_more_than_the_time_of_the_call(
+    silent_uri: str, ask: Callable[[MilvusConnection, Call], Awaitable[object]]
+) -> None:
+    milvus = MilvusConnection(silent_uri)
+    began = time.monotonic()
+    with pytest.raises((DeadlineExceededError, UnavailableError)):
+        await ask(milvus, Call.within(0.2))
+    assert time.monotonic() - began < 2
+    await milvus.close()
+
+
+class Stuck:
+    """A client of a server that hangs when it is asked for the names of the indexes."""
+
+    def __init__(self, **_: Any) -> None:
+        self.timeouts: dict[str, float] = {}
+
+    async def describe_collection(self, _: str, **options: float) -> dict[str, Any]:
+        self.timeouts["describe_collection"] = options["timeout"]
+        return {}
+
+    async def list_indexes(self, _: str, **options: float) -> list[str]:
+        self.timeouts["list_indexes"] = options["timeout"]
+        await asyncio.Event().wait()
+        return []
+
+
+async def test_each_question_about_a_collection_has_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "AsyncMilvusClient", Stuck)
+    milvus = MilvusConnection("http://milvus.test")
+    client = milvus.client()
+    with refused(DeadlineExceededError, retryable=True, back_end=MILVUS):
+        await milvus.fields(Call.within(0.1), "notes")
+    assert set(client.timeouts) == {"describe_collection", "list_indexes"}
+    assert all(0 < timeout <= 0.1 for timeout in client.timeouts.values())
+
+
+class Noting:
+    """A synchronous client that notes how long each of its calls may take."""
+
+    timeouts: ClassVar[dict[str, float | None]] = {}
+
+    def __init__(self, timeout: float | None = None, **_: Any) -> None:
+        self.timeouts["connect"] = timeout
+        self.create_schema = MilvusClient.create_schema
+        self.prepare_index_params = MilvusClient.prepare_index_params
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
+        def call(*_: Any, timeout: float | None = None, **__: Any) -> dict[str, Any]:
+            self.timeouts[name] = timeout
+            return {}
+
+        return call
+
+    def close(self) -> None: ...
+
+
+async def test_each_step_of_making_a_collection_has_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "MilvusClient", Noting)
+    monkeypatch.setattr(Noting, "timeouts", {})
+    await MilvusConnection("http://milvus.test").create(Call.within(5.0), "notes", 4)
+    steps = {"connect", "describe_collection", "drop_collection"}
+    assert set(Noting.timeouts) == steps | {"create_collection", "create_index", "load_collection"}
+    assert all(timeout is not None and 0 < timeout <= 5 for timeout in Noting.timeouts.values())
