@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import nkeys
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from deployments.errors import UnavailableError
 from deployments.values.access import NatsAccess, Secret, without_credentials
@@ -21,6 +22,7 @@ T = TypeVar("T")
 _JWT = "NATS USER JWT"
 _SEED = "USER NKEY SEED"
 _SCHEMES = {"nats", "tls", "ws", "wss"}
+_CLOSE_S = 2.0
 _LOGIN_REFUSED = ("authoriz", "authentic", "expired", "revoked")
 _VIOLATION = re.compile(
     r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
@@ -56,6 +58,7 @@ class AccessClient(Client):
 
     Where access says how the server is known, or its URL begins with "tls://", a server without TLS is refused before
     it is told anything. A secret, or a certificate, that cannot be read is a failed attempt to connect like any other.
+    So is a server that says what no NATS server does.
 
     nats-py ends its reading, for good and without a word, over the PONG of a flush that nobody waits for any more,
     because its time was over or its task was cancelled; here such a PONG is nothing special.
@@ -84,6 +87,20 @@ class AccessClient(Client):
             # nats-py leaves the socket open over which it was refused.
             await self.close()
             raise
+
+    async def close(self) -> None:
+        """Close the connection; where the server does not let go of it in time, it is cut off."""
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().close()
+        except TimeoutError:
+            self._cut_off()
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether a connection that was lost is sought no more, of which nats-py tells nobody."""
+        seeking = self._reconnection_task
+        return seeking is not None and seeking.done() and not (self.is_connected or self.is_closed)
 
     @property
     def offers_jetstream(self) -> bool:
@@ -128,13 +145,37 @@ class AccessClient(Client):
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
-        except (OSError, nats.errors.Error):
-            # Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and
-            # never try again.
-            if self._transport is not None:
-                self._transport.close()
-                self._transport = None
+            self._ask_for_pong()
+        except (OSError, nats.errors.Error, asyncio.CancelledError):
+            self._cut_off()
             raise
+        except Exception as error:
+            # nats-py would end its attempts, for good and without a word, over another kind of error.
+            self._cut_off()
+            self._server_info = {}
+            raise nats.errors.Error(f"the server does not speak as NATS does ({type(error).__name__})") from error
+
+    def _ask_for_pong(self) -> None:
+        """Refuse what nats-py would wait with for ever: another answer to the first PING."""
+        if not self.is_connected:
+            raise nats.errors.Error("the server did not answer the first PING")
+
+    def _cut_off(self) -> None:
+        """End the connection without a farewell.
+
+        Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and never
+        try again.
+        """
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+            if task is not None:
+                task.cancel()
+        transport, self._transport = self._transport, None
+        # To close it would wait for the server's farewell; nats-py has no name for what does not.
+        writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if writer is not None:
+            writer.transport.abort()
+        elif transport is not None:
+            transport.close()
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
@@ -143,6 +184,8 @@ class AccessClient(Client):
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
+            if not isinstance(info.get("max_payload", 0), int):
+                raise nats.errors.Error("the server's limit of a message, max_payload, is no number")
             self._ask_for_tls(info)
         await super()._process_info(info, initial_connection)
 

@@ -242,11 +242,13 @@ class LastingConnection:
         finally:
             connecting.cancel()
             stopped.cancel()
+            # Nothing is in the midst of it any more when somebody closes.
+            await asyncio.gather(connecting, stopped, return_exceptions=True)
 
     def check(self) -> None:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
-        if self._closed_reason:
-            raise UnavailableError(self._closed_reason)
+        if reason := self._reason_for_good():
+            raise UnavailableError(reason)
 
     def fault(self) -> str:
         """Return what is wrong now, in words: with the connection, or with what the server permits; empty for nothing.
@@ -254,11 +256,16 @@ class LastingConnection:
         A server that says nothing any more is noticed after 24 s.
         """
         if not self.client.is_connected:
-            return self._closed_reason or "NATS is not connected"
+            return self._reason_for_good() or "NATS is not connected"
         return self._refusals.check()
 
+    def _reason_for_good(self) -> str:
+        if self.client.has_given_up:
+            return "the connection to NATS was lost, and is sought no more"
+        return self._closed_reason
+
     async def close(self) -> None:
-        """Close it, where it is open."""
+        """Close it, where it is open, within a few seconds whatever the server does."""
         self._is_closing = True
         if self._asking_again:
             self._asking_again.cancel()
