@@ -97,10 +97,13 @@ class AccessClient(Client):
             self._cut_off()
 
     @property
-    def has_given_up(self) -> bool:
-        """Whether a connection that was lost is sought no more, of which nats-py tells nobody."""
+    def given_up_over(self) -> str:
+        """Why a connection that was lost is sought no more, of which nats-py tells nobody; empty where it is not so."""
         seeking = self._reconnection_task
-        return seeking is not None and seeking.done() and not (self.is_connected or self.is_closed)
+        if seeking is None or not seeking.done() or self.is_connected or self.is_closed:
+            return ""
+        error = None if seeking.cancelled() else seeking.exception()
+        return type(error).__name__
 
     @property
     def offers_jetstream(self) -> bool:
@@ -166,7 +169,12 @@ class AccessClient(Client):
         Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and never
         try again.
         """
-        for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+        working: tuple[asyncio.Task[Any] | None, ...] = (
+            self._reading_task,
+            self._ping_interval_task,
+            self._flusher_task,
+        )
+        for task in working:
             if task is not None:
                 task.cancel()
         transport, self._transport = self._transport, None

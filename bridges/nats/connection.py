@@ -260,8 +260,8 @@ class LastingConnection:
         return self._refusals.check()
 
     def _reason_for_good(self) -> str:
-        if self.client.has_given_up:
-            return "the connection to NATS was lost, and is sought no more"
+        if over := self.client.given_up_over:
+            return f"the connection to NATS was lost, and is sought no more ({over})"
         return self._closed_reason
 
     async def close(self) -> None:
