@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
 from deployments.errors import UnavailableError
-from deployments.values.access import NatsAccess, Secret, without_credentials
+from deployments.values.access import NatsAccess, Secret
 
 T = TypeVar("T")
 
@@ -23,6 +23,10 @@ _JWT = "NATS USER JWT"
 _SEED = "USER NKEY SEED"
 _SCHEMES = {"nats", "tls", "ws", "wss"}
 _CLOSE_S = 2.0
+_NO_URL = (
+    "that is not the URL of a NATS server, such as nats://host:4222. In a password, percent-encode what is no letter "
+    "and no digit: a comma is %2C. Of several servers, separated by commas, each with a user or token begins with nats://"
+)
 _LOGIN_REFUSED = ("authoriz", "authentic", "expired", "revoked")
 _VIOLATION = re.compile(
     r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
@@ -77,12 +81,11 @@ class AccessClient(Client):
         Raises:
             nats.errors.Error: As `nats.connect` does, or the URL is none.
         """
-        servers = url.split(",")
-        if not all(is_server_url(server) for server in servers):
+        if not are_server_urls(url):
             # Here, because nats-py's error would carry a part of what may be a password.
-            raise nats.errors.Error(f"{without_credentials(url)} is not the URL of a NATS server")
+            raise nats.errors.Error(_NO_URL)
         try:
-            await self.connect(servers, **self._identity(), **options)
+            await self.connect(url.split(","), **self._identity(), **options)
         except (OSError, nats.errors.Error):
             # nats-py leaves the socket open over which it was refused.
             await self.close()
@@ -207,13 +210,26 @@ class AccessClient(Client):
         info["tls_required"] = True
 
 
-def is_server_url(url: str) -> bool:
-    """Say whether something is the URL of a NATS server, or a host with or without a port."""
+def are_server_urls(url: str) -> bool:
+    """Say whether something is the URL of a NATS server, or of several separated by commas.
+
+    A host with or without a port is one, too. Behind a comma, a user or token without a scheme may as well be the rest
+    of a password: such a URL is none.
+    """
+    first, *others = url.split(",")
+    return all(_is_server_url(server) for server in (first, *others)) and not any(
+        "@" in other and "://" not in other for other in others
+    )
+
+
+def _is_server_url(url: str) -> bool:
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
-        return bool(parts.hostname) and parts.scheme in _SCHEMES and (parts.port is None or parts.port > 0)
+        is_one = bool(parts.hostname) and parts.scheme in _SCHEMES and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+    # A password that is not encoded may move the host behind a slash.
+    return is_one and "@" not in parts.path + parts.query + parts.fragment
 
 
 def is_login_refused(error: Exception | str) -> bool:

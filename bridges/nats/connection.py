@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from bridges.nats_access import AccessClient, is_login_refused, violation_of
 from bridges.subjects import REPLICA_INBOX
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
-from deployments.values.access import NatsAccess
+from deployments.values.access import NatsAccess, text_without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ _GATHER_S = 0.004
 _PING_S = 8.0
 _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
-_USERINFO = re.compile(r"//[^\s'\"]*@")
 
 
 class Publisher(Protocol):
@@ -285,7 +283,7 @@ class LastingConnection:
             if violation := violation_of(error):
                 self._refusals.refused(violation, self.client.subscribed)
             else:
-                logger.warning("NATS: %s", _USERINFO.sub("//", str(error)) or type(error).__name__)
+                logger.warning("NATS: %s", text_without_credentials(str(error)) or type(error).__name__)
 
         async def disconnected() -> None:
             self._refusals.forget()

@@ -13,6 +13,7 @@ from bridges.command_line.client import connected
 from bridges.nats import connection as connection_module
 from bridges.nats.connection import LastingConnection
 from bridges.nats.refusals import Refusals
+from bridges.nats_access import are_server_urls
 from bridges.subjects import Role
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
@@ -192,7 +193,7 @@ async def test_a_connection_that_is_sought_no_more_is_a_fault(monkeypatch: pytes
         monkeypatch.setattr(connection.client, "_select_next_server", fail)
         server.becomes(as_nats)
         await until(lambda: connection.client.given_up_over != "")
-        with pytest.raises(UnavailableError, match="is sought no more .RuntimeError"):
+        with pytest.raises(UnavailableError, match=r"is sought no more \(RuntimeError"):
             connection.check()
         assert "is sought no more" in connection.fault()
         await connection.close()
@@ -234,3 +235,24 @@ async def test_nor_does_one_that_never_lets_go(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.wait_for(connection.close(), WAIT_S)
         assert connection.client.is_closed
         connection.check()
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://one", "one:4222", "t@one", "nats://u:p%2C@one,tls://t@two,three:4222", "ws://one/p"]
+)
+def test_a_server_is_named_by_its_url(url: str) -> None:
+    assert are_server_urls(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("nats://alice:WRO,NG@one", "nats://alice:12,NG@one", "nats://alice:WRO://NG@one", "nats://alice:12/NG@one"),
+        *("nats://alice:12?NG@one", "alice:WRO", "", "nats://one,", "http://one", "nats://one:0"),
+    ],
+)
+async def test_what_is_none_is_refused_and_no_part_of_a_password_is_shown(url: str) -> None:
+    with pytest.raises(UnavailableError, match=r"a comma is %2C") as raised:
+        async with connected(url):
+            pass
+    assert not {part for part in ("WRO", "NG", "alice:") if part in raised.value.message}
