@@ -172,14 +172,10 @@ class AccessClient(Client):
         Where TLS could not be agreed upon, nats-py would wait for ever for the end of what is closed already, and never
         try again.
         """
-        working: tuple[asyncio.Task[Any] | None, ...] = (
-            self._reading_task,
-            self._ping_interval_task,
-            self._flusher_task,
-        )
-        for task in working:
-            if task is not None:
-                task.cancel()
+        for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
+            working: asyncio.Task[None] | None = getattr(self, name)
+            if working is not None:
+                working.cancel()
         transport, self._transport = self._transport, None
         # To close it would wait for the server's farewell; nats-py has no name for what does not.
         writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
