@@ -45,7 +45,7 @@ from deployments.errors import (
     UpstreamFailedError,
     error_of,
 )
-from deployments.values.access import NatsAccess, without_credentials
+from deployments.values.access import NatsAccess, text_without_credentials, without_credentials
 from deployments.values.pipelines import RunStatus
 
 M = TypeVar("M", bound=Message)
@@ -451,7 +451,8 @@ def _why_not(connection: AccessClient, server: NatsServer, error: Exception) -> 
     if is_login_refused(reason):
         return f"the NATS server at {server.shown} does not let us in: say who connects with --creds, --nkey or --user"
     if type(reason) is nats.errors.Error:
-        return f"no connection to the NATS server at {server.shown}: {str(reason).removeprefix('nats: ')}"
+        said = text_without_credentials(str(reason).removeprefix("nats: "))
+        return f"no connection to the NATS server at {server.shown}: {said}"
     return f"no NATS server at {server.shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
 
 

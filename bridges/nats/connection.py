@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from bridges.nats_access import AccessClient, is_login_refused, violation_of
 from bridges.subjects import REPLICA_INBOX
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
-from deployments.values.access import NatsAccess
+from deployments.values.access import NatsAccess, text_without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ _GATHER_S = 0.004
 _PING_S = 8.0
 _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
-_USERINFO = re.compile(r"//[^\s'\"]*@")
 
 
 class Publisher(Protocol):
@@ -242,11 +240,13 @@ class LastingConnection:
         finally:
             connecting.cancel()
             stopped.cancel()
+            # Nothing is in the midst of it any more when somebody closes.
+            await asyncio.gather(connecting, stopped, return_exceptions=True)
 
     def check(self) -> None:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
-        if self._closed_reason:
-            raise UnavailableError(self._closed_reason)
+        if reason := self._reason_for_good():
+            raise UnavailableError(reason)
 
     def fault(self) -> str:
         """Return what is wrong now, in words: with the connection, or with what the server permits; empty for nothing.
@@ -254,11 +254,16 @@ class LastingConnection:
         A server that says nothing any more is noticed after 24 s.
         """
         if not self.client.is_connected:
-            return self._closed_reason or "NATS is not connected"
+            return self._reason_for_good() or "NATS is not connected"
         return self._refusals.check()
 
+    def _reason_for_good(self) -> str:
+        if over := self.client.given_up_over:
+            return f"the connection to NATS was lost, and is sought no more ({over})"
+        return self._closed_reason
+
     async def close(self) -> None:
-        """Close it, where it is open."""
+        """Close it, where it is open, within a few seconds whatever the server does."""
         self._is_closing = True
         if self._asking_again:
             self._asking_again.cancel()
@@ -278,7 +283,7 @@ class LastingConnection:
             if violation := violation_of(error):
                 self._refusals.refused(violation, self.client.subscribed)
             else:
-                logger.warning("NATS: %s", _USERINFO.sub("//", str(error)) or type(error).__name__)
+                logger.warning("NATS: %s", text_without_credentials(str(error)) or type(error).__name__)
 
         async def disconnected() -> None:
             self._refusals.forget()

@@ -13,6 +13,13 @@ from deployments.errors import UnavailableError
 
 _IN_A_HEADER = re.compile(r"[!-~]+")
 _WITH_ITS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9-]* [!-~]+")
+_SCHEME = re.compile(r"(?:nats|tls|wss?|https?|tcp|unix|file)://", re.IGNORECASE)
+_HOST = re.compile(
+    rf"(?:{_SCHEME.pattern})?(?:[\w.-]*|\[[\da-f:.%]+\])(?::\d*)?(?:/(?!/).*)?", re.IGNORECASE | re.DOTALL
+)
+_HIDDEN = "…"
+_USERINFO = re.compile(r"(?:\w+:)?//.*@", re.DOTALL)
+_QUERY = re.compile(r"(//[^\s?]*)\?.*", re.DOTALL)
 AUTHORIZATION = "Authorization"
 """The header that a secret is sent in, unless a server wants another."""
 
@@ -288,14 +295,31 @@ class NatsAccess:
 
 
 def without_credentials(url: str) -> str:
-    """Return the URLs of servers, separated by commas, without users, passwords and tokens.
+    """Return the URLs of servers, separated by commas, without users, passwords, tokens and queries.
 
-    >>> without_credentials("nats://hearth:p@ss/word@one:4222,token@two")
+    Of what may be a part of a password, nothing is shown: neither what stands before the last "@", be it another
+    server, nor a port that is no number.
+
+    >>> without_credentials("nats://hearth:p@ss/w,ord@one:4222,two")
     'nats://one:4222,two'
     """
-    return ",".join(_without_credentials(one) for one in url.split(","))
+    before, at, servers = url.rpartition("@")
+    scheme = _SCHEME.match(url)
+    if at and re.search(r"[?#]", before):
+        # A query with an "@", or a password with a "?".
+        servers = _HIDDEN
+    shown = ",".join(_shown(server) for server in re.split(r"[?#]", servers)[0].split(","))
+    return f"{scheme[0]}{shown}" if at and scheme else shown
 
 
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _shown(server: str) -> str:
+    return server if _HOST.fullmatch(server) else f"{scheme[0] if (scheme := _SCHEME.match(server)) else ''}{_HIDDEN}"
+
+
+def text_without_credentials(text: str) -> str:
+    """Return a text, such as an error, without what may be a credential in a URL that it quotes.
+
+    >>> text_without_credentials("no answer of nats://hearth:p ss@one?token=x, nor of anybody")
+    'no answer of //one?…'
+    """
+    return _QUERY.sub(rf"\1?{_HIDDEN}", _USERINFO.sub("//", text))
