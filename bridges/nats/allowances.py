@@ -16,7 +16,7 @@ from bridges.nats.demands import Demand, Named, NameKind
 from bridges.nats.token_bucket import TokenBucket
 from deployments.errors import InvalidRequestError, Limit, OverloadedError
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
-from deployments.settings.users import UserLimits, entries_of, fits, joined
+from deployments.settings.users import RequestSizes, UserLimits, entries_of, fits, joined
 
 _MOST_ACCOUNTS = 20_000
 _LOOKED_AT = 8
@@ -119,6 +119,7 @@ class Allowances:
         clock: The time in seconds.
         most_accounts: Accounts that are kept. Beyond that the one that was not used for longest is forgotten, as long
             as it has no open request.
+        name_characters: Of a user id. A longer one is nobody's, and only what holds for everybody holds for it.
     """
 
     def __init__(
@@ -127,11 +128,13 @@ class Allowances:
         default_collection: str = "",
         clock: Callable[[], float] = time.monotonic,
         most_accounts: int = _MOST_ACCOUNTS,
+        name_characters: int = RequestSizes().name_characters,
     ) -> None:
         self._users = users
         self._default_collection = default_collection
         self._clock = clock
         self._most = most_accounts
+        self._name_characters = name_characters
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         # No more of them than there are entries, and sets of patterns that fit one id.
         self._terms: dict[tuple[str, ...], tuple[UserLimits, AllowedNames]] = {}
@@ -139,7 +142,7 @@ class Allowances:
     @classmethod
     def of(cls, settings: NatsSettings, milvus: MilvusSettings) -> "Allowances":
         """Return what the settings say."""
-        return cls(settings.users, milvus.collection)
+        return cls(settings.users, milvus.collection, name_characters=settings.sizes.name_characters)
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -289,7 +292,7 @@ class Allowances:
 
     def _terms_of(self, user: str) -> tuple[UserLimits, AllowedNames]:
         """Return what holds for a user: the same values for all for whom the same is written."""
-        entries = entries_of(self._users, user)
+        entries = entries_of(self._users, user if len(user) <= self._name_characters else "")
         if entries not in self._terms:
             limits = joined(self._users, entries)
             self._terms[entries] = limits, AllowedNames.of(limits)

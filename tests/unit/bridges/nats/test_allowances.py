@@ -238,3 +238,13 @@ class TestAccounts:
         UNLIMITED.session_opens(ALICE, 10**6)
         assert len(UNLIMITED) == 0
         assert not UNLIMITED.is_limiting
+
+
+def test_who_has_a_longer_name_than_a_name_may_have_is_only_one_of_everybody() -> None:
+    users = {"*": UserLimits(open_requests=2), "guest-*": UserLimits(open_requests=1)}
+    these = Allowances(users, name_characters=10)
+    guest, nobody = Asker("user", "guest-7890"), Asker("user", "guest-78901")
+    assert these.opened(guest, CHAT) is None
+    assert these.opened(guest, CHAT) is not None
+    assert these.opened(nobody, CHAT) is None
+    assert these.opened(nobody, CHAT) is None
