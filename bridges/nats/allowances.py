@@ -7,7 +7,7 @@ everything as it was before their first request. Each replica counts for itself.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 
@@ -35,9 +35,11 @@ class AllowedNames:
 
     Attributes:
         patterns: Names, and patterns with "*", of each kind. A kind that is not in it is not limited.
+        user: Who they are; empty where nobody named a user.
     """
 
     patterns: Mapping[NameKind, tuple[str, ...]] = field(default_factory=dict[NameKind, tuple[str, ...]])
+    user: str = ""
 
     @classmethod
     def of(cls, limits: UserLimits) -> "AllowedNames":
@@ -154,7 +156,8 @@ class Allowances:
 
     def names(self, asker: Asker) -> AllowedNames:
         """Return what somebody may name."""
-        return self._account(asker).names if self._users else EVERY_NAME
+        names = self._account(asker).names if self._users else EVERY_NAME
+        return replace(names, user=asker.user) if asker.user else names
 
     def opened(self, asker: Asker, row: str) -> OverloadedError | None:
         """Count a request that has arrived; return what it is refused with where it is one too many.
@@ -208,9 +211,11 @@ class Allowances:
         """Check what a decoded request asks for, and count it.
 
         Raises:
-            InvalidRequestError: It names or does what they may not, or is more than they may ever take at once.
+            InvalidRequestError: It names or does what they may not, is more than they may ever take at once, or names
+                another user than its header.
             OverloadedError: They have taken too much lately.
         """
+        asker.check_user(demand.user)
         if not self._users:
             return
         account = self._account(asker)
