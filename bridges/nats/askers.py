@@ -66,7 +66,7 @@ class Asker:
         for other in (self.user, of_payload):
             if other and other != self.header_user:
                 raise InvalidRequestError(
-                    f"the user is {other[:64]!r} and in the header {self.header_user[:64]!r}; the same one was expected",
+                    f"the user is {other[:64]!r}, but {self.header_user[:64]!r} in the header; the same was expected",
                     field="user_id",
                 )
 
