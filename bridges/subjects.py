@@ -540,7 +540,7 @@ def subject_for(subject: Subject, **tokens: str) -> str:
     """Return a row's concrete subject.
 
     Raises:
-        InvalidRequestError: A token is empty or cannot stand in a subject; the message names it.
+        InvalidRequestError: A token is empty or cannot stand in a subject, or is too long for it; the message names it.
     """
     for name, token in tokens.items():
         if not is_token(token):
@@ -548,7 +548,13 @@ def subject_for(subject: Subject, **tokens: str) -> str:
                 f"{name} {token[:64]!r} cannot stand in a subject: no space, '.', '*' or '>', and not empty",
                 field=name,
             )
-    return subject.pattern.format(**tokens)
+    concrete = subject.pattern.format(**tokens)
+    if not is_publishable(concrete):
+        name, token = max(tokens.items(), key=lambda item: len(item[1].encode()))
+        raise InvalidRequestError(
+            f"{name} {token[:64]!r}… is too long: a subject has at most {_MAX_SUBJECT_BYTES} bytes", field=name
+        )
+    return concrete
 
 
 def is_token(text: str) -> bool:
@@ -559,7 +565,8 @@ def is_token(text: str) -> bool:
 def own_subjects(rows: Iterable[Subject], tokens: Mapping[str, str]) -> frozenset[str]:
     """Return the concrete subjects of rows whose tokens are all known and can stand in a subject."""
     known = {name: token for name, token in tokens.items() if is_token(token)}
-    return frozenset(row.pattern.format(**known) for row in rows if row.tokens <= known.keys())
+    concrete = (row.pattern.format(**known) for row in rows if row.tokens <= known.keys())
+    return frozenset(subject for subject in concrete if is_publishable(subject))
 
 
 def is_publishable(subject: str) -> bool:

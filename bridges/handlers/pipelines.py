@@ -11,7 +11,7 @@ from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.pipelines.reports import bounded, status_message
-from bridges.subjects import PIPELINE_STATUS, is_token, subject_for
+from bridges.subjects import PIPELINE_STATUS, own_subjects, subject_for
 from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
@@ -84,7 +84,7 @@ class PipelineHandler:
     async def _refuse(self, report: PipelineReport, reply: Reply) -> None:
         """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
         subject = PIPELINE_STATUS.pattern.format(request_id=report.request_id)
-        is_subject = is_token(report.request_id)
+        is_subject = subject in own_subjects((PIPELINE_STATUS,), {"request_id": report.request_id})
         report = bounded(_for_asker(report, reply))
         message = status_message(report)
         if not is_subject:

@@ -13,7 +13,7 @@ from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork, Work
 from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, status_message, tell_status
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES, SpokenStream
-from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, is_publishable, subject_for
+from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, own_subjects, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, PayloadTooLargeError, RequestEndedError
 from deployments.services import SpeechService
@@ -62,7 +62,7 @@ class SpeechHandler:
             error = NotFoundError(f"unknown voice {request.speaker[:64]!r}", field="speaker")
         session_id = reply.parameters["session_id"]
         # The server delivers an id with a "*" in it, and lets nobody publish to it.
-        if is_publishable(session_id):
+        if own_subjects((SPEECH_STATUS,), {"session_id": session_id}):
             await tell_status(reply.sender, session_id, ERROR, error.message)
         if reply.reply_subject:
             await reply.refuse(error)

@@ -254,6 +254,10 @@ class AudioIngress:
     def _start(self, session_id: str, step: messages_pb2.STTStreamMessage, message: Msg) -> None:
         with self._turning_away(session_id):
             asker = self._limits.starts(session_id, step, message)
+            if asker.user and not step.user_id:
+                # Its conversation is theirs, too.
+                step.user_id = asker.user
+                check_texts(session_id, step)
         session = self._registry.start(session_id, step)
         session.asker = asker
         # It begins anew, whatever another replica knew of it.

@@ -43,14 +43,14 @@ class SessionLimits:
             self._turned_away.popitem(last=False)
 
     def starts(self, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival) -> Asker:
-        """Count a "start"; return whose session it is: the user's of the header or the message, else its own.
+        """Count a "start"; return whose session it is: a user's that is named, else its own.
 
         Raises:
-            InvalidRequestError: It names what its user may not.
+            InvalidRequestError: It names what its user may not, or another user than its header.
             OverloadedError: Its user has too many sessions, or has taken too much lately.
         """
-        user = self._askers.header_user(message) or step.user_id
-        asker = Asker("user", user) if user else _itself(session_id)
+        asker = self._askers.of_session(session_id, message, step.user_id)
+        asker.check_user(step.user_id)
         self._check_opening(asker, session_id)
         self._allowances.take(asker, demand_of(step))
         self._turned_away.pop(session_id, None)

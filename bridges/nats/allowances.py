@@ -7,7 +7,7 @@ everything as it was before their first request. Each replica counts for itself.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 
@@ -16,7 +16,7 @@ from bridges.nats.demands import Demand, Named, NameKind
 from bridges.nats.token_bucket import TokenBucket
 from deployments.errors import InvalidRequestError, Limit, OverloadedError
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
-from deployments.settings.users import UserLimits, entries_of, fits, joined
+from deployments.settings.users import RequestSizes, UserLimits, entries_of, fits, joined
 
 _MOST_ACCOUNTS = 20_000
 _LOOKED_AT = 8
@@ -35,9 +35,11 @@ class AllowedNames:
 
     Attributes:
         patterns: Names, and patterns with "*", of each kind. A kind that is not in it is not limited.
+        user: Who they are; empty where nobody named a user.
     """
 
     patterns: Mapping[NameKind, tuple[str, ...]] = field(default_factory=dict[NameKind, tuple[str, ...]])
+    user: str = ""
 
     @classmethod
     def of(cls, limits: UserLimits) -> "AllowedNames":
@@ -119,6 +121,7 @@ class Allowances:
         clock: The time in seconds.
         most_accounts: Accounts that are kept. Beyond that the one that was not used for longest is forgotten, as long
             as it has no open request.
+        name_characters: Of a user id. A longer one is nobody's, and only what holds for everybody holds for it.
     """
 
     def __init__(
@@ -127,11 +130,13 @@ class Allowances:
         default_collection: str = "",
         clock: Callable[[], float] = time.monotonic,
         most_accounts: int = _MOST_ACCOUNTS,
+        name_characters: int = RequestSizes().name_characters,
     ) -> None:
         self._users = users
         self._default_collection = default_collection
         self._clock = clock
         self._most = most_accounts
+        self._name_characters = name_characters
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         # No more of them than there are entries, and sets of patterns that fit one id.
         self._terms: dict[tuple[str, ...], tuple[UserLimits, AllowedNames]] = {}
@@ -139,7 +144,7 @@ class Allowances:
     @classmethod
     def of(cls, settings: NatsSettings, milvus: MilvusSettings) -> "Allowances":
         """Return what the settings say."""
-        return cls(settings.users, milvus.collection)
+        return cls(settings.users, milvus.collection, name_characters=settings.sizes.name_characters)
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -151,7 +156,8 @@ class Allowances:
 
     def names(self, asker: Asker) -> AllowedNames:
         """Return what somebody may name."""
-        return self._account(asker).names if self._users else EVERY_NAME
+        names = self._account(asker).names if self._users else EVERY_NAME
+        return replace(names, user=asker.user) if asker.user else names
 
     def opened(self, asker: Asker, row: str) -> OverloadedError | None:
         """Count a request that has arrived; return what it is refused with where it is one too many.
@@ -205,9 +211,11 @@ class Allowances:
         """Check what a decoded request asks for, and count it.
 
         Raises:
-            InvalidRequestError: It names or does what they may not, or is more than they may ever take at once.
+            InvalidRequestError: It names or does what they may not, is more than they may ever take at once, or names
+                another user than its header.
             OverloadedError: They have taken too much lately.
         """
+        asker.check_user(demand.user)
         if not self._users:
             return
         account = self._account(asker)
@@ -289,7 +297,7 @@ class Allowances:
 
     def _terms_of(self, user: str) -> tuple[UserLimits, AllowedNames]:
         """Return what holds for a user: the same values for all for whom the same is written."""
-        entries = entries_of(self._users, user)
+        entries = entries_of(self._users, user if len(user) <= self._name_characters else "")
         if entries not in self._terms:
             limits = joined(self._users, entries)
             self._terms[entries] = limits, AllowedNames.of(limits)

@@ -51,6 +51,7 @@ class Demand:
         names: What it uses of what can be named.
         ingests: Whether it puts a document in.
         deletes: Whether it takes one out.
+        user: The user that it says it is of; empty where it names none.
     """
 
     characters: int = 0
@@ -60,6 +61,7 @@ class Demand:
     names: tuple[Named, ...] = ()
     ingests: bool = False
     deletes: bool = False
+    user: str = ""
 
 
 @singledispatch
@@ -76,7 +78,18 @@ def _of_question(request: messages_pb2.ChatRequest) -> Demand:
         len(question) + len(request.system_prompt),
         "message" if len(question) >= len(request.system_prompt) else "system_prompt",
         names=_collection(request.collection) if request.enable_rag else (),
+        user=request.user_id,
     )
+
+
+@demand_of.register
+def _of_greeting(request: messages_pb2.GreetingRequest) -> Demand:
+    return Demand(user=request.user_id)
+
+
+@demand_of.register
+def _of_login(event: messages_pb2.LoginEvent) -> Demand:
+    return Demand(user=event.user_id)
 
 
 @demand_of.register

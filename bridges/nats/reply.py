@@ -35,6 +35,11 @@ class Reply:
     names: AllowedNames = EVERY_NAME
     is_final: bool = False
 
+    @property
+    def user(self) -> str:
+        """The user who asks, by the subject or whatever else names them; empty where nobody named a user."""
+        return self.names.user
+
     async def finish(self, message: Message, subject: str = "") -> None:
         """Send the final message: on `subject`, where one is given, and on the reply subject.
 

@@ -49,7 +49,7 @@ class Outcome:
                 it has one.
             request_bytes: Size of its payload.
             seconds: From its arrival to its final message.
-            with_text: Write what was asked and answered, too.
+            with_text: Write what was asked and answered, too, and what its client was told of an error.
         """
         stages = {f"{name}_s": round(stage, 4) for name, stage in self.stages_s.items()}
         fields: dict[str, object] = {
@@ -64,6 +64,7 @@ class Outcome:
             "tokens": self.tokens,
             "thought_tokens": self.thought_tokens,
             **stages,
+            **({"error": self.error} if with_text and self.error else {}),
             **(self.text if with_text else {}),
         }
         return _ENCODER.encode(fields)

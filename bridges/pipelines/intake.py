@@ -22,7 +22,7 @@ from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.askers import BY_SUBJECT, Asker, Askers
 from bridges.nats.demands import Demand, Named, NameKind
 from bridges.pipelines.reports import bounded
-from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, is_publishable
+from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, own_subjects
 from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import HearthError, InternalError, InvalidRequestError, UnavailableError
@@ -216,6 +216,6 @@ def _decoded(message: Msg) -> PipelineTrigger | None:
         request.ParseFromString(message.data)
     except DecodeError:
         return None
-    if not request.request_id or not is_publishable(PIPELINE_STATUS.pattern.format(request_id=request.request_id)):
+    if not own_subjects((PIPELINE_STATUS,), {"request_id": request.request_id}):
         return None
     return PipelineTrigger(request.request_id, request.pipeline, dict(request.parameters))

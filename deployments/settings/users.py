@@ -1,6 +1,5 @@
 """How much one request may hold, and what one user may take and name."""
 
-import re
 from collections.abc import Iterable, Mapping
 
 from pydantic import PositiveFloat, PositiveInt, field_validator
@@ -92,5 +91,16 @@ def joined(users: Mapping[str, UserLimits], entries: Iterable[str]) -> UserLimit
 
 def fits(name: str, pattern: str) -> bool:
     """Say whether a name is what a pattern names; "*" in it stands for any characters, or none."""
-    expression = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    # Part by part and not by a regular expression, which takes a time that grows with a power of the name's length.
+    if "*" not in pattern:
+        return name == pattern
+    first, *between, last = pattern.split("*")
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in between:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

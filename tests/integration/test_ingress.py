@@ -314,9 +314,26 @@ async def test_somebody_whom_no_subject_names_is_known_by_payload_header_or_conn
         async with serving(nats_url, graph, users=users, user_header="Hearth-User"):
             assert [await asks(client), await asks(client), await asks(another)] == [True, False, True]
             assert [await asks(client, "ann"), await asks(another, "ann")] == [True, False]
-            assert [await asks(client, "ann", "ben"), await asks(client, "eve", "ben")] == [True, False]
+            assert [await asks(client, "", "ben"), await asks(another, "ben", "ben")] == [True, False]
     finally:
         await another.close()
+
+
+async def test_a_header_that_names_another_user_than_the_question_is_refused(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, user_header="Hearth-User"):
+        for subject, payload in (
+            ("ai.chat.request", messages_pb2.ChatRequest(message="Hi", user_id="bob")),
+            ("ai.chat.user.bob.message", messages_pb2.ChatRequest(message="Hi")),
+        ):
+            asked = payload.SerializeToString()
+            told = await client.request(subject, asked, timeout=10, headers={"Hearth-User": "mallory"})
+            assert "'bob'" in messages_pb2.ChatResponse.FromString(told.data).error
+            assert not graph.asked.is_set()
+            told = await client.request(subject, asked, timeout=10, headers={"Hearth-User": "bob"})
+            assert messages_pb2.ChatResponse.FromString(told.data).success
+            graph.asked.clear()
 
 
 async def test_what_a_user_may_not_name_never_reaches_the_graph(nats_url: str, client: Client) -> None:

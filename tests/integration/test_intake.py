@@ -51,7 +51,8 @@ async def test_a_trigger_that_cannot_be_taken_up_is_refused_once_and_keeps_no_ot
             await connection.jetstream().add_stream(
                 name="HEARTH_PIPELINES", subjects=[PIPELINE_TRIGGER.pattern], retention="workqueue", no_ack=True
             )
-            for request_id in ("poisoned", "good"):
+            # An ingress refuses those that cannot stand in the subject of a status, and can keep nothing of it.
+            for request_id in ("poisoned", "job.1", "x" * 1010, "a b", "", "good"):
                 request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline="documents")
                 await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString())
             await connection.flush()

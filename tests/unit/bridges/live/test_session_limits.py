@@ -3,19 +3,34 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.allowances import Allowances
+from bridges.live.session_limits import SessionLimits
+from bridges.nats.allowances import UNLIMITED, Allowances
+from bridges.nats.askers import Asker, Askers
+from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
+from deployments.errors import InvalidRequestError
 from deployments.settings.users import UserLimits
 from tests.conversation.scene import Scene, ScriptedVoice, scene, square_voice
 from tests.conversation.script import Says, Script, ends, play, starts
 from tests.conversation.virtual_clock import run_virtually
 
 T = TypeVar("T")
+
+
+@dataclass
+class Arrived:
+    subject: str
+    headers: dict[str, str]
+    data: bytes = b""
+    reply: str = ""
+
+
 SECOND = bytes(32_000)
 INBOX = "_INBOX.x"
 
@@ -199,5 +214,24 @@ def test_a_session_whose_user_nobody_named_counts_by_itself() -> None:
             assert refusals(stage, "a") == refusals(stage, "b") == []
             await send_seconds(stage, "a", 4)
             assert len(refusals(stage, "a")) == 1
+
+    virtually(run())
+
+
+def test_a_start_of_another_user_than_its_header_names_is_refused() -> None:
+    limits = SessionLimits(UNLIMITED, Askers("Hearth-User", STRICT, looks_inside=False), list)
+    message = Arrived("ai.voice.stream.s", headers={"Hearth-User": "eve"})
+    with pytest.raises(InvalidRequestError, match=r"'dan'.*'eve'"):
+        limits.starts("s", messages_pb2.STTStreamMessage(type="start", user_id="dan"), message)
+    assert limits.starts("s", messages_pb2.STTStreamMessage(type="start"), message) == Asker("user", "eve")
+
+
+def test_a_session_without_a_user_is_that_of_who_starts_it() -> None:
+    async def run() -> None:
+        async with scene(max_user_sessions=1) as stage:
+            await stage.send("a", "_INBOX_USER.ada.1", type="start")
+            await start(stage, "b", user_id="ada")
+            await start(stage, "c", user_id="bob")
+            assert stage.ingress.session_count == 2
 
     virtually(run())

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.askers import Asker
-from bridges.nats.demands import Demand, Named, NameKind
+from bridges.nats.demands import Demand, Named, NameKind, demand_of
 from deployments.errors import InvalidRequestError, Limit, OverloadedError
 from deployments.settings.users import UserLimits
 from tests.refusals import refused
@@ -238,3 +239,30 @@ class TestAccounts:
         UNLIMITED.session_opens(ALICE, 10**6)
         assert len(UNLIMITED) == 0
         assert not UNLIMITED.is_limiting
+
+
+def test_who_has_a_longer_name_than_a_name_may_have_is_only_one_of_everybody() -> None:
+    users = {"*": UserLimits(open_requests=2), "guest-*": UserLimits(open_requests=1)}
+    these = Allowances(users, name_characters=10)
+    guest, nobody = Asker("user", "guest-7890"), Asker("user", "guest-78901")
+    assert these.opened(guest, CHAT) is None
+    assert these.opened(guest, CHAT) is not None
+    assert these.opened(nobody, CHAT) is None
+    assert these.opened(nobody, CHAT) is None
+
+
+@pytest.mark.parametrize("these", [UNLIMITED, allowances(requests_per_minute=1)], ids=["without limits", "with some"])
+def test_a_request_of_another_user_than_its_header_names_is_refused_whatever_the_limits(these: Allowances) -> None:
+    mallory = Asker("user", "mallory", header_user="mallory")
+    these.take(mallory, Demand(user="mallory"))
+    with pytest.raises(InvalidRequestError, match="'bob'"):
+        these.take(mallory, demand_of(messages_pb2.ChatRequest(user_id="bob")))
+    for named in (messages_pb2.LoginEvent(user_id="bob"), messages_pb2.GreetingRequest(user_id="bob")):
+        with pytest.raises(InvalidRequestError, match="'bob'"):
+            these.take(mallory, demand_of(named))
+
+
+def test_who_asks_is_told_with_what_they_may_name() -> None:
+    assert UNLIMITED.names(ALICE).user == "alice"
+    assert allowances(requests_per_minute=1).names(ALICE).user == "alice"
+    assert UNLIMITED.names(Asker("connection", "_INBOX.x")).user == ""

@@ -1,6 +1,7 @@
 """Whose limits hold for whom, and which settings of them make no sense."""
 
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -68,10 +69,26 @@ def test_the_pattern_with_more_letters_is_the_closer_one_and_an_id_closer_than_a
         ("a\nb", "a*b", True),
         ("anything", "*", True),
         ("Guest-1", "guest-*", False),
+        ("a-b-eu", "*-*-eu", True),
+        ("a-eu", "*-*-eu", False),
+        ("a", "a*a", False),
+        ("aa", "a*a", True),
+        ("aba", "ab*ba", False),
+        ("a.c.b", "a*b*c", False),
+        ("axbxbxc", "a*b*b*c", True),
+        ("axbxc", "a*b*b*c", False),
+        ("", "**", True),
     ],
 )
 def test_a_star_stands_for_any_characters_and_all_else_for_itself(name: str, pattern: str, is_fitting: bool) -> None:
     assert fits(name, pattern) is is_fitting
+
+
+@pytest.mark.parametrize("pattern", ["*-*-eu", "*-*-*-eu", "*-*-*-*-*-eu"])
+def test_a_long_name_takes_no_longer_than_it_takes_to_read_it(pattern: str) -> None:
+    begun = time.process_time()
+    assert not fits("-" * 5_000, pattern)
+    assert time.process_time() - begun < 0.1
 
 
 @pytest.mark.parametrize(
