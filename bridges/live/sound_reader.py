@@ -28,7 +28,10 @@ _SUBTYPES = {
 """What libsndfile calls the ways in which samples are written one by one."""
 _BEGINS = (b"RIFF", b"RF64", b"BW64")
 _MOST_FILES = 32
-"""WAV files that one message may begin: each may bring a format of its own, and a resampler takes time to be made."""
+"""WAV files that one message may begin."""
+_MOST_FORMATS = 4
+"""Formats that one message may change to: for each, a resampler is made, which takes longer than the sound of a file of
+a few bytes."""
 _MOST_S = 120.0
 """Sound of one message that is converted: all sessions wait meanwhile, and a small message may hold minutes of it."""
 _MOST_KEPT = 65_536
@@ -94,6 +97,7 @@ class SoundReader:
 
     __slots__ = (
         "_behind",
+        "_changes",
         "_converted_s",
         "_fault",
         "_format",
@@ -128,6 +132,8 @@ class SoundReader:
         """Bytes of sound that the last header still promises; None where it promises none, or promised too little."""
         self._tail = b""
         """What the resampler still held when the format changed."""
+        self._changes = 0
+        """How often the message which is read has changed the format."""
         self._converted_s = 0.0
         """Seconds of sound that the message which is read has brought and that had to be converted."""
         self._has_ended = False
@@ -173,7 +179,7 @@ class SoundReader:
         if self._fault:
             raise InvalidRequestError(self._fault)
         self._told = told
-        self._converted_s = 0.0
+        self._changes, self._converted_s = 0, 0.0
         try:
             pcm = self._read(data, rate, channels, bits)
         except InvalidRequestError as fault:
@@ -309,6 +315,13 @@ class SoundReader:
         if to == self._format:
             return
         to.check()
+        self._changes += 1
+        if self._changes > _MOST_FORMATS:
+            raise InvalidRequestError(
+                f"a message that changes the format of its sound more than {_MOST_FORMATS} times",
+                field="audio",
+                limit=Limit("formats", _MOST_FORMATS),
+            )
         self._tail = self._flushed()
         if not self._may_begin:
             self._rest = b""

@@ -711,6 +711,14 @@ class TestSound:
             reader.read(written(tone(1.0)[:1], "WAV", "PCM_16") * 33)
         assert samples_of(reader.read(file)) == pytest.approx(tone(1.0), abs=1e-3)
 
+    def test_a_message_may_change_the_format_a_few_times(self) -> None:
+        files = [written(tone(0.1, rate), "WAV", "PCM_16", rate) for rate in (8000, 24_000, 44_100, 48_000, 32_000)]
+        reader = SoundReader()
+        assert len(reader.read(b"".join(files[:4])) + reader.finish()) == pytest.approx(4 * 3200, abs=16)
+        with pytest.raises(InvalidRequestError, match="changes the format of its sound more than 4 times"):
+            SoundReader().read(b"".join(files))
+        assert len(reader.read(files[4]) + reader.finish()) == pytest.approx(3200, abs=16)
+
     def test_a_message_may_hold_several_wav_files(self) -> None:
         file = written(tone(1.0), "WAV", "PCM_16")
         assert len(SoundReader().read(file * 32)) == 32 * 32_000
