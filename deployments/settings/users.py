@@ -62,8 +62,8 @@ class UserLimits(Settings):
         for name in names or ():
             if not name or name != name.strip():
                 raise ValueError(
-                    f"{name!r} is empty or has spaces around it; names such as 'manuals', or patterns such as 'public_*', "
-                    "were expected"
+                    f"{name!r} is empty or has spaces around it; names such as 'manuals', or patterns such as "
+                    "'public_*', were expected"
                 )
         return names
 
