@@ -19,12 +19,12 @@ from bridges.handlers.speech import SpeechHandler, VoicesHandler
 from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
-from bridges.nats.admission import check_limits
 from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
+from bridges.nats.settings_check import check_settings
 from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.draining import DrainServer
@@ -300,7 +300,7 @@ def check_running(task: asyncio.Task[None], name: str) -> None:
 
 def orchestration(args: OrchestrationSettings) -> Application:
     """Build the orchestration application: the ingresses, and each service that is not in process behind them."""
-    check_limits(args.nats)
+    check_settings(args.nats)
     handles: dict[str, Any] = {}
     if RETRIEVAL.name not in args.in_process:
         handles[RETRIEVAL.name] = RETRIEVAL.bind(services.build_retrieval, args)

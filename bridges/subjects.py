@@ -583,9 +583,27 @@ def may_be_answered(subject: str) -> bool:
     return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
 
 
+def is_closed_to_answers(wildcard: str) -> bool:
+    """Say whether Hearth answers on none of the subjects that one with NATS's wildcards matches."""
+    return any(_covers(row.wildcard, wildcard) for row in _closed_rows())
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Say whether a subject with wildcards matches all that another one matches."""
+    wides, narrows = wide.split("."), narrow.split(".")
+    if wides[-1] == ">":
+        wides = [*wides[:-1], *["*"] * (len(narrows) - len(wides)), ">"]
+    return len(wides) == len(narrows) and all(
+        one in (">", other) or (one == "*" and other != ">") for one, other in zip(wides, narrows, strict=True)
+    )
+
+
+def _closed_rows() -> list[Subject]:
+    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+
+
 @cache
 def _closed_to_answers() -> re.Pattern[str]:
-    closed = [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
-    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
+    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in _closed_rows()]
     # The names of groups stand more than once.
     return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))

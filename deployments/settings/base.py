@@ -4,9 +4,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused; an error names the setting, and not its value.
+    """Base of all settings: frozen, unknown keys and infinite numbers refused.
 
-    The value may be a password, or an address that has one.
+    An error names the setting, and not its value. That may be a password, or an address that has one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )

@@ -6,6 +6,7 @@ that is how one file serves many machines.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
@@ -16,7 +17,7 @@ from deployments.settings.audio import AudioSettings, SpeechOutputSettings
 from deployments.settings.base import Settings
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
-from deployments.settings.users import RequestSizes, UserLimits
+from deployments.settings.users import RequestSizes, UserLimits, may_have_rate
 from deployments.values.access import Secret, ServerAccess, without_credentials
 from deployments.values.requests import RequestKind
 
@@ -67,6 +68,10 @@ class MilvusSettings(Settings):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         shown = {"uri": without_credentials(self.uri)}
         return [(name, shown.get(name or "", value)) for name, value in super().__repr_args__()]
+
+
+_HEADER = re.compile(r"[!-9;-~]+")
+_SUBJECT_TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f]+")
 
 
 class RequestLimits(Settings):
@@ -145,16 +150,35 @@ class NatsSettings(Settings):
     @field_validator("users")
     @classmethod
     def _name_somebody(cls, users: dict[str, UserLimits]) -> dict[str, UserLimits]:
-        if "" in users:
-            raise ValueError("users has an empty name; a user id, a pattern such as 'guest-*' or '*' was expected")
+        for name, limits in users.items():
+            if not name or name != name.strip():
+                raise ValueError(
+                    f"users has the name {name!r}; a user id, a pattern such as 'guest-*' or '*' was expected, without "
+                    "spaces around it"
+                )
+            if limits.request_burst and not may_have_rate(users, name):
+                raise ValueError(
+                    f"users.{name}.request_burst is {limits.request_burst}, and has no effect without a "
+                    "requests_per_minute"
+                )
         return users
+
+    @field_validator("user_header")
+    @classmethod
+    def _can_be_a_header(cls, header: str) -> str:
+        if header and not _HEADER.fullmatch(header):
+            raise ValueError(
+                f"user_header is {header!r}; a name such as 'Hearth-User' was expected, without ':' or spaces"
+            )
+        return header
 
     @field_validator("answer_subjects")
     @classmethod
     def _are_subjects_for_clients(cls, subjects: tuple[str, ...]) -> tuple[str, ...]:
         for subject in subjects:
             tokens = subject.split(".")
-            if not all(tokens) or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
+            is_subject = all(token in {"*", ">"} or _SUBJECT_TOKEN.fullmatch(token) for token in tokens)
+            if not is_subject or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
                 raise ValueError(f"answer_subjects has {subject!r}; a subject such as 'my.answers.>' was expected")
         return subjects
 

@@ -59,8 +59,12 @@ class UserLimits(Settings):
     @field_validator("collections", "voices", "pipelines")
     @classmethod
     def _are_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and not all(name.strip() for name in names):
-            raise ValueError("a name is empty; names such as 'manuals', or patterns such as 'public_*', were expected")
+        for name in names or ():
+            if not name or name != name.strip():
+                raise ValueError(
+                    f"{name!r} is empty or has spaces around it; names such as 'manuals', or patterns such as "
+                    "'public_*', were expected"
+                )
         return names
 
 
@@ -79,6 +83,15 @@ def entries_of(users: Mapping[str, UserLimits], user: str) -> tuple[str, ...]:
     """
     fitting = [name for name in users if name == "*" or (user and fits(user, name))]
     return tuple(sorted(fitting, key=lambda name: ("*" not in name, len(name.replace("*", "")), name)))
+
+
+def may_have_rate(users: Mapping[str, UserLimits], entry: str) -> bool:
+    """Say whether somebody for whom an entry holds may have a limited number of requests a minute."""
+    if "*" not in entry:
+        return limits_of(users, entry).requests_per_minute is not None
+    return any(
+        limits.requests_per_minute is not None and ("*" in name or fits(name, entry)) for name, limits in users.items()
+    )
 
 
 def joined(users: Mapping[str, UserLimits], entries: Iterable[str]) -> UserLimits:

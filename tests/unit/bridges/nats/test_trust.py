@@ -96,6 +96,13 @@ def test_a_setting_that_opens_everything_is_refused(subject: str) -> None:
         NatsSettings.model_validate({"answer_subjects": [subject]})
 
 
+@pytest.mark.parametrize("subject", ["my answers.>", "_INBOX_*.>", "a.b>", "a.\tb", "a.b\n"])
+def test_a_setting_that_is_no_subject_is_refused_with_its_value(subject: str) -> None:
+    with pytest.raises(ValueError, match="answer_subjects") as raised:
+        NatsSettings.model_validate({"answer_subjects": [subject]})
+    assert repr(subject) in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("of_subject", "of_payload", "user"), [("alice", "", "alice"), ("alice", "alice", "alice"), ("", "bob", "bob")]
 )

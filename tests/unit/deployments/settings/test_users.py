@@ -1,5 +1,6 @@
 """Whose limits hold for whom, and which settings of them make no sense."""
 
+import math
 import pickle
 import time
 from typing import Any
@@ -99,6 +100,9 @@ def test_a_long_name_takes_no_longer_than_it_takes_to_read_it(pattern: str) -> N
         ({"users": {"alice": {"requests_a_minute": 5}}}, "users.alice.requests_a_minute"),
         ({"users": {"alice": {"collections": [""]}}}, "users.alice.collections"),
         ({"sizes": {"question_characters": 0}}, "sizes.question_characters"),
+        ({"max_wait_s": math.inf}, "max_wait_s"),
+        ({"limits": {"chat-message": {"wait_s": math.inf}}}, "limits.chat-message.wait_s"),
+        ({"users": {"alice": {"requests_per_minute": math.inf}}}, "users.alice.requests_per_minute"),
     ],
 )
 def test_a_setting_that_makes_no_sense_fails_with_its_name(given: dict[str, Any], named: str) -> None:
@@ -106,3 +110,46 @@ def test_a_setting_that_makes_no_sense_fails_with_its_name(given: dict[str, Any]
         NatsSettings.model_validate(given)
     (error,) = raised.value.errors()
     assert ".".join(map(str, error["loc"])) == named
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "value"),
+    [
+        ({"users": {" alice": {"open_requests": 1}}}, "users", "' alice'"),
+        ({"users": {"alice\n": {"open_requests": 1}}}, "users", r"'alice\n'"),
+        ({"users": {"*": {"collections": ["public "]}}}, "users.*.collections", "'public '"),
+        ({"users": {"*": {"voices": [" "]}}}, "users.*.voices", "' '"),
+        ({"users": {"*": {"request_burst": 3}}}, "users.*.request_burst", "3"),
+        ({"users": {"alice": {"request_burst": 4}, "bob": {"requests_per_minute": 5}}}, "alice.request_burst", "4"),
+        (
+            {"users": {"*": {"requests_per_minute": 5}, "alice": {"requests_per_minute": None, "request_burst": 6}}},
+            "alice.request_burst",
+            "6",
+        ),
+        ({"user_header": "My Header"}, "user_header", "'My Header'"),
+        ({"user_header": "Hearth-User:"}, "user_header", "'Hearth-User:'"),
+        ({"user_header": " Hearth-User"}, "user_header", "' Hearth-User'"),
+        ({"user_header": "Benützer"}, "user_header", "'Benützer'"),
+    ],
+)
+def test_a_setting_that_could_have_no_effect_is_refused_with_its_value(
+    given: dict[str, Any], setting: str, value: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        NatsSettings.model_validate(given)
+    assert setting in str(raised.value)
+    assert value in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"*": {"request_burst": 3, "requests_per_minute": 6}},
+        {"*": {"request_burst": 3}, "guest-*": {"requests_per_minute": 6}},
+        {"*": {"requests_per_minute": 6}, "alice": {"request_burst": 3}},
+        {"guest-*": {"request_burst": 3}, "guest-1": {"requests_per_minute": 6}},
+        {"alice@example.com": {"open_requests": 3}, "Ann Lee": {"open_requests": 3}},
+    ],
+)
+def test_a_burst_may_have_its_rate_from_another_entry_and_ids_are_any_text(given: dict[str, Any]) -> None:
+    assert set(NatsSettings.model_validate({"users": given}).users) == set(given)
