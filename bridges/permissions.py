@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from bridges.subjects import SUBJECTS, USER_INBOX, Role, Subject, is_token
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 
+_NAME = re.compile(r"[\w.*-]+")
 _ORCHESTRATION = "bridges.application:orchestration"
 
 
@@ -135,7 +138,7 @@ def names_of(config: Path) -> dict[str, str]:
     """Return the same for a file that `serve deploy` takes.
 
     Raises:
-        InvalidRequestError: As in `settings_of`; so is pydantic.ValidationError.
+        InvalidRequestError: As in `settings_of`.
     """
     return installation_names(settings_of(config))
 
@@ -144,15 +147,50 @@ def settings_of(config: Path) -> OrchestrationSettings:
     """Return the settings of the orchestration in a file that `serve deploy` takes.
 
     Raises:
-        InvalidRequestError: It has no orchestration application.
-        pydantic.ValidationError: A setting in it is wrong.
+        InvalidRequestError: It cannot be read, has no orchestration application, or a setting in it is wrong. The
+            message names the file and the place in it, and quotes nothing that may have a password.
     """
-    found = yaml.safe_load(config.read_text(encoding="utf-8"))
-    applications = cast("list[dict[str, Any]]", found.get("applications", []) if isinstance(found, dict) else [])
-    for application in applications:
-        if application.get("import_path") == _ORCHESTRATION:
-            return OrchestrationSettings.model_validate(application.get("args") or {})
-    raise InvalidRequestError(f"{config} has no application with the import_path {_ORCHESTRATION}", field="config")
+    for application in _applications(config):
+        if application.get("import_path") != _ORCHESTRATION:
+            continue
+        given = cast("object", application.get("args") or {})
+        if not isinstance(given, dict):
+            raise _refused(f"{config}: args: settings by their names were expected")
+        try:
+            return OrchestrationSettings.model_validate(given)
+        except ValidationError as error:
+            wrong = "; ".join(_wrong(one) for one in error.errors(include_input=False, include_url=False))
+            raise _refused(f"{config}: {wrong}") from None
+    raise _refused(f"{config} has no application with the import_path {_ORCHESTRATION}")
+
+
+def _applications(config: Path) -> list[dict[str, Any]]:
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _refused(f"{config} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        # Its own words quote the line, which may have a password.
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise _refused(f"{config} is no YAML{place}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _refused(f"{config} is no YAML: {type(error).__name__}") from None
+    listed: object = cast("dict[str, object]", found).get("applications") or [] if isinstance(found, dict) else []
+    applications = cast("list[object]", listed if isinstance(listed, list) else [listed])
+    if not all(isinstance(one, dict) for one in applications):
+        raise _refused(f"{config}: applications: a list was expected, of which each has an import_path")
+    return cast("list[dict[str, Any]]", applications)
+
+
+def _wrong(error: ErrorDetails) -> str:
+    # What is no name, such as a URL in the place of one, may have a password.
+    names = (str(part) if _NAME.fullmatch(str(part)) else "…" for part in error["loc"])
+    return f"{'.'.join(('args', *names))}: {error['msg']}"
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, field="config")
 
 
 def user_permissions(user: User, names: Mapping[str, str]) -> dict[str, Any]:
