@@ -42,8 +42,20 @@ class User:
 
     @property
     def password_variable(self) -> str:
-        """The variable that the server reads the password from."""
-        return f"{re.sub(r'[^A-Z0-9]', '_', self.name.upper())}_PASSWORD"
+        """The variable that the server reads the password from, as a part of its configuration: with quotes."""
+        return f"{self._variable}_PASSWORD"
+
+    @property
+    def secret_variable(self) -> str:
+        """The variable with the password alone, for NATS's Helm chart, which lists variables in alphabetical order.
+
+        Kubernetes sets one variable inside another only where it stands further up.
+        """
+        return f"{self._variable}_GIVEN"
+
+    @property
+    def _variable(self) -> str:
+        return re.sub(r"[^A-Z0-9]", "_", self.name.upper())
 
 
 def inbox_prefix(user_id: str) -> str:
@@ -210,7 +222,9 @@ def server_configuration(names: Mapping[str, str], users: Iterable[User] = USERS
         names: Of the installation (see `installation_names`).
         users: Who connects.
     """
-    return "\n".join(("authorization {", "  users = [", *(_user_block(user, names) for user in users), "  ]", "}", ""))
+    return _HEAD + "\n".join(
+        ("authorization {", "  users = [", *(_user_block(user, names) for user in users), "  ]", "}", "")
+    )
 
 
 def jwt_claims(names: Mapping[str, str], users: Iterable[User] = USERS) -> dict[str, Any]:
@@ -225,10 +239,10 @@ def jwt_claims(names: Mapping[str, str], users: Iterable[User] = USERS) -> dict[
 def chart_values(names: Mapping[str, str], users: Iterable[User] = USERS) -> str:
     """Return the values of NATS's Helm chart that say who may do what, with passwords out of a Secret."""
     users = tuple(users)
-    env = {
-        user.password_variable: {"valueFrom": {"secretKeyRef": {"name": "hearth-nats", "key": user.name}}}
-        for user in users
-    }
+    env: dict[str, Any] = {}
+    for user in users:
+        env[user.secret_variable] = {"valueFrom": {"secretKeyRef": {"name": "hearth-nats", "key": user.name}}}
+        env[user.password_variable] = f"'$({user.secret_variable})'"
     entries = [
         {
             "user": user.name,
@@ -241,6 +255,12 @@ def chart_values(names: Mapping[str, str], users: Iterable[User] = USERS) -> str
     return _CHART_HEAD + yaml.safe_dump(values, sort_keys=False, width=120)
 
 
+_HEAD = """\
+# The server takes each password out of its variable, and reads it as a part of this file. So put it between single
+# quotes there: HEARTH_PASSWORD="'a password'". Without them, a password such as 123456, 5m, true or "a b" keeps the
+# server from starting. A password has no single quote and no line end. It does not begin as a bcrypt hash does, with
+# $2a$: the server would take it for the hash of another. Whoever connects gives the password without the quotes.
+"""
 _CHART_HEAD = """\
 # Made from the table of subjects: change bridges/permissions.py, then run `uv run python -m bridges.generate`.
 #
@@ -251,6 +271,10 @@ _CHART_HEAD = """\
 #   kubectl create secret generic hearth-nats -n ai-ml \\
 #     --from-literal=hearth=… --from-literal=clients=… --from-literal=operator=…
 #   helm upgrade --install nats nats/nats -n ai-ml -f kuberay/charts/nats.yaml -f kuberay/charts/nats-users.yaml
+#
+# The server reads a variable as a part of its configuration. The quotes that it needs around a password are put there
+# from here, so write the passwords without any. A password has no single quote and no line end. It does not begin as a
+# bcrypt hash does, with $2a$: the server would take it for the hash of another.
 #
 # Hearth's own goes into the Secret hearth-secrets: NATS_USER=hearth and NATS_PASSWORD.
 """

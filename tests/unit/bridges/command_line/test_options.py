@@ -125,6 +125,7 @@ def test_the_permissions_of_users_are_printed(tmp_path: Path) -> None:
     assert '"my.answers"' in printed
     assert '"ai.chat.user.alice.message"' in printed
     assert "password: $CLIENTS_PASSWORD" in printed
+    assert """HEARTH_PASSWORD="'a password'\"""" in printed
     refused = CliRunner().invoke(cli, ["permissions", "nats", "--user-id", "a.b"])
     assert refused.exit_code == 2
 
