@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from bridges.subjects import SUBJECTS, USER_INBOX, Role, Subject, is_token
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 
+_NAME = re.compile(r"[\w.*-]+")
 _ORCHESTRATION = "bridges.application:orchestration"
 
 
@@ -39,8 +42,20 @@ class User:
 
     @property
     def password_variable(self) -> str:
-        """The variable that the server reads the password from."""
-        return f"{re.sub(r'[^A-Z0-9]', '_', self.name.upper())}_PASSWORD"
+        """The variable that the server reads the password from, as a part of its configuration: with quotes."""
+        return f"{self._variable}_PASSWORD"
+
+    @property
+    def secret_variable(self) -> str:
+        """The variable with the password alone, for NATS's Helm chart, which lists variables in alphabetical order.
+
+        Kubernetes sets one variable inside another only where it stands further up.
+        """
+        return f"{self._variable}_GIVEN"
+
+    @property
+    def _variable(self) -> str:
+        return re.sub(r"[^A-Z0-9]", "_", self.name.upper())
 
 
 def inbox_prefix(user_id: str) -> str:
@@ -135,7 +150,7 @@ def names_of(config: Path) -> dict[str, str]:
     """Return the same for a file that `serve deploy` takes.
 
     Raises:
-        InvalidRequestError: As in `settings_of`; so is pydantic.ValidationError.
+        InvalidRequestError: As in `settings_of`.
     """
     return installation_names(settings_of(config))
 
@@ -144,15 +159,50 @@ def settings_of(config: Path) -> OrchestrationSettings:
     """Return the settings of the orchestration in a file that `serve deploy` takes.
 
     Raises:
-        InvalidRequestError: It has no orchestration application.
-        pydantic.ValidationError: A setting in it is wrong.
+        InvalidRequestError: It cannot be read, has no orchestration application, or a setting in it is wrong. The
+            message names the file and the place in it, and quotes nothing that may have a password.
     """
-    found = yaml.safe_load(config.read_text(encoding="utf-8"))
-    applications = cast("list[dict[str, Any]]", found.get("applications", []) if isinstance(found, dict) else [])
-    for application in applications:
-        if application.get("import_path") == _ORCHESTRATION:
-            return OrchestrationSettings.model_validate(application.get("args") or {})
-    raise InvalidRequestError(f"{config} has no application with the import_path {_ORCHESTRATION}", field="config")
+    for application in _applications(config):
+        if application.get("import_path") != _ORCHESTRATION:
+            continue
+        given = cast("object", application.get("args") or {})
+        if not isinstance(given, dict):
+            raise _refused(f"{config}: args: settings by their names were expected")
+        try:
+            return OrchestrationSettings.model_validate(given)
+        except ValidationError as error:
+            wrong = "; ".join(_wrong(one) for one in error.errors(include_input=False, include_url=False))
+            raise _refused(f"{config}: {wrong}") from None
+    raise _refused(f"{config} has no application with the import_path {_ORCHESTRATION}")
+
+
+def _applications(config: Path) -> list[dict[str, Any]]:
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _refused(f"{config} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        # Its own words quote the line, which may have a password.
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise _refused(f"{config} is no YAML{place}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _refused(f"{config} is no YAML: {type(error).__name__}") from None
+    listed: object = cast("dict[str, object]", found).get("applications") or [] if isinstance(found, dict) else []
+    applications = cast("list[object]", listed if isinstance(listed, list) else [listed])
+    if not all(isinstance(one, dict) for one in applications):
+        raise _refused(f"{config}: applications: a list was expected, of which each has an import_path")
+    return cast("list[dict[str, Any]]", applications)
+
+
+def _wrong(error: ErrorDetails) -> str:
+    # What is no name, such as a URL in the place of one, may have a password.
+    names = (str(part) if _NAME.fullmatch(str(part)) else "…" for part in error["loc"])
+    return f"{'.'.join(('args', *names))}: {error['msg']}"
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, field="config")
 
 
 def user_permissions(user: User, names: Mapping[str, str]) -> dict[str, Any]:
@@ -172,7 +222,9 @@ def server_configuration(names: Mapping[str, str], users: Iterable[User] = USERS
         names: Of the installation (see `installation_names`).
         users: Who connects.
     """
-    return "\n".join(("authorization {", "  users = [", *(_user_block(user, names) for user in users), "  ]", "}", ""))
+    return _HEAD + "\n".join(
+        ("authorization {", "  users = [", *(_user_block(user, names) for user in users), "  ]", "}", "")
+    )
 
 
 def jwt_claims(names: Mapping[str, str], users: Iterable[User] = USERS) -> dict[str, Any]:
@@ -187,10 +239,10 @@ def jwt_claims(names: Mapping[str, str], users: Iterable[User] = USERS) -> dict[
 def chart_values(names: Mapping[str, str], users: Iterable[User] = USERS) -> str:
     """Return the values of NATS's Helm chart that say who may do what, with passwords out of a Secret."""
     users = tuple(users)
-    env = {
-        user.password_variable: {"valueFrom": {"secretKeyRef": {"name": "hearth-nats", "key": user.name}}}
-        for user in users
-    }
+    env: dict[str, Any] = {}
+    for user in users:
+        env[user.secret_variable] = {"valueFrom": {"secretKeyRef": {"name": "hearth-nats", "key": user.name}}}
+        env[user.password_variable] = f"'$({user.secret_variable})'"
     entries = [
         {
             "user": user.name,
@@ -203,6 +255,12 @@ def chart_values(names: Mapping[str, str], users: Iterable[User] = USERS) -> str
     return _CHART_HEAD + yaml.safe_dump(values, sort_keys=False, width=120)
 
 
+_HEAD = """\
+# The server takes each password out of its variable, and reads it as a part of this file. So put it between single
+# quotes there: HEARTH_PASSWORD="'a password'". Without them, a password such as 123456, 5m, true or "a b" keeps the
+# server from starting. A password has no single quote and no line end. It does not begin as a bcrypt hash does, with
+# $2a$: the server would take it for the hash of another. Whoever connects gives the password without the quotes.
+"""
 _CHART_HEAD = """\
 # Made from the table of subjects: change bridges/permissions.py, then run `uv run python -m bridges.generate`.
 #
@@ -213,6 +271,10 @@ _CHART_HEAD = """\
 #   kubectl create secret generic hearth-nats -n ai-ml \\
 #     --from-literal=hearth=… --from-literal=clients=… --from-literal=operator=…
 #   helm upgrade --install nats nats/nats -n ai-ml -f kuberay/charts/nats.yaml -f kuberay/charts/nats-users.yaml
+#
+# The server reads a variable as a part of its configuration. The quotes that it needs around a password are put there
+# from here, so write the passwords without any. A password has no single quote and no line end. It does not begin as a
+# bcrypt hash does, with $2a$: the server would take it for the hash of another.
 #
 # Hearth's own goes into the Secret hearth-secrets: NATS_USER=hearth and NATS_PASSWORD.
 """

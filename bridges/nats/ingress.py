@@ -388,7 +388,7 @@ class Ingress:
         seconds = now - request.arrived
         self._service.statistics[row.name].record(seconds, outcome.error_kind)
         if outcome.error_kind:
-            self._activity.failed(pattern, outcome.error_kind, outcome.error)
+            self._activity.failed(pattern, outcome.error_kind)
         if was_taken:
             self._metrics.ended(pattern, outcome, seconds)
         elif not self._refused.add(pattern, outcome.error_kind, now):

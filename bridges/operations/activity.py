@@ -39,15 +39,13 @@ class Activity:
         """Take note of how many requests there are."""
         self.in_flight, self.waiting = in_flight, waiting
 
-    def failed(self, subject: str, kind: str, message: str) -> None:
+    def failed(self, subject: str, kind: str) -> None:
         """Take note of a request that failed.
 
         Args:
             subject: Its pattern.
-            kind: The class of the error.
-            message: What its client was told. It is not kept: it may quote its user, and others ask how the ingress is.
+            kind: The class of the error. What its client was told may quote its user, and others ask how we are.
         """
-        del message
         self._errors.append(RequestError(time.time(), subject, kind))
 
     def last_errors(self) -> tuple[RequestError, ...]:

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
-from deployments.settings.base import Settings
+from deployments.settings.base import Settings, bucket_name
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.settings.users import RequestSizes, UserLimits, may_have_rate
@@ -217,6 +217,11 @@ class MemorySettings(Settings):
     turns: PositiveInt = 4
     turn_characters: PositiveInt = 2000
     lifetime_s: PositiveFloat = 3600.0
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_a_bucket(cls, bucket: str) -> str:
+        return bucket_name(bucket)
 
 
 class TurnRecordSettings(Settings):

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from pydantic_core import from_json
 
 from deployments.settings.access import TlsSettings
-from deployments.settings.base import Settings
+from deployments.settings.base import Settings, bucket_name, stream_name
 from deployments.values.access import Secret, ServerAccess, ServerUrl
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -258,6 +258,16 @@ class PipelinesSettings(Settings):
     max_runs: PositiveInt = 1000
     retry_s: PositiveFloat = 0.5
     max_retry_s: NonNegativeFloat = 30.0
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_a_bucket(cls, bucket: str) -> str:
+        return bucket_name(bucket)
+
+    @field_validator("stream")
+    @classmethod
+    def _is_a_stream_or_none(cls, stream: str) -> str:
+        return stream_name(stream) if stream else stream
 
     @model_validator(mode="after")
     def _runs_are_remembered_to_their_end(self) -> Self:

@@ -40,6 +40,9 @@ def nats_command(config: Path, user_ids: tuple[str, ...], form: str | None) -> N
     Without an option, it is the part "authorization" of the server's configuration. The server reads the passwords from
     environment variables. Each user may do what it needs, and nothing else.
 
+    The server reads a variable as a part of its configuration, so put the password between single quotes there:
+    HEARTH_PASSWORD="'a password'". With --chart, the quotes are put there for you.
+
     A NATS user for a user id asks for that user alone, and hears nothing that is for another one. It connects with an
     inbox prefix of its own: `hearth --user ID --inbox-prefix _INBOX_USER.ID chat`.
     """

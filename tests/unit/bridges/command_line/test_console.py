@@ -40,9 +40,9 @@ from bridges.sessions.turn_log import record_as_dict
 from deployments.errors import UnavailableError
 
 COMMAND_LINE = Path(console_module.__file__).parent
-HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\r\u202edetrever\u2066\x1b]8;;http://else.where\x1b\\here"
-SHOWN = r"\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\x0d\u202edetrever\u2066\x1b]8;;http://else.where\x1b\here"
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\r\u202edetrever\u2066\u061c\u200e\u200f\u2028\u2029\x1b]8;;http://else.where\x1b\\here"
+SHOWN = r"\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\x0d\u202edetrever\u2066\u061c\u200e\u200f\u2028\u2029\x1b]8;;http://else.where\x1b\here"
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OWN_CODES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r")
 """What the console itself writes: colours, and where the cursor goes."""
 

@@ -16,13 +16,13 @@ from tests.conversation.scene import Wire
 def test_the_last_errors_are_kept_newest_first_and_bounded() -> None:
     activity = Activity()
     for number in range(30):
-        activity.failed(f"subject.{number}", "not_found", "collection 'payroll' does not exist")
+        activity.failed(f"subject.{number}", "not_found")
     assert [error.subject for error in activity.last_errors()] == [f"subject.{number}" for number in range(29, 19, -1)]
 
 
 async def test_nobody_is_told_what_others_were_told() -> None:
     activity, connection = Activity(), Wire()
-    activity.failed("ai.chat.request", "not_found", "collection 'payroll' does not exist")
+    activity.failed("ai.chat.request", "not_found")
     handler = StatusHandler([], activity, no_deployments)
     reply = Reply(Sender(connection), "hearth.status", {}, "_INBOX.x.1")
     await handler.handle(Call.within(5.0), status_pb2.StatusRequest(), reply)
