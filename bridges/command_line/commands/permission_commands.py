@@ -41,7 +41,7 @@ def nats_command(config: Path, user_ids: tuple[str, ...], form: str | None) -> N
     environment variables. Each user may do what it needs, and nothing else.
 
     The server reads a variable as a part of its configuration, so put the password between single quotes there:
-    HEARTH_PASSWORD="'a password'". With --chart, the quotes are put there for you.
+    HEARTH_PASSWORD="'a password'". The values of the chart put the quotes there for you.
 
     A NATS user for a user id asks for that user alone, and hears nothing that is for another one. It connects with an
     inbox prefix of its own: `hearth --user ID --inbox-prefix _INBOX_USER.ID chat`.
