@@ -5,10 +5,13 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import httpx
@@ -90,7 +93,6 @@ class LocalStack:
             report("Clearing away what is left of an earlier start")
             self.stop(report)
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        processes: dict[str, StartedProcess] = {}
         nats_port, milvus_port, dashboard_port = (
             _free_port(port) for port in (_NATS_PORT, _MILVUS_PORT, _DASHBOARD_PORT)
         )
@@ -98,22 +100,20 @@ class LocalStack:
             nats_url=f"nats://{LOOPBACK}:{nats_port}",
             milvus_uri=f"http://{LOOPBACK}:{milvus_port}",
             dashboard_url=f"http://{LOOPBACK}:{dashboard_port}",
-            processes=processes,
+            processes={},
         )
         try:
             report("Starting the NATS server")
-            processes["nats"] = self._start("nats", self._nats_command(nats_port))
+            self._start(state, "nats", self._nats_command(nats_port))
             report("Starting Milvus Lite")
-            processes["milvus"] = self._start("milvus", self._milvus_command(milvus_port))
+            self._start(state, "milvus", self._milvus_command(milvus_port))
             report("Starting Ray")
-            processes["ray"] = self._start("ray", self._ray_command(dashboard_port), self._ray_environment(state))
-            save_state(state)
-            self._await_port("nats", nats_port, processes["nats"])
-            self._await_port("milvus", milvus_port, processes["milvus"])
+            self._start(state, "ray", self._ray_command(dashboard_port), self._ray_environment(state))
+            self._await_port("nats", nats_port, state.processes["nats"])
+            self._await_port("milvus", milvus_port, state.processes["milvus"])
             self._await_dashboard(state)
         except BaseException:
             # Ctrl-C too: what was started must not outlive a start that failed.
-            save_state(state)
             self.stop(lambda _: None)
             raise
         return state
@@ -164,8 +164,11 @@ class LocalStack:
         forget_state()
         return any(found.values())
 
-    def _start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> StartedProcess:
-        with self._log(name).open("wb") as log:
+    def _start(
+        self, state: LocalState, name: str, command: list[str], environment: dict[str, str] | None = None
+    ) -> None:
+        """Start a process and remember it at once: `hearth down` finds it even if this command is killed."""
+        with self._log(name).open("wb") as log, interrupted_afterwards():
             process = subprocess.Popen(  # noqa: S603 - our own arguments
                 command,
                 stdin=subprocess.DEVNULL,
@@ -177,7 +180,8 @@ class LocalStack:
                 # A Ctrl-C at the terminal is for the command line, which decides what ends.
                 start_new_session=True,
             )
-        return StartedProcess.of(process.pid)
+            state.processes[name] = StartedProcess.of(process.pid)
+            save_state(state)
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -282,6 +286,31 @@ class LocalStack:
                 client.delete("/api/serve/applications/")
         except (httpx.HTTPError, OSError):
             return
+
+
+@contextmanager
+def interrupted_afterwards() -> Generator[None]:
+    """Put a Ctrl-C off to the end of the block: a process that was just started must be known before anything ends.
+
+    Raises:
+        KeyboardInterrupt: The block came to its end, and Ctrl-C was pressed meanwhile.
+    """
+    interruptions: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        interruptions.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        # A Ctrl-C interrupts the main thread alone, and only that one may say what is to be done.
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interruptions:
+        raise KeyboardInterrupt
 
 
 def _read_config(path: Path) -> object:

@@ -10,6 +10,7 @@ import pytest
 from bridges.command_line.local import bytecode
 from bridges.command_line.local.bytecode import with_bytecode
 from bridges.command_line.local.local_stack import LocalStack
+from bridges.command_line.local.state import LocalState
 
 
 @pytest.fixture
@@ -87,8 +88,9 @@ def test_the_local_stack_keeps_the_byte_code_of_its_processes_in_its_folder(
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", kept)
-    stack = LocalStack(tmp_path / "state")
+    monkeypatch.setenv("HEARTH_STATE", str(tmp_path / "state"))
+    stack = LocalStack()
     (stack.folder / "logs").mkdir(parents=True)
-    stack._start("python", [sys.executable, "-c", "import package"])
+    stack._start(LocalState("", "", "", {}), "python", [sys.executable, "-c", "import package"])
     assert started[0].wait(timeout=30) == 0
     assert compiled_in(stack.folder) == ["package"]

@@ -1,0 +1,84 @@
+"""Starting and stopping processes on one machine. The programs are scripts that wait: nothing of Ray is started."""
+
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bridges.command_line.local import local_stack
+from bridges.command_line.local.local_stack import LocalStack, interrupted_afterwards
+from bridges.command_line.local.state import StartedProcess, load_state
+
+# The processes outlive the objects that started them, as they do in use.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\nimport signal\nsignal.pause()\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("HEARTH_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(local_stack, "find_program", lambda _: str(program))
+    return LocalStack()
+
+
+def running(processes: list[StartedProcess]) -> list[psutil.Process]:
+    return [found for process in processes if (found := process.find())]
+
+
+@pytest.mark.parametrize("interrupted", [1, 2, 3])
+def test_a_ctrl_c_while_a_process_is_started_ends_that_process_too(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch, interrupted: int
+) -> None:
+    begun: list[StartedProcess] = []
+    of = StartedProcess.of
+
+    def interrupting(pid: int) -> StartedProcess:
+        begun.append(of(pid))
+        if len(begun) == interrupted:
+            signal.raise_signal(signal.SIGINT)
+        return begun[-1]
+
+    monkeypatch.setattr(StartedProcess, "of", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        stack.start(lambda _: None)
+    assert len(begun) == interrupted
+    assert running(begun) == []
+    assert load_state() is None
+
+
+def test_what_a_killed_start_leaves_behind_is_known_to_the_command_that_stops_it(stack: LocalStack) -> None:
+    class KilledError(BaseException):
+        """Stands for a death that nothing can catch."""
+
+    known: list[StartedProcess] = []
+
+    def report(step: str) -> None:
+        if step == "Starting Ray":
+            state = load_state()
+            assert state is not None
+            known.extend(state.processes.values())
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        stack.start(report)
+    assert len(known) == 2
+    assert running(known) == []
+
+
+def test_a_ctrl_c_is_put_off_to_the_end_of_a_block_and_then_works_as_before() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with interrupted_afterwards():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all of the block"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
