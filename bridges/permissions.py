@@ -66,7 +66,7 @@ def permissions(role: Role, names: Mapping[str, str]) -> Permissions:
             among them (see `installation_names`); an empty one is not used, nor is any subject that has it. Others
             narrow the permissions: with a `user_id`, a client may speak for that user only.
     """
-    used = [row for row in SUBJECTS if all(names.get(token, token) for token in row.tokens)]
+    used = [row for row in SUBJECTS if all(names.get(name, name) for name in (*row.tokens, row.needs or "any"))]
     return Permissions(
         _wildcards((row for row in used if role in row.publishers), names),
         _wildcards((row for row in used if role in row.subscribers), names),
@@ -75,10 +75,14 @@ def permissions(role: Role, names: Mapping[str, str]) -> Permissions:
 
 def installation_names(settings: OrchestrationSettings) -> dict[str, str]:
     """Return what an installation calls the buckets and the stream that it keeps things in, by token."""
+    durable = settings.nats.durable
     return {
         "conversations_bucket": settings.memory.bucket if settings.memory.enabled else "",
         "runs_bucket": settings.pipelines.bucket,
         "triggers_stream": settings.pipelines.stream,
+        "requests_stream": durable.stream if durable.rows else "",
+        "answers_bucket": durable.bucket if durable.rows else "",
+        "dead_stream": durable.dead_letters if durable.rows else "",
     }
 
 

@@ -72,6 +72,7 @@ class Subject:
         delivery: How messages arrive.
         open_ended: Whether the last token may hold dots, as the name of an inbox does, or is taken as if it might: a
             server republishes what a bucket keeps by `>` alone.
+        needs: The name of a bucket or stream without which nobody uses the subject; empty where its tokens say so.
     """
 
     pattern: str
@@ -82,6 +83,7 @@ class Subject:
     about: str
     delivery: tuple[Delivery, ...] = (Delivery.CORE,)
     open_ended: bool = False
+    needs: str = ""
 
     @property
     def message_type(self) -> str:
@@ -158,11 +160,26 @@ def _request(
 
 # Requests.
 
+_OR_STREAM = (Delivery.QUEUE_GROUP, Delivery.STREAM)
+"""Of requests that a stream keeps where the settings say so (`nats.durable.rows`)."""
+_ASKED_AGAIN = frozenset({Role.CLIENT, Role.OPERATOR})
+"""Who sends what may be a dead letter one day: an operator sends that again."""
+
 CHAT_MESSAGE = _request(
-    "ai.chat.user.{user_id}.message", messages_pb2.ChatRequest, Role.NATS_INGRESS, "A question of a user."
+    "ai.chat.user.{user_id}.message",
+    messages_pb2.ChatRequest,
+    Role.NATS_INGRESS,
+    "A question of a user.",
+    _OR_STREAM,
+    _ASKED_AGAIN,
 )
 CHAT_REQUEST = _request(
-    "ai.chat.request", messages_pb2.ChatRequest, Role.NATS_INGRESS, "The same on the subject that older clients use."
+    "ai.chat.request",
+    messages_pb2.ChatRequest,
+    Role.NATS_INGRESS,
+    "The same on the subject that older clients use.",
+    _OR_STREAM,
+    _ASKED_AGAIN,
 )
 LOGIN = _request(
     "ai.chat.user.{user_id}.login",
@@ -175,12 +192,16 @@ GREETING_REQUEST = _request(
     messages_pb2.GreetingRequest,
     Role.NATS_INGRESS,
     "Asks for a short greeting, which is empty if the model failed.",
+    _OR_STREAM,
+    _ASKED_AGAIN,
 )
 VOICE_REQUEST = _request(
     "ai.voice.request",
     messages_pb2.VoiceRequest,
     Role.NATS_INGRESS,
     "A recorded question. The response has its transcript, the answer, the sources and the spoken answer.",
+    _OR_STREAM,
+    _ASKED_AGAIN,
 )
 AUDIO_STREAM = _request(
     "ai.voice.stream.{session_id}",
@@ -360,7 +381,9 @@ PIPELINE_REPLICAS = _internal(
 )
 
 
-def _server(pattern: str, publishers: frozenset[Role], about: str, *, open_ended: bool = False) -> Subject:
+def _server(
+    pattern: str, publishers: frozenset[Role], about: str, *, open_ended: bool = False, needs: str = ""
+) -> Subject:
     return Subject(
         pattern,
         Direction.SERVER,
@@ -370,6 +393,7 @@ def _server(pattern: str, publishers: frozenset[Role], about: str, *, open_ended
         about,
         (Delivery.SERVICE,),
         open_ended,
+        needs,
     )
 
 
@@ -442,6 +466,68 @@ _TRIGGERS_API = (
     ),
 )
 
+# For requests that are kept until they are answered (`nats.durable`).
+
+REQUESTS_CONSUMER = "hearth-requests"
+"""The durable consumer of each stream that keeps requests."""
+
+_INGRESS_ONLY = frozenset({Role.NATS_INGRESS})
+_OPERATOR_ONLY = frozenset({Role.OPERATOR})
+
+CLAIM_VALUE = _server(
+    "$KV.{answers_bucket}.claim.{request}", _INGRESS_ONLY, "Keeps who answers a request, and how far that went."
+)
+ASKER_VALUE = _server(
+    "$KV.{answers_bucket}.asker.{request}",
+    _INGRESS_ONLY,
+    "Keeps the reply subjects of a request, which no stream does.",
+)
+SENT_VALUE = _server(
+    "$KV.{answers_bucket}.sent.{request}", _INGRESS_ONLY, "Keeps how much of an answer its stream was told."
+)
+FINAL_VALUE = _server(
+    "$KV.{answers_bucket}.final.{request}.{subject}",
+    _INGRESS_ONLY,
+    "Keeps the final message of a request, which the server then publishes on the subject that stands behind.",
+    open_ended=True,
+)
+DEAD_LETTER = _server(
+    "hearth.dead.{row}",
+    _INGRESS_ONLY,
+    "Keeps a request that was given up.",
+    needs="dead_stream",
+)
+
+
+def _requests_api(pattern: str, about: str, *, open_ended: bool = False) -> Subject:
+    """Return a row for a stream that keeps requests: ours, or one that was there and has their subjects."""
+    return _server(pattern, _INGRESS_ONLY, about, open_ended=open_ended, needs="requests_stream")
+
+
+_DURABLE_API = (
+    _requests_api("$JS.API.STREAM.NAMES", "Looks for streams that have the subjects of requests already."),
+    _requests_api("$JS.API.STREAM.INFO.{stream}", "Asks how such a stream is set."),
+    _server("$JS.API.STREAM.CREATE.{requests_stream}", _INGRESS_ONLY, "Makes the stream that keeps requests."),
+    _server("$JS.API.STREAM.UPDATE.{requests_stream}", _INGRESS_ONLY, "Gives it the present settings."),
+    _requests_api(f"$JS.API.CONSUMER.INFO.{{stream}}.{REQUESTS_CONSUMER}", "Looks for the consumer of a stream."),
+    _requests_api(f"$JS.API.CONSUMER.CREATE.{{stream}}.{REQUESTS_CONSUMER}", "Makes it, or gives it the settings."),
+    _requests_api(f"$JS.API.CONSUMER.MSG.NEXT.{{stream}}.{REQUESTS_CONSUMER}", "Takes kept requests."),
+    _requests_api(
+        f"$JS.ACK.{{stream}}.{REQUESTS_CONSUMER}.{{message}}",
+        "Says that a request is worked on, or answered.",
+        open_ended=True,
+    ),
+    _server("$JS.API.STREAM.INFO.KV_{answers_bucket}", _INGRESS_ONLY, "Looks for the bucket of answers."),
+    _server("$JS.API.STREAM.CREATE.KV_{answers_bucket}", _INGRESS_ONLY, "Makes it if it does not exist."),
+    _server("$JS.API.STREAM.UPDATE.KV_{answers_bucket}", _INGRESS_ONLY, "Gives it the present settings."),
+    _server("$JS.API.STREAM.MSG.GET.KV_{answers_bucket}", _INGRESS_ONLY, "Reads a value."),
+    _server("$JS.API.STREAM.CREATE.{dead_stream}", _INGRESS_ONLY, "Makes the stream of dead letters."),
+    _server("$JS.API.STREAM.UPDATE.{dead_stream}", _INGRESS_ONLY, "Gives it the present settings."),
+    _server("$JS.API.STREAM.INFO.{dead_stream}", _OPERATOR_ONLY, "Looks for dead letters."),
+    _server("$JS.API.STREAM.MSG.GET.{dead_stream}", _OPERATOR_ONLY, "Reads one."),
+    _server("$JS.API.STREAM.MSG.DELETE.{dead_stream}", _OPERATOR_ONLY, "Takes one away."),
+)
+
 SUBJECTS: tuple[Subject, ...] = (
     CHAT_MESSAGE,
     CHAT_REQUEST,
@@ -481,6 +567,12 @@ SUBJECTS: tuple[Subject, ...] = (
     *_CONVERSATIONS_API,
     *_RUNS_API,
     *_TRIGGERS_API,
+    CLAIM_VALUE,
+    ASKER_VALUE,
+    SENT_VALUE,
+    FINAL_VALUE,
+    DEAD_LETTER,
+    *_DURABLE_API,
 )
 
 _PUBLISHABLE = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
