@@ -1,7 +1,9 @@
 """The reply to one request: exactly one final message, wherever its client waits for it."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from google.protobuf.message import Message
 
@@ -10,6 +12,39 @@ from bridges.nats.sender import Sender
 from deployments.errors import HearthError
 
 logger = logging.getLogger(__name__)
+
+
+class Once(Protocol):
+    """The way out of an answer of which nothing goes out twice, however often its request is given out.
+
+    Where the request has become another replica's, or cannot be finished here, each method raises what the ingress
+    takes for that: it is no error of the request.
+    """
+
+    @property
+    def note(self) -> str:
+        """What the final message has to say of the stream before it; empty where nothing is to be said."""
+        ...
+
+    async def asker(self) -> str:
+        """Return the reply subject of the request; empty where it has none, or none that is answered."""
+        ...
+
+    async def untold(self, text: str) -> str:
+        """Return what of the next piece of the answer goes out on its stream now; empty for nothing."""
+        ...
+
+    async def may_end_stream(self) -> bool:
+        """Say whether the end of the stream goes out; it does once."""
+        ...
+
+    async def finish(self, messages: Mapping[str, Message]) -> None:
+        """Send the final message, by subject.
+
+        Raises:
+            PayloadTooLargeError: The server would not take one of them; none was sent.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -23,6 +58,7 @@ class Reply:
         reply_subject: The reply subject of the request; empty where it has none, or none that is answered.
         own_subjects: The answer subjects of the contract for this very request.
         is_final: Whether the final message is out. A further one is not sent.
+        once: The way out of a request that is kept until it is answered; None for one that is not.
     """
 
     sender: Sender
@@ -31,9 +67,28 @@ class Reply:
     reply_subject: str = ""
     own_subjects: frozenset[str] = frozenset()
     is_final: bool = False
+    once: Once | None = None
 
-    async def finish(self, message: Message, subject: str = "") -> None:
+    @property
+    def stream_note(self) -> str:
+        """What the final message has to say of the stream before it; empty where nothing is to be said."""
+        return self.once.note if self.once else ""
+
+    async def untold(self, text: str) -> str:
+        """Return what of the next piece of the answer goes out on its stream now; empty for nothing."""
+        return await self.once.untold(text) if self.once else text
+
+    async def may_end_stream(self) -> bool:
+        """Say whether the end of the stream goes out."""
+        return await self.once.may_end_stream() if self.once else True
+
+    async def finish(self, message: Message, subject: str = "", to_asker: Message | None = None) -> None:
         """Send the final message: on `subject`, where one is given, and on the reply subject.
+
+        Args:
+            message: The message.
+            subject: The subject of the contract, or the one that the request names.
+            to_asker: What goes to the reply subject, where that is another message.
 
         Raises:
             PayloadTooLargeError: The server would not take it; another one may be sent.
@@ -41,18 +96,35 @@ class Reply:
         if self.is_final:
             logger.error("a second final message for a request on %s is not sent", self.request_subject)
             return
-        targets = dict.fromkeys(target for target in (subject, self.reply_subject) if target)
-        if not targets:
+        asker = await self._asker()
+        messages = {asker: to_asker or message} | {subject: message}
+        messages = {target: messages[target] for target in (subject, asker) if target}
+        if not messages:
             logger.warning(
                 "nobody asked for the answer on %s: no request id and no reply subject", self.request_subject
             )
-        for target in targets:
-            await self.sender.send(target, message)
+        if self.once:
+            await self.once.finish(messages)
+            self.is_final = True
+            return
+        for target, one in messages.items():
+            await self.sender.send(target, one)
             self.is_final = True
 
     async def refuse(self, error: HearthError) -> None:
         """Send an ErrorResponse as the final message: the request cannot be read, or has no response of its own."""
-        if not self.reply_subject:
+        if not await self._asker():
             logger.warning("%s on %s has no reply subject: %s", error.kind, self.request_subject, error.message)
             return
-        await self.finish(messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind))
+        await self.finish(error_response(error))
+
+    async def _asker(self) -> str:
+        """Return the reply subject; of a request that is kept, it is looked for when it is needed."""
+        if self.once and not self.reply_subject:
+            self.reply_subject = await self.once.asker()
+        return self.reply_subject
+
+
+def error_response(error: HearthError) -> messages_pb2.ErrorResponse:
+    """Return an error as it goes to a reply subject."""
+    return messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind)

@@ -9,7 +9,15 @@ import os
 from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
