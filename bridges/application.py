@@ -21,6 +21,7 @@ from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
 from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.durable_intake import COMPONENT, DurableIntake
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
 from bridges.nats.trust import Trust
@@ -90,6 +91,11 @@ class NatsIngressDeployment:
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
         refusals = Refusals(Role.NATS_INGRESS)
         reporters.append(Reporter("NATS", refusals, required=True))
+        metrics = RayMetrics()
+        durable: DurableIntake | None = None
+        if settings.nats.durable.rows:
+            durable = DurableIntake(settings.nats, metrics)
+            reporters.append(Reporter(COMPONENT, durable, required=True))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -122,7 +128,7 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals)
+        self._ingress = Ingress(settings.nats, rows, status.components, connected, metrics, activity, refusals, durable)
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(
             settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components

@@ -19,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, RePublish, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from bridges.nats.streams import open_stream
 from bridges.subjects import ASKER_VALUE, CLAIM_VALUE, FINAL_VALUE, SENT_VALUE
@@ -206,8 +206,9 @@ class AnswerStore:
         await self._change_askers(payload, lambda askers: {**askers, reply_subject: ""}, remaining_s)
 
     async def take_asker(self, payload: str, holder: str, remaining_s: Callable[[], float]) -> str:
-        """Return a reply subject that came with a request: the one that was taken for this delivery before, else the
-        first that was taken for none; empty where there is none.
+        """Return a reply subject that came with a request, empty where there is none.
+
+        It is the one that was taken for this request before, else the first that was taken for none.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
@@ -250,8 +251,8 @@ class AnswerStore:
         async def attempt() -> bool:
             value, revision = await self._read(key)
             found: dict[str, str] = json.loads(value) if value is not None else {}
-            changed = change(dict(found))
-            if changed == found or len(changed) > _ASKERS_KEPT:
+            changed = dict([*change(found).items()][-_ASKERS_KEPT:])
+            if changed == found:
                 return True
             return bool(await self._put(key, json.dumps(changed).encode(), revision))
 
@@ -292,7 +293,7 @@ class AnswerStore:
             async with asyncio.timeout(_PATIENCE_S):
                 try:
                     return await work()
-                except (NotFoundError, nats.js.errors.NoStreamResponseError):
+                except (NotFoundError, NoStreamResponseError):
                     # The server came back without it, or somebody deleted it.
                     await self.open()
                     return await work()

@@ -21,8 +21,11 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
+from bridges.nats.answer_store import STORED_HEADER_BYTES
 from bridges.nats.connection import LastingConnection
+from bridges.nats.durable_intake import DurableIntake, KeptRow
 from bridges.nats.micro_service import MicroService
+from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
@@ -33,7 +36,7 @@ from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
 from bridges.operations.refused_requests import RefusedRequests
 from bridges.requests import REQUESTS, Request
-from bridges.subjects import Delivery, Role, own_subjects
+from bridges.subjects import INBOX, Delivery, Role, own_subjects
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -42,6 +45,7 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
 from deployments.settings.orchestration import NatsSettings
@@ -107,6 +111,7 @@ class _Arrived:
     message: Msg
     arrived: float
     deadline: float
+    kept: KeptRequest | None = None
 
 
 class Ingress:
@@ -120,6 +125,7 @@ class Ingress:
         metrics: Counts requests.
         activity: Is told what is done, and what failed.
         refusals: Is told what the server does not permit.
+        durable: Takes the requests that are kept until they are answered; None where none are.
     """
 
     def __init__(
@@ -131,8 +137,11 @@ class Ingress:
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,
+        durable: DurableIntake | None = None,
     ) -> None:
         self._settings = settings
+        self._durable = durable
+        self._durable_rows = frozenset(settings.durable.rows if durable else ())
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
@@ -164,8 +173,8 @@ class Ingress:
         The connection stands until then: what is done outside of requests may still need it.
         """
         try:
-            if await self._connection.open(self._leaving) and await self._until_ready():
-                await self._serve()
+            if await self._connection.open(self._leaving):
+                await self._serve_when_ready()
             self._drained.set()
             await self._stopping.wait()
         finally:
@@ -200,18 +209,27 @@ class Ingress:
         if not self._drained.is_set():
             self._connection.check()
 
-    async def _serve(self) -> None:
-        """Take requests until `drain` or `stop`, and finish them."""
+    async def _serve_when_ready(self) -> None:
+        """Take requests, once the graph is ready, until `drain` or `stop`, and finish them."""
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._keep_watch(group))
-            await self._connected(self._client)
-            await self._subscribe(group)
-            self._serving.set()
-            logger.info("taking requests as queue group %r", self._settings.queue_group)
-            await self._leaving.wait()
-            await self._leave()
+            if self._durable:
+                self._durable.connect(self._client, self._kept_rows(group))
+            if await self._until_ready():
+                await self._serve(group)
+
+    async def _serve(self, group: asyncio.TaskGroup) -> None:
+        watching = [group.create_task(self._keep_watch(group))]
+        await self._connected(self._client)
+        await self._subscribe(group)
+        if self._durable:
+            watching.append(group.create_task(self._durable.run(group)))
+        self._serving.set()
+        logger.info("taking requests as queue group %r", self._settings.queue_group)
+        await self._leaving.wait()
+        await self._leave()
+        for watch in watching:
             watch.cancel()
-            self._count()
+        self._count()
 
     async def _until_ready(self) -> bool:
         """Wait for the graph; return False when drained or stopped before it was ready."""
@@ -231,6 +249,8 @@ class Ingress:
         # Heard until the connection is closed, so it is not among those that are drained.
         await self._listeners.subscribe(self._client)
         for endpoint in self._endpoints:
+            if endpoint.row.name in self._durable_rows:
+                continue
             self._subscriptions.append(
                 await self._client.subscribe(
                     endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint, group)
@@ -242,14 +262,48 @@ class Ingress:
     def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def admit(message: Msg) -> None:
             now = time.monotonic()
-            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s)
-            ticket = Ticket(endpoint.row.name, _user_of(request), len(message.data), now, request.deadline, request)
-            refused = self._admission.offer(ticket)
-            self._begin(group)
-            if refused:
+            if refused := self._admit(_Arrived(endpoint, message, now, now + endpoint.timeout_s), group):
                 await self._refuse(refused)
 
         return admit
+
+    def _admit(self, request: _Arrived, group: asyncio.TaskGroup) -> Refused[_Arrived] | None:
+        """Let a request wait, and begin with whose turn it is; return the one that is refused for it, if any."""
+        size = len(request.message.data)
+        ticket = Ticket(request.endpoint.row.name, _user_of(request), size, request.arrived, request.deadline, request)
+        refused = self._admission.offer(ticket)
+        self._begin(group)
+        return refused
+
+    def _kept_rows(self, group: asyncio.TaskGroup) -> list[KeptRow]:
+        """Return the rows whose requests are taken from streams."""
+        kept = [endpoint for endpoint in self._endpoints if endpoint.row.name in self._durable_rows]
+        return [KeptRow(endpoint.row, endpoint.timeout_s, self._taker(endpoint, group)) for endpoint in kept]
+
+    def _taker(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[KeptRequest], Awaitable[None]]:
+        async def take(kept: KeptRequest) -> None:
+            deadline = kept.taken_at + endpoint.timeout_s - kept.age_s
+            request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, kept)
+            if self._durable and self._durable.is_spent(kept):
+                group.create_task(self._give_up(request, self._durable))
+            elif deadline <= kept.taken_at:
+                # Each of these speaks with the server, which the next message does not wait for.
+                group.create_task(self._answer(request, _too_late(endpoint)))
+            elif refused := self._admit(request, group):
+                group.create_task(self._refuse(refused))
+
+        return take
+
+    async def _give_up(self, request: _Arrived, durable: DurableIntake) -> None:
+        """Park a request that was begun too often, and tell its client."""
+        assert request.kept  # noqa: S101 - only these are begun more than once
+        try:
+            reason = await durable.give_up(request.endpoint.row, request.kept)
+        except GivenBackError as error:
+            self._log_given_back(request, error)
+            durable.let_go(request.kept)
+            return
+        await self._answer(request, InternalError(f"the request was given up: {reason}"))
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Begin with every request whose turn it is."""
@@ -260,6 +314,8 @@ class Ingress:
     async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
         logger.info("leaving queue group %r", self._settings.queue_group)
+        if self._durable:
+            await self._durable.leave()
         try:
             async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
                 for subscription in self._subscriptions:
@@ -371,18 +427,40 @@ class Ingress:
         logger.info("%s", line)
 
     async def _outcome(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
+        if request.kept is None or self._durable is None:
+            return await self._outcome_of(request, call, refusal)
+        try:
+            outcome = await self._outcome_of(request, call, refusal)
+            await self._durable.settle(request.kept)
+        except GivenBackError as error:
+            self._log_given_back(request, error)
+            return Outcome(RequestEndedError.kind, error=str(error))
+        finally:
+            self._durable.let_go(request.kept)
+        return outcome
+
+    def _log_given_back(self, request: _Arrived, error: GivenBackError) -> None:
+        logger.warning("a request on %s is left to its stream: %s", request.message.subject, error)
+
+    async def _outcome_of(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
         try:
             message = _decode(request.endpoint.row, request.message.data)
         except InvalidRequestError as error:
-            await self._deliver(self._reply(request, call, None).refuse(error))
+            reply = self._reply(request, call, None)
+            if await self._begins(reply):
+                await self._deliver(reply.refuse(error))
             return Outcome(error.kind, error=error.message)
         reply = self._reply(request, call, message)
+        if not await self._begins(reply, getattr(message, "response_subject", "")):
+            return Outcome(request_id=getattr(message, "request_id", ""))
         if refusal:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
+        except GivenBackError:
+            raise
         except HearthError as raised:
             error = raised
         except TimeoutError:
@@ -401,24 +479,45 @@ class Ingress:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
             await sending
+        except GivenBackError:
+            raise
         except Exception:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
+
+    async def _begins(self, reply: Reply, response_subject: str = "") -> bool:
+        """Say whether a request is to be answered: one that is kept may have been, by another replica."""
+        if not isinstance(reply.once, OnceAnswer):
+            return True
+        if not await reply.once.begin():
+            return False
+        if INBOX.parameters(response_subject) is not None:
+            # Whether it may be answered there follows from the reply subject.
+            reply.reply_subject = await reply.once.asker()
+        return True
 
     def _reply(self, request: _Arrived, call: Call, decoded: Message | None) -> Reply:
         message, row = request.message, request.endpoint.row
         parameters = row.subject.parameters(message.subject) or {}
         request_id = getattr(decoded, "request_id", "")
         own = own_subjects(row.answers, {"request_id": request_id, **parameters})
-        sender = Sender(self._client, self._listeners, dict(call.trace))
-        reply_subject = message.reply
-        if reply_subject and not self._trust.allows_reply(reply_subject, own):
+
+        def allows(reply_subject: str) -> bool:
+            if not reply_subject or self._trust.allows_reply(reply_subject, own):
+                return bool(reply_subject)
             logger.warning(
                 "a request on %s is not answered on its reply subject %s: no inbox, none of nats.answer_subjects",
                 message.subject,
                 reply_subject,
             )
-            reply_subject = ""
+            return False
+
+        if request.kept and self._durable:
+            sender = Sender(self._client, self._listeners, dict(call.trace), STORED_HEADER_BYTES)
+            once = self._durable.answer(request.kept, request_id, sender, allows, request.deadline)
+            return Reply(sender, message.subject, parameters, own_subjects=own, once=once)
+        sender = Sender(self._client, self._listeners, dict(call.trace))
+        reply_subject = message.reply if allows(message.reply) else ""
         return Reply(sender, message.subject, parameters, reply_subject, own)
 
 
@@ -438,6 +537,12 @@ def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
                 retry_after_s=refused.wait_s,
                 limit=limit,
             )
+
+
+def _too_late(endpoint: Endpoint) -> DeadlineExceededError:
+    """Return what the client of a request is told that was found in its stream when its time was over."""
+    timeout_s = endpoint.timeout_s
+    return DeadlineExceededError(f"it was not begun within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
 
 
 def _user_of(request: _Arrived) -> str:

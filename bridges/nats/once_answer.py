@@ -7,9 +7,10 @@ A request is given out again where its replica dies. What goes out is fenced by 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
@@ -84,7 +85,7 @@ class _Unsent:
 
     sent: Sent
     left: int
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digest: Any = field(default_factory=hashlib.sha256)
 
 
 class OnceAnswer:
@@ -123,7 +124,7 @@ class OnceAnswer:
         self._begun_here = False
         self._unsent: _Unsent | None = None
         self._told = Sent()
-        self._digest = hashlib.sha256()
+        self._digest: Any = hashlib.sha256()
         self._broke_off = False
 
     @property
@@ -144,7 +145,7 @@ class OnceAnswer:
             if self._kept.attempt == 1 and await self._is_first():
                 return True
             while True:
-                held = await self._store.claim(self._key, self._remaining_s)
+                held = await self._store.claim(self._key, self._patience())
                 found = held.claim
                 if found and await self._told_before(found):
                     return False
@@ -160,7 +161,7 @@ class OnceAnswer:
         """See `Once.asker`."""
         with _given_back():
             while True:
-                asker = await self._store.take_asker(self._kept.payload_digest, self._kept.holder, self._remaining_s)
+                asker = await self._store.take_asker(self._kept.payload_digest, self._kept.holder, self._patience())
                 if asker or time.monotonic() > self._kept.taken_at + _NOTE_S:
                     return asker if self._allows(asker) else ""
                 await asyncio.sleep(_NOTE_POLL_S)
@@ -198,7 +199,7 @@ class OnceAnswer:
 
     async def _is_first(self) -> bool:
         try:
-            self._revision = await self._store.write(self._key, self._claim, 0, self._remaining_s)
+            self._revision = await self._store.write(self._key, self._claim, 0, self._patience())
         except TakenOverError:
             return False
         return True
@@ -208,17 +209,17 @@ class OnceAnswer:
             raise GivenBackError("it was given out again")
         stream = found.stream if found else StreamState.SILENT
         claim = replace(self._claim, stream=stream)
-        self._revision = await self._store.write(self._key, claim, revision, self._remaining_s)
+        self._revision = await self._store.write(self._key, claim, revision, self._patience())
         self._claim = claim
         self._broke_off = stream is StreamState.BEGUN
         if self._broke_off and self._go_on:
-            sent = await self._store.sent(self._key, self._remaining_s)
+            sent = await self._store.sent(self._key, self._patience())
             self._unsent = _Unsent(sent, sent.characters)
 
     async def _told_before(self, found: Claim) -> bool:
         """Say whether the final message is out; who asked for it and was not told yet is told."""
         for subject in found.subjects:
-            payload = await self._store.published(self._key, subject, self._remaining_s)
+            payload = await self._store.published(self._key, subject, self._patience())
             if payload is not None:
                 break
         else:
@@ -229,7 +230,7 @@ class OnceAnswer:
         return True
 
     async def _publish(self, subject: str, payload: bytes) -> None:
-        is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._remaining_s)
+        is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())
         if is_new and "." not in subject:
             # The server publishes on subjects of two tokens and more.
             await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
@@ -259,16 +260,17 @@ class OnceAnswer:
 
     async def _write(self, claim: Claim) -> None:
         with _given_back():
-            self._revision = await self._store.write(self._key, claim, self._revision, self._remaining_s)
+            self._revision = await self._store.write(self._key, claim, self._revision, self._patience())
         self._claim = claim
 
-    def _remaining_s(self) -> float:
-        """Return what the bucket has: what the request has, and a moment in any case, from now on."""
-        return max(self._deadline - time.monotonic(), _STORE_S)
+    def _patience(self) -> Callable[[], float]:
+        """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""
+        until = max(self._deadline, time.monotonic() + _STORE_S)
+        return lambda: until - time.monotonic()
 
 
 @contextmanager
-def _given_back():
+def _given_back() -> Generator[None]:
     """Give a request back that another has, or that the bucket cannot be reached for."""
     try:
         yield

@@ -32,7 +32,7 @@ class Sender:
     @property
     def room(self) -> int:
         """The bytes that a message may take: what the server takes now, less the headers."""
-        return self.connection.max_payload - _header_bytes(self.headers) - self.reserved
+        return self.connection.max_payload - header_bytes(self.headers) - self.reserved
 
     async def send(self, subject: str, message: Message, reply: str = "") -> None:
         """Publish a message.
@@ -63,7 +63,7 @@ class Sender:
         return payload
 
 
-def _header_bytes(headers: Mapping[str, str]) -> int:
+def header_bytes(headers: Mapping[str, str]) -> int:
     """Return what headers add to a message, for the server counts them: a version line, a line each, an empty line."""
     if not headers:
         return 0
