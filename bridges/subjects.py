@@ -498,6 +498,17 @@ DEAD_LETTER = _server(
     needs="dead_stream",
 )
 
+SUBJECT_HEADER = "Hearth-Subject"
+"""Of a dead letter, as the following ones: the subject that it was sent on."""
+REASON_HEADER = "Hearth-Reason"
+TIMES_HEADER = "Hearth-Times"
+"""How often it was begun."""
+SENT_AT_HEADER = "Hearth-Sent-At"
+LEFT_OUT_HEADER = "Hearth-Bytes-Left-Out"
+"""The size of a payload that had no room beside these headers."""
+REPLAY_HEADER = "Hearth-Replay"
+"""Of a dead letter that an operator sends again: it is another request than the one that was given up."""
+
 
 def _requests_api(pattern: str, about: str, *, open_ended: bool = False) -> Subject:
     """Return a row for a stream that keeps requests: ours, or one that was there and has their subjects."""

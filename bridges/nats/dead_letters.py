@@ -10,14 +10,17 @@ from nats.js.api import Header, StorageType, StreamConfig
 
 from bridges.nats.sender import header_bytes
 from bridges.nats.streams import open_stream
-from bridges.subjects import DEAD_LETTER, subject_for
+from bridges.subjects import (
+    DEAD_LETTER,
+    LEFT_OUT_HEADER,
+    REASON_HEADER,
+    SENT_AT_HEADER,
+    SUBJECT_HEADER,
+    TIMES_HEADER,
+    subject_for,
+)
 from deployments.settings.orchestration import DurableSettings
 
-SUBJECT_HEADER = "Hearth-Subject"
-REASON_HEADER = "Hearth-Reason"
-TIMES_HEADER = "Hearth-Times"
-SENT_AT_HEADER = "Hearth-Sent-At"
-LEFT_OUT_HEADER = "Hearth-Bytes-Left-Out"
 _OWN_HEADERS = ("nats-", "hearth-")
 
 

@@ -17,11 +17,10 @@ from nats.aio.msg import Msg
 
 from bridges.nats.answer_store import AnswerStore, Claim, Sent, StreamState, TakenOverError
 from bridges.nats.sender import Sender
+from bridges.subjects import REPLAY_HEADER
 from deployments.errors import UnavailableError
 
 STREAM_BROKE_OFF = "the stream broke off, because the replica that wrote it was lost: this is the whole answer"
-REPLAY_HEADER = "Hearth-Replay"
-"""Of a dead letter that an operator sends again: it is another request than the one that was given up."""
 
 _STORE_S = 5.0
 """What the bucket has at least, for a server that restarts, even where the request's own time is over."""

@@ -20,12 +20,13 @@ from nats.js.api import StreamConfig
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.connection import NatsClient
+from bridges.nats.dead_letters import DeadLetters
 from bridges.nats.ingress import Ingress
 from bridges.nats.once_answer import STREAM_BROKE_OFF
 from deployments.settings.orchestration import NatsSettings
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.nats_client import nats_connected
-from tests.servers import nats_server, running
+from tests.servers import nats_server, program, running
 
 ROWS = ("chat-message", "chat-request", "greeting")
 DURABLE = {"rows": ROWS, "take_over_s": 1.0, "storage": "memory"}
@@ -328,3 +329,43 @@ async def test_without_jetstream_the_ingress_is_not_ready_and_takes_nothing(tmp_
             await asyncio.wait_for(ingress.wait_until_serving(), 1.0)
         ingress.stop()
         await asyncio.wait_for(task, 10)
+
+
+async def hearth(url: str, *arguments: str) -> str:
+    """Run `hearth` on the server; return what it writes."""
+    command = [program("hearth"), *arguments, "--nats", url]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    written, _ = await asyncio.wait_for(process.communicate(), 20)
+    return written.decode()
+
+
+async def test_an_operator_looks_at_dead_letters_sends_them_again_and_drops_them(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    stream = client.jetstream()
+    dead = DeadLetters(settings(nats_url).durable)
+    await dead.open(client)
+    async with serving(settings(nats_url)):
+        pass
+    for name in ("1", "2", "3"):
+        await client.publish("ai.chat.request", question(name, "What\x1b[2J now?"), headers={"x-of": "ada"})
+    kept = await stream.pull_subscribe("", durable="hearth-requests", stream="HEARTH_REQUESTS")
+    for message in await kept.fetch(3):
+        await dead.put(client, "chat-request", message, key=message.data.hex(), reason="it was lost", times=3)
+        await message.ack_sync()
+
+    listed = json.loads(await hearth(nats_url, "dead", "list", "--json"))
+    assert [(letter["id"], letter["subject"], letter["times"]) for letter in listed] == [
+        (number, "ai.chat.request", 3) for number in (1, 2, 3)
+    ]
+    shown = await hearth(nats_url, "dead", "show", "1")
+    assert "it was lost" in shown
+    assert "ada" in shown
+    assert "\x1b" not in shown
+    assert "no dead letter 9" in await hearth(nats_url, "dead", "drop", "9")
+    assert await hearth(nats_url, "dead", "drop", "2") == "1 dropped.\n"
+    async with serving(settings(nats_url), Graph(0.0)):
+        assert await hearth(nats_url, "dead", "replay", "--all") == "2 sent again.\n"
+        await heard.answered(2)
+    assert heard.finals.keys() == {"1", "3"}
+    assert (await hearth(nats_url, "dead", "list")).startswith("There are no dead letters")
