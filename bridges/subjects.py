@@ -515,6 +515,7 @@ def _requests_api(pattern: str, about: str, *, open_ended: bool = False) -> Subj
     return _server(pattern, _INGRESS_ONLY, about, open_ended=open_ended, needs="requests_stream")
 
 
+REQUESTS_NEXT = _requests_api(f"$JS.API.CONSUMER.MSG.NEXT.{{stream}}.{REQUESTS_CONSUMER}", "Takes kept requests.")
 _DURABLE_API = (
     _requests_api("$JS.API.STREAM.NAMES", "Looks for streams that have the subjects of requests already."),
     _requests_api("$JS.API.STREAM.INFO.{stream}", "Asks how such a stream is set."),
@@ -522,7 +523,7 @@ _DURABLE_API = (
     _server("$JS.API.STREAM.UPDATE.{requests_stream}", _INGRESS_ONLY, "Gives it the present settings."),
     _requests_api(f"$JS.API.CONSUMER.INFO.{{stream}}.{REQUESTS_CONSUMER}", "Looks for the consumer of a stream."),
     _requests_api(f"$JS.API.CONSUMER.CREATE.{{stream}}.{REQUESTS_CONSUMER}", "Makes it, or gives it the settings."),
-    _requests_api(f"$JS.API.CONSUMER.MSG.NEXT.{{stream}}.{REQUESTS_CONSUMER}", "Takes kept requests."),
+    REQUESTS_NEXT,
     _requests_api(
         f"$JS.ACK.{{stream}}.{REQUESTS_CONSUMER}.{{message}}",
         "Says that a request is worked on, or answered.",
@@ -625,14 +626,15 @@ def may_be_answered(subject: str) -> bool:
     """Say whether Hearth publishes an answer on a subject that a client chose.
 
     It does not where the server keeps the subject for itself, where requests arrive, so that the answer would be read
-    as one, and where replicas speak among themselves. Hearth may publish there, its clients may not.
+    as one, where dead letters are kept, and where replicas speak among themselves. Hearth may publish there, its
+    clients may not.
     """
     return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
 
 
 @cache
 def _closed_to_answers() -> re.Pattern[str]:
-    closed = [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+    closed = [row for row in SUBJECTS if row.direction is not Direction.ANSWER]
     expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
     # The names of groups stand more than once.
     return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))

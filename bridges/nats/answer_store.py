@@ -22,7 +22,7 @@ from nats.js.api import DiscardPolicy, Header, RePublish, StorageType, StreamCon
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from bridges.nats.streams import open_stream
-from bridges.subjects import ASKER_VALUE, CLAIM_VALUE, FINAL_VALUE, SENT_VALUE
+from bridges.subjects import ASKER_VALUE, CLAIM_VALUE, FINAL_VALUE, SENT_VALUE, Subject
 from deployments.backoff import Backoff, retry
 from deployments.errors import BackEnd, HearthError, UnavailableError
 from deployments.settings.orchestration import DurableSettings
@@ -37,6 +37,8 @@ _PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _WRONG_LAST_SEQUENCE = {10071, 10164}
 """The server's error codes for a write over something else than what was read."""
+_NO_MESSAGE = 10037
+"""The server's error code where a stream is there and has no such message."""
 _ASKERS_KEPT = 64
 """Reply subjects of one request; a client that sends the same again and again gets no more answers than that."""
 
@@ -121,11 +123,12 @@ class AnswerStore:
         Raises:
             nats.errors.Error: It cannot be.
         """
-        final = FINAL_VALUE.narrowed(answers_bucket=self._bucket)
+        rows = (CLAIM_VALUE, ASKER_VALUE, SENT_VALUE, FINAL_VALUE)
+        *others, final = (row.narrowed(answers_bucket=self._bucket) for row in rows)
         config = StreamConfig(
             name=f"KV_{self._bucket}",
             description="Hearth's answers, so that each goes out once",
-            subjects=[f"$KV.{self._bucket}.>"],
+            subjects=[*others, final],
             allow_rollup_hdrs=True,
             deny_delete=True,
             max_msgs_per_subject=1,
@@ -148,7 +151,7 @@ class AnswerStore:
         Raises:
             UnavailableError: The bucket could not be reached until then.
         """
-        value, revision = await self._trying(lambda: self._read(self._key(CLAIM_VALUE.key, request)), remaining_s)
+        value, revision = await self._trying(lambda: self._read(self._key(CLAIM_VALUE, request)), remaining_s)
         return Held(_decode_claim(value) if value is not None else None, revision)
 
     async def write(self, request: str, claim: Claim, last: int, remaining_s: Callable[[], float]) -> int:
@@ -159,7 +162,7 @@ class AnswerStore:
             UnavailableError: The bucket could not be reached in time.
         """
         value = json.dumps(asdict(claim)).encode()
-        key = self._key(CLAIM_VALUE.key, request)
+        key = self._key(CLAIM_VALUE, request)
         revision = await self._trying(lambda: self._put(key, value, last), remaining_s)
         if revision:
             return revision
@@ -180,7 +183,7 @@ class AnswerStore:
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        key = self._key(FINAL_VALUE.key, request, subject)
+        key = self._key(FINAL_VALUE, request, subject)
         return bool(await self._trying(lambda: self._put(key, payload, 0, headers), remaining_s))
 
     async def published(self, request: str, subject: str, remaining_s: Callable[[], float]) -> bytes | None:
@@ -189,7 +192,7 @@ class AnswerStore:
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        value, _ = await self._trying(lambda: self._read(self._key(FINAL_VALUE.key, request, subject)), remaining_s)
+        value, _ = await self._trying(lambda: self._read(self._key(FINAL_VALUE, request, subject)), remaining_s)
         return value
 
     async def note_asker(self, payload: str, reply_subject: str, remaining_s: Callable[[], float]) -> None:
@@ -232,7 +235,7 @@ class AnswerStore:
             nats.errors.Error: It was not sent.
         """
         if self._client is not None:
-            await self._client.publish(self._key(SENT_VALUE.key, request), json.dumps(asdict(sent)).encode())
+            await self._client.publish(self._key(SENT_VALUE, request), json.dumps(asdict(sent)).encode())
 
     async def sent(self, request: str, remaining_s: Callable[[], float]) -> Sent:
         """Return how much of an answer its stream was told.
@@ -240,13 +243,13 @@ class AnswerStore:
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        value, _ = await self._trying(lambda: self._read(self._key(SENT_VALUE.key, request)), remaining_s)
+        value, _ = await self._trying(lambda: self._read(self._key(SENT_VALUE, request)), remaining_s)
         return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else Sent()
 
     async def _change_askers(
         self, payload: str, change: Callable[[dict[str, str]], dict[str, str]], remaining_s: Callable[[], float]
     ) -> None:
-        key = self._key(ASKER_VALUE.key, payload)
+        key = self._key(ASKER_VALUE, payload)
 
         async def attempt() -> bool:
             value, revision = await self._read(key)
@@ -309,12 +312,8 @@ class AnswerStore:
             raise nats.errors.Error("there is no connection to NATS yet")
         return self._client.jetstream(timeout=_PATIENCE_S)
 
-    def _key(self, pattern: str, request: str, subject: str = "") -> str:
-        return f"$KV.{self._bucket}.{pattern.format(request=request, subject=subject)}"
-
-
-_NO_MESSAGE = 10037
-"""The server's error code where a stream is there and has no such message."""
+    def _key(self, row: Subject, request: str, subject: str = "") -> str:
+        return row.pattern.format(answers_bucket=self._bucket, request=request, subject=subject)
 
 
 def _decode_claim(value: bytes) -> Claim:

@@ -198,7 +198,7 @@ class DurableIntake:
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
                     for stream in self._streams:
-                        pulling = Pulling(client, stream, REQUESTS_CONSUMER, self._arrived)
+                        pulling = Pulling(client, stream, self._arrived)
                         group.create_task(pulling.run(self._leaving))
             except* (nats.errors.Error, TimeoutError) as errors:
                 self._failed(errors.exceptions[0])

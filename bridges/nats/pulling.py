@@ -1,4 +1,4 @@
-"""Takes messages from a durable pull consumer as they come, with one pull request open at any time.
+"""Takes requests from a durable pull consumer as they come, with one pull request open at any time.
 
 nats-py's own `fetch` waits for a whole batch, or for its time-out, before it gives the first message.
 """
@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from bridges.subjects import REQUESTS_NEXT
 
 _BATCH = 64
 _OPEN_S = 2.0
@@ -26,14 +28,13 @@ class Pulling:
 
     Args:
         client: The connection.
-        stream: Of the consumer.
-        consumer: Its name.
+        stream: Whose consumer of requests it is.
         take: Called with each message. It must not wait for long.
     """
 
-    def __init__(self, client: Client, stream: str, consumer: str, take: Callable[[Msg], Awaitable[None]]) -> None:
+    def __init__(self, client: Client, stream: str, take: Callable[[Msg], Awaitable[None]]) -> None:
         self._client = client
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._next = REQUESTS_NEXT.pattern.format(stream=stream)
         self._take = take
         self._left = 0
         self._status = ""
@@ -76,7 +77,8 @@ class Pulling:
             raise nats.errors.Error(f"the consumer is away: {self._status}")
 
     async def _heard(self, message: Msg) -> None:
-        status = (message.headers or {}).get("Status", "") if not message.reply.startswith("$JS.ACK.") else ""
+        # The server's own words are no messages of the stream, which each have where they are acknowledged.
+        status = "" if message.reply else (message.headers or {}).get("Status", "")
         if status == _HEARTBEAT:
             return
         if status:
