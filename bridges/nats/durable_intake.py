@@ -108,27 +108,28 @@ class DurableIntake:
         detail = f"requests are kept in {', '.join(self._streams)}" if ready else self._problem
         return (ComponentStatus(COMPONENT, ready=ready, detail=detail),)
 
-    async def run(self, group: asyncio.TaskGroup) -> None:
-        """Take requests until `leave`, and hold those that were taken until cancelled."""
-        if self._client is None:
-            raise UnavailableError("there is no connection to NATS yet")
+    async def subscribe(self, group: asyncio.TaskGroup) -> None:
+        """Note the reply subjects of requests from now on."""
+        heard = self._note_in(group)
         for kept in self._rows:
             self._notes.append(
-                await self._client.subscribe(
-                    kept.row.subject.wildcard, queue=self._queue_group, cb=self._note_in(group)
-                )
+                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=heard)
             )
-        keeping = asyncio.create_task(self._keep_holding(self._client))
+
+    async def run(self) -> None:
+        """Take requests until `leave`, and hold those that were taken until cancelled."""
+        keeping = asyncio.create_task(self._keep_holding(self._connected))
         try:
-            await self._take_all(self._client)
+            await self._take_all(self._connected)
             self._left.set()
             await asyncio.Event().wait()
         finally:
             keeping.cancel()
+            await asyncio.wait((keeping,))
             self._left.set()
 
     async def leave(self) -> None:
-        """Take no more; return when nothing more arrives."""
+        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled."""
         self._leaving.set()
         await self._left.wait()
         for subscription in self._notes:
@@ -165,11 +166,8 @@ class DurableIntake:
         """
         times = kept.attempt - 1
         reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
-        client = self._client
-        if client is None:
-            raise GivenBackError("there is no connection to NATS")
         try:
-            await self._dead.put(client, row.name, kept.message, key=kept.key(""), reason=reason, times=times)
+            await self._dead.put(self._connected, row.name, kept.message, key=kept.key(""), reason=reason, times=times)
         except (nats.errors.Error, TimeoutError) as error:
             raise GivenBackError(f"it could not be kept as a dead letter: {_text(error)}") from error
         self._metrics.given_up(row.subject.pattern)
@@ -189,6 +187,12 @@ class DurableIntake:
     def let_go(self, kept: KeptRequest) -> None:
         """Hold a request no more: one that was not answered is given out again."""
         self._held.discard(kept)
+
+    @property
+    def _connected(self) -> NatsClient:
+        if self._client is None:
+            raise UnavailableError("there is no connection to NATS yet")
+        return self._client
 
     async def _take_all(self, client: NatsClient) -> None:
         backoff = Backoff(_PAUSE_S, _LONGEST_PAUSE_S)

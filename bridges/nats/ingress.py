@@ -222,7 +222,7 @@ class Ingress:
         await self._connected(self._client)
         await self._subscribe(group)
         if self._durable:
-            watching.append(group.create_task(self._durable.run(group)))
+            watching.append(group.create_task(self._durable.run()))
         self._serving.set()
         logger.info("taking requests as queue group %r", self._settings.queue_group)
         await self._leaving.wait()
@@ -256,6 +256,8 @@ class Ingress:
                     endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint, group)
                 )
             )
+        if self._durable:
+            await self._durable.subscribe(group)
         self._subscriptions.extend(await self._service.subscribe(self._client))
         await self._client.flush()
 

@@ -24,9 +24,9 @@ STREAM_BROKE_OFF = "the stream broke off, because the replica that wrote it was 
 
 _STORE_S = 5.0
 """What the bucket has at least, for a server that restarts, even where the request's own time is over."""
-_NOTE_S = 0.1
+_NOTE_S = 0.25
 """What a reply subject has to be noted by whoever heard it, after the request was taken from its stream."""
-_NOTE_POLL_S = 0.01
+_NOTE_POLL_S = 0.02
 _OTHER_POLL_S = 0.25
 
 

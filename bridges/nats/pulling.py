@@ -41,7 +41,7 @@ class Pulling:
         self._changed = asyncio.Event()
 
     async def run(self, leaving: asyncio.Event) -> None:
-        """Take messages until `leaving` is set, and then until the open pull request has run out.
+        """Take messages until `leaving` is set, and then those that are on their way.
 
         Raises:
             nats.errors.Error: The consumer or the connection is gone.
@@ -50,20 +50,20 @@ class Pulling:
         subscription = await self._client.subscribe(inbox, cb=self._heard)
         try:
             while not leaving.is_set():
-                await self._pull(inbox)
+                await self._pull(inbox, leaving)
         finally:
             # A connection that is closed has none any more; a cancellation has to pass all the same.
             with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+                await subscription.drain()
 
-    async def _pull(self, inbox: str) -> None:
+    async def _pull(self, inbox: str, leaving: asyncio.Event) -> None:
         self._left, self._status = _BATCH, ""
         connections = self._client.stats["reconnects"]
         request = {"batch": _BATCH, "expires": int(_OPEN_S * 1e9)}
         await self._client.publish(self._next, json.dumps(request).encode(), inbox)
         try:
             async with asyncio.timeout(_OPEN_S + _LATE_S):
-                while self._left and not self._status:
+                while self._left and not self._status and not leaving.is_set():
                     self._changed.clear()
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_S):
