@@ -20,7 +20,7 @@ from bridges.nats.sender import Sender
 from bridges.subjects import REPLAY_HEADER
 from deployments.errors import UnavailableError
 
-STREAM_BROKE_OFF = "the stream broke off, because the replica that wrote it was lost: this is the whole answer"
+WRITTEN_ANEW = "the replica that wrote the stream was lost: this is the whole answer, written anew"
 
 _STORE_S = 5.0
 """What the bucket has at least, for a server that restarts, even where the request's own time is over."""
@@ -124,12 +124,12 @@ class OnceAnswer:
         self._unsent: _Unsent | None = None
         self._told = Sent()
         self._digest: Any = hashlib.sha256()
-        self._broke_off = False
+        self._is_anew = False
 
     @property
     def note(self) -> str:
         """See `Once.note`."""
-        return STREAM_BROKE_OFF if self._broke_off else ""
+        return WRITTEN_ANEW if self._is_anew else ""
 
     async def begin(self) -> bool:
         """Claim the request.
@@ -210,8 +210,9 @@ class OnceAnswer:
         claim = replace(self._claim, stream=stream)
         self._revision = await self._store.write(self._key, claim, revision, self._patience())
         self._claim = claim
-        self._broke_off = stream is StreamState.BEGUN
-        if self._broke_off and self._go_on:
+        # One that was ended is whole, and of another answer than the final message that follows now.
+        self._is_anew = stream is not StreamState.SILENT
+        if stream is StreamState.BEGUN and self._go_on:
             sent = await self._store.sent(self._key, self._patience())
             self._unsent = _Unsent(sent, sent.characters)
 
@@ -247,7 +248,7 @@ class OnceAnswer:
         if unsent.sent.characters and unsent.digest.hexdigest() != unsent.sent.digest:
             self._unsent = None
             return ""
-        self._begun_here, self._broke_off = True, False
+        self._begun_here, self._is_anew = True, False
         self._told, self._digest = unsent.sent, unsent.digest
         return text
 

@@ -22,7 +22,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters
 from bridges.nats.ingress import Ingress
-from bridges.nats.once_answer import STREAM_BROKE_OFF
+from bridges.nats.once_answer import WRITTEN_ANEW
 from deployments.settings.orchestration import NatsSettings
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.nats_client import nats_connected
@@ -200,7 +200,7 @@ async def test_of_a_hundred_requests_with_killed_ingresses_each_is_answered_once
     assert twice == {}
     # No stream mixes two answers, and what was not broken off is the whole answer.
     assert all(len({piece.split(":")[1] for piece in found}) == 1 for found in heard.chunks.values() if found)
-    whole = [name for name, (final,) in heard.finals.items() if STREAM_BROKE_OFF not in final.error]
+    whole = [name for name, (final,) in heard.finals.items() if WRITTEN_ANEW not in final.error]
     assert len(whole) > 50
     assert all("".join(heard.chunks[name]) == heard.finals[name][0].response for name in whole)
 
@@ -218,7 +218,7 @@ async def test_an_answer_whose_replica_is_killed_breaks_off_its_stream_and_comes
         reply = messages_pb2.ChatResponse.FromString((await asked).data)
         await heard.answered(1)
     assert heard.finals["1"] == [reply]
-    assert (reply.success, reply.error) == (True, STREAM_BROKE_OFF)
+    assert (reply.success, reply.error) == (True, WRITTEN_ANEW)
     assert len(reply.response.split()) == WORDS
     assert told <= len(heard.chunks["1"]) < WORDS
     assert heard.ends["1"] == 1
