@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
@@ -23,10 +24,12 @@ from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters
 from bridges.nats.ingress import Ingress
 from bridges.nats.once_answer import WRITTEN_ANEW
-from deployments.settings.orchestration import NatsSettings
+from bridges.permissions import installation_names, permissions
+from bridges.subjects import Role
+from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.nats_client import nats_connected
-from tests.servers import nats_server, program, running
+from tests.servers import free_port, nats_server, program, running
 
 ROWS = ("chat-message", "chat-request", "greeting")
 DURABLE = {"rows": ROWS, "take_over_s": 1.0, "storage": "memory"}
@@ -369,3 +372,78 @@ async def test_an_operator_looks_at_dead_letters_sends_them_again_and_drops_them
         await heard.answered(2)
     assert heard.finals.keys() == {"1", "3"}
     assert (await hearth(nats_url, "dead", "list")).startswith("There are no dead letters")
+
+
+def permitting_configuration(names: Mapping[str, str]) -> str:
+    """Return a server's configuration, as JSON: a user for each role that has to do with requests."""
+    users = [
+        {
+            "user": role.name,
+            "password": "secret",
+            "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
+        }
+        for role in (Role.CLIENT, Role.NATS_INGRESS, Role.OPERATOR)
+        for may in [permissions(role, names)]
+    ]
+    return json.dumps({"authorization": {"users": users}})
+
+
+async def test_all_that_kept_requests_need_is_permitted(tmp_path: Path) -> None:
+    durable = {**DURABLE, "tries": 1}
+    names = installation_names(OrchestrationSettings.model_validate({"nats": {"durable": durable}}))
+    (tmp_path / "nats.conf").write_text(permitting_configuration(names))
+    options = ("-c", str(tmp_path / "nats.conf"), "-js", "-sd", str(tmp_path / "store"))
+    with nats_server(tmp_path / "nats", *options) as url:
+
+        def url_for(role: Role) -> str:
+            return url.replace("nats://", f"nats://{role.name}:secret@")
+
+        client = await nats_connected(url_for(Role.CLIENT))
+        # The first attempt says nothing to anybody, as one whose process was killed.
+        first = asyncio.create_task(durable_ingress(settings(url_for(Role.NATS_INGRESS), tries=1), Graph()).run())
+        await until_taken(client)
+        stuck = asyncio.create_task(client.request("ai.chat.request", question("1"), timeout=20))
+        await asyncio.sleep(0.2)
+        first.cancel()
+        await asyncio.wait((first,))
+        async with serving(settings(url_for(Role.NATS_INGRESS), tries=1), Graph(0.0)):
+            answered = await client.request("ai.chat.request", question("2"), timeout=10)
+            given_up = messages_pb2.ChatResponse.FromString((await stuck).data)
+            assert messages_pb2.ChatResponse.FromString(answered.data).success
+            assert "given up" in given_up.error
+            assert await hearth(url_for(Role.OPERATOR), "dead", "replay", "1") == "1 sent again.\n"
+        await client.close()
+    log = (tmp_path / "nats" / "nats.log").read_text()
+    assert [line for line in log.splitlines() if "Violation" in line] == []
+
+
+async def until_taken(client: NatsClient) -> None:
+    """Return once requests are taken."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(nats.errors.NoRespondersError):
+                await client.request("ai.chat.user.ada.greeting.request", b"", timeout=10)
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_requests_and_answers_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
+    port = str(free_port())
+    options = ("-p", port, "-js", "-sd", str(tmp_path / "store"))
+    nats_url = f"nats://127.0.0.1:{port}"
+    kept_in_files = settings(nats_url, storage="file")
+    with nats_server(tmp_path / "first", *options):
+        task = asyncio.create_task(durable_ingress(kept_in_files, Graph()).run())
+        client, heard = await nats_connected(nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.1), Heard()
+        await client.subscribe("ai.chat.response.*", cb=heard.final)
+        await joined(client, 1)
+        for number in range(10):
+            await client.publish("ai.chat.request", question(str(number)))
+        await client.flush()
+    with nats_server(tmp_path / "second", *options):
+        await heard.answered(10)
+        await client.request("ai.chat.user.ada.greeting.request", b"", timeout=10)
+        await client.close()
+        task.cancel()
+        await asyncio.wait((task,))
+    assert {len(finals) for finals in heard.finals.values()} == {1}
