@@ -89,16 +89,17 @@ class Graph:
 def durable_ingress(
     settings: NatsSettings, graph: Graph, timeout_s: float = 30.0, counts: DurableCounts | None = None
 ) -> Ingress:
-    """Return an ingress that keeps the rows that the settings name."""
+    """Return an ingress that keeps the requests of the rows that the settings name."""
     memory, trust = ConversationMemory(MemorySettings(enabled=False)), Trust.of(settings)
     chat, greeting = ChatHandler(graph, None, memory, trust), GreetingHandler(graph, trust)
     handlers = {"chat-message": chat, "chat-request": chat, "greeting": greeting}
     rows = [Endpoint(row, handlers[row.name], timeout_s) for row in REQUESTS if row.name in handlers]
     counts = counts or DurableCounts()
-    durable = DurableIntake(settings, counts)
+    durable = DurableIntake(settings, counts) if settings.durable.rows else None
+    reporters = [Reporter("JetStream", durable, required=True)] if durable else []
 
     async def components(call: Call) -> tuple[ComponentStatus, ...]:
-        return await reported([Reporter("JetStream", durable, required=True)], call)
+        return await reported(reporters, call)
 
     async def connected(client: Client) -> None: ...
 
