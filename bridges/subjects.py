@@ -480,7 +480,7 @@ CLAIM_VALUE = _server(
 ASKER_VALUE = _server(
     "$KV.{answers_bucket}.asker.{request}",
     _INGRESS_ONLY,
-    "Keeps the reply subjects of a request, which no stream does.",
+    "Keeps the reply subject of a request, or that it has none, which no stream does.",
 )
 SENT_VALUE = _server(
     "$KV.{answers_bucket}.sent.{request}", _INGRESS_ONLY, "Keeps how much of an answer its stream was told."

@@ -92,6 +92,19 @@ class Sent:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A reply subject that a request was heard with.
+
+    Attributes:
+        reply_subject: Empty where it had none.
+        holder: The delivery of the request that it was taken for; empty for none.
+    """
+
+    reply_subject: str
+    holder: str = ""
+
+
 class TakenOverError(Exception):
     """Another replica has written in the meantime: the request is its own now."""
 
@@ -196,34 +209,42 @@ class AnswerStore:
         return value
 
     async def note_asker(self, payload: str, reply_subject: str, remaining_s: Callable[[], float]) -> None:
-        """Keep a reply subject.
+        """Keep that a request was heard, and with which reply subject.
 
         Args:
-            payload: Digest of what came with it.
-            reply_subject: The reply subject.
+            payload: Digest of the request.
+            reply_subject: The reply subject; empty where it had none.
             remaining_s: Tells the seconds that are left.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        await self._change_askers(payload, lambda askers: {**askers, reply_subject: ""}, remaining_s)
+        await self._change_askers(payload, lambda askers: [*askers, Asker(reply_subject)], remaining_s)
 
-    async def take_asker(self, payload: str, holder: str, remaining_s: Callable[[], float]) -> str:
-        """Return a reply subject that came with a request, empty where there is none.
+    async def take_asker(self, payload: str, holder: str, remaining_s: Callable[[], float]) -> str | None:
+        """Return the reply subject that a request came with.
 
         It is the one that was taken for this request before, else the first that was taken for none.
+
+        Returns:
+            Empty where it had none; None where nobody has noted it yet.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        taken = ""
+        taken: str | None = None
 
-        def take(askers: dict[str, str]) -> dict[str, str]:
+        def take(askers: list[Asker]) -> list[Asker]:
             nonlocal taken
-            own = [reply for reply, holding in askers.items() if holding == holder]
-            free = [reply for reply, holding in askers.items() if not holding]
-            taken = next(iter((*own, *free)), "")
-            return {**askers, taken: holder} if taken else askers
+            own = [asker for asker in askers if asker.holder == holder]
+            free = sorted((asker for asker in askers if not asker.holder), key=lambda asker: not asker.reply_subject)
+            found = next(iter((*own, *free)), None)
+            taken = found.reply_subject if found else None
+            if found is None or not taken:
+                # Who has none takes none from anybody else.
+                return askers
+            at = askers.index(found)
+            return [*askers[:at], Asker(taken, holder), *askers[at + 1 :]]
 
         await self._change_askers(payload, take, remaining_s)
         return taken
@@ -247,17 +268,18 @@ class AnswerStore:
         return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else Sent()
 
     async def _change_askers(
-        self, payload: str, change: Callable[[dict[str, str]], dict[str, str]], remaining_s: Callable[[], float]
+        self, payload: str, change: Callable[[list[Asker]], list[Asker]], remaining_s: Callable[[], float]
     ) -> None:
         key = self._key(ASKER_VALUE, payload)
 
         async def attempt() -> bool:
             value, revision = await self._read(key)
-            found: dict[str, str] = json.loads(value) if value is not None else {}
-            changed = dict([*change(found).items()][-_ASKERS_KEPT:])
+            found = [Asker(*pair) for pair in json.loads(value)] if value is not None else []
+            changed = change(found)[-_ASKERS_KEPT:]
             if changed == found:
                 return True
-            return bool(await self._put(key, json.dumps(changed).encode(), revision))
+            stored = json.dumps([(asker.reply_subject, asker.holder) for asker in changed]).encode()
+            return bool(await self._put(key, stored, revision))
 
         while not await self._trying(attempt, remaining_s):
             # Another replica noted or took one in this moment.

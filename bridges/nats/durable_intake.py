@@ -332,8 +332,6 @@ class DurableIntake:
 
     def _note_in(self, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def heard(message: Msg) -> None:
-            if not message.reply:
-                return
             if self._notes_open.locked():
                 logger.warning("a reply subject on %s was not noted: too many at once", message.subject)
                 return

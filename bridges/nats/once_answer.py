@@ -69,7 +69,7 @@ class KeptRequest:
 
 def digest_of(message: Msg) -> str:
     """Return a digest of a message's subject and payload."""
-    return hashlib.sha256(message.subject.encode() + b"\0" + message.data).hexdigest()
+    return hashlib.blake2b(message.subject.encode() + b"\0" + message.data, digest_size=32).hexdigest()
 
 
 @dataclass(slots=True)
@@ -161,8 +161,8 @@ class OnceAnswer:
         with _given_back():
             while True:
                 asker = await self._store.take_asker(self._kept.payload_digest, self._kept.holder, self._patience())
-                if asker or time.monotonic() > self._kept.taken_at + _NOTE_S:
-                    return asker if self._allows(asker) else ""
+                if asker is not None or time.monotonic() > self._kept.taken_at + _NOTE_S:
+                    return asker if asker and self._allows(asker) else ""
                 await asyncio.sleep(_NOTE_POLL_S)
 
     async def untold(self, text: str) -> str:
