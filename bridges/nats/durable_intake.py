@@ -255,7 +255,7 @@ class DurableIntake:
         if name == self._settings.stream:
             return ""
         config = (await stream.stream_info(name)).config
-        if not any(_covers(pattern, subject) for pattern in config.subjects or ()):
+        if not any(covers(pattern, subject) for pattern in config.subjects or ()):
             raise nats.errors.Error(f"the stream {name!r} has a part of {subject}, and not all of it")
         if not config.no_ack and name not in self._streams:
             logger.warning(
@@ -348,7 +348,7 @@ class DurableIntake:
                 logger.warning("a reply subject on %s was not noted: %s", message.subject, error.message)
 
 
-def _covers(pattern: str, subject: str) -> bool:
+def covers(pattern: str, subject: str) -> bool:
     """Say whether everything on a subject with wildcards is on another one, too."""
     wide, narrow = pattern.split("."), subject.split(".")
     for at, part in enumerate(wide):

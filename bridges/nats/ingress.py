@@ -287,7 +287,7 @@ class Ingress:
             deadline = kept.taken_at + endpoint.timeout_s - kept.age_s
             request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, kept)
             if self._durable and self._durable.is_spent(kept):
-                group.create_task(self._give_up(request, self._durable))
+                group.create_task(self._give_up(request, kept, self._durable))
             elif deadline <= kept.taken_at:
                 # Each of these speaks with the server, which the next message does not wait for.
                 group.create_task(self._answer(request, _too_late(endpoint)))
@@ -296,14 +296,13 @@ class Ingress:
 
         return take
 
-    async def _give_up(self, request: _Arrived, durable: DurableIntake) -> None:
+    async def _give_up(self, request: _Arrived, kept: KeptRequest, durable: DurableIntake) -> None:
         """Park a request that was begun too often, and tell its client."""
-        assert request.kept  # noqa: S101 - only these are begun more than once
         try:
-            reason = await durable.give_up(request.endpoint.row, request.kept)
+            reason = await durable.give_up(request.endpoint.row, kept)
         except GivenBackError as error:
             self._log_given_back(request, error)
-            durable.let_go(request.kept)
+            durable.let_go(kept)
             return
         await self._answer(request, InternalError(f"the request was given up: {reason}"))
 

@@ -53,12 +53,13 @@ class Graph:
     Args:
         pause_s: Seconds between words.
         alike: Whether all answers to a question are the same.
+        first: The number of its first answer.
     """
 
-    def __init__(self, pause_s: float = PAUSE_S, *, alike: bool = False) -> None:
+    def __init__(self, pause_s: float = PAUSE_S, *, alike: bool = False, first: int = 0) -> None:
         self._pause_s = pause_s
         self._alike = alike
-        self._answers = itertools.count()
+        self._answers = itertools.count(first)
 
     async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
         if question.text == POISON:

@@ -307,21 +307,25 @@ async def test_of_a_stream_that_was_there_new_requests_are_answered_and_no_old_o
     assert ours.config.subjects == ["ai.chat.request"]
 
 
+@pytest.mark.parametrize("alike", [True, False])
 async def test_a_stream_goes_on_where_the_new_answer_begins_like_the_old_one(
-    nats_url: str, client: NatsClient, heard: Heard
+    nats_url: str, client: NatsClient, heard: Heard, *, alike: bool
 ) -> None:
     going_on = settings(nats_url, broken_stream="continue")
-    first = asyncio.create_task(durable_ingress(going_on, Graph(alike=True)).run())
+    first = asyncio.create_task(durable_ingress(going_on, Graph(alike=alike)).run())
     await joined(client, 1)
     await client.publish("ai.chat.request", question("1"))
     await heard.streamed("1", 5)
     # A killed process in small: nothing is said to anybody any more.
     first.cancel()
-    async with serving(going_on, Graph(0.0, alike=True)):
+    told = len(heard.chunks["1"])
+    another = Graph(0.0, alike=alike, first=1)
+    async with serving(going_on, another):
         await heard.answered(1)
     (final,) = heard.finals["1"]
-    assert final.error == ""
-    assert "".join(heard.chunks["1"]) == final.response
+    assert final.error == ("" if alike else WRITTEN_ANEW)
+    assert ("".join(heard.chunks["1"]) == final.response) == alike
+    assert alike or len(heard.chunks["1"]) == told
 
 
 async def test_without_jetstream_the_ingress_is_not_ready_and_takes_nothing(tmp_path: Path) -> None:
