@@ -73,7 +73,8 @@ from tests.workflow_engines.follower import Followed, follow
 
 WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
-NAMES = installation_names(SETTINGS)
+EVERYTHING = OrchestrationSettings.model_validate({"nats": {"durable": {"rows": ["chat-message"]}}})
+NAMES = installation_names(EVERYTHING)
 USERS = (Role.CLIENT, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 ADMIN = "admin"
 SILENCE = bytes(2 * 16_000)
