@@ -123,6 +123,7 @@ class AnswerStore:
     def __init__(self, settings: DurableSettings, lifetime_s: float) -> None:
         self._bucket = settings.bucket
         self._storage = StorageType(settings.storage)
+        self._replicas = settings.replicas
         self._lifetime_s = lifetime_s
         self._client: Client | None = None
 
@@ -147,6 +148,7 @@ class AnswerStore:
             max_msgs_per_subject=1,
             max_age=self._lifetime_s,
             storage=self._storage,
+            num_replicas=self._replicas,
             discard=DiscardPolicy.NEW,
             # Where it goes out stands behind the request, token by token.
             republish=RePublish(src=final.replace(".>", ".*.>"), dest="{{wildcard(2)}}.>"),

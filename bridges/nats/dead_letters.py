@@ -58,6 +58,7 @@ class DeadLetters:
             subjects=[DEAD_LETTER.wildcard],
             max_age=self._settings.dead_letter_s,
             storage=StorageType(self._settings.storage),
+            num_replicas=self._settings.replicas,
         )
         await open_stream(client.jetstream(), config)
 

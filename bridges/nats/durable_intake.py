@@ -239,6 +239,7 @@ class DurableIntake:
             retention=RetentionPolicy.WORK_QUEUE,
             max_age=self._max_age_s,
             storage=StorageType(self._settings.storage),
+            num_replicas=self._settings.replicas,
             # Else the server would answer a requester before Hearth does.
             no_ack=True,
         )

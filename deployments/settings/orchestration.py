@@ -102,6 +102,7 @@ class DurableSettings(Settings):
         bucket: The key-value bucket that keeps who answers what, and the answers, so that each goes out once.
         dead_letters: The stream of requests that were given up.
         storage: Whether NATS keeps all this in files, which its restart does not lose, or in memory.
+        replicas: On how many servers of a NATS cluster it is kept.
         tries: How often a request is begun, at most, before it is given up.
         take_over_s: Seconds after which a request is given to another replica if the one that has it says nothing.
         remember_s: Seconds, beyond the time that a request has, that an answered one is known by its request id.
@@ -115,6 +116,7 @@ class DurableSettings(Settings):
     bucket: str = Field(default="hearth_answers", pattern=_JETSTREAM_NAME)
     dead_letters: str = Field(default="HEARTH_DEAD", pattern=_JETSTREAM_NAME)
     storage: Literal["file", "memory"] = "file"
+    replicas: PositiveInt = Field(default=1, le=5)
     tries: PositiveInt = 3
     take_over_s: PositiveFloat = 5.0
     remember_s: NonNegativeFloat = 60.0
