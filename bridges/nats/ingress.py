@@ -5,6 +5,7 @@ turn, as `bridges.nats.admission` has it. Each request is then worked on by a ta
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -21,8 +22,11 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
+from bridges.nats.allowances import Allowances
 from bridges.nats.answer_store import STORED_HEADER_BYTES
-from bridges.nats.connection import LastingConnection
+from bridges.nats.askers import Asker, Askers
+from bridges.nats.connection import LastingConnection, is_cancelled
+from bridges.nats.demands import check_sizes, demand_of
 from bridges.nats.durable_intake import DurableIntake, KeptRow
 from bridges.nats.micro_service import MicroService
 from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer
@@ -30,13 +34,13 @@ from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
-from bridges.nats.trust import Trust
+from bridges.nats.trust import Trust, is_inbox
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
 from bridges.operations.refused_requests import RefusedRequests
 from bridges.requests import REQUESTS, Request
-from bridges.subjects import INBOX, Delivery, Role, own_subjects
+from bridges.subjects import Delivery, Role, own_subjects
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -45,10 +49,12 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    PayloadTooLargeError,
     RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
-from deployments.settings.orchestration import NatsSettings
+from deployments.settings.orchestration import MilvusSettings, NatsSettings
+from deployments.values.requests import RequestKind
 from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
@@ -58,6 +64,8 @@ _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
 _FLUSH_S = 5
 _WATCH_S = 0.25
+_GATHER_S = 0.1
+"""Behind a refusal messages are read in batches: there are too many of them anyway."""
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
@@ -111,6 +119,7 @@ class _Arrived:
     message: Msg
     arrived: float
     deadline: float
+    asker: Asker
     kept: KeptRequest | None = None
 
 
@@ -125,6 +134,7 @@ class Ingress:
         metrics: Counts requests.
         activity: Is told what is done, and what failed.
         refusals: Is told what the server does not permit.
+        allowances: What each user may take. By default of this ingress alone, and as the settings say.
         durable: Takes the requests that are kept until they are answered; None where none are.
     """
 
@@ -137,9 +147,12 @@ class Ingress:
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,
+        allowances: Allowances | None = None,
         durable: DurableIntake | None = None,
     ) -> None:
         self._settings = settings
+        self._askers = Askers.of(settings)
+        self._allowances = allowances or Allowances.of(settings, MilvusSettings())
         self._durable = durable
         self._durable_rows = frozenset(settings.durable.rows if durable else ())
         self._endpoints = endpoints
@@ -199,6 +212,10 @@ class Ingress:
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
         return self._serving.is_set() and not self._leaving.is_set() and self._client.is_connected
+
+    def fault(self) -> str:
+        """Return what keeps requests from being taken now, in words; empty for nothing."""
+        return self._connection.fault() or ("" if self.is_serving() else "no requests are taken")
 
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
@@ -264,18 +281,23 @@ class Ingress:
     def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def admit(message: Msg) -> None:
             now = time.monotonic()
-            if refused := self._admit(_Arrived(endpoint, message, now, now + endpoint.timeout_s), group):
-                await self._refuse(refused)
+            asker = self._askers.asker(endpoint.row, message)
+            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s, asker)
+            for refused, refusal in self._admit(request, group):
+                await self._turn_away(refused, refusal, group)
 
         return admit
 
-    def _admit(self, request: _Arrived, group: asyncio.TaskGroup) -> Refused[_Arrived] | None:
-        """Let a request wait, and begin with whose turn it is; return the one that is refused for it, if any."""
+    def _admit(self, request: _Arrived, group: asyncio.TaskGroup) -> list[tuple[_Arrived, HearthError]]:
+        """Let a request wait, and begin with whose turn it is; return those that are refused for it, and why."""
+        row = request.endpoint.row
+        if refusal := self._allowances.opened(request.asker, row.name):
+            return [(request, refusal)]
         size = len(request.message.data)
-        ticket = Ticket(request.endpoint.row.name, _user_of(request), size, request.arrived, request.deadline, request)
+        ticket = Ticket(row.name, request.asker.key, size, request.arrived, request.deadline, request)
         refused = self._admission.offer(ticket)
         self._begin(group)
-        return refused
+        return [(one.ticket.request, _overloaded(one)) for one in refused]
 
     def _kept_rows(self, group: asyncio.TaskGroup) -> list[KeptRow]:
         """Return the rows whose requests are taken from streams."""
@@ -285,26 +307,29 @@ class Ingress:
     def _taker(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[KeptRequest], Awaitable[None]]:
         async def take(kept: KeptRequest) -> None:
             deadline = kept.taken_at + endpoint.timeout_s - kept.age_s
-            request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, kept)
+            asker = self._askers.asker(endpoint.row, kept.message)
+            request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, asker, kept)
+            # Each of these speaks with the server, which the next message does not wait for.
             if self._durable and self._durable.is_spent(kept):
-                group.create_task(self._give_up(request, kept, self._durable))
+                group.create_task(self._give_up(request, self._durable))
             elif deadline <= kept.taken_at:
-                # Each of these speaks with the server, which the next message does not wait for.
-                group.create_task(self._answer(request, _too_late(endpoint)))
-            elif refused := self._admit(request, group):
-                group.create_task(self._refuse(refused))
+                group.create_task(self._answer_uncounted(request, _too_late(endpoint)))
+            else:
+                for refused, refusal in self._admit(request, group):
+                    group.create_task(self._answer(refused, refusal))
 
         return take
 
-    async def _give_up(self, request: _Arrived, kept: KeptRequest, durable: DurableIntake) -> None:
+    async def _give_up(self, request: _Arrived, durable: DurableIntake) -> None:
         """Park a request that was begun too often, and tell its client."""
+        assert request.kept  # noqa: S101 - only these are begun more than once
         try:
-            reason = await durable.give_up(request.endpoint.row, kept)
+            reason = await durable.give_up(request.endpoint.row, request.kept)
         except GivenBackError as error:
             self._log_given_back(request, error)
-            durable.let_go(kept)
+            durable.let_go(request.kept)
             return
-        await self._answer(request, InternalError(f"the request was given up: {reason}"))
+        await self._answer_uncounted(request, InternalError(f"the request was given up: {reason}"))
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Begin with every request whose turn it is."""
@@ -338,13 +363,13 @@ class Ingress:
             await self._idle.wait()
 
     async def _work(self, ticket: Ticket[_Arrived], group: asyncio.TaskGroup) -> None:
-        """Have one request answered."""
+        """Have one request answered, then begin with those whose turn it is."""
         try:
             await self._answer(ticket.request)
         finally:
             self._admission.ended(ticket, time.monotonic())
             self._idle.set()
-        self._begin(group)
+            self._begin(group)
 
     async def _keep_watch(self, group: asyncio.TaskGroup) -> None:
         """Answer those that have waited too long, while others are worked on, and count what there is to count."""
@@ -352,13 +377,19 @@ class Ingress:
             await asyncio.sleep(min(_WATCH_S, self._settings.max_wait_s / 4))
             self._count()
             for refused in self._admission.overdue(time.monotonic()):
-                await self._refuse(refused)
+                # Others are refused meanwhile, and none waits for another one's.
+                group.create_task(self._answer(refused.ticket.request, _overloaded(refused)))
                 self._idle.set()
             self._begin(group)
 
-    async def _refuse(self, refused: Refused[_Arrived]) -> None:
-        request = refused.ticket.request
-        await self._answer(request, _overloaded(request.endpoint.row, refused))
+    async def _turn_away(self, request: _Arrived, refusal: HearthError, group: asyncio.TaskGroup) -> None:
+        """Have a request refused that has just come."""
+        self._client.gather(_GATHER_S)
+        if request.endpoint.row.kind is RequestKind.CONTROL:
+            # That a trigger is refused has to be kept, and a server that is slow would hold up those behind it.
+            group.create_task(self._answer(request, refusal))
+        else:
+            await self._answer(request, refusal)
 
     def _count(self) -> None:
         """Count what is open, and the requests that were refused since the last time; no request is touched by it."""
@@ -374,12 +405,20 @@ class Ingress:
             logger.exception("requests could not be counted")
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
+        """Have one request answered, or refused, that its asker's open requests count."""
+        try:
+            await self._answer_uncounted(request, refusal)
+        finally:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
+
+    async def _answer_uncounted(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, no other request is touched by it."""
         try:
             await self._answer_and_record(request, refusal)
         except Exception:
-            # Of whatever kind: what fails here is a metric, a span or a line of the log.
-            logger.exception("a request on %s could not be recorded", request.message.subject)
+            # Of whatever kind: what fails here is a metric, a span or a line of the log. A log that fails cannot tell.
+            with contextlib.suppress(Exception):
+                logger.exception("a request on %s could not be recorded", request.message.subject)
 
     async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
         """Have one request answered, or refused: it ends in one final message and one log line."""
@@ -404,6 +443,7 @@ class Ingress:
                 traced.set("gen_ai.usage.reasoning.output_tokens", outcome.thought_tokens)
             if outcome.request_id:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
+        self._allowances.heard(request.asker, outcome.heard_s)
         self._record(request, outcome, identity, was_taken=refusal is None)
 
     def _record(self, request: _Arrived, outcome: Outcome, identity: str, *, was_taken: bool) -> None:
@@ -413,7 +453,7 @@ class Ingress:
         seconds = now - request.arrived
         self._service.statistics[row.name].record(seconds, outcome.error_kind)
         if outcome.error_kind:
-            self._activity.failed(pattern, outcome.error_kind, outcome.error)
+            self._activity.failed(pattern, outcome.error_kind)
         if was_taken:
             self._metrics.ended(pattern, outcome, seconds)
         elif not self._refused.add(pattern, outcome.error_kind, now):
@@ -444,8 +484,11 @@ class Ingress:
         logger.warning("a request on %s is left to its stream: %s", request.message.subject, error)
 
     async def _outcome_of(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
+        row = request.endpoint.row
+        # A refusal that goes to the reply subject alone needs nothing of the payload, which may be large.
+        payload = b"" if refusal and not row.answers else request.message.data
         try:
-            message = _decode(request.endpoint.row, request.message.data)
+            message = _decode(row, payload)
         except InvalidRequestError as error:
             reply = self._reply(request, call, None)
             if await self._begins(reply):
@@ -458,12 +501,19 @@ class Ingress:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
+            check_sizes(message, self._settings.sizes)
+            self._allowances.take(request.asker, demand_of(message))
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
         except GivenBackError:
             raise
         except HearthError as raised:
             error = raised
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            # What it waited for was, and not this request.
+            error = RequestEndedError("it was ended inside the graph")
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
             error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
@@ -482,6 +532,10 @@ class Ingress:
             await sending
         except GivenBackError:
             raise
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            logger.warning("an error was not told to its client: what it waited for was cancelled")
         except Exception:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
@@ -492,7 +546,7 @@ class Ingress:
             return True
         if not await reply.once.begin():
             return False
-        if INBOX.parameters(response_subject) is not None:
+        if is_inbox(response_subject):
             # Whether it may be answered there follows from the reply subject.
             reply.reply_subject = await reply.once.asker()
         return True
@@ -513,22 +567,27 @@ class Ingress:
             )
             return False
 
+        names = self._allowances.names(request.asker)
         if request.kept and self._durable:
             sender = Sender(self._client, self._listeners, dict(call.trace), STORED_HEADER_BYTES)
             once = self._durable.answer(request.kept, request_id, sender, allows, request.deadline)
-            return Reply(sender, message.subject, parameters, own_subjects=own, once=once)
+            return Reply(sender, message.subject, parameters, own_subjects=own, names=names, once=once)
         sender = Sender(self._client, self._listeners, dict(call.trace))
         reply_subject = message.reply if allows(message.reply) else ""
-        return Reply(sender, message.subject, parameters, reply_subject, own)
+        return Reply(sender, message.subject, parameters, reply_subject, own, names)
 
 
-def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
+def _overloaded(refused: Refused[_Arrived]) -> HearthError:
     """Return what the client of a refused request is told."""
-    allowed = refused.allowed
+    allowed, row = refused.allowed, refused.ticket.request.endpoint.row
     limit = Limit(f"nats.limits.{row.name}.{refused.limit}", allowed, refused.given)
     match refused.limit:
         case "wait_s":
             return OverloadedError(f"it waited for longer than {allowed:g} s", limit=limit)
+        case "held_bytes" if refused.ticket.size > allowed:
+            return PayloadTooLargeError(
+                f"the request takes {refused.ticket.size} bytes; {allowed:.0f} were expected at most", limit=limit
+            )
         case "held_bytes":
             return OverloadedError(f"{allowed:.0f} bytes of such requests are held already", limit=limit)
         case _:
@@ -544,18 +603,6 @@ def _too_late(endpoint: Endpoint) -> DeadlineExceededError:
     """Return what the client of a request is told that was found in its stream when its time was over."""
     timeout_s = endpoint.timeout_s
     return DeadlineExceededError(f"it was not begun within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
-
-
-def _user_of(request: _Arrived) -> str:
-    """Return whose turn a request takes: its user's or session's by the subject, else that of its connection.
-
-    A connection is known by its inbox. One that names none shares its turns with all others that do not.
-    """
-    parameters = request.endpoint.row.subject.parameters(request.message.subject) or {}
-    if named := parameters.get("user_id") or parameters.get("session_id"):
-        return f"user {named}"
-    inbox = request.message.reply.split(".")
-    return f"connection {'.'.join(inbox[:2])}"
 
 
 def endpoints(

@@ -8,6 +8,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.allowances import EVERY_NAME, AllowedNames
 from bridges.nats.sender import Sender
 from deployments.errors import HearthError
 
@@ -57,6 +58,7 @@ class Reply:
         parameters: The varying tokens of that subject.
         reply_subject: The reply subject of the request; empty where it has none, or none that is answered.
         own_subjects: The answer subjects of the contract for this very request.
+        names: What its asker may name, and may so be told of.
         is_final: Whether the final message is out. A further one is not sent.
         once: The way out of a request that is kept until it is answered; None for one that is not.
     """
@@ -66,8 +68,14 @@ class Reply:
     parameters: dict[str, str]
     reply_subject: str = ""
     own_subjects: frozenset[str] = frozenset()
+    names: AllowedNames = EVERY_NAME
     is_final: bool = False
     once: Once | None = None
+
+    @property
+    def user(self) -> str:
+        """The user who asks, by the subject or whatever else names them; empty where nobody named a user."""
+        return self.names.user
 
     @property
     def stream_note(self) -> str:

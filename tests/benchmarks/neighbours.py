@@ -83,7 +83,9 @@ async def _users(url: str, options: Options) -> list[Figure]:
         await until_serving(client)
         seconds_each = _TOKENS * _TOKEN_MS / 1000
         rate = _LOAD * MAX_IN_FLIGHT / seconds_each / (_OTHERS + _TIMES)
-        alone, beside, greedy = [], [], Answers()
+        alone: list[float] = []
+        beside: list[float] = []
+        greedy = Answers()
         refused = 0
         for number in range(options.rounds):
             for answers in (others_alone := Answers(), others_beside := Answers()):

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import KeyValueConfig, RetentionPolicy
 
+from bridges.command_line.client import NatsServer, connected
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
@@ -24,7 +25,7 @@ from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
-from bridges.permissions import installation_names, permissions
+from bridges.permissions import inbox_prefix, installation_names, permissions
 from bridges.pipelines import intake as pipeline_intake
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
@@ -42,6 +43,7 @@ from bridges.subjects import (
     INBOX,
     PIPELINE_STATUS,
     PIPELINE_TRIGGER,
+    REPLICA_INBOX,
     SPEECH_AUDIO,
     SPEECH_REQUEST,
     SPEECH_STATUS,
@@ -75,8 +77,13 @@ WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
 EVERYTHING = OrchestrationSettings.model_validate({"nats": {"durable": {"rows": ["chat-message"]}}})
 NAMES = installation_names(EVERYTHING)
-USERS = (Role.CLIENT, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+USERS = (Role.CLIENT, Role.USER, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+OF_ONE_USER = {Role.USER: "alice", Role.OPERATOR: "operator"}
 ADMIN = "admin"
+INBOX_PREFIXES = {
+    **{role.name: inbox_prefix(user_id) for role, user_id in OF_ONE_USER.items()},
+    **dict.fromkeys((Role.NATS_INGRESS.name, Role.AUDIO_INGRESS.name, Role.PIPELINES.name), REPLICA_INBOX.inbox_prefix),
+}
 SILENCE = bytes(2 * 16_000)
 
 
@@ -89,7 +96,7 @@ def configuration() -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in USERS
-        for may in [permissions(role, NAMES)]
+        for may in [permissions(role, NAMES | ({"user_id": OF_ONE_USER[role]} if role in OF_ONE_USER else {}))]
     ]
     return json.dumps({"authorization": {"users": [*users, {"user": ADMIN, "password": "secret"}]}})
 
@@ -117,7 +124,8 @@ class Server:
         async def ignore(_: Exception) -> None:
             """What the server denies stands in its log."""
 
-        return await nats_connected(self.url_for(user), error_cb=ignore)
+        prefix = INBOX_PREFIXES.get(user, INBOX.inbox_prefix)
+        return await nats_connected(self.url_for(user), error_cb=ignore, inbox_prefix=prefix)
 
 
 @contextmanager
@@ -211,6 +219,20 @@ async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, 
         await client.close()
 
 
+async def test_a_client_of_one_user_gets_the_whole_answer_in_its_inbox(server: Server) -> None:
+    memory = ConversationMemory(SETTINGS.memory)
+    handler = ChatHandler(Chat(ScriptedModel(), ScriptedRetrieval()), None, memory, Trust())
+    prefix = inbox_prefix(OF_ONE_USER[Role.USER])
+    async with (
+        ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory),
+        connected(NatsServer(server.url_for(Role.USER.name), inbox_prefix=prefix)) as client,
+    ):
+        request = messages_pb2.ChatRequest(message="Hi", enable_streaming=True, user_id="somebody else")
+        items = [item async for item in client.ask(request, WAIT_S)]
+        assert [(type(item), getattr(item, "user_id", "")) for item in items] == [(messages_pb2.ChatResponse, "alice")]
+        assert [turn.question for turn in await memory.recall(Owner("alice"))] == ["Hi"]
+
+
 async def test_an_operator_finds_the_service(server: Server) -> None:
     async with ingress(server, Role.NATS_INGRESS, {}):
         operator = await server.connect(Role.OPERATOR.name)
@@ -233,14 +255,19 @@ async def test_a_text_and_its_speech_are_permitted(server: Server) -> None:
         await client.close()
 
 
+def audio_ingress(replica: str, memory: ConversationMemory) -> AudioIngress:
+    """Return what listens to live audio and answers."""
+    work, records = SessionWork(), TurnRecords(SETTINGS.turns, with_text=False)
+    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
+    transcription = ReadingTranscription(0.0, (0.0,))
+    return AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+
+
 @asynccontextmanager
 async def listening(server: Server, replica: str) -> AsyncGenerator[None]:
     """Run a replica that listens to live audio and answers."""
-    work, memory = SessionWork(), ConversationMemory(SETTINGS.memory)
-    records = TurnRecords(SETTINGS.turns, with_text=False)
-    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
-    transcription = ReadingTranscription(0.0, (0.0,))
-    audio = AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+    memory = ConversationMemory(SETTINGS.memory)
+    audio = audio_ingress(replica, memory)
     connection = await server.connect(Role.AUDIO_INGRESS.name)
     await memory.connect(connection)
     running = asyncio.create_task(audio.run())

@@ -40,8 +40,9 @@ ANY_ENGINE = frozenset(
     for name in (
         "call",
         "errors",
-        # Those that speak HTTP try again.
+        # Those that speak HTTP try again, and say who they are.
         "backoff",
+        "http_access",
         "values",
         "sound",
         "models",
@@ -109,6 +110,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "deployments.values": frozenset({"deployments.errors", "deployments.text"}),
     "deployments.sound": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.call": frozenset({"deployments.errors"}),
+    "deployments.http_access": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.settings": frozenset({"deployments.values", "deployments.errors"}),
     "deployments.models": frozenset({"deployments.errors"}),
     "deployments.component_status": frozenset({"deployments.errors", "deployments.values"}),
@@ -159,7 +161,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.nats_access": frozenset({"deployments.errors", "deployments.values"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
-    "bridges.workflows": ANY_BRIDGE,
+    "bridges.workflows": ANY_BRIDGE | {"deployments.http_access"},
     "bridges.sessions": ANY_BRIDGE | {"bridges.operations", "bridges.nats"},
     "bridges.pipelines": ANY_BRIDGE | {"bridges.operations", "bridges.nats", "bridges.workflows"},
     "bridges.pipelines.replica": ANY_BRIDGE
