@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from bridges.nats.usage import Usage
-from bridges.requests import REQUESTS, Request
+from bridges.requests import Request
 from deployments.settings.orchestration import NatsSettings, RequestLimits
 from deployments.values.requests import RequestKind
 
@@ -91,14 +91,6 @@ _CONTROL_ROWS = {
     # Each is accepted when a server has kept it.
     "pipeline-trigger": RequestLimits(in_flight=16, waiting=256),
 }
-
-
-def check_limits(settings: NatsSettings) -> None:
-    """Raise `ValueError` where the settings limit something that is no row of the requests."""
-    names = {row.name for row in REQUESTS}
-    for name in settings.limits:
-        if name not in names:
-            raise ValueError(f"nats.limits has {name!r}; one of {', '.join(sorted(names))} was expected")
 
 
 def row_limits(row: Request, settings: NatsSettings) -> RowLimits:
@@ -194,19 +186,28 @@ class Admission(Generic[K]):
         row = self._rows[ticket.row]
         limits = row.limits
         needed = row.held_bytes + ticket.size
-        dropped: list[Refused[K]] = []
-        while row.held_bytes + ticket.size > limits.held_bytes:
-            loser = max(row.users, key=row.waiting_bytes, default=None)
-            if loser is None or row.waiting_bytes(loser) <= row.waiting_bytes(ticket.user) + ticket.size:
-                return [*dropped, Refused(ticket, "held_bytes", limits.held_bytes, needed)]
-            dropped.append(Refused(self._last_of(row, loser), "held_bytes", limits.held_bytes, needed))
+        if needed > limits.held_bytes:
+            return self._offer_for_bytes(row, ticket, needed)
         if row.waiting < limits.waiting or self._may_start(row, ticket):
             self._put(row, ticket)
-            return dropped
+            return []
         loser = max(row.users, key=lambda user: len(row.queues[user]), default=None)
         if loser is None or len(row.queues[loser]) <= len(row.queues.get(ticket.user, ())) + 1:
-            return [*dropped, Refused(ticket, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)]
-        dropped.append(Refused(self._last_of(row, loser), "waiting", limits.waiting, row.waiting + 1, limits.wait_s))
+            return [Refused(ticket, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)]
+        refused = Refused(self._last_of(row, loser), "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
+        self._put(row, ticket)
+        return [refused]
+
+    def _offer_for_bytes(self, row: _Row[K], ticket: Ticket[K], needed: int) -> list[Refused[K]]:
+        """Let a request wait in the room of whoever has most bytes waiting, and keeps no fewer than the newcomer."""
+        most = row.limits.held_bytes
+        loser = max(row.users, key=row.waiting_bytes, default=None)
+        left = row.waiting_bytes(loser) - (needed - most) if loser else 0
+        if loser is None or left < row.waiting_bytes(ticket.user) + ticket.size:
+            return [Refused(ticket, "held_bytes", most, needed)]
+        dropped: list[Refused[K]] = []
+        while row.held_bytes + ticket.size > most:
+            dropped.append(Refused(self._last_of(row, loser), "held_bytes", most, needed))
         self._put(row, ticket)
         return dropped
 

@@ -16,6 +16,7 @@ from nats.protocol.parser import Parser
 from bridges.nats.refusals import Refusals
 from bridges.nats_access import AccessClient, is_login_refused, violation_of
 from bridges.subjects import REPLICA_INBOX
+from deployments.ending import end
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
 from deployments.values.access import NatsAccess, text_without_credentials
@@ -266,8 +267,7 @@ class LastingConnection:
         """Close it, where it is open, within a few seconds whatever the server does."""
         self._is_closing = True
         if self._asking_again:
-            self._asking_again.cancel()
-            await asyncio.wait((self._asking_again,))
+            await end([self._asking_again])
         if not self.client.is_closed:
             # A server that is gone takes no farewell.
             with contextlib.suppress(OSError):

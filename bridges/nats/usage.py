@@ -5,6 +5,7 @@ from math import exp
 _LATE_S = 30.0
 """What lies further back than this counts for less than 1/e of what is now."""
 _MUCH = 2.0
+"""Times what the others have held on average."""
 _LATER_S = 10.0
 """Whoever holds every place, and has done so, has the turn of somebody who came twice as much later."""
 _NOTHING = 0.001
@@ -16,6 +17,9 @@ class Average:
 
     Args:
         now: Seconds of a clock. All times given later are of the same one, and none lies before an earlier one.
+
+    Attributes:
+        number: As it is now; 0 at first.
     """
 
     __slots__ = ("_at", "_value", "number")

@@ -13,6 +13,7 @@ from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import Role
 from bridges.workflows.build import workflow_engines
+from deployments.ending import end
 from deployments.pipelines.service import Pipelines
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
 from deployments.settings.pipelines import PipelinesSettings
@@ -58,7 +59,7 @@ class PipelineReplica:
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(self._intake.run(self._connection.client))
                 await self.service.run()
-                taking.cancel()
+                await end([taking])
         finally:
             await self._connection.close()
 

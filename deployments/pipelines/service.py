@@ -18,6 +18,7 @@ from typing import ClassVar, TypeVar
 from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.component_status import replica_status
+from deployments.ending import end
 from deployments.errors import HearthError, InternalError, Limit, OverloadedError, UnavailableError
 from deployments.pipelines.ports import (
     EngineUnavailableError,
@@ -201,10 +202,7 @@ class Pipelines:
 
     async def _release(self) -> None:
         """Stop looking after runs, and let others do it at once."""
-        tasks = list(self._followed.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._followed.values())
         try:
             async with asyncio.timeout(_RELEASE_S):
                 for run in await self._runs.unfinished():

@@ -224,6 +224,10 @@ def _with_true_sizes(data: bytes | mmap.mmap, header: WavHeader) -> io.BytesIO |
     return io.BytesIO(b"".join((riff, head, sound, data[header.start : header.start + length])))
 
 
+_WIDEST_FRAME = 0xFFFF
+"""Bytes: a header has two bytes for them."""
+
+
 class _Source:
     """A file that is read, for libsndfile.
 
@@ -248,6 +252,10 @@ def _plain_format(header: WavHeader) -> bytes:
     if found.codec != PCM:
         return chunk
     frame_bytes = found.channels * found.bits // 8
+    if frame_bytes > _WIDEST_FRAME:
+        raise InvalidRequestError(
+            f"a WAV file of {found.channels} channels of {found.bits} bits is none that can be read", field="audio"
+        )
     stated = (PCM, found.channels, found.rate, found.rate * frame_bytes & _LARGEST_SIZE, frame_bytes, found.bits)
     return struct.pack("<HHIIHH", *stated)
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import KeyValueConfig, RetentionPolicy
 from nats.js.errors import NotFoundError
 
 from bridges.command_line.client import HearthClient, NatsServer, connected
@@ -46,6 +45,7 @@ from deployments.values.language import Exchange
 from deployments.values.pipelines import PipelineReport, PipelineTrigger, Run, RunStatus, TriggerReceipt
 from tests.integration.test_least_privilege import HEARTH, covers, ingress, until
 from tests.integration.test_permissions import NAMES, SETTINGS, WAIT_S, audio_ingress
+from tests.kept_by_others import make_what_is_kept
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
 
@@ -376,19 +376,7 @@ async def consumers(admin: Client) -> int:
 
 
 async def made_by_others(account: Account) -> None:
-    """Make the buckets and the stream before Hearth does: read directly, without a republish, with another age."""
-    admin = await account.admin()
-    stream = admin.jetstream()
-    for bucket in (SETTINGS.pipelines.bucket, SETTINGS.memory.bucket):
-        await stream.create_key_value(KeyValueConfig(bucket=bucket, direct=True))
-    await stream.add_stream(
-        name=SETTINGS.pipelines.stream,
-        subjects=[PIPELINE_TRIGGER.pattern],
-        retention=RetentionPolicy.WORK_QUEUE,
-        max_age=60,
-        no_ack=True,
-    )
-    await admin.close()
+    await make_what_is_kept(await account.admin(), SETTINGS)
 
 
 async def nothing_before(account: Account) -> None:

@@ -11,7 +11,6 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js.api import KeyValueConfig, RetentionPolicy
 
 from bridges.command_line.client import NatsServer, connected
 from bridges.generated.hearth.v1 import conversation_pb2
@@ -66,6 +65,7 @@ from tests.conversation.scene import (
     SlowSpeech,
     square_voice,
 )
+from tests.kept_by_others import make_what_is_kept
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
@@ -203,7 +203,7 @@ async def next_of(subscription: Subscription) -> bytes:
 @pytest.mark.parametrize("is_made_before", [False, True], ids=["a new server", "made by others before"])
 async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, is_made_before: bool) -> None:
     if is_made_before:
-        await make_what_is_kept(server)
+        await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     retrieval, memory = ScriptedRetrieval(), ConversationMemory(SETTINGS.memory)
     handler = ChatHandler(Chat(ScriptedModel(), retrieval), None, memory, Trust())
     async with ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory):
@@ -309,7 +309,7 @@ async def test_a_trigger_and_its_statuses_are_permitted(
     monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
     monkeypatch.setattr(pipeline_intake, "_FETCH_S", 0.1)
     if is_made_before:
-        await make_what_is_kept(server)
+        await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     with serving(ArgoServer("document-ingestion")) as argo:
         settings = PipelinesSettings.model_validate(
             {
@@ -338,29 +338,13 @@ async def test_a_trigger_and_its_statuses_are_permitted(
 
 
 async def test_a_refusal_of_an_ingress_alone_is_permitted(server: Server) -> None:
-    await make_what_is_kept(server)
+    await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     runs = PipelineRuns(SETTINGS.pipelines)
     async with ingress(server, Role.NATS_INGRESS, {"pipeline-trigger": PipelineHandler(None, runs)}, runs):
         client = await server.connect(Role.CLIENT.name)
         refused = await triggered(client, "r1", "document-ingestion")
         assert (await refused.until_word("error")).error == NO_PIPELINES
         await client.close()
-
-
-async def make_what_is_kept(server: Server) -> None:
-    """Make the buckets and the stream as other tools do: read directly, without a republish, with another age."""
-    admin = await server.connect(ADMIN)
-    stream = admin.jetstream()
-    for bucket in (SETTINGS.pipelines.bucket, SETTINGS.memory.bucket):
-        await stream.create_key_value(KeyValueConfig(bucket=bucket, direct=True))
-    await stream.add_stream(
-        name=SETTINGS.pipelines.stream,
-        subjects=[PIPELINE_TRIGGER.pattern],
-        retention=RetentionPolicy.WORK_QUEUE,
-        max_age=60,
-        no_ack=True,
-    )
-    await admin.close()
 
 
 async def triggered(client: Client, request_id: str, pipeline: str) -> Followed:

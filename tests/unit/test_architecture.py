@@ -33,7 +33,18 @@ IMPORTED_WITH_A_RECORDING = "deployments.sound.recording"
 
 ANY_SUBJECT = frozenset(
     f"deployments.{name}"
-    for name in ("values", "settings", "text", "sound", "call", "errors", "services", "component_status", "backoff")
+    for name in (
+        "values",
+        "settings",
+        "text",
+        "sound",
+        "call",
+        "errors",
+        "services",
+        "component_status",
+        "backoff",
+        "ending",
+    )
 )
 ANY_ENGINE = frozenset(
     f"deployments.{name}"
@@ -74,7 +85,17 @@ ANY_BRIDGE = frozenset(
         "bridges.generated",
         *(
             f"deployments.{name}"
-            for name in ("values", "settings", "sound", "services", "call", "errors", "backoff", "component_status")
+            for name in (
+                "values",
+                "settings",
+                "sound",
+                "services",
+                "call",
+                "errors",
+                "backoff",
+                "ending",
+                "component_status",
+            )
         ),
         "deployments.graph.tracing",
         "deployments.listening",
@@ -106,6 +127,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     # The foundations: values, text, sound, errors and backoff import each other alone.
     "deployments.errors": frozenset(),
     "deployments.backoff": frozenset({"deployments.errors"}),
+    "deployments.ending": frozenset(),
     "deployments.text": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.values": frozenset({"deployments.errors", "deployments.text"}),
     "deployments.sound": frozenset({"deployments.errors", "deployments.values"}),

@@ -34,9 +34,10 @@ def test_answers_that_go_somewhere_are_taken() -> None:
     check_settings(NatsSettings(answer_subjects=taken))
 
 
-def test_a_limit_of_what_waits_for_no_turn_is_refused_when_it_is_deployed() -> None:
-    settings = OrchestrationSettings.model_validate({"nats": {"limits": {"audio-stream": {"in_flight": 5}}}})
-    with pytest.raises(ValueError, match=r"nats\.limits has 'audio-stream'"):
+@pytest.mark.parametrize("name", ["audio-stream", "chats"])
+def test_a_limit_of_what_waits_for_no_turn_is_refused_when_it_is_deployed(name: str) -> None:
+    settings = OrchestrationSettings.model_validate({"nats": {"limits": {name: {"in_flight": 5}}}})
+    with pytest.raises(ValueError, match=rf"nats\.limits has '{name}'; one of chat-message, .* was expected"):
         orchestration(settings)
 
 
