@@ -22,6 +22,7 @@ from bridges.live.ingress import AudioIngress
 from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
+from bridges.nats.durable_intake import COMPONENT, DurableIntake
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
 from bridges.nats.settings_check import check_settings
@@ -101,6 +102,11 @@ class NatsIngressDeployment:
             reporters.append(Reporter(Role.AUDIO_INGRESS, _REPORTING_AUDIO.by_handle(audio), required=False))
         refusals = Refusals(Role.NATS_INGRESS)
         reporters.append(Reporter("NATS", refusals, required=True))
+        metrics = RayMetrics()
+        durable: DurableIntake | None = None
+        if settings.nats.durable.rows:
+            durable = DurableIntake(settings.nats, metrics)
+            reporters.append(Reporter(COMPONENT, durable, required=True))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -135,7 +141,7 @@ class NatsIngressDeployment:
 
         allowances = Allowances.of(settings.nats, settings.milvus)
         self._ingress = Ingress(
-            settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals, allowances
+            settings.nats, rows, status.components, connected, metrics, activity, refusals, allowances, durable
         )
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(

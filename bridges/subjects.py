@@ -74,6 +74,7 @@ class Subject:
         delivery: How messages arrive.
         open_ended: Whether the last token may hold dots, as the name of an inbox does, or is taken as if it might: a
             server republishes what a bucket keeps by `>` alone.
+        needs: The name of a bucket or stream without which nobody uses the subject; empty where its tokens say so.
     """
 
     pattern: str
@@ -84,6 +85,7 @@ class Subject:
     about: str
     delivery: tuple[Delivery, ...] = (Delivery.CORE,)
     open_ended: bool = False
+    needs: str = ""
 
     @property
     def message_type(self) -> str:
@@ -167,15 +169,23 @@ def _request(
 
 # Requests.
 
+_OR_STREAM = (Delivery.QUEUE_GROUP, Delivery.STREAM)
+"""Of requests that a stream keeps where the settings say so (`nats.durable.rows`)."""
+
 CHAT_MESSAGE = _request(
     "ai.chat.user.{user_id}.message",
     messages_pb2.ChatRequest,
     Role.NATS_INGRESS,
     "A question of a user.",
-    publishers=_CLIENTS,
+    _OR_STREAM,
+    _CLIENTS,
 )
 CHAT_REQUEST = _request(
-    "ai.chat.request", messages_pb2.ChatRequest, Role.NATS_INGRESS, "The same on the subject that older clients use."
+    "ai.chat.request",
+    messages_pb2.ChatRequest,
+    Role.NATS_INGRESS,
+    "The same on the subject that older clients use.",
+    _OR_STREAM,
 )
 LOGIN = _request(
     "ai.chat.user.{user_id}.login",
@@ -189,13 +199,15 @@ GREETING_REQUEST = _request(
     messages_pb2.GreetingRequest,
     Role.NATS_INGRESS,
     "Asks for a short greeting, which is empty if the model failed.",
-    publishers=_CLIENTS,
+    _OR_STREAM,
+    _CLIENTS,
 )
 VOICE_REQUEST = _request(
     "ai.voice.request",
     messages_pb2.VoiceRequest,
     Role.NATS_INGRESS,
     "A recorded question. The response has its transcript, the answer, the sources and the spoken answer.",
+    _OR_STREAM,
 )
 AUDIO_STREAM = _request(
     "ai.voice.stream.{session_id}",
@@ -407,7 +419,9 @@ REPLICA_INBOX = Subject(
 )
 
 
-def _server(pattern: str, publishers: frozenset[Role], about: str, *, open_ended: bool = False) -> Subject:
+def _server(
+    pattern: str, publishers: frozenset[Role], about: str, *, open_ended: bool = False, needs: str = ""
+) -> Subject:
     return Subject(
         pattern,
         Direction.SERVER,
@@ -417,6 +431,7 @@ def _server(pattern: str, publishers: frozenset[Role], about: str, *, open_ended
         about,
         (Delivery.SERVICE,),
         open_ended,
+        needs,
     )
 
 
@@ -489,6 +504,92 @@ _TRIGGERS_API = (
     ),
 )
 
+# For requests that are kept until they are answered (`nats.durable`).
+
+REQUESTS_CONSUMER = "hearth-requests"
+"""The durable consumer of each stream that keeps requests."""
+
+_INGRESS_ONLY = frozenset({Role.NATS_INGRESS})
+_OPERATOR_ONLY = frozenset({Role.OPERATOR})
+
+CLAIM_VALUE = _server(
+    "$KV.{answers_bucket}.claim.{request}", _INGRESS_ONLY, "Keeps who answers a request, and how far that went."
+)
+ASKER_VALUE = Subject(
+    "$KV.{answers_bucket}.asker.{request}.{note}",
+    Direction.SERVER,
+    (),
+    _INGRESS_ONLY,
+    _INGRESS_ONLY | {Role.SERVER},
+    "Keeps a reply subject of a request, or that it has none, which no stream does. All ingresses hear it, too.",
+    (Delivery.SERVICE, Delivery.CORE),
+)
+TAKEN_VALUE = _server(
+    "$KV.{answers_bucket}.taken.{note}", _INGRESS_ONLY, "Keeps for which of several equal requests one of these is."
+)
+SENT_VALUE = _server(
+    "$KV.{answers_bucket}.sent.{request}", _INGRESS_ONLY, "Keeps how much of an answer its stream was told."
+)
+FINAL_VALUE = _server(
+    "$KV.{answers_bucket}.final.{request}.{subject}",
+    _INGRESS_ONLY,
+    "Keeps the final message of a request, which the server then publishes on the subject that stands behind.",
+    open_ended=True,
+)
+DEAD_LETTER = _server(
+    "hearth.dead.{row}",
+    _INGRESS_ONLY,
+    "Keeps a request that was given up.",
+    needs="dead_stream",
+)
+
+SENT_AGAIN = (CHAT_MESSAGE, CHAT_REQUEST, GREETING_REQUEST, VOICE_REQUEST)
+"""What may be a dead letter one day: an operator sends that again, whoever's it is."""
+
+SUBJECT_HEADER = "Hearth-Subject"
+"""Of a dead letter, as the following ones: the subject that it was sent on."""
+REASON_HEADER = "Hearth-Reason"
+TIMES_HEADER = "Hearth-Times"
+"""How often it was begun."""
+SENT_AT_HEADER = "Hearth-Sent-At"
+LEFT_OUT_HEADER = "Hearth-Bytes-Left-Out"
+"""The size of a payload that had no room beside these headers."""
+REPLAY_HEADER = "Hearth-Replay"
+"""Of a dead letter that an operator sends again: it is another request than the one that was given up."""
+
+
+def _requests_api(pattern: str, about: str, *, open_ended: bool = False) -> Subject:
+    """Return a row for a stream that keeps requests: ours, or one that was there and has their subjects."""
+    return _server(pattern, _INGRESS_ONLY, about, open_ended=open_ended, needs="requests_stream")
+
+
+REQUESTS_NEXT = _requests_api(f"$JS.API.CONSUMER.MSG.NEXT.{{stream}}.{REQUESTS_CONSUMER}", "Takes kept requests.")
+REQUESTS_CONSUMER_INFO = _requests_api(
+    f"$JS.API.CONSUMER.INFO.{{stream}}.{REQUESTS_CONSUMER}", "Looks for the consumer of a stream, and for the time."
+)
+_DURABLE_API = (
+    _requests_api("$JS.API.STREAM.NAMES", "Looks for streams that have the subjects of requests already."),
+    _requests_api("$JS.API.STREAM.INFO.{stream}", "Asks how such a stream is set."),
+    _server("$JS.API.STREAM.CREATE.{requests_stream}", _INGRESS_ONLY, "Makes the stream that keeps requests."),
+    _server("$JS.API.STREAM.UPDATE.{requests_stream}", _INGRESS_ONLY, "Gives it the present settings."),
+    REQUESTS_CONSUMER_INFO,
+    _requests_api(f"$JS.API.CONSUMER.CREATE.{{stream}}.{REQUESTS_CONSUMER}", "Makes it, or gives it the settings."),
+    REQUESTS_NEXT,
+    _requests_api(
+        f"$JS.ACK.{{stream}}.{REQUESTS_CONSUMER}.{{message}}",
+        "Says that a request is worked on, or answered.",
+        open_ended=True,
+    ),
+    _server("$JS.API.STREAM.CREATE.KV_{answers_bucket}", _INGRESS_ONLY, "Makes it if it does not exist."),
+    _server("$JS.API.STREAM.UPDATE.KV_{answers_bucket}", _INGRESS_ONLY, "Gives it the present settings."),
+    _server("$JS.API.STREAM.MSG.GET.KV_{answers_bucket}", _INGRESS_ONLY, "Reads a value."),
+    _server("$JS.API.STREAM.CREATE.{dead_stream}", _INGRESS_ONLY, "Makes the stream of dead letters."),
+    _server("$JS.API.STREAM.UPDATE.{dead_stream}", _INGRESS_ONLY, "Gives it the present settings."),
+    _server("$JS.API.STREAM.INFO.{dead_stream}", _OPERATOR_ONLY, "Looks for dead letters."),
+    _server("$JS.API.STREAM.MSG.GET.{dead_stream}", _OPERATOR_ONLY, "Reads one."),
+    _server("$JS.API.STREAM.MSG.DELETE.{dead_stream}", _OPERATOR_ONLY, "Takes one away."),
+)
+
 SUBJECTS: tuple[Subject, ...] = (
     CHAT_MESSAGE,
     CHAT_REQUEST,
@@ -530,6 +631,13 @@ SUBJECTS: tuple[Subject, ...] = (
     *_CONVERSATIONS_API,
     *_RUNS_API,
     *_TRIGGERS_API,
+    CLAIM_VALUE,
+    ASKER_VALUE,
+    TAKEN_VALUE,
+    SENT_VALUE,
+    FINAL_VALUE,
+    DEAD_LETTER,
+    *_DURABLE_API,
 )
 
 _PUBLISHABLE = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
@@ -578,7 +686,8 @@ def may_be_answered(subject: str) -> bool:
     """Say whether Hearth publishes an answer on a subject that a client chose.
 
     It does not where the server keeps the subject for itself, where requests arrive, so that the answer would be read
-    as one, and where replicas speak among themselves. Hearth may publish there, its clients may not.
+    as one, where dead letters are kept, and where replicas speak among themselves. Hearth may publish there, its
+    clients may not.
     """
     return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
 
@@ -599,7 +708,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def _closed_rows() -> list[Subject]:
-    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL) or row is DEAD_LETTER]
 
 
 @cache

@@ -17,6 +17,7 @@ from rich.text import Text
 from bridges.command_line.client import HearthClient, NatsServer, connected
 from bridges.command_line.commands.asking import Asked, ask, citation_as_json, show_sources
 from bridges.command_line.commands.chatting import ChatPrompt, answer_writer, line_reader, new_user_id
+from bridges.command_line.commands.dead_commands import dead_command
 from bridges.command_line.commands.document_commands import delete_command, documents_command, ingest_command
 from bridges.command_line.commands.drain_command import drain_command
 from bridges.command_line.commands.model_commands import fetch_defaults, models_command
@@ -319,7 +320,7 @@ for _command in (
     *(ingest_command, documents_command, delete_command),
     *(say_command, listen_command, voices_command),
     *(ask_command, talk_command, turn_command),
-    *(pipeline_command, models_command, drain_command, permissions_command),
+    *(pipeline_command, models_command, drain_command, permissions_command, dead_command),
 ):
     cli.add_command(_command)
 take_access(cli)

@@ -61,11 +61,12 @@ class ChatHandler:
         except HearthError as error:
             answer.broke_off(error)
         if stream_subject and not answer.is_text_told:
-            await reply.sender.send(stream_subject, _done(request))
+            await _end_stream(stream_subject, request, reply)
         if answer.remembered and not answer.end.error_kind:
             # Before the answer is out, so that a follow-up cannot come too soon.
             await self._memory.remember(Owner(question.user_id), Exchange(question.text.strip(), answer.remembered))
-        response = _response(request, reply, answer.text, answer.end, answer.error)
+        error = joined(answer.error, reply.stream_note)
+        response = _response(request, reply, answer.text, answer.end, error)
         if request.enable_tts and answer.text and self._voice is None:
             response.error = joined(response.error, NO_SPEECH)
         response = _with_sound(_fitting(response, reply.sender.room), answer, reply.sender.room)
@@ -86,12 +87,12 @@ class ChatHandler:
             with reply.sender.listeners.watch() as watch:
                 async for item in items:
                     answer.take(item)
-                    if stream_subject and isinstance(item, AnswerToken):
-                        await reply.sender.send(stream_subject, _chunk(request, item.text), watch.next_reply())
+                    if stream_subject and isinstance(item, AnswerToken) and (text := await reply.untold(item.text)):
+                        await reply.sender.send(stream_subject, _chunk(request, text), watch.next_reply())
                     if stream_subject and isinstance(item, AnswerEnd):
                         # What is still being spoken is not waited for.
                         answer.is_text_told = True
-                        await reply.sender.send(stream_subject, _done(request))
+                        await _end_stream(stream_subject, request, reply)
                     if watch.left:
                         raise RequestEndedError(LEFT)
 
@@ -109,7 +110,7 @@ class ChatHandler:
         final_subject = _usable(partial(self._final_subject, reply=reply), request)
         final_subject = final_subject or _usable(_default_subject, request)
         if stream_subject:
-            await reply.sender.send(stream_subject, _done(request))
+            await _end_stream(stream_subject, request, reply)
         end = AnswerEnd(error=error.message, error_kind=error.kind)
         await reply.finish(_response(request, reply, "", end, error.message), final_subject)
 
@@ -159,6 +160,11 @@ def _done(request: messages_pb2.ChatRequest) -> messages_pb2.ChatStreamChunk:
     return messages_pb2.ChatStreamChunk(
         request_id=request.request_id, type="done", done=True, timestamp=int(time.time())
     )
+
+
+async def _end_stream(subject: str, request: messages_pb2.ChatRequest, reply: Reply) -> None:
+    if await reply.may_end_stream():
+        await reply.sender.send(subject, _done(request))
 
 
 def _response(

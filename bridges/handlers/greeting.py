@@ -3,7 +3,7 @@
 import logging
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.reply import Reply
+from bridges.nats.reply import Reply, error_response
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
 from bridges.subjects import GREETING_RESPONSE, own_subjects, subject_for
@@ -56,10 +56,8 @@ class GreetingHandler:
         """Answer a request that failed: with no greeting, since the response cannot tell an error."""
         logger.warning("no greeting: %s", error.message)
         # The server delivers an id with a "*" in it, and lets nobody publish to it.
-        for subject in own_subjects((GREETING_RESPONSE,), {"user_id": reply.parameters["user_id"]}):
-            await reply.sender.send(subject, _response(request, reply, ""))
-        if reply.reply_subject:
-            await reply.refuse(error)
+        own = own_subjects((GREETING_RESPONSE,), {"user_id": reply.parameters["user_id"]})
+        await reply.finish(_response(request, reply, ""), next(iter(own), ""), error_response(error))
 
 
 def _subject(reply: Reply) -> str:

@@ -23,10 +23,13 @@ from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
 from bridges.nats.allowances import Allowances
+from bridges.nats.answer_store import STORED_HEADER_BYTES
 from bridges.nats.askers import Asker, Askers
 from bridges.nats.connection import LastingConnection, is_cancelled
 from bridges.nats.demands import check_sizes, demand_of
+from bridges.nats.durable_intake import DurableIntake, KeptRow
 from bridges.nats.micro_service import MicroService
+from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
@@ -117,6 +120,7 @@ class _Arrived:
     arrived: float
     deadline: float
     asker: Asker
+    kept: KeptRequest | None = None
 
 
 class Ingress:
@@ -131,6 +135,7 @@ class Ingress:
         activity: Is told what is done, and what failed.
         refusals: Is told what the server does not permit.
         allowances: What each user may take. By default of this ingress alone, and as the settings say.
+        durable: Takes the requests that are kept until they are answered; None where none are.
     """
 
     def __init__(
@@ -143,10 +148,13 @@ class Ingress:
         activity: Activity | None = None,
         refusals: Refusals | None = None,
         allowances: Allowances | None = None,
+        durable: DurableIntake | None = None,
     ) -> None:
         self._settings = settings
         self._askers = Askers.of(settings)
         self._allowances = allowances or Allowances.of(settings, MilvusSettings())
+        self._durable = durable
+        self._durable_rows = frozenset(settings.durable.rows if durable else ())
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
@@ -178,8 +186,8 @@ class Ingress:
         The connection stands until then: what is done outside of requests may still need it.
         """
         try:
-            if await self._connection.open(self._leaving) and await self._until_ready():
-                await self._serve()
+            if await self._connection.open(self._leaving):
+                await self._serve_when_ready()
             self._drained.set()
             await self._stopping.wait()
         finally:
@@ -218,18 +226,27 @@ class Ingress:
         if not self._drained.is_set():
             self._connection.check()
 
-    async def _serve(self) -> None:
-        """Take requests until `drain` or `stop`, and finish them."""
+    async def _serve_when_ready(self) -> None:
+        """Take requests, once the graph is ready, until `drain` or `stop`, and finish them."""
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._keep_watch(group))
-            await self._connected(self._client)
-            await self._subscribe(group)
-            self._serving.set()
-            logger.info("taking requests as queue group %r", self._settings.queue_group)
-            await self._leaving.wait()
-            await self._leave()
+            if self._durable:
+                self._durable.connect(self._client, self._kept_rows(group))
+            if await self._until_ready():
+                await self._serve(group)
+
+    async def _serve(self, group: asyncio.TaskGroup) -> None:
+        watching = [group.create_task(self._keep_watch(group))]
+        await self._connected(self._client)
+        await self._subscribe(group)
+        if self._durable:
+            watching.append(group.create_task(self._durable.run()))
+        self._serving.set()
+        logger.info("taking requests as queue group %r", self._settings.queue_group)
+        await self._leaving.wait()
+        await self._leave()
+        for watch in watching:
             watch.cancel()
-            self._count()
+        self._count()
 
     async def _until_ready(self) -> bool:
         """Wait for the graph; return False when drained or stopped before it was ready."""
@@ -249,11 +266,15 @@ class Ingress:
         # Heard until the connection is closed, so it is not among those that are drained.
         await self._listeners.subscribe(self._client)
         for endpoint in self._endpoints:
+            if endpoint.row.name in self._durable_rows:
+                continue
             self._subscriptions.append(
                 await self._client.subscribe(
                     endpoint.row.subject.wildcard, queue=self._settings.queue_group, cb=self._callback(endpoint, group)
                 )
             )
+        if self._durable:
+            await self._durable.subscribe()
         self._subscriptions.extend(await self._service.subscribe(self._client))
         await self._client.flush()
 
@@ -262,16 +283,53 @@ class Ingress:
             now = time.monotonic()
             asker = self._askers.asker(endpoint.row, message)
             request = _Arrived(endpoint, message, now, now + endpoint.timeout_s, asker)
-            if refusal := self._allowances.opened(asker, endpoint.row.name):
-                await self._turn_away(request, refusal, group)
-                return
-            ticket = Ticket(endpoint.row.name, asker.key, len(message.data), now, request.deadline, request)
-            refused = self._admission.offer(ticket)
-            self._begin(group)
-            for one in refused:
-                await self._turn_away(one.ticket.request, _overloaded(one), group)
+            for refused, refusal in self._admit(request, group):
+                await self._turn_away(refused, refusal, group)
 
         return admit
+
+    def _admit(self, request: _Arrived, group: asyncio.TaskGroup) -> list[tuple[_Arrived, HearthError]]:
+        """Let a request wait, and begin with whose turn it is; return those that are refused for it, and why."""
+        row = request.endpoint.row
+        if refusal := self._allowances.opened(request.asker, row.name):
+            return [(request, refusal)]
+        size = len(request.message.data)
+        ticket = Ticket(row.name, request.asker.key, size, request.arrived, request.deadline, request)
+        refused = self._admission.offer(ticket)
+        self._begin(group)
+        return [(one.ticket.request, _overloaded(one)) for one in refused]
+
+    def _kept_rows(self, group: asyncio.TaskGroup) -> list[KeptRow]:
+        """Return the rows whose requests are taken from streams."""
+        kept = [endpoint for endpoint in self._endpoints if endpoint.row.name in self._durable_rows]
+        return [KeptRow(endpoint.row, endpoint.timeout_s, self._taker(endpoint, group)) for endpoint in kept]
+
+    def _taker(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[KeptRequest], Awaitable[None]]:
+        async def take(kept: KeptRequest) -> None:
+            deadline = kept.taken_at + endpoint.timeout_s - kept.age_s
+            asker = self._askers.asker(endpoint.row, kept)
+            request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, asker, kept)
+            # Each of these speaks with the server, which the next message does not wait for.
+            if self._durable and self._durable.is_spent(kept):
+                group.create_task(self._give_up(request, self._durable))
+            elif deadline <= kept.taken_at:
+                group.create_task(self._answer_uncounted(request, _too_late(endpoint)))
+            else:
+                for refused, refusal in self._admit(request, group):
+                    group.create_task(self._answer(refused, refusal))
+
+        return take
+
+    async def _give_up(self, request: _Arrived, durable: DurableIntake) -> None:
+        """Park a request that was begun too often, and tell its client."""
+        assert request.kept  # noqa: S101 - only these are begun more than once
+        try:
+            reason = await durable.give_up(request.endpoint.row, request.kept, _request_id(request))
+        except GivenBackError as error:
+            self._log_given_back(request, error)
+            durable.let_go(request.kept)
+            return
+        await self._answer_uncounted(request, InternalError(f"the request was given up: {reason}"))
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Begin with every request whose turn it is."""
@@ -282,6 +340,8 @@ class Ingress:
     async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken."""
         logger.info("leaving queue group %r", self._settings.queue_group)
+        if self._durable:
+            await self._durable.leave()
         try:
             async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
                 for subscription in self._subscriptions:
@@ -345,6 +405,13 @@ class Ingress:
             logger.exception("requests could not be counted")
 
     async def _answer(self, request: _Arrived, refusal: HearthError | None = None) -> None:
+        """Have one request answered, or refused, that its asker's open requests count."""
+        try:
+            await self._answer_uncounted(request, refusal)
+        finally:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
+
+    async def _answer_uncounted(self, request: _Arrived, refusal: HearthError | None = None) -> None:
         """Have one request answered, or refused; whatever happens, no other request is touched by it."""
         try:
             await self._answer_and_record(request, refusal)
@@ -352,8 +419,6 @@ class Ingress:
             # Of whatever kind: what fails here is a metric, a span or a line of the log. A log that fails cannot tell.
             with contextlib.suppress(Exception):
                 logger.exception("a request on %s could not be recorded", request.message.subject)
-        finally:
-            self._allowances.closed(request.asker, request.endpoint.row.name)
 
     async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
         """Have one request answered, or refused: it ends in one final message and one log line."""
@@ -403,46 +468,80 @@ class Ingress:
         logger.info("%s", line)
 
     async def _outcome(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
+        if request.kept is None or self._durable is None:
+            return await self._outcome_of(request, call, refusal)
+        try:
+            outcome = await self._outcome_of(request, call, refusal)
+            await self._durable.settle(request.kept)
+        except GivenBackError as error:
+            self._log_given_back(request, error)
+            return Outcome(RequestEndedError.kind, error=str(error))
+        finally:
+            self._durable.let_go(request.kept)
+        return outcome
+
+    def _log_given_back(self, request: _Arrived, error: GivenBackError) -> None:
+        logger.warning("a request on %s is left to its stream: %s", request.message.subject, error)
+
+    async def _outcome_of(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
         row = request.endpoint.row
         # A refusal that goes to the reply subject alone needs nothing of the payload, which may be large.
         payload = b"" if refusal and not row.answers else request.message.data
         try:
             message = _decode(row, payload)
         except InvalidRequestError as error:
-            await self._deliver(self._reply(request, call, None).refuse(error))
+            reply = self._reply(request, call, None)
+            if await self._begins(reply):
+                await self._deliver(reply.refuse(error))
             return Outcome(error.kind, error=error.message)
         reply = self._reply(request, call, message)
-        if refusal:
-            await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
-            return Outcome(refusal.kind, error=refusal.message)
+        if not await self._begins(reply):
+            return Outcome(request_id=getattr(message, "request_id", ""))
+        try:
+            if refusal:
+                raise refusal
+            return await self._handled(request, call, message, reply)
+        except HearthError as error:
+            if reply.is_final:
+                logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
+            else:
+                await self._deliver(request.endpoint.handler.fail(message, error, reply))
+            return Outcome(error.kind, error=error.message)
+
+    async def _handled(self, request: _Arrived, call: Call, message: Message | None, reply: Reply) -> Outcome:
+        """Have a request answered by its handler.
+
+        Raises:
+            HearthError: It was not, whatever the reason.
+            GivenBackError: It is left to its stream.
+        """
         try:
             check_sizes(message, self._settings.sizes)
             self._allowances.take(request.asker, demand_of(message))
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
-        except HearthError as raised:
-            error = raised
+        except (GivenBackError, HearthError):
+            raise
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
             # What it waited for was, and not this request.
-            error = RequestEndedError("it was ended inside the graph")
+            raise RequestEndedError("it was ended inside the graph") from None
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
-            error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
+            raise DeadlineExceededError(
+                f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s)
+            ) from None
         except Exception:
             logger.exception("request on %s failed", request.message.subject)
-            error = InternalError("the request failed inside the ingress")
-        if reply.is_final:
-            logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
-        else:
-            await self._deliver(request.endpoint.handler.fail(message, error, reply))
-        return Outcome(error.kind, error=error.message)
+            raise InternalError("the request failed inside the ingress") from None
 
     async def _deliver(self, sending: Awaitable[None]) -> None:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
             await sending
+        except GivenBackError:
+            raise
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -451,21 +550,43 @@ class Ingress:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
 
+    async def _begins(self, reply: Reply) -> bool:
+        """Say whether a request is to be answered: one that is kept may have been, by another replica."""
+        return await reply.once.begin() if isinstance(reply.once, OnceAnswer) else True
+
     def _reply(self, request: _Arrived, call: Call, decoded: Message | None) -> Reply:
         message, row = request.message, request.endpoint.row
         parameters = row.subject.parameters(message.subject) or {}
         request_id = getattr(decoded, "request_id", "")
         own = own_subjects(row.answers, {"request_id": request_id, **parameters})
-        sender = Sender(self._client, self._listeners, dict(call.trace))
-        reply_subject = message.reply
-        if reply_subject and not self._trust.allows_reply(reply_subject, own):
+
+        def allows(reply_subject: str) -> bool:
+            if not reply_subject or self._trust.allows_reply(reply_subject, own):
+                return bool(reply_subject)
             logger.warning(
                 "a request on %s is not answered on its reply subject %s: no inbox, none of nats.answer_subjects",
                 message.subject,
                 reply_subject,
             )
-            reply_subject = ""
-        return Reply(sender, message.subject, parameters, reply_subject, own, self._allowances.names(request.asker))
+            return False
+
+        names = self._allowances.names(request.asker)
+        if request.kept and self._durable:
+            sender = Sender(self._client, self._listeners, dict(call.trace), STORED_HEADER_BYTES)
+            once = self._durable.answer(request.kept, request_id, sender, allows, request.deadline)
+            reply_subject = request.kept.reply if allows(request.kept.reply) else ""
+            return Reply(sender, message.subject, parameters, reply_subject, own, names, once=once)
+        sender = Sender(self._client, self._listeners, dict(call.trace))
+        reply_subject = message.reply if allows(message.reply) else ""
+        return Reply(sender, message.subject, parameters, reply_subject, own, names)
+
+
+def _request_id(request: _Arrived) -> str:
+    """Return the client's id of a request; empty where it gave none, or none that can be read."""
+    try:
+        return getattr(_decode(request.endpoint.row, request.message.data), "request_id", "")
+    except InvalidRequestError:
+        return ""
 
 
 def _overloaded(refused: Refused[_Arrived]) -> HearthError:
@@ -488,6 +609,12 @@ def _overloaded(refused: Refused[_Arrived]) -> HearthError:
                 retry_after_s=refused.wait_s,
                 limit=limit,
             )
+
+
+def _too_late(endpoint: Endpoint) -> DeadlineExceededError:
+    """Return what the client of a request is told that was found in its stream when its time was over."""
+    timeout_s = endpoint.timeout_s
+    return DeadlineExceededError(f"it was not begun within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
 
 
 def endpoints(

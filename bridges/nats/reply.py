@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 from google.protobuf.message import Message
 
@@ -11,6 +12,40 @@ from bridges.nats.sender import Sender
 from deployments.errors import HearthError
 
 logger = logging.getLogger(__name__)
+
+
+class Once(Protocol):
+    """The way out of an answer of which nothing goes out twice, however often its request is given out.
+
+    Where the request has become another replica's, or cannot be finished here, each method raises what the ingress
+    takes for that: it is no error of the request.
+    """
+
+    @property
+    def note(self) -> str:
+        """What the final message has to say of the stream before it; empty where nothing is to be said."""
+        ...
+
+    async def untold(self, text: str) -> str:
+        """Return what of the next piece of the answer goes out on its stream now; empty for nothing."""
+        ...
+
+    async def may_end_stream(self) -> bool:
+        """Say whether the end of the stream goes out; it does once."""
+        ...
+
+    async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
+        """Send the final message.
+
+        Args:
+            message: The message.
+            subject: Where it goes; empty where it goes to the reply subjects alone.
+            to_asker: What goes to these.
+
+        Raises:
+            PayloadTooLargeError: The server would not take one of them; none was sent.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -25,6 +60,7 @@ class Reply:
         own_subjects: The answer subjects of the contract for this very request.
         names: What its asker may name, and may so be told of.
         is_final: Whether the final message is out. A further one is not sent.
+        once: The way out of a request that is kept until it is answered; None for one that is not.
     """
 
     sender: Sender
@@ -34,14 +70,33 @@ class Reply:
     own_subjects: frozenset[str] = frozenset()
     names: AllowedNames = EVERY_NAME
     is_final: bool = False
+    once: Once | None = None
 
     @property
     def user(self) -> str:
         """The user who asks, by the subject or whatever else names them; empty where nobody named a user."""
         return self.names.user
 
-    async def finish(self, message: Message, subject: str = "") -> None:
+    @property
+    def stream_note(self) -> str:
+        """What the final message has to say of the stream before it; empty where nothing is to be said."""
+        return self.once.note if self.once else ""
+
+    async def untold(self, text: str) -> str:
+        """Return what of the next piece of the answer goes out on its stream now; empty for nothing."""
+        return await self.once.untold(text) if self.once else text
+
+    async def may_end_stream(self) -> bool:
+        """Say whether the end of the stream goes out."""
+        return await self.once.may_end_stream() if self.once else True
+
+    async def finish(self, message: Message, subject: str = "", to_asker: Message | None = None) -> None:
         """Send the final message: on `subject`, where one is given, and on the reply subject.
+
+        Args:
+            message: The message.
+            subject: The subject of the contract, or the one that the request names.
+            to_asker: What goes to the reply subject, where that is another message.
 
         Raises:
             PayloadTooLargeError: The server would not take it; another one may be sent.
@@ -49,18 +104,28 @@ class Reply:
         if self.is_final:
             logger.error("a second final message for a request on %s is not sent", self.request_subject)
             return
-        targets = dict.fromkeys(target for target in (subject, self.reply_subject) if target)
-        if not targets:
+        if not subject and not self.reply_subject:
             logger.warning(
                 "nobody asked for the answer on %s: no request id and no reply subject", self.request_subject
             )
-        for target in targets:
-            await self.sender.send(target, message)
+        if self.once:
+            await self.once.finish(message, subject, to_asker or message)
             self.is_final = True
+            return
+        messages = {self.reply_subject: to_asker or message} | {subject: message}
+        for target in (subject, self.reply_subject):
+            if target and target in messages:
+                await self.sender.send(target, messages.pop(target))
+                self.is_final = True
 
     async def refuse(self, error: HearthError) -> None:
         """Send an ErrorResponse as the final message: the request cannot be read, or has no response of its own."""
         if not self.reply_subject:
             logger.warning("%s on %s has no reply subject: %s", error.kind, self.request_subject, error.message)
             return
-        await self.finish(messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind))
+        await self.finish(error_response(error))
+
+
+def error_response(error: HearthError) -> messages_pb2.ErrorResponse:
+    """Return an error as it goes to a reply subject."""
+    return messages_pb2.ErrorResponse(error=True, message=error.message, type=error.kind)

@@ -21,16 +21,18 @@ class Sender:
         connection: The connection they go over.
         listeners: Tells whether a stream of messages still has any; one of its own tells nothing.
         headers: What every message carries: the W3C trace context of a request, for instance.
+        reserved: Bytes that are left free beside the headers.
     """
 
     connection: Publisher
     listeners: Listeners = field(default_factory=Listeners)
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    reserved: int = 0
 
     @property
     def room(self) -> int:
         """The bytes that a message may take: what the server takes now, less the headers."""
-        return self.connection.max_payload - _header_bytes(self.headers)
+        return self.connection.max_payload - header_bytes(self.headers) - self.reserved
 
     async def send(self, subject: str, message: Message, reply: str = "") -> None:
         """Publish a message.
@@ -44,16 +46,24 @@ class Sender:
             PayloadTooLargeError: The server would not take it. This is checked here because the server closes the
                 whole connection over it, for good.
         """
+        await self.connection.publish(subject, self.fitting(message), reply, self.headers or None)
+
+    def fitting(self, message: Message) -> bytes:
+        """Return a message as it goes out.
+
+        Raises:
+            PayloadTooLargeError: The server would not take it.
+        """
         payload = message.SerializeToString()
         if len(payload) > self.room:
             raise PayloadTooLargeError(
                 f"the answer takes {len(payload)} bytes, the NATS server takes {self.room}",
                 limit=Limit("max_payload", self.room, len(payload)),
             )
-        await self.connection.publish(subject, payload, reply, self.headers or None)
+        return payload
 
 
-def _header_bytes(headers: Mapping[str, str]) -> int:
+def header_bytes(headers: Mapping[str, str]) -> int:
     """Return what headers add to a message, for the server counts them: a version line, a line each, an empty line."""
     if not headers:
         return 0

@@ -82,7 +82,7 @@ class Trust:
             return chosen
         if not self.allows_reply(chosen, own):
             raise _refused(chosen, "an inbox or one of nats.answer_subjects was expected")
-        if _is_inbox(chosen) and _inbox(chosen) != _inbox(reply):
+        if is_inbox(chosen) and _inbox(chosen) != _inbox(reply):
             raise _refused(chosen, "an inbox has to be the one of the request's reply subject")
         return chosen
 
@@ -102,9 +102,14 @@ def _refused(chosen: str, expected: str) -> InvalidRequestError:
     )
 
 
-def _is_inbox(subject: str) -> bool:
+def is_inbox(subject: str) -> bool:
     """Say whether a subject lies in an inbox, the settings' own kinds such as `_INBOX_alice.>` among them."""
     return subject.startswith(_INBOXES)
+
+
+def inbox_user(subject: str) -> str:
+    """Return the user whose alone a reply subject is; empty where it is anybody's."""
+    return (USER_INBOX.parameters(subject) or {}).get("user_id", "")
 
 
 def _inbox(subject: str) -> str:

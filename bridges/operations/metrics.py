@@ -42,6 +42,10 @@ class RayMetrics:
         self._thoughts = Counter(
             "hearth_thought_tokens", "Tokens that the language model thought before its answers, about.", by_subject
         )
+        self._redelivered = Counter(
+            "hearth_redelivered_requests", "Kept requests that were given out again.", by_subject
+        )
+        self._given_up = Counter("hearth_dead_letters", "Kept requests that were given up.", by_subject)
         self._retrieval = Histogram(
             "hearth_retrieval_seconds", "From a question to its passages.", _SECONDS, by_subject
         )
@@ -85,6 +89,14 @@ class RayMetrics:
     def refused(self, subject: str, outcome: Outcome, number: int) -> None:
         """Count requests that were refused without any work: their times are none of an answer's."""
         self._requests.inc(number, {"subject": subject, "outcome": outcome.name})
+
+    def redelivered(self, subject: str) -> None:
+        """Count a request that was given out again, because its replica was lost."""
+        self._redelivered.inc(tags={"subject": subject})
+
+    def given_up(self, subject: str) -> None:
+        """Count a request that has become a dead letter."""
+        self._given_up.inc(tags={"subject": subject})
 
     def open(self, in_flight: int, waiting: int) -> None:
         """Say how many requests are worked on and wait now."""

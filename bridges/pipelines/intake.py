@@ -15,12 +15,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
-from nats.js.errors import APIError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.askers import BY_SUBJECT, Asker, Askers
 from bridges.nats.demands import Demand, Named, NameKind
+from bridges.nats.streams import open_stream
 from bridges.pipelines.reports import bounded
 from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, own_subjects
 from deployments.backoff import Backoff
@@ -41,10 +41,6 @@ _TRIGGER_S = 5.0
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _NOBODY = Asker("connection", "")
-_OTHER_CONFIGURATION = 10058
-"""The server's error code where a stream of this name is there with another configuration."""
-_SUBJECTS_OVERLAP = 10065
-"""The server's error code where another stream has the subject already."""
 
 
 class Triggers(Protocol):
@@ -127,15 +123,7 @@ class PipelineIntake:
             # Else the server would answer a requester before Hearth does.
             no_ack=True,
         )
-        try:
-            await stream.add_stream(config)
-        except APIError as error:
-            if error.err_code == _OTHER_CONFIGURATION:
-                # Made under other settings, such as another age.
-                await stream.update_stream(config)
-                return await self._subscribed(stream)
-            if error.err_code != _SUBJECTS_OVERLAP:
-                raise
+        if not await open_stream(stream, config):
             logger.warning(
                 "a trigger that is lost by its ingress stays lost: another stream than %r has the subject %s",
                 self._settings.stream,

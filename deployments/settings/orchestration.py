@@ -10,7 +10,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
@@ -20,6 +28,8 @@ from deployments.settings.pipelines import PipelinesSettings
 from deployments.settings.users import RequestSizes, UserLimits, may_have_rate
 from deployments.values.access import Secret, ServerAccess, without_credentials
 from deployments.values.requests import RequestKind
+
+_JETSTREAM_NAME = r"^[A-Za-z0-9_-]+$"
 
 
 class MilvusSettings(Settings):
@@ -91,6 +101,38 @@ class RequestLimits(Settings):
     wait_s: PositiveFloat | None = None
 
 
+class DurableSettings(Settings):
+    """Which requests are kept in JetStream until they are answered, and how.
+
+    Attributes:
+        rows: The requests, by the name of their endpoint. None are kept as shipped, and JetStream is not needed.
+        stream: The stream that is made for them. Where another stream has the subject of a row already, the requests
+            are taken from that one.
+        bucket: The key-value bucket that keeps who answers what, and the answers, so that each goes out once.
+        dead_letters: The stream of requests that were given up.
+        storage: Whether NATS keeps all this in files, which its restart does not lose, or in memory.
+        replicas: On how many servers of a NATS cluster it is kept.
+        tries: How often a request is begun, at most, before it is given up.
+        take_over_s: Seconds after which a request is given to another replica if the one that has it says nothing.
+        remember_s: Seconds, beyond the time that a request has, that an answered one is known by its request id.
+        broken_stream: What the stream of an answer gets whose replica was lost: its end, or what follows in the new
+            answer if that begins like the old one.
+        dead_letter_s: Seconds that a dead letter is kept.
+    """
+
+    rows: tuple[Literal["chat-message", "chat-request", "greeting", "voice-request"], ...] = ()
+    stream: str = Field(default="HEARTH_REQUESTS", pattern=_JETSTREAM_NAME)
+    bucket: str = Field(default="hearth_answers", pattern=_JETSTREAM_NAME)
+    dead_letters: str = Field(default="HEARTH_DEAD", pattern=_JETSTREAM_NAME)
+    storage: Literal["file", "memory"] = "file"
+    replicas: PositiveInt = Field(default=1, le=5)
+    tries: PositiveInt = 3
+    take_over_s: PositiveFloat = 5.0
+    remember_s: NonNegativeFloat = 60.0
+    broken_stream: Literal["end", "continue"] = "end"
+    dead_letter_s: PositiveFloat = 7 * 86400.0
+
+
 class NatsSettings(Settings):
     """Where NATS is, and how requests are taken from it.
 
@@ -119,6 +161,7 @@ class NatsSettings(Settings):
         any_user: Take a payload that names another user than its subject does, for clients that ask for several users
             over one subject. Off, such a request is refused.
         log_text: Write what users ask and are answered into the log, too.
+        durable: Which requests are kept in JetStream until they are answered.
     """
 
     url: str = "nats://127.0.0.1:4222"
@@ -138,6 +181,7 @@ class NatsSettings(Settings):
     answer_subjects: tuple[str, ...] = ()
     any_user: bool = False
     log_text: bool = False
+    durable: DurableSettings = DurableSettings()
 
     @field_validator("order")
     @classmethod

@@ -75,7 +75,8 @@ from tests.workflow_engines.follower import Followed, follow
 
 WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
-NAMES = installation_names(SETTINGS)
+EVERYTHING = OrchestrationSettings.model_validate({"nats": {"durable": {"rows": ["chat-message"]}}})
+NAMES = installation_names(EVERYTHING)
 USERS = (Role.CLIENT, Role.USER, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 OF_ONE_USER = {Role.USER: "alice", Role.OPERATOR: "operator"}
 ADMIN = "admin"

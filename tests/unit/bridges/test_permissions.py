@@ -10,7 +10,15 @@ from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 from tests.refusals import refused
 
-NAMES = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": "TRIGGERS"}
+NAMES = {
+    "conversations_bucket": "talks",
+    "runs_bucket": "runs",
+    "triggers_stream": "TRIGGERS",
+    "requests_stream": "",
+    "answers_bucket": "",
+    "dead_stream": "",
+}
+DURABLE = NAMES | {"requests_stream": "REQUESTS", "answers_bucket": "answers", "dead_stream": "DEAD"}
 ONE_USER = {**NAMES, "user_id": "u1"}
 HEARTH = (Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 
@@ -113,8 +121,9 @@ def test_a_user_id_is_one_token_and_no_other_user_s_name(user_ids: list[str]) ->
 
 @pytest.mark.parametrize("role", [Role.CLIENT, Role.USER, Role.OPERATOR])
 def test_nobody_outside_comes_near_what_replicas_and_the_server_tell_each_other(role: Role) -> None:
-    may = permissions(role, ONE_USER if role is not Role.CLIENT else NAMES)
-    inner = [row.narrowed(**NAMES) for row in SUBJECTS if row.direction in (Direction.INTERNAL, Direction.SERVER)]
+    may = permissions(role, DURABLE | ({} if role is Role.CLIENT else {"user_id": "u1"}))
+    rows = [row for row in SUBJECTS if row.direction in (Direction.INTERNAL, Direction.SERVER)]
+    inner = [row.narrowed(**DURABLE) for row in rows if role not in row.publishers]
     reached = [
         (subject, allowed)
         for subject in inner
@@ -137,11 +146,11 @@ def test_no_part_of_hearth_may_send_requests_or_read_another_s(role: Role) -> No
 def test_a_part_of_hearth_reaches_its_own_buckets_only(role: Role) -> None:
     server = [subject for subject in permissions(role, NAMES).publish if subject.startswith("$")]
     assert server
-    assert all(any(name in subject for name in NAMES.values()) for subject in server)
+    assert all(any(name in subject for name in NAMES.values() if name) for subject in server)
 
 
 def test_a_bucket_or_stream_that_is_not_used_is_not_permitted() -> None:
-    without = {"conversations_bucket": "", "runs_bucket": "runs", "triggers_stream": ""}
+    without = NAMES | {"conversations_bucket": "", "triggers_stream": ""}
     for role in HEARTH:
         subjects = permissions(role, without).publish
         assert not [subject for subject in subjects if subject.startswith("$") and "runs" not in subject]
@@ -157,7 +166,49 @@ def test_an_installation_s_names_come_from_its_settings() -> None:
         "conversations_bucket": "hearth_conversations",
         "runs_bucket": "hearth_pipelines",
         "triggers_stream": "HEARTH_PIPELINES",
+        "requests_stream": "",
+        "answers_bucket": "",
+        "dead_stream": "",
     }
+    durable = OrchestrationSettings.model_validate({"nats": {"durable": {"rows": ["greeting"]}}})
+    assert installation_names(durable)["requests_stream"] == "HEARTH_REQUESTS"
     forgetful = OrchestrationSettings.model_validate({"memory": {"enabled": False}, "pipelines": {"stream": ""}})
     assert installation_names(forgetful)["conversations_bucket"] == ""
     assert installation_names(forgetful)["triggers_stream"] == ""
+
+
+def test_what_kept_requests_need_is_permitted_where_there_are_any() -> None:
+    durable, plain = DURABLE | {"user_id": "u1"}, NAMES | {"user_id": "u1"}
+    more = {role: set(permissions(role, durable).publish) - set(permissions(role, plain).publish) for role in Role}
+    assert more[Role.NATS_INGRESS] == {
+        "$JS.ACK.*.hearth-requests.>",
+        "$JS.API.CONSUMER.CREATE.*.hearth-requests",
+        "$JS.API.CONSUMER.INFO.*.hearth-requests",
+        "$JS.API.CONSUMER.MSG.NEXT.*.hearth-requests",
+        "$JS.API.STREAM.CREATE.DEAD",
+        "$JS.API.STREAM.CREATE.KV_answers",
+        "$JS.API.STREAM.CREATE.REQUESTS",
+        "$JS.API.STREAM.INFO.*",
+        "$JS.API.STREAM.MSG.GET.KV_answers",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.UPDATE.DEAD",
+        "$JS.API.STREAM.UPDATE.KV_answers",
+        "$JS.API.STREAM.UPDATE.REQUESTS",
+        "$KV.answers.asker.*.*",
+        "$KV.answers.claim.*",
+        "$KV.answers.final.*.>",
+        "$KV.answers.sent.*",
+        "$KV.answers.taken.*",
+        "hearth.dead.*",
+    }
+    assert more[Role.OPERATOR] == {
+        "$JS.API.STREAM.INFO.DEAD",
+        "$JS.API.STREAM.MSG.DELETE.DEAD",
+        "$JS.API.STREAM.MSG.GET.DEAD",
+        # A dead letter is sent again as whose it was.
+        "ai.chat.request",
+        "ai.chat.user.*.greeting.request",
+        "ai.chat.user.*.message",
+        "ai.voice.request",
+    }
+    assert [role for role, subjects in more.items() if subjects] == [Role.OPERATOR, Role.NATS_INGRESS]

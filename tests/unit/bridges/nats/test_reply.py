@@ -59,3 +59,10 @@ async def test_what_the_server_would_not_take_leaves_room_for_an_error() -> None
     (subject, payload) = connection.published[0]
     assert subject == "inbox"
     assert messages_pb2.ErrorResponse.FromString(payload).message == "too large"
+
+
+async def test_who_asked_may_be_told_another_message_than_the_subject() -> None:
+    connection = Connection()
+    error = messages_pb2.ErrorResponse(error=True, message="no model")
+    await reply_over(connection).finish(ANSWER, "answer", error)
+    assert connection.published == [("answer", ANSWER.SerializeToString()), ("inbox", error.SerializeToString())]

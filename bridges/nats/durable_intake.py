@@ -1,0 +1,445 @@
+"""Requests that are kept until they are answered: taken from streams, held while they are worked on, let go after.
+
+Clients publish on core NATS as ever, and a stream keeps what they send. The ingresses share one durable pull consumer
+of each stream. A request whose ingress says nothing for some seconds is given to another one; one that was begun too
+often is parked as a dead letter. What a stream does not keep is the reply subject: an ingress hears each request on
+core NATS, too, and notes it.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from bridges.nats.admission import row_limits
+from bridges.nats.answer_store import AnswerStore, AskerNote
+from bridges.nats.asker_notes import AskerNotes
+from bridges.nats.connection import NatsClient
+from bridges.nats.dead_letters import DeadLetters, DurableMetrics
+from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, digest_of
+from bridges.nats.pulling import Pulling
+from bridges.nats.sender import Sender
+from bridges.nats.server_clock import ServerClock
+from bridges.nats.streams import open_stream
+from bridges.nats.trust import inbox_user
+from bridges.requests import Request
+from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO
+from deployments.backoff import Backoff
+from deployments.call import Call
+from deployments.errors import UnavailableError
+from deployments.settings.orchestration import NatsSettings
+from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
+
+COMPONENT = "JetStream"
+
+_LATE_S = 60.0
+"""A request whose time was over for longer is not even told that: nobody waits any more."""
+_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+_MOST_PENDING = 10_000
+_REFUSED_AT_ONCE = 256
+_FLUSH_S = 2
+_LOOK_S = 5.0
+_STORE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """A row whose requests are kept.
+
+    Attributes:
+        row: The row.
+        timeout_s: Time that a request has from when it was sent.
+        take: Called with each one as it is given out.
+    """
+
+    row: Request
+    timeout_s: float
+    take: Callable[[KeptRequest], Awaitable[None]]
+
+
+class DurableIntake:
+    """The requests that one ingress takes from streams.
+
+    Args:
+        settings: Which, and how.
+        metrics: Counts what was given out again, and what was given up.
+    """
+
+    def __init__(self, settings: NatsSettings, metrics: DurableMetrics) -> None:
+        self._settings = settings.durable
+        self._queue_group = settings.queue_group
+        self._metrics = metrics
+        lifetime_s = settings.request_timeout_s + settings.durable.remember_s
+        self._user_header = settings.user_header
+        self._nats = settings
+        self._store = AnswerStore(settings.durable, lifetime_s)
+        self._asker_notes = AskerNotes(self._store, lifetime_s)
+        self._clock = ServerClock()
+        self._dead = DeadLetters(settings.durable)
+        self._max_age_s = settings.request_timeout_s + _LATE_S
+        self._client: NatsClient | None = None
+        self._rows: Sequence[KeptRow] = ()
+        self._streams: tuple[str, ...] = ()
+        self._problem = "the streams of requests are not opened yet"
+        self._full = ""
+        self._held: set[KeptRequest] = set()
+        self._most_held = 0
+        self._leaving = asyncio.Event()
+        self._left = asyncio.Event()
+        self._hearing: list[Subscription] = []
+
+    def connect(self, client: NatsClient, rows: Sequence[KeptRow]) -> None:
+        """Take the connection, and what is to be taken over it."""
+        self._client, self._rows = client, rows
+        self._store.connect(client)
+        limits = [row_limits(kept.row, self._nats) for kept in rows]
+        self._most_held = sum(row.in_flight + row.waiting for row in limits) + _REFUSED_AT_ONCE
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Say whether requests are kept; see `Reporting`. Without JetStream none of these is taken."""
+        if not self._streams and self._client is not None:
+            try:
+                async with asyncio.timeout(call.remaining()):
+                    await self._open(self._client)
+            except (nats.errors.Error, TimeoutError, UnavailableError) as error:
+                self._failed(error)
+        ready = bool(self._streams) and not self._full
+        problem = self._full or self._problem
+        detail = f"requests are kept in {', '.join(self._streams)}" if ready else problem
+        return (ComponentStatus(COMPONENT, ready=ready, detail=detail),)
+
+    async def subscribe(self) -> None:
+        """Note the reply subjects of requests from now on, and hear those that other replicas note."""
+        await self._asker_notes.listen()
+        for kept in self._rows:
+            self._hearing.append(
+                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=self._note)
+            )
+
+    async def run(self) -> None:
+        """Take requests until `leave`, and hold those that were taken until cancelled."""
+        watching = [asyncio.create_task(watch) for watch in (self._keep_holding(self._connected), self._look_after())]
+        try:
+            await self._take_all(self._connected)
+            self._left.set()
+            await asyncio.Event().wait()
+        finally:
+            for watch in watching:
+                watch.cancel()
+            await asyncio.wait(watching)
+            self._left.set()
+
+    async def leave(self) -> None:
+        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled."""
+        self._leaving.set()
+        await self._left.wait()
+        for subscription in self._hearing:
+            try:
+                await subscription.drain()
+            except nats.errors.Error as error:
+                logger.info("reply subjects were not heard to the end: %s", _text(error))
+
+    def answer(
+        self, kept: KeptRequest, request_id: str, sender: Sender, allows: Callable[[str], bool], deadline: float
+    ) -> OnceAnswer:
+        """Return the way out of a request's answer.
+
+        Args:
+            kept: The request.
+            request_id: Its client's id of it; empty where it gave none.
+            sender: Of its answers, of which `STORED_HEADER_BYTES` are reserved.
+            allows: Says whether a reply subject is answered.
+            deadline: When the answer has to be there.
+        """
+        go_on = self._settings.broken_stream == "continue"
+        return OnceAnswer(kept, request_id, self._store, self._askers_of, sender, allows, deadline, go_on=go_on)
+
+    def is_spent(self, kept: KeptRequest) -> bool:
+        """Say whether a request was begun as often as it may be."""
+        return kept.attempt > self._settings.tries
+
+    async def give_up(self, row: Request, kept: KeptRequest, request_id: str) -> str:
+        """Park a request as a dead letter; return why, in words. One that was answered is left alone.
+
+        Raises:
+            GivenBackError: It could not be kept now.
+        """
+        times = kept.attempt - 1
+        reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
+        key = kept.key(request_id)
+        try:
+            if await self._store.published(key, _patience()) is not None:
+                return reason
+            await self._dead.put(self._connected, row.name, kept.message, key=key, reason=reason, times=times)
+        except (nats.errors.Error, TimeoutError, UnavailableError) as error:
+            raise GivenBackError(f"it could not be kept as a dead letter: {_text(error)}") from error
+        self._metrics.given_up(row.subject.pattern)
+        logger.error("a request on %s is a dead letter now: %s", row.subject.pattern, reason)
+        return reason
+
+    async def settle(self, kept: KeptRequest) -> None:
+        """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
+        try:
+            await self._connected.publish(kept.message.reply, Msg.Ack.Ack)
+        except nats.errors.Error as error:
+            logger.info("an answered request was not let go of: %s", _text(error))
+
+    def let_go(self, kept: KeptRequest) -> None:
+        """Hold a request no more: one that was not answered is given out again."""
+        self._held.discard(kept)
+
+    @property
+    def _connected(self) -> NatsClient:
+        if self._client is None:
+            raise UnavailableError("there is no connection to NATS yet")
+        return self._client
+
+    async def _take_all(self, client: NatsClient) -> None:
+        backoff = Backoff(_PAUSE_S, _LONGEST_PAUSE_S)
+        while not self._leaving.is_set():
+            try:
+                await self._open(client)
+                backoff.reset()
+                async with asyncio.TaskGroup() as group:
+                    for stream in self._streams:
+                        pulling = Pulling(client, stream, self._taker(group), self._room)
+                        group.create_task(pulling.run(self._leaving))
+            except* (nats.errors.Error, TimeoutError) as errors:
+                self._failed(errors.exceptions[0])
+            if not self._leaving.is_set():
+                await backoff.pause()
+
+    def _failed(self, error: BaseException) -> None:
+        self._streams = ()
+        self._problem = f"requests cannot be taken from their streams: {str(error) or type(error).__name__}"
+        logger.warning("%s", self._problem)
+
+    async def _open(self, client: NatsClient) -> None:
+        """Make, or find, everything that is needed."""
+        stream = client.jetstream()
+        await self._store.open()
+        await self._dead.open(client)
+        foreign: dict[str, list[str]] = {}
+        own: list[str] = []
+        for kept in self._rows:
+            subject = kept.row.subject.wildcard
+            name = await self._foreign_stream(stream, subject)
+            (foreign.setdefault(name, []) if name else own).append(subject)
+        if own:
+            await self._open_own(stream, own)
+        for name, subjects in foreign.items():
+            await self._open_consumer(stream, name, subjects, DeliverPolicy.NEW)
+        self._streams = (*([self._settings.stream] if own else []), *foreign)
+        await self._set_clock(self._streams[0])
+
+    async def _open_own(self, stream: JetStreamContext, subjects: list[str]) -> None:
+        config = StreamConfig(
+            name=self._settings.stream,
+            description="Requests to Hearth, until they are answered",
+            subjects=subjects,
+            retention=RetentionPolicy.WORK_QUEUE,
+            max_age=self._max_age_s,
+            storage=StorageType(self._settings.storage),
+            num_replicas=self._settings.replicas,
+            # Else the server would answer a requester before Hearth does.
+            no_ack=True,
+        )
+        if not await open_stream(stream, config):
+            raise nats.errors.Error(f"another stream has a part of {', '.join(subjects)}")
+        await self._open_consumer(stream, self._settings.stream, subjects, DeliverPolicy.ALL)
+
+    async def _foreign_stream(self, stream: JetStreamContext, subject: str) -> str:
+        """Return the stream of somebody else that keeps a subject; empty where there is none."""
+        try:
+            name = await stream.find_stream_name_by_subject(subject)
+        except NotFoundError:
+            return ""
+        if name == self._settings.stream:
+            return ""
+        config = (await stream.stream_info(name)).config
+        if not any(covers(pattern, subject) for pattern in config.subjects or ()):
+            raise nats.errors.Error(f"the stream {name!r} has a part of {subject}, and not all of it")
+        if not config.no_ack and name not in self._streams:
+            logger.warning(
+                "the stream %r keeps %s and has no `no_ack`: the server answers who asks with a reply subject there",
+                name,
+                subject,
+            )
+        return name
+
+    async def _open_consumer(
+        self, stream: JetStreamContext, name: str, subjects: list[str], policy: DeliverPolicy
+    ) -> None:
+        """Make the consumer. One that is there goes on where it was, with the present settings."""
+        wanted, ack_wait = sorted(subjects), float(self._settings.take_over_s)
+        try:
+            info = await stream.consumer_info(name, REQUESTS_CONSUMER)
+        except NotFoundError:
+            config = ConsumerConfig(
+                name=REQUESTS_CONSUMER,
+                durable_name=REQUESTS_CONSUMER,
+                deliver_policy=policy,
+                ack_policy=AckPolicy.EXPLICIT,
+                # Counted here, where a client can be told.
+                max_deliver=-1,
+                max_ack_pending=_MOST_PENDING,
+                filter_subjects=wanted,
+                ack_wait=ack_wait,
+            )
+            await stream.add_consumer(name, config)
+            return
+        found = info.config
+        if sorted(found.filter_subjects or ()) != wanted or found.ack_wait != ack_wait:
+            await stream.add_consumer(name, found.evolve(filter_subjects=wanted, ack_wait=ack_wait))
+
+    def _room(self) -> int:
+        """Return how many more requests may be taken: others are left to who has room, or to later."""
+        return self._most_held - len(self._held)
+
+    def _taker(self, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
+        async def arrived(message: Msg) -> None:
+            kept_row = self._row_of(message.subject)
+            kept = self._kept(message)
+            if kept_row is None or kept.age_s > kept_row.timeout_s + _LATE_S:
+                # Of a stream of somebody else, which keeps what nobody waits for any more.
+                logger.warning("a request on %s of %.0f s ago is not answered any more", message.subject, kept.age_s)
+                await message.ack()
+                return
+            self._held.add(kept)
+            if kept.attempt > 1:
+                self._metrics.redelivered(kept_row.row.subject.pattern)
+            notes = self._asker_notes.known(kept.digest)
+            if kept.attempt == 1 and _are_of_one(notes):
+                kept.reply = notes[0].reply_subject
+                await kept_row.take(kept)
+            else:
+                group.create_task(self._take_when_known(kept, kept_row))
+
+        return arrived
+
+    async def _take_when_known(self, kept: KeptRequest, kept_row: KeptRow) -> None:
+        """Look for the reply subject of a request, and have it taken."""
+        try:
+            kept.reply = await self._find_reply(kept)
+        except UnavailableError as error:
+            logger.warning("a request on %s is left to its stream: %s", kept.subject, error.message)
+            self.let_go(kept)
+            return
+        except asyncio.CancelledError:
+            self.let_go(kept)
+            raise
+        await kept_row.take(kept)
+
+    async def _find_reply(self, kept: KeptRequest) -> str:
+        remaining_s = _patience()
+        if kept.attempt > 1:
+            notes = await self._asker_notes.find_all(kept.digest, remaining_s)
+        else:
+            notes = await self._asker_notes.find(kept.digest, kept.age_s, remaining_s)
+        if not notes or _are_of_one(notes):
+            return notes[0].reply_subject if notes else ""
+        # Several users sent the very same: each request is one user's.
+        for note in notes:
+            if await self._store.take_asker(note.name, kept.holder, remaining_s):
+                return note.reply_subject
+        return ""
+
+    async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
+        if kept.attempt > 1:
+            return await self._asker_notes.find_all(kept.digest, remaining_s)
+        return self._asker_notes.known(kept.digest) or await self._store.askers(kept.digest, remaining_s)
+
+    def _kept(self, message: Msg) -> KeptRequest:
+        given, now = message.metadata, time.monotonic()
+        digest = digest_of(message, self._header_user(message))
+        age_s = self._clock.age_s(given.timestamp)
+        holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
+        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, now + self._settings.take_over_s)
+
+    def _header_user(self, message: Msg) -> str:
+        return (message.headers or {}).get(self._user_header, "").strip() if self._user_header else ""
+
+    def _row_of(self, subject: str) -> KeptRow | None:
+        return next((kept for kept in self._rows if kept.row.subject.parameters(subject) is not None), None)
+
+    async def _keep_holding(self, client: NatsClient) -> None:
+        """Say of what is held that it is worked on, for as long as it is."""
+        while True:
+            await asyncio.sleep(self._settings.take_over_s / 3)
+            await self._hold_on(client, list(self._held))
+
+    async def _hold_on(self, client: NatsClient, held: Iterable[KeptRequest]) -> None:
+        said_at = time.monotonic()
+        try:
+            for kept in held:
+                await client.publish(kept.message.reply, Msg.Ack.Progress)
+            await client.flush(_FLUSH_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("it could not be said what is worked on: %s", _text(error))
+            return
+        for kept in held:
+            kept.held_until = said_at + self._settings.take_over_s
+
+    async def _look_after(self) -> None:
+        """See again and again that requests can be kept, and what time it is at the server."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._store.check()
+                    for stream in self._streams:
+                        await self._set_clock(stream)
+            except (nats.errors.Error, TimeoutError) as error:
+                self._full = f"requests cannot be kept: {_text(error)}"
+                logger.warning("%s", self._full)
+            else:
+                self._full = ""
+
+    async def _set_clock(self, stream: str) -> None:
+        found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
+        if now := json.loads(found.data).get("ts"):
+            self._clock.set(datetime.fromisoformat(now))
+
+    async def _note(self, message: Msg) -> None:
+        try:
+            await self._store.note_asker(digest_of(message, self._header_user(message)), message.reply)
+        except nats.errors.Error as error:
+            logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
+
+
+def _are_of_one(notes: Sequence[AskerNote]) -> bool:
+    """Say whether reply subjects are all of one user, or of nobody in particular."""
+    return len({inbox_user(note.reply_subject) for note in notes}) == 1
+
+
+def _patience() -> Callable[[], float]:
+    until = time.monotonic() + _STORE_S
+    return lambda: until - time.monotonic()
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Say whether everything on a subject with wildcards is on another one, too."""
+    wide, narrow = pattern.split("."), subject.split(".")
+    for at, part in enumerate(wide):
+        if part == ">":
+            return len(narrow) > at
+        if at >= len(narrow) or part not in {"*", narrow[at]}:
+            return False
+    return len(wide) == len(narrow)
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

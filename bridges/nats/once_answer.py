@@ -1,0 +1,311 @@
+"""The answer to a request that is kept until it is answered: nothing of it goes out twice.
+
+A request is given out again where its replica dies. Whoever begins with it writes a claim (see
+`bridges.nats.answer_store`). What its stream is told is noted in front of it, and a replica that has not held on to the
+request tells it nothing more. The final message is stored once, whoever comes first.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+from nats.aio.msg import Msg
+
+from bridges.nats.answer_store import AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.sender import Sender
+from bridges.nats.trust import inbox_user
+from bridges.subjects import REPLAY_HEADER
+from deployments.errors import UnavailableError
+
+WRITTEN_ANEW = "the replica that wrote the stream was lost: this is the whole answer, written anew"
+
+_STORE_S = 5.0
+"""What the bucket has at least, for a server that restarts, even where the request's own time is over."""
+_OTHER_POLL_S = 0.25
+
+
+class GivenBackError(Exception):
+    """The request is left to its stream, which gives it out again, or another replica has it already."""
+
+
+@dataclass(eq=False, slots=True)
+class KeptRequest:
+    """A request as it was given out by the stream that keeps it.
+
+    Attributes:
+        message: The message.
+        digest: What the request is known by to those that hear it elsewhere: see `digest_of`.
+        holder: What this request, and no other, is known by, however often it is given out.
+        attempt: How often it was given out by now.
+        age_s: Seconds since it was sent.
+        taken_at: When it was given out, in seconds of `time.monotonic()`.
+        held_until: Until when nobody else is given it.
+        reply: The reply subject that it came with; empty where it had none, or nobody heard it.
+    """
+
+    message: Msg
+    digest: str
+    holder: str
+    attempt: int
+    age_s: float
+    taken_at: float
+    held_until: float
+    reply: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The subject that it was sent on."""
+        return self.message.subject
+
+    @property
+    def data(self) -> bytes:
+        """Its payload."""
+        return self.message.data
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """Its headers; None where it has none."""
+        return self.message.headers
+
+    def key(self, request_id: str) -> str:
+        """Return what the request is known by: one of the same user with its request id is the same."""
+        known_by = f"{self.digest} {inbox_user(self.reply)}" if request_id else self.holder
+        return hashlib.sha256(known_by.encode()).hexdigest()
+
+
+def digest_of(message: Msg, user: str) -> str:
+    """Return a digest of what makes a request another one: subject, payload, and who asks.
+
+    Args:
+        message: The request.
+        user: Whom its header names; empty where it names none, or is not believed.
+    """
+    replay = (message.headers or {}).get(REPLAY_HEADER, "")
+    digest = hashlib.blake2b(digest_size=32)
+    for part in (message.subject, user, replay):
+        digest.update(f"{part}\0".encode())
+    digest.update(message.data)
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Unsent:
+    """What a lost attempt has sent of the text, as the new one comes to it.
+
+    Attributes:
+        sent: What was sent.
+        left: Characters of it that the new text has not reached yet.
+        digest: Of the new text so far.
+    """
+
+    sent: Sent
+    left: int
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+class OnceAnswer:
+    """See `Once`.
+
+    Args:
+        kept: The request.
+        request_id: Its client's id of it; empty where it gave none.
+        store: Where its claim is.
+        askers: Finds the reply subjects that it came with.
+        sender: Of its answers.
+        allows: Says whether a reply subject is answered.
+        deadline: When its answer has to be there.
+        go_on: Whether the stream of a lost attempt goes on, where the new answer begins like the old one.
+    """
+
+    def __init__(
+        self,
+        kept: KeptRequest,
+        request_id: str,
+        store: AnswerStore,
+        askers: Callable[[KeptRequest, Callable[[], float]], Awaitable[Iterable[AskerNote]]],
+        sender: Sender,
+        allows: Callable[[str], bool],
+        deadline: float,
+        *,
+        go_on: bool,
+    ) -> None:
+        self._kept = kept
+        self._has_id = bool(request_id)
+        self._key = kept.key(request_id)
+        self._store = store
+        self._askers = askers
+        self._sender = sender
+        self._allows = allows
+        self._deadline = deadline
+        self._go_on = go_on
+        self._claim = Claim(kept.holder, kept.attempt)
+        self._told: Sent | None = None
+        """What the stream was told, by this attempt or by lost ones; None for nothing."""
+        self._is_writing = True
+        """Whether this attempt tells the stream more: of a lost one it does where the answers are alike."""
+        self._unsent: _Unsent | None = None
+        self._digest: Any = hashlib.sha256()
+
+    @property
+    def note(self) -> str:
+        """See `Once.note`."""
+        return "" if self._is_writing else WRITTEN_ANEW
+
+    async def begin(self) -> bool:
+        """Claim the request.
+
+        Returns:
+            Whether to answer it: not, where that was done before. Then who asked again has been told the same.
+
+        Raises:
+            GivenBackError: It is another's.
+        """
+        with _given_back():
+            if self._kept.attempt == 1 and await self._is_first():
+                return True
+            while not await self.was_answered():
+                held = await self._store.claim(self._key, self._patience())
+                if held.claim is None or held.claim.holder == self._kept.holder:
+                    await self._take_over(held.claim, held.revision)
+                    return True
+                if time.monotonic() >= self._deadline:
+                    # Whoever has it answers it, on the subjects that both share.
+                    return False
+                await asyncio.sleep(_OTHER_POLL_S)
+            return False
+
+    async def was_answered(self) -> bool:
+        """Say whether the final message is out; who asked for it and was not told yet is told.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        payload = await self._store.published(self._key, self._patience())
+        if payload is None:
+            return False
+        for subject in await self._reply_subjects():
+            await self._publish(subject, payload)
+        return True
+
+    async def untold(self, text: str) -> str:
+        """See `Once.untold`."""
+        self._check_held()
+        if not self._is_writing:
+            text = self._behind_sent(text)
+        if text and (self._go_on or self._told is None):
+            await self._note_sent(text)
+        return text
+
+    async def may_end_stream(self) -> bool:
+        """See `Once.may_end_stream`."""
+        self._check_held()
+        if self._told and self._told.is_ended:
+            return False
+        self._told = Sent(is_ended=True)
+        await self._store.note_sent(self._key, self._told)
+        return True
+
+    async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
+        """See `Once.finish`."""
+        payload = self._sender.fitting(message)
+        told = payload if to_asker is message else self._sender.fitting(to_asker)
+        self._check_held()
+        with _given_back():
+            if subject and not await self._publish(subject, payload):
+                # Where another attempt was first, all hear the same.
+                stored = await self._store.published(self._key, self._patience())
+                told = told if stored in (None, payload) else stored
+            for asker in await self._reply_subjects():
+                if asker != subject:
+                    await self._publish(asker, told)
+
+    async def _is_first(self) -> bool:
+        try:
+            await self._store.write(self._key, self._claim, 0, self._patience())
+        except TakenOverError:
+            return False
+        return True
+
+    async def _take_over(self, found: Claim | None, revision: int) -> None:
+        if found and found.attempt > self._kept.attempt:
+            raise GivenBackError("it was given out again")
+        await self._store.write(self._key, self._claim, revision, self._patience())
+        self._told = await self._store.sent(self._key, self._patience())
+        if self._told is None:
+            return
+        # One that was ended is whole, and of another answer than the final message that follows now.
+        self._is_writing = False
+        if self._go_on and not self._told.is_ended:
+            self._unsent = _Unsent(self._told, self._told.characters)
+
+    async def _reply_subjects(self) -> list[str]:
+        """Return where the request is answered besides its own subjects; of one without an id, that is one place."""
+        user = inbox_user(self._kept.reply)
+        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note, user)]
+        if self._has_id:
+            return list(dict.fromkeys(note.reply_subject for note in notes))
+        for note in notes:
+            if await self._store.take_asker(note.name, self._kept.holder, self._patience()):
+                return [note.reply_subject]
+        return []
+
+    def _is_for(self, note: AskerNote, user: str) -> bool:
+        return bool(note.reply_subject) and inbox_user(note.reply_subject) == user and self._allows(note.reply_subject)
+
+    async def _publish(self, subject: str, payload: bytes) -> bool:
+        is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())
+        if is_new and "." not in subject:
+            # The server publishes on subjects of two tokens and more.
+            await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
+        return is_new
+
+    def _check_held(self) -> None:
+        if time.monotonic() > self._kept.held_until:
+            raise GivenBackError("it was held for too long without a word to its stream")
+
+    def _behind_sent(self, text: str) -> str:
+        """Return what of a piece lies behind what a lost attempt has sent; nothing where the new text is another."""
+        unsent = self._unsent
+        if unsent is None:
+            return ""
+        known, text = text[: unsent.left], text[unsent.left :]
+        unsent.digest.update(known.encode())
+        unsent.left -= len(known)
+        if unsent.left:
+            return ""
+        self._unsent = None
+        if unsent.sent.characters and unsent.digest.hexdigest() != unsent.sent.digest:
+            return ""
+        self._is_writing = True
+        self._told, self._digest = unsent.sent, unsent.digest
+        return text
+
+    async def _note_sent(self, text: str) -> None:
+        characters = self._told.characters if self._told else 0
+        self._told = Sent()
+        if self._go_on:
+            self._digest.update(text.encode())
+            self._told = Sent(characters + len(text), self._digest.hexdigest())
+        # In front of the text in the connection's buffer: what is not noted was not sent.
+        await self._store.note_sent(self._key, self._told)
+
+    def _patience(self) -> Callable[[], float]:
+        """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""
+        until = max(self._deadline, time.monotonic() + _STORE_S)
+        return lambda: until - time.monotonic()
+
+
+@contextmanager
+def _given_back() -> Generator[None]:
+    """Give a request back that another has, or that the bucket cannot be reached for."""
+    try:
+        yield
+    except TakenOverError as error:
+        raise GivenBackError("another replica has it") from error
+    except UnavailableError as error:
+        raise GivenBackError(error.message) from error
