@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from nats.aio.client import Client
@@ -23,7 +25,7 @@ from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.durable_intake import COMPONENT, DurableIntake
-from bridges.nats.ingress import Ingress, endpoints
+from bridges.nats.ingress import Ingress, OpenRequests, endpoints
 from bridges.nats.refusals import Refusals
 from bridges.nats.settings_check import check_settings
 from bridges.nats.trust import Trust
@@ -34,6 +36,7 @@ from bridges.operations.metrics import RayMetrics
 from bridges.operations.readiness import Reporter, reported
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
+from bridges.requests import REQUESTS
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from bridges.subjects import Role
@@ -52,10 +55,11 @@ from deployments.graph.definitions import (
     ServiceDefinition,
 )
 from deployments.graph.deployment import Replica
+from deployments.graph.load_policy import ReplicaLoad
 from deployments.graph.replica import prepare_replica
 from deployments.graph.serve_state import deployment_states
 from deployments.services import PipelinesService, Reporting, VoiceService
-from deployments.settings.orchestration import OrchestrationSettings
+from deployments.settings.orchestration import OrchestrationSettings, ScalingSettings
 from deployments.values.status import ComponentStatus, DeploymentState
 
 logger = logging.getLogger(__name__)
@@ -107,6 +111,9 @@ class NatsIngressDeployment:
         if settings.nats.durable.rows:
             durable = DurableIntake(settings.nats, metrics)
             reporters.append(Reporter(COMPONENT, durable, required=True))
+        self._durable = durable
+        self._scaling = settings.scaling
+        self._kept_for = sorted(kept_services(settings.nats.durable.rows))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -154,6 +161,14 @@ class NatsIngressDeployment:
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
         self._check()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what this replica has to do, for Serve's autoscaling; see `LoadPolicy`."""
+        load = open_load(Role.NATS_INGRESS, self._ingress.open_requests(), self._scaling)
+        if self._durable:
+            kept_for = (Role.NATS_INGRESS, *self._kept_for)
+            load = replace(load, kept=self._durable.held, backlog=await self._durable.backlog(), kept_for=kept_for)
+        return load.statistics()
 
     def _check(self) -> None:
         check_running(self._running, Role.NATS_INGRESS)
@@ -223,6 +238,7 @@ class AudioIngressDeployment:
             await memory.connect(client)
             await self._audio.connect(client)
 
+        self._scaling = settings.scaling
         self._refusals = Refusals(Role.AUDIO_INGRESS)
         self._ingress = Ingress(
             settings.nats, rows, components, connected, metrics, refusals=self._refusals, allowances=allowances
@@ -248,6 +264,11 @@ class AudioIngressDeployment:
         self._ingress.check()
         if self._refusals.subscriptions:
             raise UnavailableError(self._refusals.check())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what this replica has to do, for Serve's autoscaling: live sessions are worked on, too."""
+        load = open_load(Role.AUDIO_INGRESS, self._ingress.open_requests(), self._scaling)
+        return replace(load, in_flight=load.in_flight + sum(self._audio.held().values())).statistics()
 
     async def _leave(self) -> None:
         """Finish what was taken, then hand the sessions over: until then, an interruption stops what is said here."""
@@ -285,6 +306,17 @@ def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
             await running
 
     return Replica(replica.service, check_health=check_health, close=close)
+
+
+def kept_services(rows: Sequence[str]) -> set[str]:
+    """Return the services that do the work of rows whose requests are kept."""
+    return {row.service_name for row in REQUESTS if row.name in rows}
+
+
+def open_load(role: Role, requests: OpenRequests, scaling: ScalingSettings) -> ReplicaLoad:
+    """Return the load of an ingress: what waits in it is for itself and for the services behind it."""
+    waiting = {**requests.waiting, role: sum(requests.waiting.values())}
+    return ReplicaLoad(in_flight=requests.in_flight, waiting=waiting, waiting_per_replica=scaling.waiting_per_replica)
 
 
 async def states_or_none() -> tuple[DeploymentState, ...]:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -114,6 +115,20 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRequests:
+    """What an ingress has.
+
+    Attributes:
+        in_flight: Requests that it works on.
+        waiting: Requests that wait for their turn, by the service that does the work. What is answered at once is not
+            among them.
+    """
+
+    in_flight: int
+    waiting: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Arrived:
     endpoint: Endpoint
     message: Msg
@@ -170,6 +185,7 @@ class Ingress:
         )
         self._refused = RefusedRequests()
         self._patterns = {endpoint.row.name: endpoint.row.subject.pattern for endpoint in endpoints}
+        self._services = {endpoint.row.name: endpoint.row.service_name for endpoint in endpoints}
         self._idle = asyncio.Event()
         self._trust = Trust.of(settings)
         self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group, self._trust)
@@ -208,6 +224,13 @@ class Ingress:
     def held(self) -> dict[str, int]:
         """Return how many requests were taken and are not answered yet, by their subject's pattern."""
         return {self._patterns[name]: number for name, number in self._admission.held().items()}
+
+    def open_requests(self) -> OpenRequests:
+        """Return what is worked on and what waits."""
+        waiting: Counter[str] = Counter()
+        for name, number in self._admission.waiting_by_row().items():
+            waiting[self._services[name]] += number
+        return OpenRequests(self._admission.in_flight, dict(waiting))
 
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
