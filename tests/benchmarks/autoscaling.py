@@ -205,7 +205,7 @@ async def _look(client: Client, side: Side, began: float, seen: Seen) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-BENCHMARK = Benchmark("autoscaling", __doc__, takes="seven minutes", needs=(), options=Options, run=run)
+BENCHMARK = Benchmark("autoscaling", __doc__, takes="six minutes", needs=(), options=Options, run=run)
 
 if __name__ == "__main__":
     BENCHMARK.main()
