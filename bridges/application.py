@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +35,6 @@ from bridges.operations.metrics import RayMetrics
 from bridges.operations.readiness import Reporter, reported
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
-from bridges.requests import REQUESTS
 from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from bridges.subjects import Role
@@ -111,9 +109,7 @@ class NatsIngressDeployment:
         if settings.nats.durable.rows:
             durable = DurableIntake(settings.nats, metrics)
             reporters.append(Reporter(COMPONENT, durable, required=True))
-        self._durable = durable
         self._scaling = settings.scaling
-        self._kept_for = sorted(kept_services(settings.nats.durable.rows))
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -164,11 +160,7 @@ class NatsIngressDeployment:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what this replica has to do, for Serve's autoscaling; see `LoadPolicy`."""
-        load = open_load(Role.NATS_INGRESS, self._ingress.open_requests(), self._scaling)
-        if self._durable:
-            kept_for = (Role.NATS_INGRESS, *self._kept_for)
-            load = replace(load, kept=self._durable.held, backlog=await self._durable.backlog(), kept_for=kept_for)
-        return load.statistics()
+        return replica_load(Role.NATS_INGRESS, await self._ingress.open_requests(), self._scaling).statistics()
 
     def _check(self) -> None:
         check_running(self._running, Role.NATS_INGRESS)
@@ -266,8 +258,8 @@ class AudioIngressDeployment:
             raise UnavailableError(self._refusals.check())
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return what this replica has to do, for Serve's autoscaling: live sessions are worked on, too."""
-        load = open_load(Role.AUDIO_INGRESS, self._ingress.open_requests(), self._scaling)
+        """Return what this replica has to do, for Serve's autoscaling: it works on live sessions, too."""
+        load = replica_load(Role.AUDIO_INGRESS, await self._ingress.open_requests(), self._scaling)
         return replace(load, in_flight=load.in_flight + sum(self._audio.held().values())).statistics()
 
     async def _leave(self) -> None:
@@ -308,15 +300,16 @@ def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
     return Replica(replica.service, check_health=check_health, close=close)
 
 
-def kept_services(rows: Sequence[str]) -> set[str]:
-    """Return the services that do the work of rows whose requests are kept."""
-    return {row.service_name for row in REQUESTS if row.name in rows}
-
-
-def open_load(role: Role, requests: OpenRequests, scaling: ScalingSettings) -> ReplicaLoad:
-    """Return the load of an ingress: what waits in it is for itself and for the services behind it."""
-    waiting = {**requests.waiting, role: sum(requests.waiting.values())}
-    return ReplicaLoad(in_flight=requests.in_flight, waiting=waiting, waiting_per_replica=scaling.waiting_per_replica)
+def replica_load(role: Role, requests: OpenRequests, scaling: ScalingSettings) -> ReplicaLoad:
+    """Return the load of an ingress: what waits in it is for itself, and for the services behind it."""
+    return ReplicaLoad(
+        in_flight=requests.in_flight,
+        waiting={**requests.waiting, role: sum(requests.waiting.values())},
+        waiting_per_replica=scaling.waiting_per_replica,
+        kept=requests.kept,
+        backlog=requests.backlog,
+        kept_for=(role, *sorted(requests.kept_for)) if requests.kept_for else (),
+    )
 
 
 async def states_or_none() -> tuple[DeploymentState, ...]:

@@ -122,10 +122,16 @@ class OpenRequests:
         in_flight: Requests that it works on.
         waiting: Requests that wait for their turn, by the service that does the work. What is answered at once is not
             among them.
+        kept: Requests of a stream that it holds.
+        backlog: Requests that are in the streams and not answered, whoever holds them; None where that is not known.
+        kept_for: The services whose requests are kept.
     """
 
     in_flight: int
     waiting: Mapping[str, int]
+    kept: int = 0
+    backlog: int | None = None
+    kept_for: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +231,16 @@ class Ingress:
         """Return how many requests were taken and are not answered yet, by their subject's pattern."""
         return {self._patterns[name]: number for name, number in self._admission.held().items()}
 
-    def open_requests(self) -> OpenRequests:
-        """Return what is worked on and what waits."""
+    async def open_requests(self) -> OpenRequests:
+        """Return what is worked on and what waits. The server is asked for what is kept, for two seconds at most."""
         waiting: Counter[str] = Counter()
         for name, number in self._admission.waiting_by_row().items():
             waiting[self._services[name]] += number
-        return OpenRequests(self._admission.in_flight, dict(waiting))
+        if self._durable is None:
+            return OpenRequests(self._admission.in_flight, waiting)
+        backlog = await self._durable.backlog()
+        kept_for = frozenset(service for name, service in self._services.items() if name in self._durable_rows)
+        return OpenRequests(self._admission.in_flight, waiting, self._durable.held, backlog, kept_for)
 
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
