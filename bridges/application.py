@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
 from typing import Any
 
 from nats.aio.client import Client
@@ -259,8 +258,9 @@ class AudioIngressDeployment:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what this replica has to do, for Serve's autoscaling: it works on live sessions, too."""
-        load = replica_load(Role.AUDIO_INGRESS, await self._ingress.open_requests(), self._scaling)
-        return replace(load, in_flight=load.in_flight + sum(self._audio.held().values())).statistics()
+        sessions = sum(self._audio.held().values())
+        requests = await self._ingress.open_requests()
+        return replica_load(Role.AUDIO_INGRESS, requests, self._scaling, sessions).statistics()
 
     async def _leave(self) -> None:
         """Finish what was taken, then hand the sessions over: until then, an interruption stops what is said here."""
@@ -300,10 +300,17 @@ def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
     return Replica(replica.service, check_health=check_health, close=close)
 
 
-def replica_load(role: Role, requests: OpenRequests, scaling: ScalingSettings) -> ReplicaLoad:
-    """Return the load of an ingress: what waits in it is for itself, and for the services behind it."""
+def replica_load(role: Role, requests: OpenRequests, scaling: ScalingSettings, sessions: int = 0) -> ReplicaLoad:
+    """Return the load of an ingress: what waits in it is for itself, and for the services behind it.
+
+    Args:
+        role: The ingress.
+        requests: That it has.
+        scaling: Says how many may wait.
+        sessions: That it listens to; they are work like requests.
+    """
     return ReplicaLoad(
-        in_flight=requests.in_flight,
+        in_flight=requests.in_flight + sessions,
         waiting={**requests.waiting, role: sum(requests.waiting.values())},
         waiting_per_replica=scaling.waiting_per_replica,
         kept=requests.kept,
