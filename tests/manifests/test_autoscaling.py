@@ -21,7 +21,7 @@ from bridges.overlay_configs import patched_config
 from deployments.graph.load_policy import LoadPolicy
 from deployments.settings.orchestration import OrchestrationSettings
 from tests.manifests.kustomize import OVERLAYS, Variant, one, resources
-from tests.manifests.ray_service import Deployment, Service, cluster, deployments, name_of, workers
+from tests.manifests.ray_service import Deployment, Service, cluster, deployments, name_of, ray_container, workers
 from tests.pages import blocks
 from tests.servers import ROOT
 
@@ -132,6 +132,21 @@ def test_the_ingress_of_the_page_s_patch_is_never_without_a_replica_and_reaches_
 
 
 def test_a_replica_of_the_page_s_patch_that_finds_no_room_asks_for_a_worker(scaled: dict[str, dict[str, Any]]) -> None:
-    for application in scaled.values():
-        for entry in scaling(application):
-            assert entry["ray_actor_options"]["num_cpus"] > 0
+    entries = [entry for application in scaled.values() for entry in scaling(application)]
+    assert all(entry["ray_actor_options"]["num_cpus"] > 0 for entry in entries)
+
+
+def test_the_fewest_replicas_of_the_page_s_patch_have_room_on_the_overlay_s_workers(
+    scaled: dict[str, dict[str, Any]],
+) -> None:
+    overlay = one(resources(Variant("cpu", ())), "RayService")
+    there = sum(
+        int(ray_container(group)["resources"]["limits"]["cpu"]) * group["replicas"] for group in workers(overlay)
+    )
+    asked = sum(
+        entry["ray_actor_options"]["num_cpus"]
+        * entry.get("num_replicas", entry.get("autoscaling_config", {}).get("min_replicas"))
+        for application in scaled.values()
+        for entry in application["deployments"]
+    )
+    assert asked <= there
