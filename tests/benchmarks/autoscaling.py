@@ -31,7 +31,7 @@ from tests.benchmarks.figures import Figure, at_most, percentile, plain
 from tests.benchmarks.site import Site
 from tests.benchmarks.stand_in_graph import SCALED_MOST, Side
 
-DEPLOYMENTS = ("NatsIngress", "Chat", "LanguageModel")
+DEPLOYMENTS: tuple[str, ...] = ("NatsIngress", "Chat", "LanguageModel")
 _QUESTION = "tokens=10 every=100"
 _FEW, _MANY = 1.0, 9.0
 """Chats a second. A replica can answer four."""
@@ -129,8 +129,8 @@ def run(options: Options, site: Site) -> list[Figure]:
     for side, load in seen.items():
         load.print_changes(side)
     scaled = seen[Side.SCALED]
-    most = dict.fromkeys(DEPLOYMENTS, SCALED_MOST)
-    least = dict.fromkeys(DEPLOYMENTS, 1)
+    most: Replicas = dict.fromkeys(DEPLOYMENTS, SCALED_MOST)
+    least: Replicas = dict.fromkeys(DEPLOYMENTS, 1)
     followed = [
         Figure("all three have their most replicas after", scaled.seconds_until(options.quiet, most), "s"),
         Figure(

@@ -249,7 +249,7 @@ def test_arguments_that_the_policy_does_not_have_are_named_and_end_nothing(caplo
 
 def test_the_controller_needs_no_hearth() -> None:
     cloudpickle.register_pickle_by_value(load_policy)
-    carried = cloudpickle.dumps(LoadPolicy)
+    carried = cloudpickle.dumps(LoadPolicy)  # pyright: ignore[reportPrivateImportUsage]
     cloudpickle.unregister_pickle_by_value(load_policy)
     program = (
         "import pickle, sys; sys.modules['deployments'] = None\n"
