@@ -23,7 +23,7 @@ from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.durable_intake import COMPONENT, DurableIntake
-from bridges.nats.ingress import Ingress, endpoints
+from bridges.nats.ingress import Ingress, OpenRequests, endpoints
 from bridges.nats.refusals import Refusals
 from bridges.nats.settings_check import check_settings
 from bridges.nats.trust import Trust
@@ -52,10 +52,11 @@ from deployments.graph.definitions import (
     ServiceDefinition,
 )
 from deployments.graph.deployment import Replica
+from deployments.graph.load_policy import ReplicaLoad
 from deployments.graph.replica import prepare_replica
 from deployments.graph.serve_state import deployment_states
 from deployments.services import PipelinesService, Reporting, VoiceService
-from deployments.settings.orchestration import OrchestrationSettings
+from deployments.settings.orchestration import OrchestrationSettings, ScalingSettings
 from deployments.values.status import ComponentStatus, DeploymentState
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class NatsIngressDeployment:
         if settings.nats.durable.rows:
             durable = DurableIntake(settings.nats, metrics)
             reporters.append(Reporter(COMPONENT, durable, required=True))
+        self._scaling = settings.scaling
         activity = Activity()
         status = StatusHandler(reporters, activity, states_or_none)
         memory, trust = ConversationMemory(settings.memory), Trust.of(settings.nats)
@@ -154,6 +156,10 @@ class NatsIngressDeployment:
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
         self._check()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what this replica has to do, for Serve's autoscaling; see `LoadPolicy`."""
+        return replica_load(Role.NATS_INGRESS, await self._ingress.open_requests(), self._scaling).statistics()
 
     def _check(self) -> None:
         check_running(self._running, Role.NATS_INGRESS)
@@ -223,6 +229,7 @@ class AudioIngressDeployment:
             await memory.connect(client)
             await self._audio.connect(client)
 
+        self._scaling = settings.scaling
         self._refusals = Refusals(Role.AUDIO_INGRESS)
         self._ingress = Ingress(
             settings.nats, rows, components, connected, metrics, refusals=self._refusals, allowances=allowances
@@ -248,6 +255,12 @@ class AudioIngressDeployment:
         self._ingress.check()
         if self._refusals.subscriptions:
             raise UnavailableError(self._refusals.check())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what this replica has to do, for Serve's autoscaling: it works on live sessions, too."""
+        sessions = sum(self._audio.held().values())
+        requests = await self._ingress.open_requests()
+        return replica_load(Role.AUDIO_INGRESS, requests, self._scaling, sessions).statistics()
 
     async def _leave(self) -> None:
         """Finish what was taken, then hand the sessions over: until then, an interruption stops what is said here."""
@@ -285,6 +298,25 @@ def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
             await running
 
     return Replica(replica.service, check_health=check_health, close=close)
+
+
+def replica_load(role: Role, requests: OpenRequests, scaling: ScalingSettings, sessions: int = 0) -> ReplicaLoad:
+    """Return the load of an ingress: what waits in it is for itself, and for the services behind it.
+
+    Args:
+        role: The ingress.
+        requests: That it has.
+        scaling: Says how many may wait.
+        sessions: That it listens to; they are work like requests.
+    """
+    return ReplicaLoad(
+        in_flight=requests.in_flight + sessions,
+        waiting={**requests.waiting, role: sum(requests.waiting.values())},
+        waiting_per_replica=scaling.waiting_per_replica,
+        kept=requests.kept,
+        backlog=requests.backlog,
+        kept_for=(role, *sorted(requests.kept_for)) if requests.kept_for else (),
+    )
 
 
 async def states_or_none() -> tuple[DeploymentState, ...]:

@@ -84,11 +84,15 @@ class Request:
         return role
 
     @property
+    def service_name(self) -> str:
+        """The name of the service that does the work, which its deployment has, too."""
+        service = self.service.__name__ if self.service else self.method.__qualname__.split(".")[0]
+        return service.removesuffix("Service")
+
+    @property
     def method_name(self) -> str:
         """The method's name as the graph's spans have it: that of the service, a dot, and its own."""
-        defined_in, name = self.method.__qualname__.split(".")
-        service = self.service.__name__ if self.service else defined_in
-        return f"{service.removesuffix('Service')}.{name}"
+        return f"{self.service_name}.{self.method.__name__}"
 
 
 REQUESTS: tuple[Request, ...] = (

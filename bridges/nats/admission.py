@@ -181,6 +181,11 @@ class Admission(Generic[K]):
         held = {name: row.waiting + row.in_flight for name, row in self._rows.items()}
         return {name: number for name, number in held.items() if number}
 
+    def waiting_by_row(self) -> dict[str, int]:
+        """Return how many requests wait, by row, of all kinds but control: these wait for no place."""
+        rows = self._rows.items()
+        return {name: row.waiting for name, row in rows if row.limits.kind is not RequestKind.CONTROL}
+
     def offer(self, ticket: Ticket[K]) -> list[Refused[K]]:
         """Let a request wait; return those that are refused for it, or itself where it is refused."""
         row = self._rows[ticket.row]

@@ -53,6 +53,7 @@ _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
+_ASK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,28 @@ class DurableIntake:
                 await subscription.drain()
             except nats.errors.Error as error:
                 logger.info("reply subjects were not heard to the end: %s", _text(error))
+
+    @property
+    def held(self) -> int:
+        """How many requests were taken from streams and are not let go of."""
+        return len(self._held)
+
+    async def backlog(self) -> int | None:
+        """Return how many requests the streams have that are not answered, taken by whatever replica, or by none.
+
+        Returns:
+            The number, or None where it cannot be asked now.
+        """
+        if self._client is None or not self._streams:
+            return None
+        stream = self._client.jetstream()
+        try:
+            async with asyncio.timeout(_ASK_S):
+                consumers = [await stream.consumer_info(name, REQUESTS_CONSUMER) for name in self._streams]
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.info("it is not known how many requests are kept: %s", _text(error))
+            return None
+        return sum((consumer.num_pending or 0) + (consumer.num_ack_pending or 0) for consumer in consumers)
 
     def answer(
         self, kept: KeptRequest, request_id: str, sender: Sender, allows: Callable[[str], bool], deadline: float

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -114,6 +115,26 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRequests:
+    """What an ingress has.
+
+    Attributes:
+        in_flight: Requests that it works on.
+        waiting: Requests that wait for their turn, by the service that does the work. What is answered at once is not
+            among them.
+        kept: Requests of a stream that it holds.
+        backlog: Requests that are in the streams and not answered, whoever holds them; None where that is not known.
+        kept_for: The services whose requests are kept.
+    """
+
+    in_flight: int
+    waiting: Mapping[str, int]
+    kept: int = 0
+    backlog: int | None = None
+    kept_for: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class _Arrived:
     endpoint: Endpoint
     message: Msg
@@ -170,6 +191,7 @@ class Ingress:
         )
         self._refused = RefusedRequests()
         self._patterns = {endpoint.row.name: endpoint.row.subject.pattern for endpoint in endpoints}
+        self._services = {endpoint.row.name: endpoint.row.service_name for endpoint in endpoints}
         self._idle = asyncio.Event()
         self._trust = Trust.of(settings)
         self._service = MicroService([endpoint.row for endpoint in endpoints], settings.queue_group, self._trust)
@@ -208,6 +230,17 @@ class Ingress:
     def held(self) -> dict[str, int]:
         """Return how many requests were taken and are not answered yet, by their subject's pattern."""
         return {self._patterns[name]: number for name, number in self._admission.held().items()}
+
+    async def open_requests(self) -> OpenRequests:
+        """Return what is worked on and what waits. The server is asked for what is kept, for two seconds at most."""
+        waiting: Counter[str] = Counter()
+        for name, number in self._admission.waiting_by_row().items():
+            waiting[self._services[name]] += number
+        if self._durable is None:
+            return OpenRequests(self._admission.in_flight, waiting)
+        backlog = await self._durable.backlog()
+        kept_for = frozenset(service for name, service in self._services.items() if name in self._durable_rows)
+        return OpenRequests(self._admission.in_flight, waiting, self._durable.held, backlog, kept_for)
 
     def is_serving(self) -> bool:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""

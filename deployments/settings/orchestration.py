@@ -281,6 +281,17 @@ class TurnRecordSettings(Settings):
     max_bytes: PositiveInt = 10_000_000
 
 
+class ScalingSettings(Settings):
+    """When the deployments with an `autoscaling_config` get more replicas, besides their `target_ongoing_requests`.
+
+    Attributes:
+        waiting_per_replica: Requests that may wait for each replica of an ingress, and of a service whose requests they
+            are. What waits in the streams of `nats.durable` counts, too.
+    """
+
+    waiting_per_replica: PositiveInt = 8
+
+
 class OrchestrationSettings(Settings):
     """The orchestration application.
 
@@ -293,6 +304,7 @@ class OrchestrationSettings(Settings):
         audio: How live audio is listened to.
         speech: How things are said.
         turns: Where the records of spoken turns are kept.
+        scaling: When deployments that scale get more replicas.
         pipelines: What may be started on workflow engines, and where these are.
         speech_to_text: Name of the application, as for the language model.
         text_to_speech: Likewise.
@@ -308,6 +320,7 @@ class OrchestrationSettings(Settings):
     audio: AudioSettings = AudioSettings()
     speech: SpeechOutputSettings = SpeechOutputSettings()
     turns: TurnRecordSettings = TurnRecordSettings()
+    scaling: ScalingSettings = ScalingSettings()
     pipelines: PipelinesSettings = PipelinesSettings()
     language_model: str = "language-model"
     language_model_deployment: str = "LanguageModel"

@@ -11,8 +11,13 @@ from typing import Any
 ZERO_COST_MODELS = "tests.benchmarks.zero_cost_models"
 ZERO_COST_GRAPH = "tests.benchmarks.zero_cost_graph"
 TIMED_MODELS = "tests.benchmarks.timed_models"
+LOAD_POLICY = "deployments.graph.load_policy:LoadPolicy"
 MAX_IN_FLIGHT = 8
 """Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
+SCALED_MOST = 3
+"""Replicas of each deployment, at most, where their number follows the load."""
+SCALED_PLACES = 4
+"""Requests that each of these replicas works on at once."""
 ZERO_COST_SERVICES = ("Chat", "Retrieval", "Ingestion")
 LIVE_SERVICES = (*ZERO_COST_SERVICES, "Voice", "Transcription", "Speech")
 
@@ -27,6 +32,9 @@ class Side(StrEnum):
     * TOGETHER: the same with the services in the ingress's replica.
     * LIVE: Hearth with models that take the time that they are told to, and all services in the ingresses' replicas.
     * LIVE_APART: the same, Transcription and Speech apart.
+    * SCALED: Hearth with a model that costs nothing and has few places; ingress, Chat and model have as many replicas
+      as the load needs.
+    * FIXED: the same with as many replicas as there may be, all the time.
     """
 
     REPLACED = "replaced"
@@ -34,6 +42,8 @@ class Side(StrEnum):
     TOGETHER = "together"
     LIVE = "live"
     LIVE_APART = "live-apart"
+    SCALED = "scaled"
+    FIXED = "fixed"
 
 
 _ZERO_COST_SIDES = {Side.REPLACED, Side.APART, Side.TOGETHER}
@@ -103,12 +113,58 @@ def _applications(graph: StandInGraph, sides: Collection[Side]) -> Iterator[Conf
             apart = [name for name in LIVE_SERVICES if name not in in_process]
             ingresses: Sequence[str] = ("NatsIngress", "AudioIngress")
             yield _application(side, "bridges.application:orchestration", [*ingresses, *apart], args)
+    for side in (Side.SCALED, Side.FIXED):
+        if side in sides:
+            yield from _scaled(graph.nats_url(side), side)
+
+
+def _scaled(nats_url: str, side: Side) -> Iterator[Config]:
+    """Return the applications of a side with many replicas."""
+    model = f"{side}-model"
+    scaling = {
+        "min_replicas": 1,
+        "max_replicas": SCALED_MOST,
+        "target_ongoing_requests": SCALED_PLACES,
+        # Seconds, where an installation would take a minute.
+        "metrics_interval_s": 0.5,
+        "look_back_period_s": 1.0,
+        "upscale_delay_s": 1.0,
+        "downscale_delay_s": 10.0,
+    }
+    replicas = {"autoscaling_config": scaling} if side is Side.SCALED else {"num_replicas": SCALED_MOST}
+    # A replica that goes has answered what it had by then.
+    replicas |= {"graceful_shutdown_wait_loop_s": 0.2, "graceful_shutdown_timeout_s": 30}
+    policy = {"autoscaling_policy": {"policy_function": LOAD_POLICY}}
+    places = {"max_ongoing_requests": SCALED_PLACES}
+    yield _application(model, f"{ZERO_COST_MODELS}:language_model", ["LanguageModel"], more=replicas | places) | policy
+    args = {
+        "nats": {
+            "url": nats_url,
+            "max_in_flight": SCALED_PLACES,
+            "max_wait_s": 60,
+            # A user of these is a load.
+            "user_share": 1.0,
+        },
+        "scaling": {"waiting_per_replica": SCALED_PLACES},
+        "memory": {"enabled": False},
+        "audio": {"enabled": False},
+        "language_model": model,
+        "in_process": ["Retrieval", "Ingestion"],
+    }
+    orchestration = "bridges.application:orchestration"
+    yield _application(side, orchestration, ["NatsIngress", "Chat"], args, more=replicas) | policy
 
 
 def _application(
-    name: str, import_path: str, deployments: Iterable[str], args: Mapping[str, Any] | None = None, route: str = ""
-) -> Config:
+    name: str,
+    import_path: str,
+    deployments: Iterable[str],
+    args: Mapping[str, Any] | None = None,
+    route: str = "",
+    more: Config | None = None,
+) -> dict[str, Any]:
     common = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 1000, "health_check_period_s": 1}
+    common |= more or {}
     return {
         "name": name,
         "route_prefix": route or None,

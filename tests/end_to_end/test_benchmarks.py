@@ -14,7 +14,7 @@ from tests.benchmarks.site import OwnSite, ShippedGraph, Site
 from tests.benchmarks.stand_in_graph import Side, StandInGraph
 from tests.end_to_end.conftest import Graph
 
-SIDES = (Side.REPLACED, Side.TOGETHER, Side.LIVE)
+SIDES = (Side.REPLACED, Side.TOGETHER, Side.LIVE, Side.SCALED)
 
 
 @dataclass

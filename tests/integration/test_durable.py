@@ -182,6 +182,36 @@ async def test_what_is_asked_while_nobody_listens_is_answered_by_who_comes(
     assert {len(finals) for finals in heard.finals.values()} == {1}
 
 
+async def test_an_ingress_tells_what_it_has_and_what_all_have(nats_url: str, client: NatsClient, heard: Heard) -> None:
+    held = settings(nats_url).model_copy(update={"max_in_flight": 2})
+    graph = Graph(pause_s=30.0)
+    async with serving(held, graph, timeout_s=2.0) as first, serving(held, graph, timeout_s=2.0) as second:
+        for number in range(12):
+            await client.publish(f"ai.chat.user.u{number}.message", question(str(number)))
+        async with asyncio.timeout(5):  # nothing tells of it
+            while (await first.open_requests()).kept + (await second.open_requests()).kept < 12:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        told = [await ingress.open_requests() for ingress in (first, second)]
+        assert [one.backlog for one in told] == [12, 12]
+        assert sum(one.in_flight + sum(one.waiting.values()) for one in told) == 12
+        assert all(set(one.waiting) == one.kept_for == {"Chat"} for one in told)
+        assert all(one.in_flight == min(2, one.kept) for one in told)
+        await heard.answered(12)
+        async with asyncio.timeout(5):
+            while (await first.open_requests()).backlog:  # noqa: ASYNC110 - the last acknowledgement comes behind it
+                await asyncio.sleep(0.02)
+
+
+async def test_without_the_server_an_ingress_does_not_know_what_is_kept(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(nats_server(tmp_path, "-js", "-sd", str(tmp_path / "jetstream")))
+        async with serving(settings(url)) as ingress:
+            assert (await ingress.open_requests()).backlog == 0
+            stack.close()
+            told = await ingress.open_requests()
+    assert (told.backlog, told.kept_for) == (None, {"Chat"})
+
+
 async def test_of_a_hundred_requests_with_killed_ingresses_each_is_answered_once(
     nats_url: str, client: NatsClient, heard: Heard, tmp_path: Path
 ) -> None:

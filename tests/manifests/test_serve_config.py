@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deployments.graph.load_policy import LoadPolicy
 from deployments.settings.orchestration import OrchestrationSettings
 from deployments.settings.speech_models import SpeechToTextSettings, TextToSpeechSettings
 from deployments.settings.text_models import (
@@ -73,3 +74,9 @@ def test_an_ingress_outlives_the_requests_that_it_took() -> None:
     waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
     assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
     assert settings.nats.request_timeout_s < waits["AudioIngress"]
+
+
+def test_a_deployment_that_scales_does_so_by_what_waits_too() -> None:
+    policies = {name: application["autoscaling_policy"] for name, application in APPLICATIONS.items()}
+    policy_class = f"{LoadPolicy.__module__}:{LoadPolicy.__name__}"
+    assert policies == {name: {"policy_function": policy_class} for name in APPLICATIONS}
