@@ -6,11 +6,13 @@ Each graph has an account of its own on one NATS server, so that none hears the 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 ZERO_COST_MODELS = "tests.benchmarks.zero_cost_models"
 ZERO_COST_GRAPH = "tests.benchmarks.zero_cost_graph"
 TIMED_MODELS = "tests.benchmarks.timed_models"
+ORCHESTRATION = "bridges.application:orchestration"
 MAX_IN_FLIGHT = 8
 """Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
 ZERO_COST_SERVICES = ("Chat", "Retrieval", "Ingestion")
@@ -47,10 +49,14 @@ class StandInGraph:
     Attributes:
         nats_port: Of the NATS server.
         http_url: Of Serve's proxy: the models, each below the name of its application.
+        dashboard_url: Where Serve is told what to run.
+        sides: Those that it was told to run.
     """
 
     nats_port: int
     http_url: str
+    dashboard_url: str
+    sides: frozenset[Side]
 
     def nats_url(self, side: Side) -> str:
         """Return where the clients of one side connect."""
@@ -63,13 +69,19 @@ def nats_accounts() -> str:
     return f"accounts {{\n{accounts}\n}}\n"
 
 
-def serve_config(graph: StandInGraph, sides: Collection[Side]) -> Config:
+def nats_accounts_with_streams(folder: Path) -> str:
+    """Return the same where each account may keep streams in a folder."""
+    accounts = nats_accounts().replace(": { users", ": { jetstream: enabled, users")
+    return f'jetstream {{ store_dir: "{folder}" }}\n{accounts}'
+
+
+def serve_config(graph: StandInGraph) -> Config:
     """Return what Serve is told."""
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": int(graph.http_url.rsplit(":", 1)[1])},
         "logging_config": {"log_level": "INFO", "enable_access_log": False},
-        "applications": list(_applications(graph, sides)),
+        "applications": list(_applications(graph, graph.sides)),
     }
 
 
@@ -102,7 +114,7 @@ def _applications(graph: StandInGraph, sides: Collection[Side]) -> Iterator[Conf
             }
             apart = [name for name in LIVE_SERVICES if name not in in_process]
             ingresses: Sequence[str] = ("NatsIngress", "AudioIngress")
-            yield _application(side, "bridges.application:orchestration", [*ingresses, *apart], args)
+            yield _application(side, ORCHESTRATION, [*ingresses, *apart], args)
 
 
 def _application(
