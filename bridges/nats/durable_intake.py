@@ -184,6 +184,19 @@ class DurableIntake:
                 continue
             return
 
+    def may_hand_back(self, kept: KeptRequest) -> bool:
+        """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
+        return kept.attempt < self._settings.tries
+
+    async def hand_back(self, kept: KeptRequest) -> None:
+        """Leave a request that was not begun to its stream, which gives it to another replica at once."""
+        self.let_go(kept)
+        try:
+            await kept.message.nak()
+        except nats.errors.Error as error:
+            seconds = self._settings.take_over_s
+            logger.info("a request was not handed back, and goes on in %g s: %s", seconds, _text(error))
+
     def let_go(self, kept: KeptRequest) -> None:
         """Hold a request no more: one that was not answered is given out again."""
         self._held.discard(kept)

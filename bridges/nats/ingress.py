@@ -338,10 +338,11 @@ class Ingress:
         self._activity.open(self._admission.in_flight, self._admission.waiting)
 
     async def _leave(self) -> None:
-        """Leave the queue groups, then wait for the requests that were taken."""
+        """Leave the queue groups, then wait for the requests that were taken and are not left to others."""
         logger.info("leaving queue group %r", self._settings.queue_group)
         if self._durable:
             await self._durable.leave()
+            await self._hand_back(self._durable)
         try:
             async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
                 for subscription in self._subscriptions:
@@ -355,6 +356,18 @@ class Ingress:
         await self._until_idle()
         if self._client.is_connected:
             await self._client.flush(_FLUSH_S)
+
+    async def _hand_back(self, durable: DurableIntake) -> None:
+        """Leave the requests that wait and are kept to other ingresses, which may have places for them now."""
+        requests = self._admission.withdraw(
+            lambda request: request.kept is not None and durable.may_hand_back(request.kept)
+        )
+        for request in requests:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
+            if request.kept:
+                await durable.hand_back(request.kept)
+        if requests:
+            logger.info("%d requests that waited are left to other ingresses", len(requests))
 
     async def _until_idle(self) -> None:
         """Wait until nothing waits and nothing is worked on."""

@@ -6,13 +6,14 @@ aloud. Meanwhile one of these things happens:
 
 * redeploy: Serve is given another configuration of the orchestration, over its REST interface.
 * scale-down: from two replicas of each ingress to one.
-* handover: a second cluster begins in the same queue group, then the first one is shut down, as Kubernetes does it in an
-  upgrade that starts a new cluster: `hearth drain`, then SIGTERM. Both clusters run on this machine.
+* handover: a second cluster begins in the same queue group, then the first one is shut down, as Kubernetes does it in
+  an upgrade that starts a new cluster: `hearth drain`, then SIGTERM. Both clusters run on this machine.
 * node: one of two nodes is shut down in that way.
 * sigterm: the same without `hearth drain`.
 
-Each once with requests taken from core NATS and once from a stream that keeps them (`nats.durable.rows`). "Lost" is what
-nobody answered within 65 seconds; "twice" is anything that came twice: a final message, the end of a stream, a word.
+Each once with requests taken from core NATS and once from a stream that keeps them (`nats.durable.rows`). "Lost" is
+what nobody answered within 65 seconds; "twice" is anything that came twice: a final message, the end of a stream, a
+word.
 """
 
 import asyncio

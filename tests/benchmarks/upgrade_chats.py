@@ -5,6 +5,7 @@ Core NATS tells nobody whether a request was taken. So every request is one that
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -155,7 +156,7 @@ class Chats:
         """Return the longest time without an answer."""
         at = sorted(one.answered_at for one in self.asked.values() if begin <= one.answered_at < end)
         edges = [begin, *at, end]
-        return max(later - sooner for sooner, later in zip(edges, edges[1:], strict=False))
+        return max(later - sooner for sooner, later in itertools.pairwise(edges))
 
     async def ask(self) -> None:
         """Ask once; the users take turns."""

@@ -116,7 +116,7 @@ class Graph:
             replica["pid"]: replica["state"]
             for name in INGRESSES
             for replica in deployments.get(name, {}).get("replicas", ())
-            if replica["pid"]
+            if replica.get("pid")
         }
 
     async def apply(self, wanted: Wanted) -> Leaving:

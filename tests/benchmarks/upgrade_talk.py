@@ -5,6 +5,7 @@ of an utterance belongs to it: one final transcript and one whole answer are rig
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Talk:
                 sum(begin <= at < end for at, _ in self.finals),
                 sum(begin <= at < end for at in self.answers),
             )
-            for begin, end in zip(edges, edges[1:], strict=False)
+            for begin, end in itertools.pairwise(edges)
         ]
 
     @property
@@ -63,9 +64,7 @@ class Talk:
         """Whether it is one session to its end: its transcripts are numbered through, and its last words were heard."""
         numbers = [number for _, number in self.finals]
         slots = self.slots()
-        return all(one < other for one, other in zip(numbers, numbers[1:], strict=False)) and bool(
-            slots and slots[-1][0]
-        )
+        return all(one < other for one, other in itertools.pairwise(numbers)) and bool(slots and slots[-1][0])
 
 
 @dataclass(frozen=True)

@@ -55,5 +55,6 @@ def test_every_side_has_an_account(side: Side):
 
 
 def test_only_what_is_asked_for_is_deployed():
-    names = [application["name"] for application in serve_config(replace(GRAPH, sides=frozenset({Side.LIVE})))["applications"]]
+    config = serve_config(replace(GRAPH, sides=frozenset({Side.LIVE})))
+    names = [application["name"] for application in config["applications"]]
     assert names == ["timed-models", "live"]

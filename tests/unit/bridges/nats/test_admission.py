@@ -316,3 +316,23 @@ def test_every_row_has_limits_and_the_settings_go_over_them() -> None:
 def test_documents_may_wait_longer_than_questions() -> None:
     of = {row.name: row_limits(row, NatsSettings(max_wait_s=10, ingest_timeout_s=300)) for row in REQUESTS}
     assert (of["documents-ingest"].wait_s, of["chat-message"].wait_s) == (150, 10)
+
+
+# Who leaves.
+
+
+def test_what_waits_is_left_to_others_and_what_was_begun_is_not() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", user) for user in ("a", "b", "a")], ticket("voice", "c"))
+    begun = next(taken(admission))
+    assert sorted(admission.withdraw(lambda request: "chat" in request)) == ["chat of a", "chat of a", "chat of b"]
+    assert admission.held() == {"voice": 1}
+    admission.ended(begun, NOW)
+    assert (admission.held(), admission.waiting, admission.in_flight) == ({}, 0, 0)
+
+
+def test_what_is_not_meant_keeps_its_turn() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", user) for user in ("a", "b", "c")])
+    assert admission.withdraw(lambda request: request == "chat of b") == ["chat of b"]
+    assert [entry.user for entry in one_at_a_time(admission)] == ["a", "c"]

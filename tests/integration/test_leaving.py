@@ -1,0 +1,118 @@
+"""An ingress that leaves while others stay, against a real NATS server: what it has not begun is answered at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from nats.aio.msg import Msg
+
+from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.connection import NatsClient
+from bridges.nats.ingress import Ingress
+from deployments.settings.orchestration import NatsSettings
+from tests.integration.durable_process import DurableCounts, Graph, durable_ingress
+from tests.nats_client import nats_connected
+from tests.servers import nats_server
+
+LONG_S = 0.1
+"""From one of the words of a long answer to the next: it takes two seconds."""
+TAKE_OVER_S = 30.0
+"""Longer than these tests wait: nothing here is given to another ingress because one says nothing."""
+
+
+@pytest.fixture
+def nats_url(tmp_path: Path) -> Generator[str]:
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "jetstream")) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(nats_url: str) -> AsyncGenerator[NatsClient]:
+    async with await nats_connected(nats_url) as connection:
+        yield connection
+
+
+def settings(url: str, **durable: object) -> NatsSettings:
+    kept = {"rows": ["chat-message"], "take_over_s": TAKE_OVER_S, "storage": "memory", **durable}
+    return NatsSettings.model_validate({"url": url, "user_share": 1.0, "max_in_flight": 1, "durable": kept})
+
+
+@asynccontextmanager
+async def serving(nats: NatsSettings, graph: Graph, counts: DurableCounts) -> AsyncGenerator[Ingress]:
+    """Run an ingress that answers one request at a time."""
+    ingress = durable_ingress(nats, graph, counts=counts)
+    running = asyncio.create_task(ingress.run())
+    try:
+        await asyncio.wait_for(ingress.wait_until_serving(), 10)
+        yield ingress
+    finally:
+        ingress.stop()
+        await asyncio.wait_for(running, 10)
+
+
+class Answers:
+    """The final messages, by request id, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self._changed = asyncio.Event()
+
+    async def heard(self, message: Msg) -> None:
+        assert messages_pb2.ChatResponse.FromString(message.data).success
+        self.came.append(message.subject.rsplit(".", 1)[1])
+        self._changed.set()
+
+    async def until(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.came) < number:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def asked(client: NatsClient, *request_ids: str) -> Answers:
+    """Ask; return the answers to come."""
+    answers = Answers()
+    await client.subscribe("ai.chat.response.*", cb=answers.heard)
+    for request_id in request_ids:
+        question = messages_pb2.ChatRequest(request_id=request_id, message=request_id)
+        await client.publish("ai.chat.user.ada.message", question.SerializeToString())
+    await client.flush()
+    return answers
+
+
+async def until_held(ingress: Ingress, number: int) -> None:
+    async with asyncio.timeout(10):
+        while sum(ingress.held().values()) != number:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_what_waits_is_answered_by_another_before_the_one_that_leaves_has_ended_what_it_began(
+    nats_url: str, client: NatsClient
+) -> None:
+    nats, counts = settings(nats_url), DurableCounts()
+    async with serving(nats, Graph(LONG_S), counts) as leaving:
+        answers = await asked(client, "begun", "waits", "waits-too")
+        await until_held(leaving, 3)
+        async with serving(nats, Graph(0.001), counts):
+            drained = asyncio.create_task(leaving.drain())
+            await answers.until(3)
+            await drained
+    assert answers.came[2:] == ["begun"]
+    assert sorted(answers.came) == ["begun", "waits", "waits-too"]
+    assert counts.dead == 0
+
+
+async def test_what_was_handed_back_as_often_as_it_may_be_begun_is_answered_by_who_has_it(
+    nats_url: str, client: NatsClient
+) -> None:
+    nats, counts = settings(nats_url, tries=1), DurableCounts()
+    async with serving(nats, Graph(0.01), counts) as leaving:
+        answers = await asked(client, "begun", "waits")
+        await until_held(leaving, 2)
+        async with serving(nats, Graph(0.001), counts):
+            await leaving.drain()
+            await answers.until(2)
+    assert answers.came == ["begun", "waits"]
+    assert (counts.given_out_again, counts.dead) == (0, 0)
