@@ -166,11 +166,12 @@ class NatsIngressDeployment:
 
     async def __del__(self) -> None:
         """Leave NATS and finish what was taken. Serve awaits it before it ends a replica."""
+        # First, so that the replica that takes the place of this one has the port, too.
+        await self._health.stop()
         self._ingress.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
         await self._drain.stop()
-        await self._health.stop()
 
 
 @serve.deployment(name=Role.AUDIO_INGRESS)
