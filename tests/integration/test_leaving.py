@@ -1,4 +1,4 @@
-"""An ingress that leaves while others stay, against a real NATS server: what it has not begun is answered at once."""
+"""Ingresses that come and go while others stay, against a real NATS server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
+from bridges.application import until_taking
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.connection import NatsClient
 from bridges.nats.ingress import Ingress
 from deployments.settings.orchestration import NatsSettings
 from tests.integration.durable_process import DurableCounts, Graph, durable_ingress
 from tests.nats_client import nats_connected
-from tests.servers import nats_server
+from tests.servers import free_port, nats_server
 
 LONG_S = 0.1
 """From one of the words of a long answer to the next: it takes two seconds."""
@@ -116,3 +117,34 @@ async def test_what_was_handed_back_as_often_as_it_may_be_begun_is_answered_by_w
             await answers.until(2)
     assert answers.came == ["begun", "waits"]
     assert (counts.given_out_again, counts.dead) == (0, 0)
+
+
+# Who comes. Serve ends the old replica when the new one is there.
+
+
+async def test_a_new_replica_is_there_once_it_takes_requests(nats_url: str) -> None:
+    ingress = durable_ingress(settings(nats_url), Graph())
+    running = asyncio.create_task(ingress.run())
+    await until_taking(ingress, running, 10)
+    assert ingress.is_serving()
+    ingress.stop()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_one_that_cannot_take_requests_yet_is_there_after_its_time() -> None:
+    ingress = durable_ingress(settings(f"nats://127.0.0.1:{free_port()}"), Graph())
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(until_taking(ingress, running, 0.1), 5)
+    assert not ingress.is_serving()
+    assert not running.done()
+    ingress.stop()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_one_that_is_stopped_before_it_takes_requests_waits_no_longer() -> None:
+    ingress = durable_ingress(settings(f"nats://127.0.0.1:{free_port()}"), Graph())
+    running = asyncio.create_task(ingress.run())
+    waiting = asyncio.create_task(until_taking(ingress, running, 60))
+    ingress.stop()
+    await asyncio.wait_for(waiting, 10)
+    assert running.done()
