@@ -189,7 +189,7 @@ class DurableIntake:
         return kept.attempt < self._settings.tries
 
     async def hand_back(self, kept: KeptRequest) -> None:
-        """Leave a request that was not begun to its stream, which gives it to another replica at once."""
+        """Leave a request that is not worked on any more to its stream: another replica is given it at once."""
         self.let_go(kept)
         try:
             await kept.message.nak()

@@ -58,6 +58,7 @@ class Options:
     period: float = option(10.0, 6.0, "seconds from one utterance of a session to its next")
     steady: float = option(40.0, 3.0, "seconds before it happens")
     after: float = option(10.0, 1.0, "seconds behind it that still count to it")
+    together: bool = option(False, True, "whether Chat, Retrieval and Ingestion are in the ingresses' replicas, too")
     surge: bool = option(True, True, "whether a new replica takes requests before an old one leaves, as shipped")
 
 
@@ -183,7 +184,7 @@ class Run:
     @property
     def wanted(self) -> Wanted:
         """What the orchestration is as deployed."""
-        return Wanted(self.mode, surge=self.options.surge)
+        return Wanted(self.mode, surge=self.options.surge, together=self.options.together)
 
     def use(self, graph: Graph, change: Callable[[], Awaitable[Leaving]]) -> Upgraded:
         """Have clients use a graph while something happens."""

@@ -18,7 +18,9 @@ import psutil
 from tests import servers
 from tests.benchmarks.site import deploy, ray_environment
 from tests.benchmarks.stand_in_graph import (
+    LIVE_SERVICES,
     ORCHESTRATION,
+    ZERO_COST_SERVICES,
     Side,
     StandInGraph,
     nats_accounts_with_streams,
@@ -48,6 +50,7 @@ class Wanted:
         replicas: Of each ingress.
         per_node: Of each ingress on one node at most; 0 for any number.
         surge: Whether a new replica takes requests before an old one leaves.
+        together: Whether all services are in the ingresses' replicas; else Chat, Retrieval and Ingestion are apart.
         revision: Another one is another configuration: all replicas are replaced.
     """
 
@@ -55,6 +58,7 @@ class Wanted:
     replicas: int = 1
     per_node: int = 0
     surge: bool = True
+    together: bool = False
     revision: int = 0
 
 
@@ -77,8 +81,13 @@ def _changed(application: Mapping[str, Any], wanted: Wanted) -> Mapping[str, Any
         "max_surge_percent": 100 if wanted.surge else 0,
         **({"max_replicas_per_node": wanted.per_node} if wanted.per_node else {}),
     }
-    deployments = [{**deployment, **common} for deployment in application["deployments"]]
-    return {**application, "args": {**args, "nats": nats}, "deployments": deployments}
+    apart = [] if wanted.together else [{**application["deployments"][0], "name": name} for name in ZERO_COST_SERVICES]
+    in_process = [name for name in LIVE_SERVICES if wanted.together or name not in ZERO_COST_SERVICES]
+    return {
+        **application,
+        "args": {**args, "nats": nats, "in_process": in_process},
+        "deployments": [{**deployment, **common} for deployment in (*application["deployments"], *apart)],
+    }
 
 
 @dataclass

@@ -77,10 +77,13 @@ async def asked(client: NatsClient, *request_ids: str) -> Answers:
     answers = Answers()
     await client.subscribe("ai.chat.response.*", cb=answers.heard)
     for request_id in request_ids:
-        question = messages_pb2.ChatRequest(request_id=request_id, message=request_id)
-        await client.publish("ai.chat.user.ada.message", question.SerializeToString())
+        await client.publish("ai.chat.user.ada.message", question(request_id))
     await client.flush()
     return answers
+
+
+def question(request_id: str) -> bytes:
+    return messages_pb2.ChatRequest(request_id=request_id, message=request_id).SerializeToString()
 
 
 async def until_held(ingress: Ingress, number: int) -> None:
@@ -117,6 +120,32 @@ async def test_what_was_handed_back_as_often_as_it_may_be_begun_is_answered_by_w
             await answers.until(2)
     assert answers.came == ["begun", "waits"]
     assert (counts.given_out_again, counts.dead) == (0, 0)
+
+
+async def test_what_cannot_be_done_in_time_is_done_by_another_at_once(nats_url: str, client: NatsClient) -> None:
+    nats, counts = settings(nats_url), DurableCounts()
+    leaves = nats.model_copy(update={"leave_within_s": 0.2})
+    async with serving(leaves, Graph(LONG_S), counts) as leaving:
+        answers = await asked(client, "long")
+        await until_held(leaving, 1)
+        async with serving(nats, Graph(0.001), counts):
+            await asyncio.wait_for(leaving.drain(), 1)
+            await answers.until(1)
+    assert (answers.came, counts.given_out_again, counts.dead) == (["long"], 1, 0)
+
+
+async def test_who_asked_what_is_not_kept_is_told_that_it_cannot_be_done(nats_url: str, client: NatsClient) -> None:
+    nats = settings(nats_url, rows=[]).model_copy(update={"leave_within_s": 0.2})
+    async with serving(nats, Graph(LONG_S), DurableCounts()) as leaving:
+        answers = [
+            asyncio.create_task(client.request("ai.chat.user.ada.message", question(name), timeout=10))
+            for name in ("begun", "waits")
+        ]
+        await until_held(leaving, 2)
+        await asyncio.wait_for(leaving.drain(), 1)
+        told = [messages_pb2.ChatResponse.FromString((await answer).data) for answer in answers]
+    assert [one.success for one in told] == [False, False]
+    assert all("was stopped before it was done" in one.error for one in told)
 
 
 # Who comes. Serve ends the old replica when the new one is there.
