@@ -62,6 +62,10 @@ from deployments.values.status import ComponentStatus, DeploymentState
 logger = logging.getLogger(__name__)
 
 
+_TAKING_S = 10.0
+"""What a new replica has to join its queue group before Serve goes on, in an upgrade by ending the replica that it
+replaces. Where the graph is not ready by then, it joins later."""
+
 _REPORTING_AUDIO = ServiceDefinition(Reporting, Role.AUDIO_INGRESS)
 """The ingress of live audio, as the other one asks it how it is."""
 
@@ -152,6 +156,7 @@ class NatsIngressDeployment:
         self._running = asyncio.create_task(self._ingress.run())
         await self._health.start()
         await self._drain.start()
+        await until_taking(self._ingress, self._running)
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica."""
@@ -167,11 +172,12 @@ class NatsIngressDeployment:
 
     async def __del__(self) -> None:
         """Leave NATS and finish what was taken. Serve awaits it before it ends a replica."""
+        # First, so that the replica that takes the place of this one has the port, too.
+        await self._health.stop()
         self._ingress.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
         await self._drain.stop()
-        await self._health.stop()
 
 
 @serve.deployment(name=Role.AUDIO_INGRESS)
@@ -238,6 +244,7 @@ class AudioIngressDeployment:
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
         await self._drain.start()
+        await until_taking(self._ingress, self._running)
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Return how the ingress is; see `Reporting`."""
@@ -326,6 +333,15 @@ async def states_or_none() -> tuple[DeploymentState, ...]:
     except UnavailableError as error:
         logger.warning("%s", error.message)
         return ()
+
+
+async def until_taking(ingress: Ingress, running: asyncio.Task[None], within_s: float = _TAKING_S) -> None:
+    """Return once an ingress takes requests, when it has ended, or after some seconds."""
+    taking = asyncio.create_task(ingress.wait_until_serving())
+    try:
+        await asyncio.wait((taking, running), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        taking.cancel()
 
 
 def check_running(task: asyncio.Task[None], name: str) -> None:

@@ -160,11 +160,13 @@ class RayCluster:
         address: For `ray.init`.
         dashboard_url: For the `serve` command and its REST API.
         metrics_url: Where Prometheus would read.
+        head: The process that a kubelet would run there.
     """
 
     address: str
     dashboard_url: str
     metrics_url: str
+    head: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -177,11 +179,11 @@ def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCl
     command += ["--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port())]
     command += ["--metrics-export-port", str(metrics_port)]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
-    with running(command, folder / "ray.log", environment):
+    with running(command, folder / "ray.log", environment) as head:
         wait_until("Ray's dashboard", lambda: _listens(dashboard_port))
         _wait_for_ray(folder / "ray.log")
         metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
-        yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}", metrics_url)
+        yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}", metrics_url, head)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ heard.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -260,6 +260,20 @@ class Admission(Generic[K]):
                     late.append(Refused(ticket, "wait_s", longest, now - ticket.arrived))
                 self._tidy(row, user)
         return late
+
+    def withdraw(self, is_meant: Callable[[K], bool]) -> list[K]:
+        """Take out those of the waiting requests that are meant, for somebody else to work on."""
+        found: list[K] = []
+        for row in self._rows.values():
+            for user in list(row.users):
+                queue = row.queues[user]
+                out = [entry for entry in queue if is_meant(entry[2].request)]
+                queue[:] = [entry for entry in queue if entry not in out]
+                for _, _, ticket in out:
+                    self._forget(row, ticket)
+                    found.append(ticket.request)
+                self._tidy(row, user)
+        return found
 
     def _put(self, row: _Row[K], ticket: Ticket[K]) -> None:
         if ticket.user not in row.queues:

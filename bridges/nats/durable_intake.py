@@ -220,6 +220,19 @@ class DurableIntake:
         except nats.errors.Error as error:
             logger.info("an answered request was not let go of: %s", _text(error))
 
+    def may_hand_back(self, kept: KeptRequest) -> bool:
+        """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
+        return kept.attempt < self._settings.tries
+
+    async def hand_back(self, kept: KeptRequest) -> None:
+        """Leave a request that is not worked on any more to its stream: another replica is given it at once."""
+        self.let_go(kept)
+        try:
+            await kept.message.nak()
+        except nats.errors.Error as error:
+            seconds = self._settings.take_over_s
+            logger.info("a request was not handed back, and goes on in %g s: %s", seconds, _text(error))
+
     def let_go(self, kept: KeptRequest) -> None:
         """Hold a request no more: one that was not answered is given out again."""
         self._held.discard(kept)

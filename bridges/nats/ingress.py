@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ from deployments.errors import (
     OverloadedError,
     PayloadTooLargeError,
     RequestEndedError,
+    UnavailableError,
 )
 from deployments.graph.tracing import span, trace_of
 from deployments.settings.orchestration import MilvusSettings, NatsSettings
@@ -69,6 +70,9 @@ _GATHER_S = 0.1
 """Behind a refusal messages are read in batches: there are too many of them anyway."""
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
+
+
+_STOPPED = "the replica that had the request was stopped before it was done"
 
 
 class Handler(Protocol):
@@ -201,6 +205,8 @@ class Ingress:
         self._drained = asyncio.Event()
         self._stopping = asyncio.Event()
         self._serving = asyncio.Event()
+        self._handling: set[asyncio.Timeout] = set()
+        self._is_out_of_time = False
 
     async def run(self) -> None:
         """Connect, wait for the graph, and take requests until `drain` or `stop`; finish them; return after `stop`.
@@ -371,10 +377,11 @@ class Ingress:
         self._activity.open(self._admission.in_flight, self._admission.waiting)
 
     async def _leave(self) -> None:
-        """Leave the queue groups, then wait for the requests that were taken."""
+        """Leave the queue groups, then wait for the requests that were taken and are not left to others."""
         logger.info("leaving queue group %r", self._settings.queue_group)
         if self._durable:
             await self._durable.leave()
+            await self._hand_back(self._durable)
         try:
             async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
                 for subscription in self._subscriptions:
@@ -385,9 +392,37 @@ class Ingress:
             logger.warning("the queue group could not be left in good order: %s", str(error) or type(error).__name__)
             for subscription in self._subscriptions:
                 await self._client.abandon(subscription, _FLUSH_S)
-        await self._until_idle()
+        try:
+            async with asyncio.timeout(self._settings.leave_within_s):
+                await self._until_idle()
+        except TimeoutError:
+            await self._end_all()
         if self._client.is_connected:
             await self._client.flush(_FLUSH_S)
+
+    async def _hand_back(self, durable: DurableIntake) -> None:
+        """Leave the requests that wait and are kept to other ingresses, which may have places for them now."""
+        requests = self._admission.withdraw(
+            lambda request: request.kept is not None and durable.may_hand_back(request.kept)
+        )
+        for request in requests:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
+            if request.kept:
+                await durable.hand_back(request.kept)
+        if requests:
+            logger.info("%d requests that waited are left to other ingresses", len(requests))
+
+    async def _end_all(self) -> None:
+        """End what is still worked on, and what waits for its turn."""
+        number = sum(self._admission.held().values())
+        logger.warning("%d requests are not done in %g s, and are ended", number, self._settings.leave_within_s)
+        self._is_out_of_time = True
+        waiting = self._admission.withdraw(lambda _: True)
+        for handling in self._handling:
+            handling.reschedule(asyncio.get_running_loop().time())
+        for request in waiting:
+            await self._answer(request, UnavailableError(_STOPPED))
+        await self._until_idle()
 
     async def _until_idle(self) -> None:
         """Wait until nothing waits and nothing is worked on."""
@@ -551,8 +586,9 @@ class Ingress:
         try:
             check_sizes(message, self._settings.sizes)
             self._allowances.take(request.asker, demand_of(message))
-            async with asyncio.timeout(call.remaining() + _OVERTIME_S):
-                return await request.endpoint.handler.handle(call, message, reply)
+            async with asyncio.timeout(call.remaining() + _OVERTIME_S) as handling:
+                with self._may_be_ended(handling):
+                    return await request.endpoint.handler.handle(call, message, reply)
         except (GivenBackError, HearthError):
             raise
         except asyncio.CancelledError:
@@ -561,6 +597,9 @@ class Ingress:
             # What it waited for was, and not this request.
             raise RequestEndedError("it was ended inside the graph") from None
         except TimeoutError:
+            if self._is_out_of_time and call.remaining() > 0:
+                await self._leave_to_others(request)
+                raise UnavailableError(_STOPPED) from None
             timeout_s = request.endpoint.timeout_s
             raise DeadlineExceededError(
                 f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s)
@@ -568,6 +607,26 @@ class Ingress:
         except Exception:
             logger.exception("request on %s failed", request.message.subject)
             raise InternalError("the request failed inside the ingress") from None
+
+    @contextlib.contextmanager
+    def _may_be_ended(self, handling: asyncio.Timeout) -> Generator[None]:
+        """Let the time of what is done in the block be over when this ingress has to stop."""
+        self._handling.add(handling)
+        try:
+            yield
+        finally:
+            self._handling.discard(handling)
+
+    async def _leave_to_others(self, request: _Arrived) -> None:
+        """Leave a request that was begun and ended here to other ingresses, where it is kept.
+
+        Raises:
+            GivenBackError: It is left.
+        """
+        kept = request.kept
+        if kept and self._durable and self._durable.may_hand_back(kept):
+            await self._durable.hand_back(kept)
+            raise GivenBackError(_STOPPED)
 
     async def _deliver(self, sending: Awaitable[None]) -> None:
         """Send an error's message; when even that fails, the log line stands for it."""

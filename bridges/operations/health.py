@@ -1,5 +1,6 @@
 """Health and readiness over HTTP, for probes and people: `/health` and `/ready`."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +15,7 @@ from deployments.values.status import ComponentStatus
 logger = logging.getLogger(__name__)
 
 _READY_CALL_S = 5.0
+_LISTEN_AGAIN_S = 0.5
 
 
 class HealthServer:
@@ -49,20 +51,42 @@ class HealthServer:
         application.router.add_get("/health", self._health)
         application.router.add_get("/ready", self._ready)
         self._runner = web.AppRunner(application, access_log=None)
+        self._waiting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen, unless the port is 0 or somebody else's: probes then fail, requests do not."""
+        """Listen, unless the port is 0.
+
+        A port that is somebody else's is listened on as soon as it is free: often it is that of the replica that this
+        one replaces. Until then probes of this one fail, and requests do not.
+        """
         if not self._settings.port:
             return
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
-        except OSError as error:
-            logger.warning("no /health and /ready on %s:%d: %s", self._settings.host, self._settings.port, error)
+        if error := await self._listen():
+            logger.warning("no /health and /ready on %s:%d yet: %s", self._settings.host, self._settings.port, error)
+            self._waiting = asyncio.create_task(self._until_it_is_free())
 
     async def stop(self) -> None:
         """Listen no more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.wait((self._waiting,))
         await self._runner.cleanup()
+
+    async def _until_it_is_free(self) -> None:
+        while await self._listen():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(_LISTEN_AGAIN_S)
+        logger.info("/health and /ready are on %s:%d now", self._settings.host, self._settings.port)
+
+    async def _listen(self) -> OSError | None:
+        """Listen; return why not."""
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await site.stop()
+            return error
+        return None
 
     async def _health(self, request: web.Request) -> web.Response:
         del request

@@ -155,6 +155,9 @@ class NatsSettings(Settings):
             For gateways that set it themselves.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
+        leave_within_s: Seconds that a replica which stops has for what it has begun. What is not done then is left to
+            another replica if it is kept; else its client is told. To be less than the replica's
+            `graceful_shutdown_timeout_s`: then Serve kills it.
         answer_subjects: Where answers may go that a client chooses, by its reply subject or `response_subject`, with
             NATS's wildcards. A client's usual inbox and the answer subjects of the request itself need not be listed.
             A client with an inbox prefix of its own, or a `response_subject`, needs an entry.
@@ -178,6 +181,7 @@ class NatsSettings(Settings):
     user_header: str = ""
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
+    leave_within_s: PositiveFloat = 65.0
     answer_subjects: tuple[str, ...] = ()
     any_user: bool = False
     log_text: bool = False

@@ -87,8 +87,9 @@ class OwnSite:
             nats_url = stack.enter_context(servers.nats_server(folder / "nats", "-c", str(accounts)))
             cluster = stack.enter_context(servers.ray_cluster(folder / "ray", ray_environment()))
             http_url = f"http://{servers.LOOPBACK}:{servers.free_port()}"
-            graph = StandInGraph(int(nats_url.rsplit(":", 1)[1]), http_url)
-            deploy(cluster.dashboard_url, stand_in_config(graph, sides))
+            nats_port = int(nats_url.rsplit(":", 1)[1])
+            graph = StandInGraph(nats_port, http_url, cluster.dashboard_url, frozenset(sides))
+            deploy(cluster.dashboard_url, stand_in_config(graph))
             yield graph
 
 

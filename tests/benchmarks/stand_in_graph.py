@@ -6,12 +6,14 @@ Each graph has an account of its own on one NATS server, so that none hears the 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 ZERO_COST_MODELS = "tests.benchmarks.zero_cost_models"
 ZERO_COST_GRAPH = "tests.benchmarks.zero_cost_graph"
 TIMED_MODELS = "tests.benchmarks.timed_models"
 LOAD_POLICY = "deployments.graph.load_policy:LoadPolicy"
+ORCHESTRATION = "bridges.application:orchestration"
 MAX_IN_FLIGHT = 8
 """Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
 SCALED_MOST = 3
@@ -57,10 +59,14 @@ class StandInGraph:
     Attributes:
         nats_port: Of the NATS server.
         http_url: Of Serve's proxy: the models, each below the name of its application.
+        dashboard_url: Where Serve is told what to run.
+        sides: Those that it was told to run.
     """
 
     nats_port: int
     http_url: str
+    dashboard_url: str
+    sides: frozenset[Side]
 
     def nats_url(self, side: Side) -> str:
         """Return where the clients of one side connect."""
@@ -73,13 +79,19 @@ def nats_accounts() -> str:
     return f"accounts {{\n{accounts}\n}}\n"
 
 
-def serve_config(graph: StandInGraph, sides: Collection[Side]) -> Config:
+def nats_accounts_with_streams(folder: Path) -> str:
+    """Return the same where each account may keep streams in a folder."""
+    accounts = nats_accounts().replace(": { users", ": { jetstream: enabled, users")
+    return f'jetstream {{ store_dir: "{folder}" }}\n{accounts}'
+
+
+def serve_config(graph: StandInGraph) -> Config:
     """Return what Serve is told."""
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": int(graph.http_url.rsplit(":", 1)[1])},
         "logging_config": {"log_level": "INFO", "enable_access_log": False},
-        "applications": list(_applications(graph, sides)),
+        "applications": list(_applications(graph, graph.sides)),
     }
 
 
@@ -112,7 +124,7 @@ def _applications(graph: StandInGraph, sides: Collection[Side]) -> Iterator[Conf
             }
             apart = [name for name in LIVE_SERVICES if name not in in_process]
             ingresses: Sequence[str] = ("NatsIngress", "AudioIngress")
-            yield _application(side, "bridges.application:orchestration", [*ingresses, *apart], args)
+            yield _application(side, ORCHESTRATION, [*ingresses, *apart], args)
     for side in (Side.SCALED, Side.FIXED):
         if side in sides:
             yield from _scaled(graph.nats_url(side), side)
@@ -151,8 +163,7 @@ def _scaled(nats_url: str, side: Side) -> Iterator[Config]:
         "language_model": model,
         "in_process": ["Retrieval", "Ingestion"],
     }
-    orchestration = "bridges.application:orchestration"
-    yield _application(side, orchestration, ["NatsIngress", "Chat"], args, more=replicas) | policy
+    yield _application(side, ORCHESTRATION, ["NatsIngress", "Chat"], args, more=replicas) | policy
 
 
 def _application(

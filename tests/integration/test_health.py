@@ -1,7 +1,9 @@
 """`/health` and `/ready` as a probe asks for them."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -95,6 +97,20 @@ async def test_a_port_that_is_taken_stops_nothing() -> None:
     port = free_port()
     async with probing(Ingress(), port) as first, probing(Ingress(model=False), port):
         assert (await first.get("/ready")).status_code == 200
+
+
+async def test_a_port_is_taken_over_from_the_replica_that_leaves() -> None:
+    port = free_port()
+    async with AsyncExitStack() as new:
+        async with probing(Ingress(serving=False), port) as old:
+            await new.enter_async_context(probing(Ingress(), port))
+            assert (await old.get("/ready")).status_code == 503
+        async with asyncio.timeout(5), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while True:
+                with contextlib.suppress(httpx.ConnectError):
+                    assert (await client.get("/ready")).status_code == 200
+                    break
+                await asyncio.sleep(0.05)
 
 
 async def test_a_port_of_0_is_none() -> None:

@@ -139,6 +139,19 @@ def test_replicas_that_keep_apart_have_a_node_each(service: Service) -> None:
             assert entry["num_replicas"] <= entry["max_replicas_per_node"] * group["replicas"]
 
 
+def test_a_new_replica_has_room_before_the_old_one_leaves_or_does_not_wait_for_it(service: Service) -> None:
+    """A replica that waits for a node of its own would hold up the whole redeployment (Ray `deployment_state.py`)."""
+    for group, entry in placed(service):
+        if "max_replicas_per_node" in entry:
+            room = entry["max_replicas_per_node"] * group["replicas"] - entry["num_replicas"]
+            assert entry["max_surge_percent"] * entry["num_replicas"] <= 100 * room
+
+
+def test_somebody_takes_requests_while_replicas_are_replaced(service: Service) -> None:
+    for entry in applications(service)["orchestration"]["deployments"]:
+        assert entry["max_surge_percent"] == 100 or entry["num_replicas"] > 1
+
+
 # vLLM, as Ray serves it.
 
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,8 +12,8 @@ from ray.serve import Application
 from deployments.settings.orchestration import OrchestrationSettings
 from tests.benchmarks.stand_in_graph import Side, StandInGraph, nats_accounts, serve_config
 
-GRAPH = StandInGraph(4222, "http://127.0.0.1:8000")
-APPLICATIONS: list[Mapping[str, Any]] = serve_config(GRAPH, list(Side))["applications"]
+GRAPH = StandInGraph(4222, "http://127.0.0.1:8000", "http://127.0.0.1:8265", frozenset(Side))
+APPLICATIONS: list[Mapping[str, Any]] = serve_config(GRAPH)["applications"]
 
 
 def built(application: Mapping[str, Any]) -> Application:
@@ -54,5 +55,6 @@ def test_every_side_has_an_account(side: Side):
 
 
 def test_only_what_is_asked_for_is_deployed():
-    names = [application["name"] for application in serve_config(GRAPH, {Side.LIVE})["applications"]]
+    config = serve_config(replace(GRAPH, sides=frozenset({Side.LIVE})))
+    names = [application["name"] for application in config["applications"]]
     assert names == ["timed-models", "live"]

@@ -327,3 +327,23 @@ def test_what_waits_is_told_by_row_without_what_waits_for_no_place() -> None:
     offered(admission, *[ticket("status", f"u{number}") for number in range(6)])
     list(taken(admission))
     assert admission.waiting_by_row() == {"voice": 0, "chat": 2, "older-chat": 0, "documents": 1}
+
+
+# Who leaves.
+
+
+def test_what_waits_is_left_to_others_and_what_was_begun_is_not() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", user) for user in ("a", "b", "a")], ticket("voice", "c"))
+    begun = next(taken(admission))
+    assert sorted(admission.withdraw(lambda request: "chat" in request)) == ["chat of a", "chat of a", "chat of b"]
+    assert admission.held() == {"voice": 1}
+    admission.ended(begun, NOW)
+    assert (admission.held(), admission.waiting, admission.in_flight) == ({}, 0, 0)
+
+
+def test_what_is_not_meant_keeps_its_turn() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", user) for user in ("a", "b", "c")])
+    assert admission.withdraw(lambda request: request == "chat of b") == ["chat of b"]
+    assert [entry.user for entry in one_at_a_time(admission)] == ["a", "c"]
