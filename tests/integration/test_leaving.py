@@ -31,8 +31,9 @@ def nats_url(tmp_path: Path) -> Generator[str]:
 
 @pytest.fixture
 async def client(nats_url: str) -> AsyncGenerator[NatsClient]:
-    async with await nats_connected(nats_url) as connection:
-        yield connection
+    connection = await nats_connected(nats_url)
+    yield connection
+    await connection.close()
 
 
 def settings(url: str, **durable: object) -> NatsSettings:
