@@ -55,10 +55,12 @@ class Claim:
     Attributes:
         holder: The delivery that it came by: the same for each time that it is given out again.
         attempt: How often it was given out by then.
+        begun: How often it was begun by then.
     """
 
     holder: str
     attempt: int
+    begun: int = 1
 
 
 @dataclass(frozen=True, slots=True)
