@@ -139,6 +139,8 @@ class AnswerStore:
             subjects=[*others, final],
             allow_rollup_hdrs=True,
             deny_delete=True,
+            # As in buckets that other tools make: the server never turns it off again.
+            allow_msg_ttl=True,
             max_msgs_per_subject=1,
             max_age=self._lifetime_s,
             storage=self._storage,

@@ -322,8 +322,8 @@ async def test_large_requests_and_answers_are_carried(tmp_path: Path) -> None:
             answers = await asyncio.gather(*(asked(client, "ai.chat.request", payload) for _ in range(12)))
             await settled(client)
         await client.close()
-    # More bytes than one pull request takes, and each answer is in the store twice.
-    assert all(len(answer.response) > 2 << 20 for answer in answers)
+    # More bytes than one pull request takes. An answer holds its text twice, so it is cut to what the server takes.
+    assert all(len(answer.response) > 1 << 20 for answer in answers)
 
 
 async def test_a_clock_that_is_set_wrong_leaves_requests_their_time(
