@@ -33,7 +33,7 @@ from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
 from bridges.nats.trust import inbox_user
 from bridges.requests import Request
-from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO
+from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -439,17 +439,6 @@ def _are_of_one(notes: Sequence[AskerNote]) -> bool:
 def _patience() -> Callable[[], float]:
     until = time.monotonic() + _STORE_S
     return lambda: until - time.monotonic()
-
-
-def covers(pattern: str, subject: str) -> bool:
-    """Say whether everything on a subject with wildcards is on another one, too."""
-    wide, narrow = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wide):
-        if part == ">":
-            return len(narrow) > at
-        if at >= len(narrow) or part not in {"*", narrow[at]}:
-            return False
-    return len(wide) == len(narrow)
 
 
 def _text(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """A process with an ingress whose requests are kept, and a graph of a few lines, to be killed by a test.
 
-python -m tests.integration.durable_process NATS_URL SETTINGS_AS_JSON
+python -m tests.integration.durable_process NATS_URL SETTINGS_AS_JSON [SECONDS_BETWEEN_WORDS]
 """
 
 import asyncio
@@ -117,4 +117,5 @@ def durable_ingress(
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     given = NatsSettings(url=sys.argv[1], durable=json.loads(sys.argv[2]))
-    asyncio.run(durable_ingress(given, Graph()).run())
+    pause_s = float(sys.argv[3]) if len(sys.argv) > 3 else PAUSE_S
+    asyncio.run(durable_ingress(given, Graph(pause_s)).run())
