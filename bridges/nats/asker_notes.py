@@ -51,15 +51,18 @@ class AskerNotes:
         """Hear from now on what is noted, by whichever replica."""
         await self._store.hear_askers(self._take)
 
+    async def note(self, request: str, reply_subject: str) -> None:
+        """Keep that a request was heard here, and with which reply subject.
+
+        Raises:
+            nats.errors.Error: It was not sent.
+        """
+        self._take(request, await self._store.note_asker(request, reply_subject))
+
     def known(self, request: str) -> tuple[AskerNote, ...]:
         """Return the reply subjects that were heard here, in their order."""
         heard = self._heard.get(request)
         return tuple(heard.notes) if heard else ()
-
-    def age_s(self, request: str) -> float | None:
-        """Return how long ago a request was heard here, as it was heard once; None where it was not, or is not sure."""
-        heard = self._heard.get(request)
-        return time.monotonic() - heard.at if heard and len(heard.notes) == 1 else None
 
     async def find(self, request: str, age_s: float, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
         """Return the reply subjects of a request; none where nobody heard it.
@@ -102,7 +105,8 @@ class AskerNotes:
         if heard is None:
             heard = self._heard[request] = _Heard(now)
             self._order.append(request)
-        if len(heard.notes) < ASKERS_KEPT:
+        if len(heard.notes) < ASKERS_KEPT and note not in heard.notes:
+            # What was noted here is told here, too.
             heard.notes.append(note)
         if event := self._awaited.get(request):
             event.set()

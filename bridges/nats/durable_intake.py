@@ -53,6 +53,7 @@ _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
+_SAME_MESSAGE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,8 @@ class DurableIntake:
             num_replicas=self._settings.replicas,
             # Else the server would answer a requester before Hearth does.
             no_ack=True,
+            # The least there is: what a client calls its messages is nothing to go by.
+            duplicate_window=_SAME_MESSAGE_S,
         )
         if not await open_stream(stream, config):
             raise nats.errors.Error(f"another stream has a part of {', '.join(subjects)}")
@@ -426,7 +429,7 @@ class DurableIntake:
 
     async def _note(self, message: Msg) -> None:
         try:
-            await self._store.note_asker(digest_of(message, self._header_user(message)), message.reply)
+            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply)
         except nats.errors.Error as error:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 

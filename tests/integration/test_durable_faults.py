@@ -16,7 +16,7 @@ from bridges.nats import durable_intake
 from bridges.nats.connection import NatsClient
 from bridges.subjects import REPLAY_HEADER
 from deployments.settings.orchestration import NatsSettings
-from tests.integration.durable_process import WORDS, DurableCounts, Graph, durable_ingress
+from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.integration.test_durable import (
     DURABLE,
     ROWS,
@@ -256,6 +256,28 @@ async def test_what_is_deleted_while_it_runs_is_made_anew(
                 await client.publish("ai.chat.request", question("2"))
                 await asyncio.sleep(0.1)
     assert len(heard.finals["2"]) == 1
+
+
+async def test_a_dead_letter_is_kept_though_its_stream_was_deleted(
+    nats_url: str, client: NatsClient, heard: Heard, tmp_path: Path
+) -> None:
+    with process(nats_url, tmp_path, "first") as first:
+        await joined(client, 1)
+        await client.publish("ai.chat.request", question("1", POISON))
+        await asyncio.to_thread(first.wait, 10)
+    await client.jetstream().delete_stream("HEARTH_DEAD")
+    counts = DurableCounts()
+    async with serving(settings(nats_url, tries=1), counts=counts):
+        await heard.answered(1)
+    assert counts.dead == 1
+    assert (await client.jetstream().get_msg("HEARTH_DEAD", seq=1)).data == question("1", POISON)
+
+
+async def test_messages_that_a_client_calls_alike_are_kept_all_the_same(nats_url: str, client: NatsClient) -> None:
+    """NATS drops what has the `Nats-Msg-Id` of another message, for two minutes unless it is told otherwise."""
+    async with serving(settings(nats_url)):
+        config = (await client.jetstream().stream_info("HEARTH_REQUESTS")).config
+    assert config.duplicate_window == 0.1
 
 
 async def test_a_server_that_comes_back_without_its_store_is_set_up_anew(tmp_path: Path) -> None:
