@@ -10,13 +10,30 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from bridges.nats.answer_store import ASKERS_KEPT, AnswerStore, AskerNote
+from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
 
 _LATE_S = 0.25
 """What a note may come later than the request that it is of."""
 _MOST = 100_000
 """Requests whose notes are remembered; what is forgotten is still in the bucket."""
+
+
+class KeptNotes(Protocol):
+    """Where notes are kept; see `bridges.nats.answer_store.AnswerStore`."""
+
+    async def note_asker(self, request: str, reply_subject: str) -> AskerNote:
+        """Keep that a request was heard, and with which reply subject."""
+        ...
+
+    async def hear_askers(self, heard: Callable[[str, AskerNote], None]) -> None:
+        """Have each note told that is kept from now on, by whichever replica."""
+        ...
+
+    async def askers(self, request: str, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
+        """Return the notes of a request, in the order in which it was heard."""
+        ...
 
 
 @dataclass(slots=True)
@@ -40,7 +57,7 @@ class AskerNotes:
         lifetime_s: Seconds for which they are remembered here.
     """
 
-    def __init__(self, store: AnswerStore, lifetime_s: float) -> None:
+    def __init__(self, store: KeptNotes, lifetime_s: float) -> None:
         self._store = store
         self._lifetime_s = lifetime_s
         self._heard: dict[str, _Heard] = {}

@@ -60,7 +60,7 @@ async def hearing(client: NatsClient) -> Heard:
 
 
 def with_settings(url: str, **changes: object) -> NatsSettings:
-    return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE, **changes})
+    return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE} | changes)
 
 
 async def waiting(client: NatsClient) -> int:
@@ -338,7 +338,7 @@ async def test_large_requests_and_answers_are_carried(tmp_path: Path) -> None:
     with nats_server(tmp_path / "nats", "-c", str(tmp_path / "nats.conf")) as url:
         client = await nats_connected(url)
         sizes = {"question_characters": 3 << 20}
-        large = NatsSettings(url=url, sizes=sizes, durable={"rows": ROWS, "storage": "memory"})
+        large = with_settings(url, sizes=sizes, durable={"rows": ROWS, "storage": "memory"})
         payload = messages_pb2.ChatRequest(message="x" * (2 << 20)).SerializeToString()
         async with serving(large, Graph(0.0, words=1)):
             answers = await asyncio.gather(*(asked(client, "ai.chat.request", payload) for _ in range(12)))
