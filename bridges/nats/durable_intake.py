@@ -48,12 +48,12 @@ _LATE_S = 60.0
 """A request whose time was over for longer is not even told that: nobody waits any more."""
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_SAME_MESSAGE_S = 0.1
 _MOST_PENDING = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
-_SAME_MESSAGE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

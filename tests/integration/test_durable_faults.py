@@ -155,7 +155,7 @@ async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
     nats_url: str, client: NatsClient, heard: Heard
 ) -> None:
     few = with_settings(nats_url, max_in_flight=1, max_waiting=4)
-    async with serving(few, Graph(0.01)):
+    async with serving(few, Graph(0.01, words=2)):
         for number in range(50):
             await client.publish("ai.chat.request", question(str(number)))
         await heard.answered(50)
@@ -172,7 +172,7 @@ async def test_one_user_s_flood_on_a_shared_subject_leaves_another_s_request_its
     """They are told apart by their inboxes, although no stream keeps a reply subject."""
     few = with_settings(nats_url, max_in_flight=1, max_waiting=8)
     other = await nats_connected(nats_url)
-    async with serving(few, Graph(0.01)):
+    async with serving(few, Graph(0.01, words=2)):
         inbox = client.new_inbox()
         for number in range(100):
             await client.publish("ai.chat.request", question(str(number)), reply=inbox)
