@@ -46,6 +46,7 @@ class KeptRequest:
         taken_at: When it was given out, in seconds of `time.monotonic()`.
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
+        answer_key: What its answer is known by; empty as long as nobody has asked, and for one without a request id.
     """
 
     message: Msg
@@ -56,6 +57,7 @@ class KeptRequest:
     taken_at: float
     held_until: float
     reply: str = ""
+    answer_key: str = ""
 
     @property
     def subject(self) -> str:
