@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -31,9 +32,9 @@ from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
 from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
-from bridges.nats.trust import inbox_user
+from bridges.nats.trust import Trust, inbox_user
 from bridges.requests import Request
-from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO
+from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -48,7 +49,9 @@ _LATE_S = 60.0
 """A request whose time was over for longer is not even told that: nobody waits any more."""
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_SAME_MESSAGE_S = 0.1
 _MOST_PENDING = 10_000
+_MOST_LATE = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
@@ -96,6 +99,8 @@ class DurableIntake:
         self._streams: tuple[str, ...] = ()
         self._problem = "the streams of requests are not opened yet"
         self._full = ""
+        self._trust = Trust.of(settings)
+        self._late: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_MOST_LATE)
         self._held: set[KeptRequest] = set()
         self._most_held = 0
         self._leaving = asyncio.Event()
@@ -132,7 +137,8 @@ class DurableIntake:
 
     async def run(self) -> None:
         """Take requests until `leave`, and hold those that were taken until cancelled."""
-        watching = [asyncio.create_task(watch) for watch in (self._keep_holding(self._connected), self._look_after())]
+        watches = (self._keep_holding(self._connected), self._look_after(), self._tell_late_askers())
+        watching = [asyncio.create_task(watch) for watch in watches]
         try:
             await self._take_all(self._connected)
             self._left.set()
@@ -187,25 +193,30 @@ class DurableIntake:
             allows: Says whether a reply subject is answered.
             deadline: When the answer has to be there.
         """
+        kept.answer_key = kept.key(request_id) if request_id else ""
         go_on = self._settings.broken_stream == "continue"
         return OnceAnswer(kept, request_id, self._store, self._askers_of, sender, allows, deadline, go_on=go_on)
 
     def is_spent(self, kept: KeptRequest) -> bool:
-        """Say whether a request was begun as often as it may be."""
+        """Say whether a request may have been begun as often as it may be: it was given out more often."""
         return kept.attempt > self._settings.tries
 
     async def give_up(self, row: Request, kept: KeptRequest, request_id: str) -> str:
-        """Park a request as a dead letter; return why, in words. One that was answered is left alone.
+        """Park a request as a dead letter, if it was begun as often as it may be; return why, in words.
+
+        Returns:
+            Empty for a request that is to be answered as any other: it was given out in vain, as by a server whose
+            store was full, or it was answered.
 
         Raises:
             GivenBackError: It could not be kept now.
         """
-        times = kept.attempt - 1
-        reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
         key = kept.key(request_id)
         try:
-            if await self._store.published(key, _patience()) is not None:
-                return reason
+            times = await self._times_begun(key, kept)
+            if times < self._settings.tries:
+                return ""
+            reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
             await self._dead.put(self._connected, row.name, kept.message, key=key, reason=reason, times=times)
         except (nats.errors.Error, TimeoutError, UnavailableError) as error:
             raise GivenBackError(f"it could not be kept as a dead letter: {_text(error)}") from error
@@ -213,12 +224,21 @@ class DurableIntake:
         logger.error("a request on %s is a dead letter now: %s", row.subject.pattern, reason)
         return reason
 
+    async def _times_begun(self, key: str, kept: KeptRequest) -> int:
+        """Return how often a request was begun and not answered."""
+        claim = (await self._store.claim(key, _patience())).claim
+        if claim is None or claim.holder != kept.holder:
+            return 0
+        return 0 if await self._store.published(key, _patience()) is not None else claim.begun
+
     async def settle(self, kept: KeptRequest) -> None:
         """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
         try:
             await self._connected.publish(kept.message.reply, Msg.Ack.Ack)
         except nats.errors.Error as error:
             logger.info("an answered request was not let go of: %s", _text(error))
+        if kept.answer_key:
+            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept.answer_key, inbox_user(kept.reply)))
 
     def may_hand_back(self, kept: KeptRequest) -> bool:
         """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
@@ -292,6 +312,8 @@ class DurableIntake:
             num_replicas=self._settings.replicas,
             # Else the server would answer a requester before Hearth does.
             no_ack=True,
+            # The least there is: what a client calls its messages is nothing to go by.
+            duplicate_window=_SAME_MESSAGE_S,
         )
         if not await open_stream(stream, config):
             raise nats.errors.Error(f"another stream has a part of {', '.join(subjects)}")
@@ -449,9 +471,29 @@ class DurableIntake:
         if now := json.loads(found.data).get("ts"):
             self._clock.set(datetime.fromisoformat(now))
 
+    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
+        reply = note.reply_subject
+        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
+            return
+        if self._late.full():
+            logger.warning("a reply subject that was noted late is not answered: too many at once")
+            return
+        self._late.put_nowait((answer_key, reply))
+
+    async def _tell_late_askers(self) -> None:
+        """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
+        while True:
+            answer_key, reply = await self._late.get()
+            try:
+                payload = await self._store.published(answer_key, _patience())
+                if payload is not None:
+                    await self._store.publish(answer_key, reply, payload, {}, _patience())
+            except UnavailableError as error:
+                logger.warning("a reply subject that was noted late is not answered: %s", error.message)
+
     async def _note(self, message: Msg) -> None:
         try:
-            await self._store.note_asker(digest_of(message, self._header_user(message)), message.reply)
+            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply)
         except nats.errors.Error as error:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 
@@ -464,17 +506,6 @@ def _are_of_one(notes: Sequence[AskerNote]) -> bool:
 def _patience() -> Callable[[], float]:
     until = time.monotonic() + _STORE_S
     return lambda: until - time.monotonic()
-
-
-def covers(pattern: str, subject: str) -> bool:
-    """Say whether everything on a subject with wildcards is on another one, too."""
-    wide, narrow = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wide):
-        if part == ">":
-            return len(narrow) > at
-        if at >= len(narrow) or part not in {"*", narrow[at]}:
-            return False
-    return len(wide) == len(narrow)
 
 
 def _text(error: BaseException) -> str:
