@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 COMPONENT = "JetStream"
 
+_ASK_S = 2.0
 _LATE_S = 60.0
 """A request whose time was over for longer is not even told that: nobody waits any more."""
 _PAUSE_S = 0.2
@@ -47,7 +48,6 @@ _MOST_PENDING = 10_000
 _NOTES_AT_ONCE = 256
 _NOTE_S = 5.0
 _FLUSH_S = 2
-_ASK_S = 2.0
 _ACK_S = 2.0
 _ACKS = 3
 
