@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 COMPONENT = "JetStream"
 
+_ASK_S = 2.0
 _LATE_S = 60.0
 """A request whose time was over for longer is not even told that: nobody waits any more."""
 _PAUSE_S = 0.2

@@ -47,6 +47,7 @@ class Options:
     quiet: float = option(20.0, 0.5, "seconds with few chats, before the many")
     busy: float = option(60.0, 1.0, "seconds with many")
     after: float = option(60.0, 0.5, "seconds with few, after the many")
+    follow: bool = option(True, False, "whether to say how soon the replicas followed the load")
     fixed: bool = option(True, False, "whether to measure the fixed number of replicas, too")
 
 
@@ -107,6 +108,7 @@ class Seen:
             _seconds(f"{side}: an answer, many chats, 99th percentile", self._times(busy_at, after_at), 99),
             _seconds(f"{side}: the same in the second half of them", [_time(one) for one in steady], 99),
             _seconds(f"{side}: an answer, few chats again, 99th percentile", self._times(after_at, None), 99),
+            plain(f"{side}: replicas of all three, at most", max(sum(one.values()) for _, one in self.replicas)),
             plain(f"{side}: replicas times seconds", self.replica_seconds()),
         ]
 
@@ -128,18 +130,19 @@ def run(options: Options, site: Site) -> list[Figure]:
         seen = {side: asyncio.run(_loaded(graph.nats_url(side), side, options)) for side in sides}
     for side, load in seen.items():
         load.print_changes(side)
-    scaled = seen[Side.SCALED]
+    followed = _followed(seen[Side.SCALED], options) if options.follow else []
+    return followed + [figure for side, load in seen.items() for figure in load.figures(side, options)]
+
+
+def _followed(scaled: Seen, options: Options) -> list[Figure]:
+    """Return how soon the replicas came with the load, and went with it."""
     most: Replicas = dict.fromkeys(DEPLOYMENTS, SCALED_MOST)
     least: Replicas = dict.fromkeys(DEPLOYMENTS, 1)
-    followed = [
-        Figure("all three have their most replicas after", scaled.seconds_until(options.quiet, most), "s"),
-        Figure(
-            "and one each again, after the many chats",
-            scaled.seconds_until(options.quiet + options.busy, least),
-            "s",
-        ),
+    busy_at, after_at = options.quiet, options.quiet + options.busy
+    return [
+        Figure("all three have their most replicas after", scaled.seconds_until(busy_at, most), "s"),
+        Figure("and one each again, after the many chats", scaled.seconds_until(after_at, least), "s"),
     ]
-    return followed + [figure for side, load in seen.items() for figure in load.figures(side, options)]
 
 
 async def _loaded(url: str, side: Side, options: Options) -> Seen:

@@ -12,10 +12,10 @@ from typing import Any
 ZERO_COST_MODELS = "tests.benchmarks.zero_cost_models"
 ZERO_COST_GRAPH = "tests.benchmarks.zero_cost_graph"
 TIMED_MODELS = "tests.benchmarks.timed_models"
-LOAD_POLICY = "deployments.graph.load_policy:LoadPolicy"
 ORCHESTRATION = "bridges.application:orchestration"
 MAX_IN_FLIGHT = 8
 """Requests that each graph of zero cost works on at once: what `serve_config.yaml` has."""
+LOAD_POLICY = "deployments.graph.load_policy:LoadPolicy"
 SCALED_MOST = 3
 """Replicas of each deployment, at most, where their number follows the load."""
 SCALED_PLACES = 4

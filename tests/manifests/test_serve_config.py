@@ -51,6 +51,12 @@ def test_models_live_apart_from_the_orchestration() -> None:
     }
 
 
+def test_a_deployment_that_scales_does_so_by_what_waits_too() -> None:
+    policies = {name: application["autoscaling_policy"] for name, application in APPLICATIONS.items()}
+    policy_class = f"{LoadPolicy.__module__}:{LoadPolicy.__name__}"
+    assert policies == {name: {"policy_function": policy_class} for name in APPLICATIONS}
+
+
 def test_nothing_is_served_over_http() -> None:
     assert CONFIG["proxy_location"] == "Disabled"
     assert all(application["route_prefix"] is None for application in CONFIG["applications"])
@@ -74,9 +80,3 @@ def test_an_ingress_outlives_the_requests_that_it_took() -> None:
     waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
     assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
     assert settings.nats.request_timeout_s < waits["AudioIngress"]
-
-
-def test_a_deployment_that_scales_does_so_by_what_waits_too() -> None:
-    policies = {name: application["autoscaling_policy"] for name, application in APPLICATIONS.items()}
-    policy_class = f"{LoadPolicy.__module__}:{LoadPolicy.__name__}"
-    assert policies == {name: {"policy_function": policy_class} for name in APPLICATIONS}

@@ -71,6 +71,14 @@ def test_documents_leave_places_for_questions() -> None:
     assert [entry.row for entry in taken(admission)] == ["chat"]
 
 
+def test_what_waits_is_told_by_row_without_what_waits_for_no_place() -> None:
+    admission = shipped(places=1)
+    offered(admission, *[ticket("chat", f"u{number}") for number in range(3)], ticket("documents"))
+    offered(admission, *[ticket("status", f"u{number}") for number in range(6)])
+    list(taken(admission))
+    assert admission.waiting_by_row() == {"voice": 0, "chat": 2, "older-chat": 0, "documents": 1}
+
+
 def test_voice_comes_before_chat_and_chat_before_documents() -> None:
     admission = shipped(places=1)
     offered(admission, ticket("chat"))
@@ -316,17 +324,6 @@ def test_every_row_has_limits_and_the_settings_go_over_them() -> None:
 def test_documents_may_wait_longer_than_questions() -> None:
     of = {row.name: row_limits(row, NatsSettings(max_wait_s=10, ingest_timeout_s=300)) for row in REQUESTS}
     assert (of["documents-ingest"].wait_s, of["chat-message"].wait_s) == (150, 10)
-
-
-# What is told of it.
-
-
-def test_what_waits_is_told_by_row_without_what_waits_for_no_place() -> None:
-    admission = shipped(places=1)
-    offered(admission, *[ticket("chat", f"u{number}") for number in range(3)], ticket("documents"))
-    offered(admission, *[ticket("status", f"u{number}") for number in range(6)])
-    list(taken(admission))
-    assert admission.waiting_by_row() == {"voice": 0, "chat": 2, "older-chat": 0, "documents": 1}
 
 
 # Who leaves.
