@@ -114,6 +114,9 @@ async def upgraded(
     steady = chats.sent_in(began + min(2.0, options.steady / 3), changed - 0.5)
     until = over + options.after
     during = chats.sent_in(changed - 0.5, until)
+    slowest = sorted(during, key=lambda one: one.sent_at - one.answered_at)[:12]
+    told = ", ".join(f"{one.answered_at - one.sent_at:.2f} at {one.sent_at - changed:.1f}" for one in slowest)
+    print(f"  slowest, in s, of what was sent at s behind the beginning: {told}", file=sys.stderr)
     return Upgraded(
         tally(steady),
         tally(during),

@@ -142,6 +142,7 @@ class Graph:
         deadline = time.monotonic() + _LEAVE_S
         while True:
             now, replicas = time.monotonic(), await asyncio.to_thread(self.replicas)
+            print("DBG", round(now % 1000, 1), replicas, [p for p in old if psutil.pid_exists(p)])
             for pid in old - found.seconds.keys():
                 if replicas.get(pid) not in ("RUNNING", "UPDATING"):
                     stopped.setdefault(pid, now)
