@@ -312,7 +312,7 @@ def run(options: Options, site: Site) -> list[Figure]:
 BENCHMARK = Benchmark(
     "upgrade",
     __doc__,
-    takes="forty minutes",
+    takes="an hour",
     needs=(Need.MODELS,),
     options=Options,
     run=run,
