@@ -57,7 +57,6 @@ _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
-_ASK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ aloud. Meanwhile one of these things happens:
   an upgrade that starts a new cluster: `hearth drain`, then SIGTERM. Both clusters run on this machine.
 * node: one of two nodes is shut down in that way.
 * sigterm: the same without `hearth drain`.
+* imports: nothing of that. As many processes as a redeployment starts import what a replica imports, at the priority of
+  Ray's workers: what the start of new replicas costs on this machine, whatever becomes of the old ones.
 
 Each once with requests taken from core NATS and once from a stream that keeps them (`nats.durable.rows`). "Lost" is
 what nobody answered within 65 seconds; "twice" is anything that came twice: a final message, the end of a stream, a
@@ -32,16 +34,19 @@ from tests.benchmarks.barge_in import until_ready
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Bar, Figure, at_most, plain
 from tests.benchmarks.site import Site
-from tests.benchmarks.stand_in_graph import Side
+from tests.benchmarks.stand_in_graph import ZERO_COST_SERVICES, Side
 from tests.benchmarks.timed_models import QUESTION
 from tests.benchmarks.upgrade_chats import Chats, Tally, errors, tally
 from tests.benchmarks.upgrade_stage import Graph, Leaving, Mode, OwnStage, Wanted, own_stage, shut_down
 from tests.benchmarks.upgrade_talk import Talks, TalkTally, spoken_question
 from tests.nats_client import nats_connected
+from tests.servers import ROOT
 
 _GRACE_S = 70.0
 """`graceful_shutdown_timeout_s` of the ingresses as shipped."""
 _READY_S = 60.0
+_WORKER_NICENESS = 15
+"""Ray's default of `worker_niceness`."""
 _BOTH_S = 5.0
 """Seconds in which both clusters take requests."""
 
@@ -114,6 +119,9 @@ async def upgraded(
     steady = chats.sent_in(began + min(2.0, options.steady / 3), changed - 0.5)
     until = over + options.after
     during = chats.sent_in(changed - 0.5, until)
+    slowest = sorted(during, key=lambda one: one.sent_at - one.answered_at)[:12]
+    told = ", ".join(f"{one.answered_at - one.sent_at:.2f} at {one.sent_at - changed:.1f}" for one in slowest)
+    print(f"  slowest, in s, of what was sent at s behind the beginning: {told}", file=sys.stderr)
     return Upgraded(
         tally(steady),
         tally(during),
@@ -128,7 +136,7 @@ async def upgraded(
 
 def figures(name: str, found: Upgraded) -> list[Figure]:
     """Return what clients noticed of one scenario in one mode."""
-    is_promised = not name.startswith("sigterm")
+    is_promised = not name.startswith(("sigterm", "imports"))
     none = at_most(0) if is_promised else None
 
     def one(title: str, value: float, unit: str = "", bar: Bar | None = None) -> Figure:
@@ -162,7 +170,12 @@ def figures(name: str, found: Upgraded) -> list[Figure]:
         one("without a whole answer", talk.unanswered, "", none),
         one(f"sessions of {talk.sessions} that ended early", talk.ended_early, "", none),
         one("seconds it took", found.took_s, "s"),
-        one("longest that an old replica took to leave", max(found.leaving.seconds.values()), "s", at_most(_GRACE_S)),
+        one(
+            "longest that an old replica took to leave",
+            max(found.leaving.seconds.values(), default=0.0),
+            "s",
+            at_most(_GRACE_S),
+        ),
         one("cores that were busy before", found.busy, "%"),
     ]
 
@@ -208,6 +221,13 @@ class Run:
     def _redeploy(self, graph: Graph) -> Upgraded:
         return self.use(graph, lambda: graph.apply(replace(self.wanted, revision=1)))
 
+    def only_import(self, site: Site) -> Upgraded:
+        """Start processes that import what replicas do."""
+        del site
+        with _stage() as stage, stage.graph("cluster", self.wanted) as (graph, _):
+            number = len(graph.replicas()) + (0 if self.options.together else len(ZERO_COST_SERVICES))
+            return self.use(graph, lambda: import_in_processes(number))
+
     def scale_down(self, site: Site) -> Upgraded:
         """Take the second replica of each ingress away."""
         del site
@@ -242,11 +262,21 @@ class Run:
 
 SCENARIOS: Mapping[str, Callable[[Run, Site], Upgraded]] = {
     "redeploy": Run.redeploy,
+    "imports": Run.only_import,
     "scale-down": Run.scale_down,
     "handover": Run.hand_over,
     "node": Run.shut_down_node,
     "sigterm": Run.end_node,
 }
+
+
+async def import_in_processes(number: int) -> Leaving:
+    """Have so many processes import what a replica of an ingress imports; return when they have ended."""
+    command = ("nice", "-n", str(_WORKER_NICENESS), sys.executable, "-c", "import bridges.application")
+    processes = [await asyncio.create_subprocess_exec(*command, cwd=ROOT) for _ in range(number)]
+    if any([await process.wait() for process in processes]):
+        raise RuntimeError("what replicas import could not be imported")
+    return Leaving()
 
 
 @contextmanager
@@ -282,7 +312,7 @@ def run(options: Options, site: Site) -> list[Figure]:
 BENCHMARK = Benchmark(
     "upgrade",
     __doc__,
-    takes="forty minutes",
+    takes="an hour",
     needs=(Need.MODELS,),
     options=Options,
     run=run,

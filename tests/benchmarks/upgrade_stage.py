@@ -143,7 +143,8 @@ class Graph:
         while True:
             now, replicas = time.monotonic(), await asyncio.to_thread(self.replicas)
             for pid in old - found.seconds.keys():
-                if replicas.get(pid) not in ("RUNNING", "UPDATING"):
+                # While Serve builds the application, it tells of none.
+                if replicas and replicas.get(pid) not in ("RUNNING", "UPDATING"):
                     stopped.setdefault(pid, now)
                 if not psutil.pid_exists(pid):
                     found.seconds[pid] = now - stopped.get(pid, now)
@@ -242,6 +243,7 @@ class OwnStage:
         runtime = self.folder / "worker" / "runtime"
         with self._cluster("head") as (cluster, _):
             graph = self._deployed(cluster, replace(wanted, replicas=1, per_node=1))
+            runtime.mkdir(parents=True)
             environment = {**ray_environment(), "HEARTH_RUNTIME": str(runtime)}
             with servers.ray_worker(self.folder / "worker", cluster, environment) as process:
                 deploy(cluster.dashboard_url, config_of(graph.stand_in, replace(wanted, replicas=2, per_node=1)))
@@ -252,6 +254,7 @@ class OwnStage:
     @contextmanager
     def _cluster(self, name: str) -> Generator[tuple[servers.RayCluster, Node]]:
         runtime = self.folder / name / "runtime"
+        runtime.mkdir(parents=True)
         with servers.ray_cluster(self.folder / name, {**ray_environment(), "HEARTH_RUNTIME": str(runtime)}) as cluster:
             yield cluster, Node(cluster.head, runtime)
 

@@ -61,3 +61,8 @@ def test_the_smallest_form_measures_everything(benchmark: Benchmark[Any], site: 
     figures = benchmark.run(benchmark.smoke(), site)
     assert figures
     assert [figure.line() for figure in figures if not figure.is_measured] == []
+    # However small the form is, nobody's request is lost in it.
+    lost = [
+        figure.line() for figure in figures if figure.title.endswith((": lost", ": answered twice")) and figure.value
+    ]
+    assert lost == []

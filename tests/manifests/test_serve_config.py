@@ -79,4 +79,13 @@ def test_an_ingress_outlives_the_requests_that_it_took() -> None:
     settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
     waits = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in DEPLOYMENTS}
     assert settings.nats.request_timeout_s < waits["Chat"] < waits["NatsIngress"]
+    assert (
+        settings.nats.request_timeout_s
+        < settings.nats.leave_within_s
+        < min(waits["NatsIngress"], waits["AudioIngress"])
+    )
     assert settings.nats.request_timeout_s < waits["AudioIngress"]
+
+
+def test_new_replicas_of_the_orchestration_take_requests_before_old_ones_leave() -> None:
+    assert {entry["max_surge_percent"] for entry in APPLICATIONS["orchestration"]["deployments"]} == {100}
