@@ -51,8 +51,8 @@ _LATE_S = 60.0
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _SAME_MESSAGE_S = 0.1
-_MOST_PENDING = 10_000
 _MOST_LATE = 10_000
+_MOST_PENDING = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
@@ -415,6 +415,26 @@ class DurableIntake:
                 return note.reply_subject
         return ""
 
+    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
+        reply = note.reply_subject
+        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
+            return
+        if self._late.full():
+            logger.warning("a reply subject that was noted late is not answered: too many at once")
+            return
+        self._late.put_nowait((answer_key, reply))
+
+    async def _tell_late_askers(self) -> None:
+        """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
+        while True:
+            answer_key, reply = await self._late.get()
+            try:
+                payload = await self._store.published(answer_key, _patience())
+                if payload is not None:
+                    await self._store.publish(answer_key, reply, payload, {}, _patience())
+            except UnavailableError as error:
+                logger.warning("a reply subject that was noted late is not answered: %s", error.message)
+
     async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
         if kept.attempt > 1:
             return await self._asker_notes.find_all(kept.digest, remaining_s)
@@ -470,26 +490,6 @@ class DurableIntake:
         found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
         if now := json.loads(found.data).get("ts"):
             self._clock.set(datetime.fromisoformat(now))
-
-    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
-        reply = note.reply_subject
-        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
-            return
-        if self._late.full():
-            logger.warning("a reply subject that was noted late is not answered: too many at once")
-            return
-        self._late.put_nowait((answer_key, reply))
-
-    async def _tell_late_askers(self) -> None:
-        """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
-        while True:
-            answer_key, reply = await self._late.get()
-            try:
-                payload = await self._store.published(answer_key, _patience())
-                if payload is not None:
-                    await self._store.publish(answer_key, reply, payload, {}, _patience())
-            except UnavailableError as error:
-                logger.warning("a reply subject that was noted late is not answered: %s", error.message)
 
     async def _note(self, message: Msg) -> None:
         try:
