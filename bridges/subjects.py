@@ -186,8 +186,8 @@ AUDIO_STREAM = _request(
     "ai.voice.stream.{session_id}",
     messages_pb2.STTStreamMessage,
     Role.AUDIO_INGRESS,
-    'Live audio. Every replica hears every message and keeps those of its own sessions. A "start" with `conversation` '
-    "is answered in text and sound, too.",
+    'Live audio. Each replica hears its own sessions, and one hears all. A "start" with `conversation` is answered in '
+    "text and sound, too.",
     (Delivery.CORE,),
 )
 SPEECH_REQUEST = _request(
@@ -352,6 +352,18 @@ AUDIO_INTERRUPT = _internal(
     Role.AUDIO_INGRESS,
     "A session was interrupted: whoever does something for it stops, and says so on the reply subject.",
 )
+AUDIO_DISPATCH = _internal(
+    "hearth.audio.dispatch.{replica}.{dispatcher}.{session_id}",
+    messages_pb2.STTStreamMessage,
+    Role.AUDIO_INGRESS,
+    "The first messages of a new session, as they came, from the replica that hears all to the one that it belongs to.",
+)
+AUDIO_DISPATCHER = _internal(
+    "hearth.audio.dispatcher.{replica}",
+    audio_pb2.AudioDispatchRequest,
+    Role.AUDIO_INGRESS,
+    "To the replica that hears all: who wants to be passed on what is theirs, and what needs it no more.",
+)
 PIPELINE_REPLICAS = _internal(
     "hearth.pipelines.replicas",
     pipelines_pb2.PipelineReplica,
@@ -474,6 +486,8 @@ SUBJECTS: tuple[Subject, ...] = (
     INBOX,
     AUDIO_REPLICAS,
     AUDIO_INTERRUPT,
+    AUDIO_DISPATCH,
+    AUDIO_DISPATCHER,
     PIPELINE_REPLICAS,
     CONVERSATION_VALUE,
     RUN_VALUE,

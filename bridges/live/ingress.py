@@ -14,13 +14,12 @@ from uuid import uuid4
 
 import nats.errors
 from google.protobuf.message import DecodeError
-from nats.aio.msg import Msg
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
-from bridges.live.early_messages import EarlyMessages
+from bridges.live.dispatch import ClientMessage, Dispatch
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
@@ -75,7 +74,8 @@ class AudioIngress:
         self._tasks = SessionTasks()
         self._clients = SessionClients(trust)
         self._line = ListeningLine()
-        self._replicas = AudioReplicas(replica or uuid4().hex, work, settings.idle_s)
+        name = replica or uuid4().hex
+        self._replicas = AudioReplicas(name, work, settings.idle_s)
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
         transcripts = LiveTranscripts(settings, limits.part, transcription, work, metrics, spawn, self._clients)
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
@@ -83,9 +83,8 @@ class AudioIngress:
         parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
+        self._dispatch = Dispatch(name, self._replicas, self._registry, self._hear)
         self._subscriptions: list[Any] = []
-        self._early = EarlyMessages()
-        self._is_acquainted = False
         self._connected = asyncio.Event()
         self._leaving = asyncio.Event()
         self._drained = asyncio.Event()
@@ -106,7 +105,7 @@ class AudioIngress:
         """
         self._clients.connect(connection)
         # Before the others are asked for their sessions: from then on they leave new ones to this replica.
-        self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
+        self._subscriptions += await self._dispatch.connect(connection)
         self._subscriptions += await self._replicas.connect(connection, self._registry)
         if self._leaving.is_set():
             # `run` waits for nothing any more, and the others may count on this replica already.
@@ -114,7 +113,7 @@ class AudioIngress:
             return
         self._connected.set()
         await self._replicas.join()
-        await self._take_early()
+        await self._dispatch.take_early()
 
     async def run(self) -> None:
         """Listen until `drain` or `stop`, then end every session; return after `stop`.
@@ -145,8 +144,10 @@ class AudioIngress:
 
     async def _listen(self) -> None:
         async with self._tasks.running() as group:
-            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
+            works = (self._loop.run(), self._sweep(), self._replicas.run(), self._dispatch.run())
+            steady = [group.create_task(work) for work in works]
             await self._leaving.wait()
+            await self._dispatch.leave()
             for task in steady:
                 task.cancel()
             await self._leave()
@@ -163,6 +164,7 @@ class AudioIngress:
     async def _leave(self) -> None:
         """Hand the sessions over, and transcribe what was being said in them."""
         try:
+            await self._dispatch.close()
             for subscription in self._subscriptions:
                 await subscription.unsubscribe()
             # The last of what was said in them first: it takes numbers of turns and transcripts.
@@ -175,23 +177,9 @@ class AudioIngress:
 
     # Messages.
 
-    async def _received(self, message: Msg) -> None:
-        if self._is_acquainted:
-            await self._hear(message)
-        else:
-            self._early.keep(message)
-
-    async def _take_early(self) -> None:
-        """Take what was kept until the others were known; what comes meanwhile is behind it."""
-        while not self._leaving.is_set() and (message := self._early.next()):
-            await self._hear(message)
-        self._is_acquainted = True
-
-    async def _hear(self, message: Msg) -> None:
+    async def _hear(self, message: ClientMessage) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
-        if session is None and not self._replicas.is_mine(session_id):
-            return
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
             check_texts(session_id, step)
@@ -277,7 +265,7 @@ class AudioIngress:
             session.is_ending = True
             self._take_step(session, step)
 
-    async def _refuse(self, message: Msg, session: LiveSession | None, error: HearthError) -> None:
+    async def _refuse(self, message: ClientMessage, session: LiveSession | None, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""
         if session is None or not session.counts.refused:
             logger.info("%s on %s: %s", error.kind, message.subject, error.message)

@@ -1,8 +1,8 @@
 """The replicas that listen to live audio, as each sees the others: whose session is whose, and what is handed over.
 
-Every replica hears every message of a client (see `bridges.nats.ownership`). Each tells the others what changes in its
-sessions (see `bridges.live.told_sessions`). So one that leaves, or is not heard any more, is succeeded by another that
-knows how to go on.
+Each tells the others what changes in its sessions (see `bridges.live.told_sessions`). So one that leaves, or is not
+heard any more, is succeeded by another that knows how to go on. How clients' messages reach the replica that they are
+for is in `bridges.live.dispatch`.
 """
 
 import asyncio
@@ -37,6 +37,8 @@ _LONGEST_ACQUAINTANCE_S = 3.0
 _TELL_EVERY_S = 0.5
 _ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
+_REMEMBERED_S = 10.0
+"""For how long a session that has ended still belongs to its replica; longer than that keeps its subscription."""
 
 
 class ListeningReplica(Protocol):
@@ -77,6 +79,7 @@ class AudioReplicas:
         self._told = ToldSessions(replica)
         self._peers: dict[str, PeerSessions] = {}
         self._handed_over: dict[str, tuple[float, SessionHandover]] = {}
+        self._recent: dict[str, tuple[float, str]] = {}
         self._asked_at: dict[str, float] = {}
         self._joined_at = 0.0
         self._asking: set[str] = set()
@@ -120,11 +123,32 @@ class AudioReplicas:
             self._was_told.clear()
             await self._was_told.wait()
 
-    def is_mine(self, session_id: str) -> bool:
-        """Say whether a session that is not open here yet is to be opened here."""
-        if any(session_id in peer.sessions for peer in self._peers.values()):
-            return False
-        return self._owners.is_mine(session_id)
+    def owner_of(self, session_id: str) -> str:
+        """Return the replica that a session belongs to, whether it is open or not.
+
+        One that was open lately still belongs to where it was: that replica may hear of it first.
+        """
+        if self._told.has(session_id):
+            return self._replica
+        for name, peer in self._peers.items():
+            if session_id in peer.sessions:
+                return name
+        recent = self._recent.get(session_id)
+        if recent is not None and (recent[1] == self._replica or self.is_there(recent[1])):
+            return recent[1]
+        return self._owners.owner_of(session_id)
+
+    def is_told(self, session_id: str) -> bool:
+        """Say whether another replica has told that it listens to a session."""
+        return any(session_id in peer.sessions for peer in self._peers.values())
+
+    def is_there(self, replica: str) -> bool:
+        """Say whether another replica is heard."""
+        return replica in self._owners.others
+
+    def senior(self) -> str:
+        """Return the replica with the most right to hear all sessions: this one, or another."""
+        return self._owners.owner_of("")
 
     def handed_over(self, session_id: str) -> SessionHandover | None:
         """Return what another replica that is gone knew of a session, once; None where none did."""
@@ -163,7 +187,10 @@ class AudioReplicas:
             return
         is_asked, self._is_asked = self._is_asked, False
         make = self._told.all if is_asked else self._told.changes
-        for message in make(self._listening.handovers(), self._connection.max_payload):
+        before = self._told.session_ids
+        messages = make(self._listening.handovers(), self._connection.max_payload)
+        self._remember(before - self._told.session_ids, self._replica)
+        for message in messages:
             await self._publish(message)
         while self._asking:
             await self._publish(self._told.heartbeat(asks=self._asking.pop()))
@@ -190,7 +217,7 @@ class AudioReplicas:
         news = peer.take(told)
         self._was_told.set()
         self._give_way(name, peer)
-        self._note(peer, news)
+        self._note(name, peer, news)
         if told.leaving:
             self._owners.left(name)
             self._inherit(name)
@@ -211,14 +238,19 @@ class AudioReplicas:
             if not self._owners.outweighs(session_id, name):
                 self._listening.moved(session_id)
 
-    def _note(self, peer: PeerSessions, news: SessionNews) -> None:
+    def _note(self, name: str, peer: PeerSessions, news: SessionNews) -> None:
         """Know the epochs of another replica's sessions: something may be said to them from here."""
+        self._remember(news.gone, name)
         self._forget(news.gone)
         for session_id in news.changed:
             self._listening.began_elsewhere(session_id)
             self._handed_over.pop(session_id, None)
             if epoch := peer.sessions[session_id].epoch:
                 self._work.adopt(session_id, epoch)
+
+    def _remember(self, session_ids: Iterable[str], replica: str) -> None:
+        for session_id in session_ids:
+            self._recent[session_id] = now(), replica
 
     def _inherit(self, replica: str) -> None:
         self._asked_at.pop(replica, None)
@@ -230,6 +262,9 @@ class AudioReplicas:
         for replica in self._owners.forget_lost(now()):
             logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
             self._inherit(replica)
+        long_ago = now() - _REMEMBERED_S
+        for session_id in [name for name, (at, _) in self._recent.items() if at <= long_ago]:
+            del self._recent[session_id]
         oldest = now() - self._keep_s
         old = [session_id for session_id, (at, _) in self._handed_over.items() if at <= oldest]
         for session_id in old:

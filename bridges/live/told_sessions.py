@@ -30,6 +30,15 @@ class ToldSessions:
         self._version = 0
         self._told: dict[str, SessionHandover] = {}
 
+    @property
+    def session_ids(self) -> frozenset[str]:
+        """The sessions that this replica has told to be its own."""
+        return frozenset(self._told)
+
+    def has(self, session_id: str) -> bool:
+        """Say whether this replica has told that a session is its own."""
+        return session_id in self._told
+
     def heartbeat(
         self, *, leaving: bool = False, asks: str = "", asks_everybody: bool = False
     ) -> audio_pb2.AudioReplica:

@@ -1,8 +1,7 @@
 """Which replicas there are, and which of them a session belongs to, where several listen to the same subjects.
 
-Every replica hears every message and keeps those of its own sessions. A new session goes to the replica with the
-highest hash of the two names (rendezvous hashing). So all agree without asking, and a replica that comes or goes moves
-no more sessions than it must.
+A new session goes to the replica with the highest hash of the two names (rendezvous hashing). So all agree without
+asking, and a replica that comes or goes moves no more sessions than it must.
 
 Each replica sends a heartbeat every second, and hears its own. A replica that does not hear itself is cut off from the
 server, and the silence of the others tells it nothing.
@@ -59,6 +58,10 @@ class SessionOwners:
     def is_mine(self, session_id: str) -> bool:
         """Say whether a session that no replica has yet is to be opened here."""
         return all(self.outweighs(session_id, other) for other in self._heard_at)
+
+    def owner_of(self, session_id: str) -> str:
+        """Return the replica that opens a session which no replica has yet."""
+        return max((self.replica, *self._heard_at), key=lambda name: _weight(session_id, name))
 
     def outweighs(self, session_id: str, other: str) -> bool:
         """Say whether this replica has more right to a session than another one, should both have opened it."""

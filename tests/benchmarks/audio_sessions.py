@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,23 @@ class Trial:
         return not self.lost and self.p99_ms <= LATEST_S * 1000
 
 
+@dataclass(frozen=True)
+class SharedTrial:
+    """What several replicas did with the sessions that they share.
+
+    Attributes:
+        replicas: How many.
+        cpu_ms: Of all replicas, for one session, for one second.
+        lost: Decisions that were not made; up to one for each session may wait for the rest of its window.
+        shares: The sessions of each replica.
+    """
+
+    replicas: int
+    cpu_ms: float
+    lost: int
+    shares: list[int]
+
+
 class Ours:
     """Hearth's side, on one core; each trial has a process of its own."""
 
@@ -195,6 +212,25 @@ class Ours:
         self._url = url
         self._core = core
         self._sound = sound
+
+    async def shared(self, replicas: int, sessions: int, seconds: float, settle_s: float) -> SharedTrial:
+        """Have several replicas, each a process, share the sessions of one NATS server."""
+        async with AsyncExitStack() as running:
+            reports = [await running.enter_async_context(self._listening()) for _ in range(replicas)]
+            client = await running.enter_async_context(await nats_connected(self._url))
+            await asyncio.sleep(settle_s)
+            await self._open(client, sessions)
+            await self._speak(client, sessions, settle_s)
+            before = [await report() for report in reports]
+            await self._speak(client, sessions, seconds)
+            await client.flush()
+            await asyncio.sleep(min(1.0, seconds))
+            after = [await report() for report in reports]
+        cpu_s = sum(one["cpu_s"] for one in after) - sum(one["cpu_s"] for one in before)
+        decided = _decisions(after) - _decisions(before)
+        windows = int(seconds / CHUNK_S) * CHUNK_BYTES // (2 * WINDOW_SAMPLES)
+        shares = [one["sessions"] for one in after]
+        return SharedTrial(replicas, cpu_s / sessions / seconds * 1000, windows * sessions - decided, shares)
 
     async def trial(self, sessions: int, seconds: float) -> Trial:
         async with self._listening() as report, await nats_connected(self._url) as client:
@@ -287,6 +323,10 @@ class Ours:
                     await asyncio.sleep(wait)
                 await client.publish(f"ai.voice.stream.{number}", chunks[(offsets[number] + chunk) % len(chunks)])
         return began, phases
+
+
+def _decisions(reports: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(stamps) for report in reports for stamps in report["stamps"])
 
 
 def end(process: asyncio.subprocess.Process) -> None:

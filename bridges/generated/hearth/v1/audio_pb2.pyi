@@ -74,3 +74,21 @@ class AudioInterruption(_message.Message):
     replica: str
     epoch: int
     def __init__(self, session_id: _Optional[str] = ..., replica: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class AudioDispatchRequest(_message.Message):
+    __slots__ = ("replica", "asks", "releases", "taken")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    asks: bool
+    releases: bool
+    taken: str
+    def __init__(self, replica: _Optional[str] = ..., asks: _Optional[bool] = ..., releases: _Optional[bool] = ..., taken: _Optional[str] = ...) -> None: ...
+
+class AudioDispatchReply(_message.Message):
+    __slots__ = ("dispatches",)
+    DISPATCHES_FIELD_NUMBER: _ClassVar[int]
+    dispatches: bool
+    def __init__(self, dispatches: _Optional[bool] = ...) -> None: ...
