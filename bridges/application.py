@@ -5,7 +5,6 @@ import contextlib
 import logging
 from typing import Any
 
-from nats.aio.client import Client
 from ray import serve
 from ray.serve import Application
 
@@ -20,6 +19,7 @@ from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.admission import check_limits
+from bridges.nats.connection import NatsClient
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
@@ -118,7 +118,7 @@ class NatsIngressDeployment:
             settings.nats.request_timeout_s,
         )
 
-        async def connected(client: Client) -> None:
+        async def connected(client: NatsClient) -> None:
             await memory.connect(client)
             runs.connect(client)
 
@@ -190,7 +190,7 @@ class AudioIngressDeployment:
             settings.nats.request_timeout_s,
         )
 
-        async def connected(client: Client) -> None:
+        async def connected(client: NatsClient) -> None:
             await memory.connect(client)
             await self._audio.connect(client)
 

@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.live.early_messages import EarlyMessages
 from bridges.live.splice import Splice
-from bridges.nats.connection import Connection
+from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
 from bridges.subjects import AUDIO_DISPATCH, AUDIO_DISPATCHER, AUDIO_STREAM, is_token, subject_for
@@ -161,14 +161,14 @@ class Dispatch:
         self._released = asyncio.Event()
         self._passed_on: dict[str, str] = {}
         self._left: dict[str, tuple[float, str]] = {}
-        self._connection: Connection
+        self._connection: SelectiveConnection
 
     @property
     def hears_all(self) -> bool:
         """Whether the messages of all sessions come here."""
         return self._wide is not None
 
-    async def connect(self, connection: Connection) -> list[Any]:
+    async def connect(self, connection: SelectiveConnection) -> list[Any]:
         """Hear all messages from now on, keep those of new sessions, and return the subscriptions for other replicas.
 
         Raises:
@@ -190,8 +190,8 @@ class Dispatch:
         self._is_ready = True
 
     async def run(self) -> None:
-        """Hear no more than is needed, until cancelled. A failure is logged: what it kept is done later."""
-        while True:
+        """Hear no more than is needed, until `leave` or cancelled. A failure is logged: what it kept is done later."""
+        while not self._is_leaving:
             await asyncio.sleep(_ASK_EVERY_S)
             try:
                 self._forget_old()
@@ -237,6 +237,16 @@ class Dispatch:
                 await self._hear(message)
         else:
             self._early.keep(message)
+
+    def _is_of_another(self, subject: bytes) -> bool:
+        """Say whether a message is of a session that is open elsewhere: most are, and cost no more than this."""
+        session_id = subject.rpartition(b".")[2].decode(errors="replace")
+        return (
+            self._owners.is_told(session_id)
+            and session_id not in self._sessions.session_ids
+            and session_id not in self._passed_on
+            and session_id not in self._lines
+        )
 
     async def _heard_wide(self, message: Msg) -> None:
         session_id = _session_id(message)
@@ -340,7 +350,9 @@ class Dispatch:
     async def _widen(self) -> None:
         """Hear all messages; those of sessions that are unknown are kept until `take_early`."""
         self._is_ready, self._wide_since = False, now()
-        self._wide = await self._connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received)
+        self._wide = await self._connection.subscribe(
+            AUDIO_STREAM.wildcard, cb=self._received, unless=self._is_of_another
+        )
 
     async def _widen_again(self) -> None:
         """Hear all messages again, because the dispatcher is gone, or is to be this replica."""

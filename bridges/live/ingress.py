@@ -30,7 +30,7 @@ from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
 from bridges.live.tasks import SessionTasks
 from bridges.live.transcripts import LiveTranscripts
-from bridges.nats.connection import Connection
+from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT, Trust
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_STREAM
@@ -95,7 +95,7 @@ class AudioIngress:
         """How many sessions there are."""
         return len(self._registry)
 
-    async def connect(self, connection: Connection) -> None:
+    async def connect(self, connection: SelectiveConnection) -> None:
         """Take sessions, and return once no message of them is missed any more; `run` listens to them meanwhile.
 
         A replica that was drained before takes none.

@@ -140,7 +140,10 @@ class AudioReplicas:
 
     def is_told(self, session_id: str) -> bool:
         """Say whether another replica has told that it listens to a session."""
-        return any(session_id in peer.sessions for peer in self._peers.values())
+        for peer in self._peers.values():  # noqa: SIM110 - asked for each message of each session: `any` takes twice as long
+            if session_id in peer.sessions:
+                return True
+        return False
 
     def is_there(self, replica: str) -> bool:
         """Say whether another replica is heard."""

@@ -15,13 +15,12 @@ from typing import Any, Protocol
 import nats
 import nats.errors
 from google.protobuf.message import DecodeError, Message
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
-from bridges.nats.connection import LastingConnection
+from bridges.nats.connection import LastingConnection, NatsClient
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
@@ -127,7 +126,7 @@ class Ingress:
         settings: NatsSettings,
         endpoints: Sequence[Endpoint],
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
-        connected: Callable[[Client], Awaitable[None]],
+        connected: Callable[[NatsClient], Awaitable[None]],
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,

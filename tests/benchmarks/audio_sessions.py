@@ -6,6 +6,9 @@ client through a real NATS server; pipecat's is a pipeline for each session in o
 side has one core to itself; client and NATS server have another. A side carries as many sessions as it can decide on,
 99 of 100 times, within two windows (64 ms) of the sound's arrival, with none of it lost.
 
+Several replicas of the ingress share sessions, too, as many for each replica whatever their number: what a session
+costs all of them together should hardly depend on that number. `--replicas 1,2,4 --only-shared` measures this alone.
+
 pipecat is installed at a pinned version in an environment of its own (`tests/benchmarks/peers/pipecat.txt`), because it
 wants an older protobuf.
 """
@@ -81,6 +84,10 @@ class Options:
     most: int = option(600, 4, "sessions of Hearth's that are tried on one core; of pipecat's a fifth")
     idle_sessions: int = option(300, 20, "that are opened to see what an idle one takes")
     settle: float = option(3.0, 0.2, "seconds before an idle session is looked at")
+    replicas: str = option("1,2,4", "1,2", "numbers of replicas that share sessions; none where it is empty")
+    shared_sessions: int = option(15, 3, "of each replica that shares them")
+    settle_shared: float = option(5.0, 0.5, "seconds that replicas, then sessions, are given before that")
+    only_shared: bool = option(False, False, "whether nothing but replicas that share sessions is measured")
     peer: bool = option(True, False, "whether pipecat is measured, too")
 
 
@@ -442,8 +449,36 @@ async def measure(options: Options) -> list[Figure]:
         url = running.enter_context(servers.nats_server(folder / "nats"))
         (folder / "sound.pcm").write_bytes(heard)
         ours = Ours(url, core, heard)
+        found = await by_replicas(ours, options)
+        if options.only_shared:
+            return found
         peer = PeerSide(python, core, folder / "sound.pcm") if python else None
-        return await compare(ours, peer, options)
+        return [*await compare(ours, peer, options), *found]
+
+
+async def by_replicas(ours: Ours, options: Options) -> list[Figure]:
+    """Measure what a session costs by the number of replicas, each with as many sessions: all numbers in each round."""
+    counts = [int(count) for count in options.replicas.split(",") if count.strip()]
+    cpu_ms: dict[int, list[float]] = {count: [] for count in counts}
+    lost = 0
+    for at in range(options.rounds if counts else 0):
+        for count in counts:
+            sessions = count * options.shared_sessions
+            trial = await ours.shared(count, sessions, options.seconds, options.settle_shared)
+            cpu_ms[count].append(trial.cpu_ms)
+            # The rest of a window may be decided in the next measurement.
+            lost += max(trial.lost - sessions, 0)
+        shown = ", ".join(f"{count}: {made[-1]:.2f} ms" for count, made in cpu_ms.items())
+        print(f"  round {at + 1}, by replicas: {shown}", file=sys.stderr)
+    found = [
+        median(f"{OURS}: CPU of one session for one second, {count} replicas", made, "ms")
+        for count, made in cpu_ms.items()
+    ]
+    found += [
+        ratio(f"CPU of one session, {count} replicas to {counts[0]}", cpu_ms[count], cpu_ms[counts[0]], at_most(1.15))
+        for count in counts[1:]
+    ]
+    return [*found, plain("decisions lost by replicas that share sessions", lost, "", at_most(0))] if counts else []
 
 
 async def compare(ours: Ours, peer: PeerSide | None, options: Options) -> list[Figure]:
@@ -494,7 +529,7 @@ def run(options: Options, site: Site) -> list[Figure]:
 BENCHMARK = Benchmark(
     "audio_sessions",
     __doc__,
-    takes="ten minutes",
+    takes="fifteen minutes",
     needs=(Need.MODELS, Need.TWO_CORES, Need.PEER),
     options=Options,
     run=run,

@@ -16,7 +16,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
-from bridges.nats.connection import Connection
+from bridges.nats.connection import SelectiveConnection, Unwanted
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -324,6 +324,7 @@ class Subscription:
     wire: "Wire"
     pattern: str
     deliver: Callable[[Any], Awaitable[None]]
+    unless: Unwanted | None = None
 
     async def unsubscribe(self) -> None:
         self.wire.subscriptions.remove(self)
@@ -360,11 +361,14 @@ class Wire:
             return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
         for subscription in list(self.subscriptions):
-            if subscription.takes(subject):
+            unwanted = subscription.unless is not None and subscription.unless(subject.encode())
+            if subscription.takes(subject) and not unwanted:
                 await subscription.deliver(WireMessage(subject, payload, reply))
 
-    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscription:
-        subscription = Subscription(self, subject, cb)
+    async def subscribe(
+        self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
+    ) -> Subscription:
+        subscription = Subscription(self, subject, cb, unless)
         self.subscriptions.append(subscription)
         return subscription
 
@@ -470,7 +474,7 @@ class Scene:
 async def scene(
     transcription: ReadingTranscription | None = None,
     wire: Wire | None = None,
-    connection: Connection | None = None,
+    connection: SelectiveConnection | None = None,
     replica: str = "",
     voice: ScriptedVoice | None = None,
     turns_file: str = "",

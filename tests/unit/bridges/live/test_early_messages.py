@@ -47,3 +47,13 @@ def test_of_a_session_that_had_begun_before_nothing_is_kept() -> None:
 def test_no_more_is_kept_than_32_mib() -> None:
     messages = [message("s", "start"), *(message("s", "chunk", MIB) for _ in range(40))]
     assert 30 * MIB < sum(len(one.data) for one in kept(*messages)) <= 32 * MIB
+
+
+def test_a_session_that_is_heard_in_another_way_is_forgotten() -> None:
+    early = EarlyMessages()
+    others = [message("s", "start"), message("s", "chunk", 640)]
+    for one in (others[0], message("t", "start"), others[1], message("t", "chunk", 640)):
+        early.keep(one)
+    early.forget("ai.voice.stream.t")
+    early.keep(message("t", "chunk", 640))
+    assert list(iter(early.next, None)) == others

@@ -11,6 +11,7 @@ import pytest
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.ingress import AudioIngress
+from bridges.nats.connection import Unwanted
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS
 from deployments.settings.audio import AudioSettings
@@ -413,8 +414,10 @@ class LateConnection:
     ) -> None:
         self._give(lambda: self._wire.publish(subject, payload, reply, headers))
 
-    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscription:
-        subscription = Subscription(self._wire, subject, cb)
+    async def subscribe(
+        self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
+    ) -> Subscription:
+        subscription = Subscription(self._wire, subject, cb, unless)
 
         async def begin() -> None:
             self._wire.subscriptions.append(subscription)
