@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -152,14 +151,14 @@ class Dispatch:
         self._is_ready = False
         self._early = EarlyMessages()
         self._lines: dict[str, SessionLine] = {}
-        self._taken: deque[tuple[str, str]] = deque()
+        self._taken: set[tuple[str, str]] = set()
         self._dispatcher = ""
         self._is_narrowing = False
         self._is_leaving = False
         # As the dispatcher of others.
         self._served: set[str] = set()
         self._released = asyncio.Event()
-        self._passed_on: dict[str, str] = {}
+        self._passed_on: dict[str, tuple[float, str]] = {}
         self._left: dict[str, tuple[float, str]] = {}
         self._connection: SelectiveConnection
 
@@ -196,6 +195,7 @@ class Dispatch:
             try:
                 self._forget_old()
                 await self._close_unused()
+                await self._tell_taken()
                 if self.hears_all:
                     await self._narrow_if_possible()
                 else:
@@ -255,8 +255,8 @@ class Dispatch:
                 await self._hear(message)
         elif session_id in self._sessions.session_ids:
             await self._hear(message)
-        elif (owner := self._passed_on.get(session_id)) is not None and self._owners.is_there(owner):
-            await self._pass_on(owner, session_id, message)
+        elif (passed_on := self._passed_on.get(session_id)) is not None and self._owners.is_there(passed_on[1]):
+            await self._pass_on(passed_on[1], session_id, message)
         elif not self._owners.is_told(session_id):
             await self._assign(session_id, message)
 
@@ -268,13 +268,13 @@ class Dispatch:
         if owner == self._replica or not is_token(session_id) or len(session_id) > _LONGEST_ID:
             await self._hear(message)
         elif owner in self._served and not (left and left[1] == owner and now() - left[0] < _SETTLED_AFTER_S):
-            self._passed_on[session_id] = owner
             await self._pass_on(owner, session_id, message)
         elif left is None or left[1] != owner:
             # It hears the session itself, and tells of it soon.
             self._left[session_id] = now(), owner
 
     async def _pass_on(self, owner: str, session_id: str, message: Msg) -> None:
+        self._passed_on[session_id] = now(), owner
         subject = subject_for(AUDIO_DISPATCH, replica=owner, dispatcher=self._replica, session_id=session_id)
         await self._connection.publish(subject, message.data, message.reply)
 
@@ -290,8 +290,11 @@ class Dispatch:
         if line is not None:
             if self._takes_old(line, dispatcher, message.data):
                 await self._hear(passed_on)
+            else:
+                self._taken.add((dispatcher, session_id))
             return
         if session_id in self._sessions.session_ids or self._owners.is_told(session_id):
+            self._taken.add((dispatcher, session_id))
             return
         self._early.forget(passed_on.subject)
         await self._hear(passed_on)
@@ -307,7 +310,8 @@ class Dispatch:
         async def received(message: Msg) -> None:
             line.heard_at = now()
             if line.splice.new(message.data):
-                await self._hear(message)
+                if session_id in self._sessions.session_ids or not self._owners.is_told(session_id):
+                    await self._hear(message)
             else:
                 self._await_rest(session_id, line)
 
@@ -332,7 +336,7 @@ class Dispatch:
             since = now() - line.heard_at
             if since >= _REST_S and line.splice.rest():
                 if line.dispatcher:
-                    self._taken.append((line.dispatcher, session_id))
+                    self._taken.add((line.dispatcher, session_id))
             elif since < _SILENT_S and not line.splice.is_done:
                 line.rest = asyncio.get_running_loop().call_later(_REST_S, look)
 
@@ -411,10 +415,6 @@ class Dispatch:
 
     async def _check_dispatcher(self) -> None:
         """See whether the dispatcher keeps its promise, and follow another that has more right."""
-        while self._taken:
-            dispatcher, session_id = self._taken.pop()
-            if self._owners.is_there(dispatcher):
-                await self._tell(dispatcher, audio_pb2.AudioDispatchRequest(replica=self._replica, taken=session_id))
         if not await self._is_promised(self._dispatcher):
             await self._widen_again()
             return
@@ -424,6 +424,12 @@ class Dispatch:
         elif senior != self._dispatcher and await self._is_promised(senior):
             before, self._dispatcher = self._dispatcher, senior
             await self._tell(before, audio_pb2.AudioDispatchRequest(replica=self._replica, releases=True))
+
+    async def _tell_taken(self) -> None:
+        while self._taken:
+            dispatcher, session_id = self._taken.pop()
+            if self._owners.is_there(dispatcher):
+                await self._tell(dispatcher, audio_pb2.AudioDispatchRequest(replica=self._replica, taken=session_id))
 
     async def _is_promised(self, dispatcher: str) -> bool:
         """Ask a replica to pass on what is for this one; return whether it does."""
@@ -460,7 +466,7 @@ class Dispatch:
             return
         if request.releases:
             self._release(request.replica)
-        elif request.taken and self._passed_on.get(request.taken) == request.replica:
+        elif request.taken and self._passed_on.get(request.taken, (0.0, ""))[1] == request.replica:
             del self._passed_on[request.taken]
             self._left[request.taken] = now(), request.replica
         elif request.asks and STRICT.allows_reply(message.reply):
@@ -481,14 +487,15 @@ class Dispatch:
         self._served.discard(replica)
         if not self._served:
             self._released.set()
-        for session_id in [name for name, owner in self._passed_on.items() if owner == replica]:
+        for session_id in [name for name, (_, owner) in self._passed_on.items() if owner == replica]:
             del self._passed_on[session_id]
 
     def _forget_old(self) -> None:
         self._present_served()
         oldest = now() - _LEFT_S
-        for session_id in [name for name, (at, _) in self._left.items() if at <= oldest]:
-            del self._left[session_id]
+        for known in (self._left, self._passed_on):
+            for session_id in [name for name, (at, _) in known.items() if at <= oldest]:
+                del known[session_id]
 
 
 def _session_id(message: ClientMessage) -> str:
