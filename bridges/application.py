@@ -18,11 +18,13 @@ from bridges.handlers.speech import SpeechHandler, VoicesHandler
 from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
-from bridges.nats.admission import check_limits
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Askers
 from bridges.nats.connection import NatsClient
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Ingress, endpoints
 from bridges.nats.refusals import Refusals
+from bridges.nats.settings_check import check_settings
 from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.draining import DrainServer
@@ -35,6 +37,7 @@ from bridges.sessions.epochs import SessionWork
 from bridges.sessions.turn_log import TurnRecords
 from bridges.subjects import Role
 from deployments.call import Call
+from deployments.component_status import replica_status
 from deployments.errors import UnavailableError
 from deployments.graph.definitions import (
     CHAT,
@@ -45,15 +48,20 @@ from deployments.graph.definitions import (
     TRANSCRIPTION,
     VOICE,
     Handles,
+    ServiceDefinition,
 )
 from deployments.graph.deployment import Replica
 from deployments.graph.replica import prepare_replica
 from deployments.graph.serve_state import deployment_states
-from deployments.services import PipelinesService, VoiceService
+from deployments.services import PipelinesService, Reporting, VoiceService
 from deployments.settings.orchestration import OrchestrationSettings
 from deployments.values.status import ComponentStatus, DeploymentState
 
 logger = logging.getLogger(__name__)
+
+
+_REPORTING_AUDIO = ServiceDefinition(Reporting, Role.AUDIO_INGRESS)
+"""The ingress of live audio, as the other one asks it how it is."""
 
 
 @serve.deployment(name=Role.NATS_INGRESS)
@@ -88,6 +96,9 @@ class NatsIngressDeployment:
         if settings.pipelines.table:
             pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
+        if audio := handles.get(Role.AUDIO_INGRESS):
+            # It has a connection of its own.
+            reporters.append(Reporter(Role.AUDIO_INGRESS, _REPORTING_AUDIO.by_handle(audio), required=False))
         refusals = Refusals(Role.NATS_INGRESS)
         reporters.append(Reporter("NATS", refusals, required=True))
         activity = Activity()
@@ -122,7 +133,10 @@ class NatsIngressDeployment:
             await memory.connect(client)
             runs.connect(client)
 
-        self._ingress = Ingress(settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals)
+        allowances = Allowances.of(settings.nats, settings.milvus)
+        self._ingress = Ingress(
+            settings.nats, rows, status.components, connected, RayMetrics(), activity, refusals, allowances
+        )
         self._drain = DrainServer(Role.NATS_INGRESS, self._ingress.drain, self._ingress.held)
         self._health = HealthServer(
             settings.health, self._check, self._ingress.is_serving, lambda: self._drain.is_draining, status.components
@@ -168,8 +182,17 @@ class AudioIngressDeployment:
             memory,
             TurnRecords(settings.turns, with_text=settings.nats.log_text),
         )
+        allowances = Allowances.of(settings.nats, settings.milvus)
         self._audio = AudioIngress(
-            settings.audio, transcription, activity, work, metrics, conversing, trust=Trust.of(settings.nats)
+            settings.audio,
+            transcription,
+            activity,
+            work,
+            metrics,
+            conversing,
+            trust=Trust.of(settings.nats),
+            allowances=allowances,
+            askers=Askers.of(settings.nats),
         )
         reporters = [
             Reporter(TRANSCRIPTION.name, transcription, required=False),
@@ -195,11 +218,19 @@ class AudioIngressDeployment:
             await self._audio.connect(client)
 
         self._refusals = Refusals(Role.AUDIO_INGRESS)
-        self._ingress = Ingress(settings.nats, rows, components, connected, metrics, refusals=self._refusals)
+        self._ingress = Ingress(
+            settings.nats, rows, components, connected, metrics, refusals=self._refusals, allowances=allowances
+        )
         self._drain = DrainServer(Role.AUDIO_INGRESS, self._leave, lambda: self._ingress.held() | self._audio.held())
         self._running = asyncio.create_task(self._ingress.run())
         self._listening = asyncio.create_task(self._audio.run())
         await self._drain.start()
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        """Return how the ingress is; see `Reporting`."""
+        del call
+        error = UnavailableError(fault) if (fault := self._ingress.fault()) else None
+        return (replica_status(Role.AUDIO_INGRESS, "takes live sessions and speech", error, required=False),)
 
     async def check_health(self) -> None:
         """Fail when the ingress has ended or lost its connection for good, so that Serve replaces the replica.
@@ -269,7 +300,7 @@ def check_running(task: asyncio.Task[None], name: str) -> None:
 
 def orchestration(args: OrchestrationSettings) -> Application:
     """Build the orchestration application: the ingresses, and each service that is not in process behind them."""
-    check_limits(args.nats)
+    check_settings(args.nats)
     handles: dict[str, Any] = {}
     if RETRIEVAL.name not in args.in_process:
         handles[RETRIEVAL.name] = RETRIEVAL.bind(services.build_retrieval, args)

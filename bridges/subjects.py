@@ -30,7 +30,9 @@ class Role(StrEnum):
     """Who publishes and subscribes. Each is a NATS user of its own where an installation has permissions."""
 
     CLIENT = "client"
-    """A program that asks."""
+    """A program that asks, for whichever user."""
+    USER = "client of one user"
+    """A program that asks for one user and hears nothing that is for another one."""
     OPERATOR = "operator"
     """Whoever looks after an installation, with the NATS tools for instance."""
     NATS_INGRESS = "NatsIngress"
@@ -112,6 +114,11 @@ class Subject:
         return ".".join(wild)
 
     @property
+    def inbox_prefix(self) -> str:
+        """Of a row of inboxes: what stands before the last token, as the option of clients takes it."""
+        return self.pattern.rpartition(".")[0]
+
+    @property
     def tokens(self) -> frozenset[str]:
         """The names of the tokens that vary."""
         return frozenset(_TOKEN.findall(self.pattern))
@@ -141,6 +148,8 @@ def _expression(pattern: str, *, open_ended: bool) -> re.Pattern[str]:
 
 _BOTH_INGRESSES = frozenset({Role.NATS_INGRESS, Role.AUDIO_INGRESS})
 _ALL_REPLICAS = _BOTH_INGRESSES | {Role.PIPELINES}
+_CLIENTS = frozenset({Role.CLIENT, Role.USER})
+"""Who may send what names no user but that of the subject, nor a session: nobody can speak for another by it."""
 _READERS = frozenset({Role.CLIENT, Role.OPERATOR})
 
 
@@ -159,7 +168,11 @@ def _request(
 # Requests.
 
 CHAT_MESSAGE = _request(
-    "ai.chat.user.{user_id}.message", messages_pb2.ChatRequest, Role.NATS_INGRESS, "A question of a user."
+    "ai.chat.user.{user_id}.message",
+    messages_pb2.ChatRequest,
+    Role.NATS_INGRESS,
+    "A question of a user.",
+    publishers=_CLIENTS,
 )
 CHAT_REQUEST = _request(
     "ai.chat.request", messages_pb2.ChatRequest, Role.NATS_INGRESS, "The same on the subject that older clients use."
@@ -169,12 +182,14 @@ LOGIN = _request(
     messages_pb2.LoginEvent,
     Role.NATS_INGRESS,
     "A user has come: what their first question needs is warmed up.",
+    publishers=_CLIENTS,
 )
 GREETING_REQUEST = _request(
     "ai.chat.user.{user_id}.greeting.request",
     messages_pb2.GreetingRequest,
     Role.NATS_INGRESS,
     "Asks for a short greeting, which is empty if the model failed.",
+    publishers=_CLIENTS,
 )
 VOICE_REQUEST = _request(
     "ai.voice.request",
@@ -196,9 +211,15 @@ SPEECH_REQUEST = _request(
     Role.AUDIO_INGRESS,
     "A text to speak: in chunks if `stream`, else in one message.",
 )
-VOICES_LIST = _request("ai.voice.tts.voices.list", None, Role.AUDIO_INGRESS, "Asks for the voices. Any body will do.")
+VOICES_LIST = _request(
+    "ai.voice.tts.voices.list", None, Role.AUDIO_INGRESS, "Asks for the voices. Any body will do.", publishers=_CLIENTS
+)
 VOICES_REFRESH = _request(
-    "ai.voice.tts.voices.refresh", None, Role.AUDIO_INGRESS, "Has custom voices looked for again. Any body will do."
+    "ai.voice.tts.voices.refresh",
+    None,
+    Role.AUDIO_INGRESS,
+    "Has custom voices looked for again. Any body will do.",
+    publishers=_CLIENTS,
 )
 PIPELINE_TRIGGER = _request(
     "ai.pipeline.trigger",
@@ -206,34 +227,42 @@ PIPELINE_TRIGGER = _request(
     Role.NATS_INGRESS,
     "Starts a run. Every change of it is told, until a final one. The stream keeps a trigger that its ingress loses.",
     (Delivery.QUEUE_GROUP, Delivery.STREAM),
+    publishers=_CLIENTS,
 )
 PIPELINES_LIST = _request(
-    "hearth.pipelines.list", pipelines_pb2.PipelineListRequest, Role.NATS_INGRESS, "Asks what may be started."
+    "hearth.pipelines.list",
+    pipelines_pb2.PipelineListRequest,
+    Role.NATS_INGRESS,
+    "Asks what may be started.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_INGEST = _request(
     "hearth.documents.ingest",
     documents_pb2.IngestRequest,
     Role.NATS_INGRESS,
     "Puts a document, or a part of one, into a collection.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_LIST = _request(
     "hearth.documents.list",
     documents_pb2.ListDocumentsRequest,
     Role.NATS_INGRESS,
     "Asks for the documents of a collection.",
+    publishers=_CLIENTS,
 )
 DOCUMENTS_DELETE = _request(
     "hearth.documents.delete",
     documents_pb2.DeleteRequest,
     Role.NATS_INGRESS,
     "Takes a document out of a collection.",
+    publishers=_CLIENTS,
 )
 STATUS = _request(
     "hearth.status",
     status_pb2.StatusRequest,
     Role.NATS_INGRESS,
     "Asks how the graph is.",
-    publishers=_READERS,
+    publishers=_CLIENTS | _READERS,
 )
 
 
@@ -278,6 +307,7 @@ GREETING_RESPONSE = _answer(
     (messages_pb2.GreetingResponse,),
     frozenset({Role.NATS_INGRESS}),
     "The greeting.",
+    subscribers=_CLIENTS,
 )
 VOICE_RESPONSE = _answer(
     "ai.voice.response.{request_id}",
@@ -328,13 +358,21 @@ INBOX = _answer(
     "_INBOX.{inbox}",
     (),
     _ALL_REPLICAS | {Role.SERVER},
-    "Reply subjects: the final message of a request goes here, too. Replicas have inboxes for their own requests.",
-    subscribers=_READERS | _ALL_REPLICAS,
+    "Reply subjects: the final message of a request goes here, too.",
+    open_ended=True,
+)
+USER_INBOX = _answer(
+    "_INBOX_USER.{user_id}.{inbox}",
+    (),
+    _ALL_REPLICAS | {Role.SERVER},
+    "The same for who may hear nobody else's: a client of one user, or an operator.",
+    subscribers=frozenset({Role.USER, Role.OPERATOR}),
     open_ended=True,
 )
 
 
 def _internal(pattern: str, message: type[Message], role: Role, about: str) -> Subject:
+    """Return a row of messages among the replicas of one part."""
     return Subject(pattern, Direction.INTERNAL, (message,), frozenset({role}), frozenset({role}), about)
 
 
@@ -369,6 +407,15 @@ PIPELINE_REPLICAS = _internal(
     pipelines_pb2.PipelineReplica,
     Role.PIPELINES,
     "That a replica looks after runs, every second, and that it leaves.",
+)
+REPLICA_INBOX = Subject(
+    "_INBOX_HEARTH.{inbox}",
+    Direction.INTERNAL,
+    (),
+    frozenset({Role.AUDIO_INGRESS, Role.SERVER}),
+    _ALL_REPLICAS,
+    "Reply subjects of replicas: what the server answers them, conversations that it keeps among it, and each other.",
+    open_ended=True,
 )
 
 
@@ -484,11 +531,13 @@ SUBJECTS: tuple[Subject, ...] = (
     CONVERSATION_TURN,
     PIPELINE_STATUS,
     INBOX,
+    USER_INBOX,
     AUDIO_REPLICAS,
     AUDIO_INTERRUPT,
     AUDIO_DISPATCH,
     AUDIO_DISPATCHER,
     PIPELINE_REPLICAS,
+    REPLICA_INBOX,
     CONVERSATION_VALUE,
     RUN_VALUE,
     STATUS_VALUE,
@@ -505,7 +554,7 @@ def subject_for(subject: Subject, **tokens: str) -> str:
     """Return a row's concrete subject.
 
     Raises:
-        InvalidRequestError: A token is empty or cannot stand in a subject; the message names it.
+        InvalidRequestError: A token is empty or cannot stand in a subject, or is too long for it; the message names it.
     """
     for name, token in tokens.items():
         if not is_token(token):
@@ -513,7 +562,13 @@ def subject_for(subject: Subject, **tokens: str) -> str:
                 f"{name} {token[:64]!r} cannot stand in a subject: no space, '.', '*' or '>', and not empty",
                 field=name,
             )
-    return subject.pattern.format(**tokens)
+    concrete = subject.pattern.format(**tokens)
+    if not is_publishable(concrete):
+        name, token = max(tokens.items(), key=lambda item: len(item[1].encode()))
+        raise InvalidRequestError(
+            f"{name} {token[:64]!r}… is too long: a subject has at most {_MAX_SUBJECT_BYTES} bytes", field=name
+        )
+    return concrete
 
 
 def is_token(text: str) -> bool:
@@ -524,7 +579,8 @@ def is_token(text: str) -> bool:
 def own_subjects(rows: Iterable[Subject], tokens: Mapping[str, str]) -> frozenset[str]:
     """Return the concrete subjects of rows whose tokens are all known and can stand in a subject."""
     known = {name: token for name, token in tokens.items() if is_token(token)}
-    return frozenset(row.pattern.format(**known) for row in rows if row.tokens <= known.keys())
+    concrete = (row.pattern.format(**known) for row in rows if row.tokens <= known.keys())
+    return frozenset(subject for subject in concrete if is_publishable(subject))
 
 
 def is_publishable(subject: str) -> bool:
@@ -541,9 +597,27 @@ def may_be_answered(subject: str) -> bool:
     return is_publishable(subject) and not subject.startswith("$") and not _closed_to_answers().fullmatch(subject)
 
 
+def is_closed_to_answers(wildcard: str) -> bool:
+    """Say whether Hearth answers on none of the subjects that one with NATS's wildcards matches."""
+    return any(_covers(row.wildcard, wildcard) for row in _closed_rows())
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Say whether a subject with wildcards matches all that another one matches."""
+    wides, narrows = wide.split("."), narrow.split(".")
+    if wides[-1] == ">":
+        wides = [*wides[:-1], *["*"] * (len(narrows) - len(wides)), ">"]
+    return len(wides) == len(narrows) and all(
+        one in (">", other) or (one == "*" and other != ">") for one, other in zip(wides, narrows, strict=True)
+    )
+
+
+def _closed_rows() -> list[Subject]:
+    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+
+
 @cache
 def _closed_to_answers() -> re.Pattern[str]:
-    closed = [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
-    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in closed]
+    expressions = [_expression(row.pattern, open_ended=row.open_ended).pattern for row in _closed_rows()]
     # The names of groups stand more than once.
     return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", expression) for expression in expressions))

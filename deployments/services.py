@@ -206,7 +206,10 @@ class ChatService(Reporting, Protocol):
         ...
 
     async def warm(self, call: Call) -> None:
-        """Do now what somebody's first question would wait for. What fails is logged and not raised."""
+        """Do now what somebody's first question would wait for, unless that was done a moment ago.
+
+        What fails is logged and not raised.
+        """
         ...
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ LOOPBACK = "127.0.0.1"
 
 _WAIT_S = 60.0
 _POLL_S = 0.05
+_SHUTDOWN_POLL_S = 0.01
 
 
 def program(name: str) -> str:
@@ -107,15 +109,24 @@ def milvus_server(folder: Path, port: int = 0) -> Generator[str]:
         yield f"http://{LOOPBACK}:{port}"
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that do not trust us, or that we do not trust."""
+
+
 @contextmanager
-def http_server(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
+def http_server(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Generator[str]:
     """Answer HTTP requests, each on a thread of its own; give the server's URL."""
-    server = ThreadingHTTPServer((LOOPBACK, 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
+    server = _QuietServer((LOOPBACK, 0), handler)
+    if tls is not None:
+        # Each thread agrees on TLS by itself, with the first byte that it reads.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, args=(_SHUTDOWN_POLL_S,))
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://{LOOPBACK}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

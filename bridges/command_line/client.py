@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import nats.errors
 from google.protobuf.message import DecodeError, Message
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_INBOX_PREFIX, Client
 from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import documents_pb2, pipelines_pb2, status_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats_access import AccessClient, is_login_refused
+from bridges.nats_access import AccessClient, Violation, is_login_refused, named, violation_of
 from bridges.subjects import (
     CHAT_MESSAGE,
     CHAT_RESPONSE,
@@ -29,6 +29,7 @@ from bridges.subjects import (
     PIPELINE_TRIGGER,
     PIPELINES_LIST,
     STATUS,
+    USER_INBOX,
     VOICE_REQUEST,
     VOICE_RESPONSE,
     VOICES_LIST,
@@ -44,7 +45,7 @@ from deployments.errors import (
     UpstreamFailedError,
     error_of,
 )
-from deployments.values.access import NatsAccess, without_credentials
+from deployments.values.access import NatsAccess, text_without_credentials, without_credentials
 from deployments.values.pipelines import RunStatus
 
 M = TypeVar("M", bound=Message)
@@ -53,6 +54,8 @@ T = TypeVar("T")
 FINAL_STATUSES = {status.value for status in RunStatus if status.is_final}
 
 _CONNECT_TIMEOUT_S = 3
+_CANCELLED_AGAIN_S = 0.1
+_ANY_INBOX = DEFAULT_INBOX_PREFIX.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,21 @@ class HearthClient:
     Attributes:
         connection: To the NATS server.
         url: Of the server, without credentials, for messages.
+        user_id: Whom alone we ask for and whose answers alone we hear, in our inbox; empty where we may ask for anybody
+            and hear every answer.
     """
 
-    connection: Client
+    connection: AccessClient
     url: str
+    user_id: str = ""
 
     async def ask(
         self, request: messages_pb2.ChatRequest, timeout_s: float
     ) -> AsyncGenerator[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse]:
         """Send a question and yield its chunks and, last, the whole answer.
 
-        The request's id, and its user's where it has none, are made here.
+        The request's id, and its user's where it has none, are made here. A client of one user gets no chunks: it may
+        not hear the subject that they are told on.
 
         Raises:
             UnavailableError: Nobody takes requests.
@@ -80,7 +87,8 @@ class HearthClient:
         """
         request.request_id = uuid4().hex
         # Of its own for each question: one question has nothing to do with the one before.
-        request.user_id = request.user_id or f"cli-{request.request_id}"
+        request.user_id = self.user_id or request.user_id or f"cli-{request.request_id}"
+        request.enable_streaming = request.enable_streaming and not self.user_id
         arrived: asyncio.Queue[messages_pb2.ChatStreamChunk | messages_pb2.ChatResponse] = asyncio.Queue()
 
         async def chunk(message: Msg) -> None:
@@ -96,6 +104,8 @@ class HearthClient:
             subject_for(CHAT_RESPONSE, request_id=request.request_id): response,
             inbox: _sets_where_nobody_listens(nobody),
         }
+        if self.user_id:
+            handlers = {inbox: _sets_where_nobody_listens(nobody, response)}
         async with subscribed(self.connection, handlers):
             subject = subject_for(CHAT_MESSAGE, user_id=request.user_id)
             await self.connection.publish(subject, request.SerializeToString(), reply=inbox)
@@ -159,9 +169,11 @@ class HearthClient:
 
         inbox = self.connection.new_inbox()
         told: list[messages_pb2.PipelineStatus] = []
-        async with subscribed(
-            self.connection, {subject_for(PIPELINE_STATUS, request_id=request.request_id): status, inbox: reply}
-        ):
+        handlers = {subject_for(PIPELINE_STATUS, request_id=request.request_id): status, inbox: reply}
+        if self.user_id:
+            # The first and the last are replies, too.
+            handlers = {inbox: reply}
+        async with subscribed(self.connection, handlers):
             await self.connection.publish(subject_for(PIPELINE_TRIGGER), request.SerializeToString(), reply=inbox)
             while not told or told[-1].status not in FINAL_STATUSES:
                 is_reply, item = await _next(arrived, nobody, timeout_s if not told else None, self.url)
@@ -293,10 +305,12 @@ def is_unheard(message: Msg) -> bool:
     return bool(message.headers) and message.headers.get("Status") == "503"
 
 
-def _sets_where_nobody_listens(nobody: asyncio.Event) -> Callback:
+def _sets_where_nobody_listens(nobody: asyncio.Event, answered: Callback | None = None) -> Callback:
     async def replied(message: Msg) -> None:
         if is_unheard(message):
             nobody.set()
+        elif answered is not None:
+            await answered(message)
 
     return replied
 
@@ -308,15 +322,23 @@ class NatsServer:
     Attributes:
         url: One server, or several separated by commas; perhaps with a user and password.
         access: Who connects.
+        inbox_prefix: Under which answers are heard; empty for that of all clients.
     """
 
     url: str = field(repr=False)
     access: NatsAccess = field(default_factory=NatsAccess)
+    inbox_prefix: str = ""
 
     @property
     def shown(self) -> str:
         """The URL without credentials, for messages."""
         return without_credentials(self.url)
+
+    @property
+    def user_id(self) -> str:
+        """Whose inboxes the prefix is of; empty where it is of no user's."""
+        named_user = USER_INBOX.parameters(f"{self.inbox_prefix}.x")
+        return named_user["user_id"] if named_user else ""
 
 
 @asynccontextmanager
@@ -327,12 +349,16 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
         server: A URL alone stands for nobody in particular.
 
     Raises:
-        UnavailableError: There is no server, it does not let us in, or a file of its access cannot be read.
+        UnavailableError: There is no server, it does not let us in, or a file of its access cannot be read. Inside the
+            block: it does not let us subscribe or publish; whatever was awaited is cancelled at once.
     """
     server = NatsServer(server) if isinstance(server, str) else server
+    refusal = _Refusal()
 
-    async def ignore(_: Exception) -> None:
-        """Errors reach the caller as exceptions; nats-py would print them too."""
+    async def failed(error: Exception) -> None:
+        # Other errors reach the caller as exceptions; nats-py would print them too.
+        if violation := violation_of(error):
+            refusal.take(violation, named(violation, connection.subscribed))
 
     connection = AccessClient(server.access)
     try:
@@ -344,14 +370,77 @@ async def connected(server: NatsServer | str) -> AsyncGenerator[HearthClient]:
             # Without a bound, nats-py tries for ever even where it is not to reconnect.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
-            error_cb=ignore,
+            inbox_prefix=server.inbox_prefix or _ANY_INBOX,
+            error_cb=failed,
         )
     except (OSError, nats.errors.Error, TimeoutError) as error:
         raise UnavailableError(_why_not(connection, server, error)) from error
     try:
-        yield HearthClient(connection, server.shown)
+        async with refusal.ending_what_waits():
+            yield HearthClient(connection, server.shown, server.user_id)
+    except (asyncio.CancelledError, Exception) as error:
+        if refusal.violation is None or refusal.is_cancelled_from_outside:
+            raise
+        raise UnavailableError(_not_permitted(server, refusal.violation, refusal.subject)) from error
     finally:
         await connection.close()
+
+
+class _Refusal:
+    """The server's first word that it does not permit something, which ends a block.
+
+    It comes some time after the command, and the server goes on: nothing else would tell whoever waits for an answer.
+
+    Attributes:
+        violation: What was refused; None where nothing was.
+        subject: The same as it was written, where that is known.
+        is_cancelled_from_outside: Whether the block was cancelled by somebody else, too.
+    """
+
+    def __init__(self) -> None:
+        self.violation: Violation | None = None
+        self.subject = ""
+        self.is_cancelled_from_outside = False
+        self._arrived = asyncio.Event()
+
+    def take(self, violation: Violation, subject: str) -> None:
+        if self.violation is None:
+            self.violation, self.subject = violation, subject
+            self._arrived.set()
+
+    @asynccontextmanager
+    async def ending_what_waits(self) -> AsyncGenerator[None]:
+        """Cancel whatever the block waits for once something was refused."""
+        block = asyncio.current_task()
+        assert block is not None  # noqa: S101 - whoever awaits is a task
+        cancelling, count = block.cancelling(), 0
+
+        async def cancel() -> None:
+            nonlocal count
+            await self._arrived.wait()
+            while True:
+                count += 1
+                block.cancel()
+                # asyncio.wait_for of Python 3.11 swallows the one that comes together with what it waits for.
+                await asyncio.sleep(_CANCELLED_AGAIN_S)
+
+        ending = asyncio.create_task(cancel())
+        try:
+            yield
+        finally:
+            ending.cancel()
+            await asyncio.wait([ending])
+            for _ in range(count):
+                block.uncancel()
+            self.is_cancelled_from_outside = block.cancelling() > cancelling
+
+
+def _not_permitted(server: NatsServer, violation: Violation, subject: str) -> str:
+    verb = "subscribe to" if violation.is_subscription else "publish on"
+    said = f"the NATS server at {server.shown} does not let us {verb} {subject}"
+    if violation.subject.startswith(_ANY_INBOX.lower()):
+        return f"{said}: connect with the inbox prefix of your user, by --inbox-prefix or NATS_INBOX_PREFIX"
+    return f"{said}: our user lacks that right (`hearth permissions nats` prints what each one needs)"
 
 
 def _why_not(connection: AccessClient, server: NatsServer, error: Exception) -> str:
@@ -362,7 +451,8 @@ def _why_not(connection: AccessClient, server: NatsServer, error: Exception) -> 
     if is_login_refused(reason):
         return f"the NATS server at {server.shown} does not let us in: say who connects with --creds, --nkey or --user"
     if type(reason) is nats.errors.Error:
-        return f"no connection to the NATS server at {server.shown}: {str(reason).removeprefix('nats: ')}"
+        said = text_without_credentials(str(reason).removeprefix("nats: "))
+        return f"no connection to the NATS server at {server.shown}: {said}"
     return f"no NATS server at {server.shown}: start everything with `hearth up`, or name one with --nats or NATS_URL"
 
 

@@ -30,9 +30,9 @@ from rich.text import Text
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as a shell gives it."""
 
-# C0 but tab and line feed, DEL, C1, the marks that turn the direction of writing, and halves of surrogate pairs, which
-# cannot be printed at all.
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 but tab and line feed, DEL, C1, the marks that turn the direction of writing, other ends of lines, and halves of
+# surrogate pairs, which cannot be printed at all.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:

@@ -50,10 +50,11 @@ class ChatHandler:
         """Answer one request."""
         final_subject = self._final_subject(request, reply)
         stream_subject = _stream_subject(request)
-        question = _question(request, self._trust.user(reply.parameters.get("user_id", ""), request.user_id))
+        named = self._trust.user(reply.parameters.get("user_id", ""), request.user_id)
+        question = _question(request, named or reply.user)
         question = replace(question, history=await self._memory.recall(Owner(question.user_id)))
         call = replace(call, session=question.user_id)
-        answer = CollectedAnswer()
+        answer = CollectedAnswer(reply.sender.room)
         try:
             items = self._answer(call, question, spoken=request.enable_tts)
             await self._collect(items, answer, request, stream_subject, reply)

@@ -20,34 +20,50 @@ class CollectedAnswer:
     """What is known of an answer while it comes, and when it has come.
 
     Attributes:
+        sound_room: Bytes of speech that are kept; no message has room for more.
         heard: The question, where it was spoken.
+        heard_s: Seconds of sound that it was spoken in.
         tokens: The text.
-        sound: The speech.
+        sound: The speech, as far as it is kept, in 16-bit PCM.
+        sound_rate: Its samples a second; 0 while there is none.
+        sound_s: Seconds of all the speech.
         end: The end of the text.
         spoken_end: The end of text and speech; None for an answer that is only written.
         is_text_told: Whether its stream, if there is one, was told of the end of the text.
     """
 
+    sound_room: int
     heard: str = ""
+    heard_s: float = 0.0
     tokens: list[str] = field(default_factory=list[str])
-    sound: list[SpokenChunk] = field(default_factory=list[SpokenChunk])
+    sound: bytearray = field(default_factory=bytearray)
+    sound_rate: int = 0
+    sound_s: float = 0.0
     end: AnswerEnd = _NO_END
     spoken_end: SpokenAnswerEnd | None = None
     is_text_told: bool = False
+    _is_sound_whole: bool = True
 
     def take(self, item: AnswerItem | SpokenAnswerItem) -> None:
         """Take what comes next."""
         match item:
             case Transcript():
-                self.heard = item.text
+                self.heard, self.heard_s = item.text, item.seconds
             case AnswerToken():
                 self.tokens.append(item.text)
             case SpokenChunk():
-                self.sound.append(item)
+                self._keep(item)
             case AnswerEnd():
                 self.end = item
             case SpokenAnswerEnd():
                 self.end, self.spoken_end = item.answer, item
+
+    def _keep(self, chunk: SpokenChunk) -> None:
+        room = max(0, self.sound_room - len(self.sound))
+        self.sound += chunk.pcm[:room]
+        self.sound_rate = self.sound_rate or chunk.rate
+        self.sound_s += chunk.seconds
+        self._is_sound_whole = self._is_sound_whole and len(chunk.pcm) <= room
 
     def broke_off(self, error: HearthError) -> None:
         """Take an error that came between the graph, which tells its own at the end, and us: what came stands."""
@@ -94,13 +110,14 @@ class CollectedAnswer:
             said,
             self.error,
             self.end.thought_tokens,
+            self.heard_s,
         )
 
     def wav(self, room: int) -> tuple[bytes, bool]:
         """Return as much of the speech as fits into `room` bytes, as a WAV file, and whether that is all of it."""
-        pcm = b"".join(chunk.pcm for chunk in self.sound)
-        fitting = fitting_sound(pcm, room)
-        return (wav_file(fitting, self.sound[0].rate) if fitting else b""), len(fitting) == len(pcm)
+        fitting = fitting_sound(bytes(self.sound), room)
+        is_whole = self._is_sound_whole and len(fitting) == len(self.sound)
+        return (wav_file(fitting, self.sound_rate) if fitting else b""), is_whole
 
 
 def joined(*notes: str) -> str:

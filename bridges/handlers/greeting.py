@@ -6,7 +6,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.reply import Reply
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
-from bridges.subjects import GREETING_RESPONSE, is_publishable, subject_for
+from bridges.subjects import GREETING_RESPONSE, own_subjects, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError
 from deployments.services import ChatService
@@ -56,8 +56,8 @@ class GreetingHandler:
         """Answer a request that failed: with no greeting, since the response cannot tell an error."""
         logger.warning("no greeting: %s", error.message)
         # The server delivers an id with a "*" in it, and lets nobody publish to it.
-        if is_publishable(reply.parameters["user_id"]):
-            await reply.sender.send(_subject(reply), _response(request, reply, ""))
+        for subject in own_subjects((GREETING_RESPONSE,), {"user_id": reply.parameters["user_id"]}):
+            await reply.sender.send(subject, _response(request, reply, ""))
         if reply.reply_subject:
             await reply.refuse(error)
 

@@ -1,15 +1,17 @@
 """Pipelines on the wire: PipelineTrigger to a run, what cannot be run to PipelineStatus."""
 
 import logging
+from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.pipelines.reports import bounded, status_message
-from bridges.subjects import PIPELINE_STATUS, is_token, subject_for
+from bridges.subjects import PIPELINE_STATUS, own_subjects, subject_for
 from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
@@ -62,7 +64,7 @@ class PipelineHandler:
         if receipt.is_news:
             await self._refuse(receipt.report, reply)
         elif reply.reply_subject:
-            await reply.finish(status_message(bounded(receipt.report)))
+            await reply.finish(status_message(bounded(_for_asker(receipt.report, reply))))
         return Outcome(receipt.error_kind, request_id, error=receipt.report.error if receipt.error_kind else "")
 
     async def _taken(self, pipelines: PipelinesService, call: Call, trigger: PipelineTrigger) -> TriggerReceipt:
@@ -82,8 +84,8 @@ class PipelineHandler:
     async def _refuse(self, report: PipelineReport, reply: Reply) -> None:
         """Tell a refusal: to the followers of its request id, if it names a subject, and to the reply subject."""
         subject = PIPELINE_STATUS.pattern.format(request_id=report.request_id)
-        is_subject = is_token(report.request_id)
-        report = bounded(report)
+        is_subject = subject in own_subjects((PIPELINE_STATUS,), {"request_id": report.request_id})
+        report = bounded(_for_asker(report, reply))
         message = status_message(report)
         if not is_subject:
             await reply.finish(message)
@@ -116,7 +118,8 @@ class PipelineListHandler:
         del request
         if self._pipelines is None:
             raise UnavailableError(NO_PIPELINES, retryable=False)
-        rows = [_row(row) for row in await self._pipelines.describe(call)]
+        described = await self._pipelines.describe(call)
+        rows = [_row(row) for row in described if reply.names.has(NameKind.PIPELINE, row.name)]
         response = pipelines_pb2.PipelineListResponse(pipelines=rows)
         await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
@@ -125,6 +128,12 @@ class PipelineListHandler:
         """Answer a request that failed."""
         del request
         await reply.finish(pipelines_pb2.PipelineListResponse(error=error.message))
+
+
+def _for_asker(report: PipelineReport, reply: Reply) -> PipelineReport:
+    """Return a report without the pipelines that its asker may not name."""
+    names = tuple(name for name in report.available_pipelines if reply.names.has(NameKind.PIPELINE, name))
+    return replace(report, available_pipelines=names)
 
 
 def _row(row: PipelineDescription) -> pipelines_pb2.Pipeline:

@@ -12,7 +12,7 @@ from bridges.nats.sender import cut_to_fit
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
 from bridges.sessions.turn_log import AnswerTimes, TurnRecords, TurnStages, unix_ms
-from bridges.subjects import VOICE_RESPONSE, is_token, subject_for
+from bridges.subjects import VOICE_RESPONSE, own_subjects, subject_for
 from deployments.call import Call
 from deployments.errors import HearthError, InvalidRequestError, UnavailableError
 from deployments.services import VoiceService
@@ -45,7 +45,7 @@ class VoiceHandler:
                 "audio is empty: expected an audio file, such as WAV, FLAC, Ogg, MP3 or AIFF", field="audio"
             )
         began_at = asyncio.get_running_loop().time()
-        answer = CollectedAnswer()
+        answer = CollectedAnswer(reply.sender.room)
         question = ChatQuestion("", retrieve=True, rerank=True, collection=request.collection)
         items = self._voice.answer_recording(
             call, Recording(request.audio, request.language), SpokenQuestion(question, language=request.language)
@@ -64,9 +64,9 @@ class VoiceHandler:
 
     async def fail(self, request: messages_pb2.VoiceRequest, error: HearthError, reply: Reply) -> None:
         """Answer a request that could not be begun, or that ran out of time."""
-        usable = is_token(request.request_id)
         response = messages_pb2.VoiceResponse(request_id=request.request_id, error=error.message)
-        await reply.finish(response, _subject(request) if usable else "")
+        usable = own_subjects((VOICE_RESPONSE,), {"request_id": request.request_id})
+        await reply.finish(response, next(iter(usable), ""))
 
 
 def _subject(request: messages_pb2.VoiceRequest) -> str:
@@ -123,7 +123,7 @@ def _record(
             thought_tokens=answer.end.thought_tokens,
             first_sound_at=times.get("first_audio", 0.0),
             last_sound_at=times.get("spoken", 0.0),
-            sound_s=sum(chunk.seconds for chunk in answer.sound),
+            sound_s=answer.sound_s,
         )
     )
     return conversation_pb2.TurnRecord(

@@ -7,14 +7,15 @@ from contextlib import aclosing
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.collected_answer import fitting_sound
+from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
 from bridges.operations.outcome import Outcome
 from bridges.sessions.epochs import SessionWork, Work
 from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, status_message, tell_status
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES, SpokenStream
-from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, is_publishable, subject_for
+from bridges.subjects import SPEECH_AUDIO, SPEECH_STATUS, own_subjects, subject_for
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, PayloadTooLargeError, RequestEndedError
+from deployments.errors import HearthError, InvalidRequestError, NotFoundError, PayloadTooLargeError, RequestEndedError
 from deployments.services import SpeechService
 from deployments.settings.audio import SpeechOutputSettings
 from deployments.values.sound import wav_file
@@ -56,10 +57,12 @@ class SpeechHandler:
 
     async def fail(self, request: messages_pb2.TTSRequest, error: HearthError, reply: Reply) -> None:
         """Tell that a text was not said, or not to its end."""
-        del request
+        if isinstance(error, NotFoundError) and reply.names.is_limited(NameKind.VOICE):
+            # It would name all voices.
+            error = NotFoundError(f"unknown voice {request.speaker[:64]!r}", field="speaker")
         session_id = reply.parameters["session_id"]
         # The server delivers an id with a "*" in it, and lets nobody publish to it.
-        if is_publishable(session_id):
+        if own_subjects((SPEECH_STATUS,), {"session_id": session_id}):
             await tell_status(reply.sender, session_id, ERROR, error.message)
         if reply.reply_subject:
             await reply.refuse(error)
@@ -103,6 +106,7 @@ class _Saying:
 
     async def whole(self, speech: SpeechService) -> Outcome:
         """Send the speech in one message when all of it is made."""
+        room = self._reply.sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
         pcm = bytearray()
         rate = 0
         async with aclosing(speech.say(self._call, self._text)) as spoken:
@@ -110,7 +114,9 @@ class _Saying:
                 self._first_s = self._first_s or time.monotonic() - self._started
                 pcm += chunk.pcm
                 rate = chunk.rate
-        room = self._reply.sender.room - ENVELOPE_BYTES - len(self._session_id.encode())
+                if len(pcm) > room:
+                    # What is made beyond that reaches nobody.
+                    break
         sound = fitting_sound(bytes(pcm), room)
         response = messages_pb2.TTSFullResponse(
             session_id=self._session_id,
@@ -159,12 +165,15 @@ class VoicesHandler:
         """List the voices; see `Handler`."""
         del request
         voices = await self._speech.voices(call, self._rescan)
-        custom = [_voice_info(voice) for voice in voices.custom]
+        custom = [_voice_info(voice) for voice in voices.custom if reply.names.has(NameKind.VOICE, voice.name)]
+        built_in = [_voice_info(voice) for voice in voices.built_in if reply.names.has(NameKind.VOICE, voice.name)]
+        # They name voices, too.
+        faults = () if reply.names.is_limited(NameKind.VOICE) else voices.faults
         now = int(time.time())
         response: messages_pb2.TTSVoiceListResponse | messages_pb2.TTSVoiceRefreshResponse
         if self._rescan:
             response = messages_pb2.TTSVoiceRefreshResponse(
-                count=len(custom), custom_voices=custom, timestamp=now, faults=voices.faults
+                count=len(custom), custom_voices=custom, timestamp=now, faults=faults
             )
         else:
             response = messages_pb2.TTSVoiceListResponse(
@@ -172,8 +181,8 @@ class VoicesHandler:
                 custom_voices=custom,
                 last_refresh=voices.scanned_at,
                 timestamp=now,
-                built_in_voices=[_voice_info(voice) for voice in voices.built_in],
-                faults=voices.faults,
+                built_in_voices=built_in,
+                faults=faults,
             )
         await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())

@@ -53,7 +53,7 @@ class StatusHandler:
                 message=state.message,
             )
         for error in self._activity.last_errors():
-            response.last_errors.add(at=error.at, subject=error.subject, error_type=error.kind, error=error.message)
+            response.last_errors.add(at=error.at, subject=error.subject, error_type=error.kind)
         await reply.finish(response)
         return Outcome(answer_bytes=response.ByteSize())
 

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.live.early_messages import EarlyMessages
 from bridges.live.splice import Splice
+from bridges.nats.askers import Arrival
 from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
@@ -50,19 +51,6 @@ _LEFT_S = 10.0
 _LONGEST_ID = 256
 
 
-class ClientMessage(Protocol):
-    """A message of a client as it came."""
-
-    @property
-    def subject(self) -> str: ...
-
-    @property
-    def data(self) -> bytes: ...
-
-    @property
-    def reply(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class PassedOn:
     """A message that a dispatcher passed on."""
@@ -70,9 +58,10 @@ class PassedOn:
     subject: str
     data: bytes
     reply: str
+    headers: Mapping[str, str] | None = None
 
 
-Hear = Callable[[ClientMessage], Awaitable[None]]
+Hear = Callable[[Arrival], Awaitable[None]]
 
 
 class Owners(Protocol):
@@ -276,7 +265,7 @@ class Dispatch:
     async def _pass_on(self, owner: str, session_id: str, message: Msg) -> None:
         self._passed_on[session_id] = now(), owner
         subject = subject_for(AUDIO_DISPATCH, replica=owner, dispatcher=self._replica, session_id=session_id)
-        await self._connection.publish(subject, message.data, message.reply)
+        await self._connection.publish(subject, message.data, message.reply, message.headers)
 
     # What a dispatcher passes on.
 
@@ -285,7 +274,9 @@ class Dispatch:
         if tokens is None or self._is_leaving:
             return
         session_id, dispatcher = tokens["session_id"], tokens["dispatcher"]
-        passed_on = PassedOn(subject_for(AUDIO_STREAM, session_id=session_id), message.data, message.reply)
+        passed_on = PassedOn(
+            subject_for(AUDIO_STREAM, session_id=session_id), message.data, message.reply, message.headers
+        )
         line = self._lines.get(session_id)
         if line is not None:
             if self._takes_old(line, dispatcher, message.data):
@@ -498,7 +489,7 @@ class Dispatch:
                 del known[session_id]
 
 
-def _session_id(message: ClientMessage) -> str:
+def _session_id(message: Arrival) -> str:
     return message.subject.rsplit(".", 1)[-1]
 
 

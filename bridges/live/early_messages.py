@@ -1,7 +1,7 @@
 """The messages that come while a replica does not know yet which sessions are its own."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -12,6 +12,7 @@ from bridges.live.client_messages import StreamStep
 logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 32 << 20
+_MOST_BYTES_OF_ONE = 8 << 20
 
 
 class EarlyMessages:
@@ -23,21 +24,21 @@ class EarlyMessages:
 
     def __init__(self) -> None:
         self._messages: deque[Msg] = deque()
-        self._begun: set[str] = set()
+        self._begun: Counter[str] = Counter()
         self._bytes = 0
         self._has_lost = False
 
     def keep(self, message: Msg) -> None:
-        """Keep a message if it is one of a session that begins, and there is room: 32 MiB in all."""
+        """Keep a message if it is one of a session that begins, and there is room: 8 MiB for each, 32 MiB in all."""
         if message.subject not in self._begun and not _is_start(message):
             return
         size = _size(message)
-        if self._bytes + size > _MOST_BYTES:
+        if self._bytes + size > _MOST_BYTES or self._begun[message.subject] + size > _MOST_BYTES_OF_ONE:
             if not self._has_lost:
                 logger.warning("messages of new sessions are lost: too many come before the other replicas are known")
             self._has_lost = True
             return
-        self._begun.add(message.subject)
+        self._begun[message.subject] += size
         self._bytes += size
         self._messages.append(message)
 
@@ -45,7 +46,7 @@ class EarlyMessages:
         """Keep no message of a session, which is heard in another way."""
         if subject not in self._begun:
             return
-        self._begun.remove(subject)
+        del self._begun[subject]
         others = [message for message in self._messages if message.subject != subject]
         self._messages = deque(others)
         self._bytes = sum(_size(message) for message in others)

@@ -8,7 +8,9 @@ for a partial transcript, and when they have fallen silent (`bridges.live.transc
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -19,22 +21,25 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
-from bridges.live.dispatch import ClientMessage, Dispatch
+from bridges.live.dispatch import Dispatch
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
 from bridges.live.listening_loop import ListeningLoop
-from bridges.live.metrics import AudioMetrics
+from bridges.live.metrics import AudioMetrics, LoggedMetrics
 from bridges.live.registry import SessionParts, SessionRegistry
 from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
+from bridges.live.session_limits import SessionLimits
 from bridges.live.tasks import SessionTasks
 from bridges.live.transcripts import LiveTranscripts
+from bridges.nats.allowances import UNLIMITED, Allowances
+from bridges.nats.askers import BY_SUBJECT, Arrival, Askers
 from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT, Trust
 from bridges.sessions.epochs import SessionWork
 from bridges.subjects import AUDIO_STREAM
-from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError
+from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.listening.listener import ListeningLimits
 from deployments.listening.voice_activity import VoiceActivityEngine
 from deployments.services import TranscriptionService
@@ -57,6 +62,9 @@ class AudioIngress:
         metrics: Counts.
         conversing: What conversations need; None where there are none.
         replica: Name of this replica among those that listen.
+        trust: Where clients are answered.
+        allowances: What each user may take.
+        askers: Finds out whose a session is.
     """
 
     def __init__(
@@ -69,19 +77,25 @@ class AudioIngress:
         conversing: ConversationParts | None = None,
         replica: str = "",
         trust: Trust = STRICT,
+        allowances: Allowances = UNLIMITED,
+        askers: Askers = BY_SUBJECT,
     ) -> None:
-        self._metrics = metrics
+        self._metrics = metrics = LoggedMetrics(metrics)
         self._tasks = SessionTasks()
         self._clients = SessionClients(trust)
         self._line = ListeningLine()
         name = replica or uuid4().hex
         self._replicas = AudioReplicas(name, work, settings.idle_s)
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
-        transcripts = LiveTranscripts(settings, limits.part, transcription, work, metrics, spawn, self._clients)
+        transcripts = LiveTranscripts(
+            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line
+        )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
         parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)
         self._registry = SessionRegistry(parts, hearing, transcripts)
+        self._transcripts = transcripts
+        self._limits = SessionLimits(allowances, askers, self._registry.sessions)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
         self._dispatch = Dispatch(name, self._replicas, self._registry, self._hear)
         self._subscriptions: list[Any] = []
@@ -177,7 +191,7 @@ class AudioIngress:
 
     # Messages.
 
-    async def _hear(self, message: ClientMessage) -> None:
+    async def _hear(self, message: Arrival) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
         try:
@@ -185,7 +199,7 @@ class AudioIngress:
             check_texts(session_id, step)
             if step.HasField("played") and session is not None and session.conversation is not None:
                 session.conversation.played(step.played)
-            self._take(session, session_id, step, message.reply)
+            self._take(session, session_id, step, message)
         except DecodeError:
             await self._refuse(
                 message, session, InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
@@ -197,7 +211,7 @@ class AudioIngress:
             await self._refuse(message, session, InternalError("the message failed inside the ingress"))
 
     def _take(
-        self, session: LiveSession | None, session_id: str, step: messages_pb2.STTStreamMessage, reply: str
+        self, session: LiveSession | None, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival
     ) -> None:
         """Do what a message asks for, or put it behind the sound that came before it.
 
@@ -209,13 +223,14 @@ class AudioIngress:
                 if session := session or self._opened_late(session_id):
                     self._take_sound(session, step)
             case StreamStep.START:
-                self._start(session_id, step)
+                self._start(session_id, step, message)
             case StreamStep.STATE_CHANGE:
-                state_of(step.state)
+                state = state_of(step.state)
                 if session := session or self._opened_late(session_id):
-                    self._take_step(session, step)
+                    session.take_state(state)
+                    self._line.put(session)
             case StreamStep.END if session is not None:
-                self._take_end(session, step, reply)
+                self._take_end(session, step, message.reply)
             case StreamStep.END if not self._registry.has_ended(session_id):
                 raise NotFoundError(f"no session {session_id[:64]!r} is open")
             case StreamStep.END:
@@ -224,8 +239,15 @@ class AudioIngress:
                 expected = ", ".join(StreamStep)
                 raise InvalidRequestError(f"type {step.type[:64]!r}: expected one of {expected}")
 
-    def _start(self, session_id: str, step: messages_pb2.STTStreamMessage) -> None:
+    def _start(self, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival) -> None:
+        with self._turning_away(session_id):
+            asker = self._limits.starts(session_id, step, message)
+            if asker.user and not step.user_id:
+                # Its conversation is theirs, too.
+                step.user_id = asker.user
+                check_texts(session_id, step)
         session = self._registry.start(session_id, step)
+        session.asker = asker
         # It begins anew, whatever another replica knew of it.
         self._replicas.handed_over(session_id)
         if step.audio or step.sample_rate or step.channels or step.bit_depth:
@@ -234,21 +256,32 @@ class AudioIngress:
     def _opened_late(self, session_id: str) -> LiveSession | None:
         """Return a session that was not started: one of another replica that is gone, or a new one.
 
-        None for one that has ended: what comes late for it is only counted.
+        None for one that has ended, or was refused: what comes for it is dropped.
         """
         if self._registry.has_ended(session_id):
             logger.debug("sound for session %s, which has ended", session_id)
             return None
         # What was handed over is given once: it must not be lost to a refusal.
         self._registry.check_room()
+        if self._limits.is_turned_away(session_id):
+            logger.debug("sound for session %s, which was refused", session_id)
+            return None
+        with self._turning_away(session_id):
+            self._limits.opens_late(session_id)
         return self._registry.open_late(session_id, self._replicas.handed_over(session_id))
 
     def _take_sound(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
+        try:
+            self._limits.check_sound(session)
+        except OverloadedError as error:
+            session.lose_sound(step)
+            if not session.is_over_limit:
+                session.is_over_limit = True
+                self._tasks.spawn(self._transcripts.publish(session, _refusal(error)))
+            raise
         session.take_sound(step)
-        self._line.put(session)
-
-    def _take_step(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
-        session.take_step(step)
+        session.is_over_limit = False
+        self._limits.heard(session, len(step.audio))
         self._line.put(session)
 
     def _take_end(self, session: LiveSession, step: messages_pb2.STTStreamMessage, reply: str) -> None:
@@ -262,10 +295,22 @@ class AudioIngress:
             session.end_sound()
         finally:
             # It ends, too, where its last sound is refused; the refusal is then the reply.
-            session.is_ending = True
-            self._take_step(session, step)
+            session.take_end()
+            self._line.put(session)
 
-    async def _refuse(self, message: ClientMessage, session: LiveSession | None, error: HearthError) -> None:
+    @contextmanager
+    def _turning_away(self, session_id: str) -> Generator[None]:
+        """Tell the clients of a session that its user's limits refuse: few of them ask for a reply."""
+        try:
+            yield
+        except HearthError as error:
+            self._limits.turn_away(session_id, error)
+            refusal = _refusal(error)
+            refusal.session_id = session_id
+            self._tasks.spawn(self._clients.tell(session_id, refusal))
+            raise
+
+    async def _refuse(self, message: Arrival, session: LiveSession | None, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""
         if session is None or not session.counts.refused:
             logger.info("%s on %s: %s", error.kind, message.subject, error.message)
@@ -278,6 +323,12 @@ class AudioIngress:
             await self._clients.reply(message.reply, response)
         except nats.errors.Error as failure:
             logger.warning("%s on %s could not be told: %s", error.kind, message.subject, failure)
+
+
+def _refusal(error: HearthError) -> messages_pb2.STTTranscription:
+    return messages_pb2.STTTranscription(
+        is_final=True, timestamp=int(time.time()), error=error.message, error_type=error.kind
+    )
 
 
 async def _first(*waiting: Coroutine[Any, Any, Any]) -> None:

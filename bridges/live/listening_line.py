@@ -7,7 +7,7 @@ from bridges.live.session import LiveSession
 
 
 class ListeningLine:
-    """Sessions of which something waits, each in it once; those that are held or closed stay out."""
+    """Sessions of which something waits, each in it once; those that are paused or closed stay out."""
 
     def __init__(self) -> None:
         self._sessions: deque[LiveSession] = deque()
@@ -15,7 +15,7 @@ class ListeningLine:
 
     def put(self, session: LiveSession) -> None:
         """Put a session at the end, where something of it waits and it does not stand in line."""
-        if session.is_in_line or session.is_held or session.is_closed or not session.queue.has_waiting:
+        if session.is_in_line or session.is_paused or session.is_closed or not session.queue.has_waiting:
             return
         session.is_in_line = True
         self._sessions.append(session)

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from bridges.generated.messages.v1 import messages_pb2
-from bridges.live.client_messages import StreamStep, state_of
+from bridges.live.client_messages import StreamStep
 from bridges.live.hearing import Hearing, centred
 from bridges.live.listening_line import ListeningLine
 from bridges.live.registry import SessionRegistry
 from bridges.live.session import LiveSession
+from bridges.live.sound_queue import Step
+from deployments.values.sound import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -55,28 +56,34 @@ class ListeningLoop:
 
     def _next_window(self, session: LiveSession) -> bytes:
         """Return a session's next window, and do what its messages in front of it ask for; empty where none waits."""
-        if session.is_held or session.is_closed:
+        if session.is_paused or session.is_closed:
             return b""
 
-        def follow(step: messages_pb2.STTStreamMessage) -> None:
-            if step.type == StreamStep.END:
+        def follow(step: Step) -> None:
+            if step is StreamStep.END:
                 self._registry.end(session)
             else:
-                session.state = state_of(step.state)
+                session.state = step
 
         return session.queue.next_window(follow)
 
     def _listen_to(self, windows: Sequence[Window]) -> None:
-        if not windows:
-            return
         sounds = [centred(session, window) for session, window in windows]
+        if len(windows) > 1 and self._listen_to_all(windows, sounds):
+            return
+        for (session, window), samples in zip(windows, sounds, strict=True):
+            with self._registry.isolated(session):
+                [probability] = self._hearing.probabilities([session], [samples])
+                self._hearing.hear(session, window, samples, probability)
+
+    def _listen_to_all(self, windows: Sequence[Window], sounds: Sequence[Samples]) -> bool:
+        """Listen to sessions together; return False where that fails, which is the fault of one of them perhaps."""
         try:
             probabilities = self._hearing.probabilities([session for session, _ in windows], sounds)
         except Exception:
-            logger.exception("%d sessions are dropped", len(windows))
-            for session, _ in windows:
-                self._registry.drop(session, "internal")
-            return
+            logger.exception("%d sessions are listened to one by one", len(windows))
+            return False
         for (session, window), samples, probability in zip(windows, sounds, probabilities, strict=True):
             with self._registry.isolated(session):
                 self._hearing.hear(session, window, samples, probability)
+        return True

@@ -1,10 +1,11 @@
 """The live sessions of one replica: opens, resets, drops and sweeps them."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import SessionState, state_of
@@ -15,6 +16,7 @@ from bridges.live.hearing import Hearing
 from bridges.live.metrics import AudioMetrics
 from bridges.live.session import LiveSession
 from bridges.live.sound_queue import SoundQueue
+from bridges.live.sound_room import SoundRoom
 from bridges.live.tasks import Spawn
 from bridges.live.transcripts import LiveTranscripts
 from bridges.operations.clock import now
@@ -25,6 +27,9 @@ from deployments.listening.voice_activity import VoiceActivityEngine
 from deployments.settings.audio import AudioSettings
 
 logger = logging.getLogger(__name__)
+
+_ENDED_PER_SESSION = 4
+"""Sessions that have ended and are remembered, for each that may be open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class SessionRegistry:
         self._parts = parts
         self._hearing = hearing
         self._transcripts = transcripts
+        self._room = SoundRoom(parts.settings)
         self._sessions: dict[str, LiveSession] = {}
         self._ended: dict[str, float] = {}
 
@@ -74,6 +80,10 @@ class SessionRegistry:
     def get(self, session_id: str) -> LiveSession | None:
         """Return a session that is open, or ending."""
         return self._sessions.get(session_id)
+
+    def sessions(self) -> Iterable[LiveSession]:
+        """Return those that are open, or ending."""
+        return self._sessions.values()
 
     def has_ended(self, session_id: str) -> bool:
         """Say whether a session was ended by its client lately: what comes for it now is late."""
@@ -93,7 +103,10 @@ class SessionRegistry:
         if conversation is not None:
             # Before anything is reset or opened by a "start" that is refused.
             self._conversing()
+        self._check_user(step.user_id, session_id)
         session = self._sessions.get(session_id)
+        if session is None:
+            self._make_room()
         if session is not None and (session.was_started or session.is_ending):
             self._replace(session)
             session = None
@@ -103,6 +116,7 @@ class SessionRegistry:
         session.state = state
         session.speaker_id = step.speaker_id
         session.terms = SessionTerms(step.language.lower(), step.user_id, conversation)
+        session.queue.belongs_to(step.user_id)
         self._converse(session)
         return session
 
@@ -126,6 +140,7 @@ class SessionRegistry:
         session.state = known.state
         session.speaker_id = known.speaker_id
         session.terms = known.terms
+        session.queue.belongs_to(known.terms.user_id)
         self._parts.work.adopt(session_id, known.epoch)
         self._converse(session, known.turns)
         logger.info("session %s is taken over from another replica", session_id)
@@ -138,10 +153,31 @@ class SessionRegistry:
             limit = Limit("audio.max_sessions", most, len(self._sessions) + 1)
             raise OverloadedError(f"{most} sessions are open already", limit=limit)
 
+    def _check_user(self, user_id: str, session_id: str) -> None:
+        """Raise `OverloadedError` where a user may not have this session besides those that are open."""
+        most = self._parts.settings.max_user_sessions
+        if not user_id:
+            return
+        others = sum(one.terms.user_id == user_id and one.id != session_id for one in self._sessions.values())
+        if others >= most:
+            limit = Limit("audio.max_user_sessions", most, others + 1)
+            raise OverloadedError(f"{most} sessions of this user are open already", limit=limit)
+
+    def _make_room(self) -> None:
+        """Where no session can be opened, drop one that was never started, and in which nobody speaks.
+
+        Whoever sends sound for sessions that nobody starts shall not keep out those that do start.
+        """
+        if len(self._sessions) < self._parts.settings.max_sessions:
+            return
+        unstarted = (one for one in self._sessions.values() if not one.was_started and one.is_idle)
+        if (oldest := next(unstarted, None)) is not None:
+            self.drop(oldest, "displaced")
+
     def _open(self, session_id: str) -> LiveSession:
         self.check_room()
         parts = self._parts
-        queue = SoundQueue(parts.settings.max_backlog_s)
+        queue = SoundQueue(session_id, self._room)
         session = LiveSession(session_id, parts.activity.new_stream(), Listener(parts.limits), queue)
         self._sessions[session_id] = session
         self._ended.pop(session_id, None)
@@ -214,10 +250,16 @@ class SessionRegistry:
             if why == "ended":
                 # What still comes for it is late; what comes for one that was dropped opens it again. Its epoch is
                 # kept as long, so that it goes on from there should the client start it again.
+                self._ended.pop(session.id, None)
                 self._ended[session.id] = now()
+                self._forget_ended(len(self._ended) - _ENDED_PER_SESSION * self._parts.settings.max_sessions)
             else:
                 self._parts.work.forget(session.id)
-        session.close(why)
+        try:
+            session.close(why)
+        except Exception:
+            # It is forgotten all the same, and whoever drops it goes on with the others.
+            logger.exception("session %s was not closed in good order", session.id)
         self._parts.metrics.sessions(len(self._sessions))
 
     @contextmanager
@@ -262,7 +304,11 @@ class SessionRegistry:
         at = now()
         self._with_each(lambda session: self._look_after(session, at))
         oldest = at - self._parts.settings.idle_s
-        for session_id in [name for name, ended_at in self._ended.items() if ended_at <= oldest]:
+        self._forget_ended(sum(ended_at <= oldest for ended_at in self._ended.values()))
+
+    def _forget_ended(self, number: int) -> None:
+        """Forget so many of the sessions that have ended, those first that ended first."""
+        for session_id in list(islice(self._ended, max(0, number))):
             del self._ended[session_id]
             self._parts.work.forget(session_id)
 

@@ -25,7 +25,7 @@ from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
 from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, subject_for
+from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, REPLICA_INBOX, is_publishable, subject_for
 from deployments.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
@@ -330,5 +330,10 @@ class AudioReplicas:
             # Should that replica be gone before it tells of the change.
             peer.sessions[session_id] = replace(known, epoch=max(known.epoch, epoch))
             self._work.adopt(session_id, epoch)
-        if STRICT.allows_reply(message.reply):
+        if _is_replica_s(message.reply):
             await self._connection.publish(message.reply, b"")
+
+
+def _is_replica_s(inbox: str) -> bool:
+    """Say whether a reply subject may be that of a replica; one of an earlier version has an inbox like a client's."""
+    return STRICT.allows_reply(inbox) or (is_publishable(inbox) and REPLICA_INBOX.parameters(inbox) is not None)

@@ -13,14 +13,17 @@ from bridges.live.sound_queue import SoundQueue
 from bridges.live.sound_reader import SoundReader
 from bridges.live.turn import Turn
 from bridges.live.utterance import LiveUtterance
+from bridges.nats.askers import Asker
 from bridges.operations.clock import now
 from bridges.subjects import AUDIO_STREAM
-from deployments.errors import HearthError, InvalidRequestError, OverloadedError
+from deployments.errors import HearthError, InvalidRequestError, OverloadedError, PayloadTooLargeError
 from deployments.listening.listener import Listener
 from deployments.listening.voice_activity import VoiceStream
 from deployments.sound.level import LevelControl
 
 logger = logging.getLogger(__name__)
+
+_MOST_CONCLUDING = 4
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class LiveSession:
         heard_at: When its last message came.
         is_in_line: Whether it stands in the line of those that are to be listened to.
         is_held: Whether it is not listened to now, because an interruption is being told.
+        concluding: Final transcripts, of parts too, that are being made for it.
         was_started: Whether a "start" opened it; else a chunk did.
         is_ending: Whether its "end" was seen.
         is_closed: Whether nothing may be published for it any more.
@@ -69,7 +73,10 @@ class LiveSession:
         is_parting: Whether its farewell has begun.
         end_reply: Where the reply to its "end" goes; empty where nobody asked for one.
         fault: What was wrong with its sound.
+        loss: Why sound was lost since its last final transcript; None where none was.
         reopened: The turn that what is said next goes on with.
+        asker: Whose it is; None while nobody has looked.
+        is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
     """
 
     id: str
@@ -82,6 +89,7 @@ class LiveSession:
     heard_at: float = field(default_factory=now)
     is_in_line: bool = False
     is_held: bool = False
+    concluding: int = 0
     was_started: bool = False
     is_ending: bool = False
     is_closed: bool = False
@@ -97,7 +105,10 @@ class LiveSession:
     is_parting: bool = False
     end_reply: str = ""
     fault: HearthError | None = None
+    loss: HearthError | None = None
     reopened: Turn | None = None
+    asker: Asker | None = None
+    is_over_limit: bool = False
     counts: SessionCounts = field(default_factory=SessionCounts)
 
     @property
@@ -109,6 +120,15 @@ class LiveSession:
     def is_addressed(self) -> bool:
         """Whether what is said is for the assistant; what does not interrupt it while it responds is not."""
         return self.state is SessionState.LISTENING
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not listened to now: its sound waits.
+
+        Who sends a long speech at once has it transcribed a few utterances at a time. Else the transcripts of all
+        others would wait behind them, or find no place to wait.
+        """
+        return self.is_held or self.concluding >= _MOST_CONCLUDING
 
     @property
     def is_idle(self) -> bool:
@@ -128,6 +148,7 @@ class LiveSession:
 
         Raises:
             InvalidRequestError: Its format is none that can be read.
+            PayloadTooLargeError: It holds too much sound that has to be converted; it is lost.
             OverloadedError: Too much waits already.
         """
         self.heard_at = now()
@@ -142,7 +163,16 @@ class LiveSession:
         except InvalidRequestError as error:
             self.fault = error
             raise
+        except PayloadTooLargeError as error:
+            self._lose(len(step.audio), error)
+            raise
         self._queue_sound(pcm)
+
+    def lose_sound(self, step: messages_pb2.STTStreamMessage) -> None:
+        """Take note of sound that is not taken."""
+        self.heard_at = now()
+        self.counts.messages += 1
+        self.counts.lost_bytes += len(step.audio)
 
     def end_sound(self) -> None:
         """Take what its reader still holds, for no more sound comes.
@@ -154,17 +184,39 @@ class LiveSession:
 
     def _queue_sound(self, pcm: bytes) -> None:
         try:
+            self._count_beginning()
             self.queue.put_sound(pcm)
         except OverloadedError as error:
-            if not self.counts.lost_bytes:
-                logger.warning("session %s: %s: sound is lost", self.id, error.message)
-            self.counts.lost_bytes += len(pcm)
+            self._lose(len(pcm), error)
             raise
 
-    def take_step(self, step: messages_pb2.STTStreamMessage) -> None:
-        """Take a message that is to be followed behind the sound that came before it."""
+    def _lose(self, size: int, why: HearthError) -> None:
+        if not self.counts.lost_bytes:
+            logger.warning("session %s: %s: sound is lost", self.id, why.message)
+        self.counts.lost_bytes += size
+        self.loss = why
+
+    def _count_beginning(self) -> None:
+        try:
+            self.queue.count_beginning(self.reader.held_bytes)
+        except OverloadedError:
+            self.reader.forget()
+            raise
+
+    def take_state(self, state: SessionState) -> None:
+        """Take a state that it is to be in behind the sound that came before it.
+
+        Raises:
+            OverloadedError: Too much waits already.
+        """
         self.heard_at = now()
-        self.queue.put_step(step)
+        self.queue.put_state(state)
+
+    def take_end(self) -> None:
+        """Take its end, which comes behind the sound that came before it."""
+        self.is_ending = True
+        self.heard_at = now()
+        self.queue.put_end()
 
     # Its end.
 

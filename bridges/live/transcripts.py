@@ -10,6 +10,7 @@ import time
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.clients import SessionClients
+from bridges.live.listening_line import ListeningLine
 from bridges.live.metrics import AudioMetrics
 from bridges.live.session import LiveSession
 from bridges.live.tasks import Spawn
@@ -43,6 +44,7 @@ class LiveTranscripts:
         metrics: Counts.
         spawn: Starts a task that the ingress owns.
         clients: Hear of the transcripts.
+        line: Where a session goes on being listened to that had too many transcripts on their way.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LiveTranscripts:
         metrics: AudioMetrics,
         spawn: Spawn,
         clients: SessionClients,
+        line: ListeningLine,
     ) -> None:
         self._settings = settings
         self._longest_part = longest_part
@@ -62,6 +65,7 @@ class LiveTranscripts:
         self._metrics = metrics
         self._spawn = spawn
         self._clients = clients
+        self._line = line
 
     def react(self, session: LiveSession, event: Event) -> None:
         """Do what follows from what a session's listener has heard."""
@@ -135,6 +139,7 @@ class LiveTranscripts:
         transcript.state = session.state
         transcript.epoch = self._work.epoch(session.id)
         if transcript.is_final:
+            _note_loss(session, transcript)
             session.last_final = transcript
         await self._clients.tell(session.id, transcript)
 
@@ -227,8 +232,14 @@ class LiveTranscripts:
                 session.listener.transcript = conclusion.text
                 self._pauses(session, " ".join(filter(None, (utterance.said_before, conclusion.text))))
 
+        def ended(_: Concluding) -> None:
+            session.concluding -= 1
+            self._line.put(session)
+
         task = self._spawn(conclude())
+        session.concluding += 1
         task.add_done_callback(judged)
+        task.add_done_callback(ended)
         return task
 
     def _pauses(self, session: LiveSession, text: str) -> None:
@@ -287,6 +298,13 @@ def _note_question(turn: Turn, utterance: LiveUtterance) -> None:
         turn.stages.moment("first partial", utterance.shown_at)
     turn.stages.add("transcribe", *utterance.concluding)
     turn.stages.add("wait for more", turn.speech_ended_at, turn.ended_at)
+
+
+def _note_loss(session: LiveSession, transcript: messages_pb2.STTTranscription) -> None:
+    """Say in a final transcript that some of the sound before it is missing."""
+    loss, session.loss = session.loss, None
+    if loss is not None and not transcript.error:
+        transcript.error, transcript.error_type = f"sound was lost: {loss.message}", loss.kind
 
 
 async def _known(text: str) -> TurnEnding | HearthError:

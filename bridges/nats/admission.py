@@ -1,11 +1,12 @@
 """Which requests wait for their turn, which of them is next, and which are refused.
 
 Each row of the requests has limits of its own, so that no kind of work can take the places of another. Of what waits,
-the kinds take their turns in the configured order, and within a row the users take theirs: first comes whoever holds
-the fewest places and has held the fewest of late, so that who asks now and then waits for nobody who asks all the time,
-and who has large requests does not get more time than who has small ones. The last free places are kept from those who
-have held much more than others. Of one user's requests, the one whose deadline comes first is first. When a row is
-full, whoever has most requests waiting there loses the last of them (longest queue drop), so that a newcomer is heard.
+the kinds take their turns in the configured order, and within a kind it is the users' turn in the order in which they
+came, each later by the places that they hold and have held of late. So who asks now and then waits for nobody who asks
+all the time, and who has large requests does not get more time than who has small ones. The last free places are kept
+from those who have held much more than others. Of one user's requests, the one whose deadline comes first is first.
+When a row is full, whoever has most waiting there loses the last of it (longest queue drop), so that a newcomer is
+heard.
 """
 
 from bisect import insort
@@ -16,7 +17,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from bridges.nats.usage import Usage
-from bridges.requests import REQUESTS, Request
+from bridges.requests import Request
 from deployments.settings.orchestration import NatsSettings, RequestLimits
 from deployments.values.requests import RequestKind
 
@@ -92,14 +93,6 @@ _CONTROL_ROWS = {
 }
 
 
-def check_limits(settings: NatsSettings) -> None:
-    """Raise `ValueError` where the settings limit something that is no row of the requests."""
-    names = {row.name for row in REQUESTS}
-    for name in settings.limits:
-        if name not in names:
-            raise ValueError(f"nats.limits has {name!r}; one of {', '.join(sorted(names))} was expected")
-
-
 def row_limits(row: Request, settings: NatsSettings) -> RowLimits:
     """Return the limits of a row: what the settings say of it, and where they say nothing, what its kind has."""
     given = settings.limits.get(row.name, RequestLimits()).model_dump(exclude_none=True)
@@ -139,6 +132,10 @@ class _Row(Generic[K]):
         default_factory=dict[str, list[tuple[float, int, Ticket[K]]]]
     )
 
+    def waiting_bytes(self, user: str) -> int:
+        """Return the bytes of a user's requests that wait."""
+        return sum(entry[2].size for entry in self.queues.get(user, ()))
+
 
 class Admission(Generic[K]):
     """The order of turns of one ingress.
@@ -163,6 +160,10 @@ class Admission(Generic[K]):
         self._ranked = [
             [name for name, row in self._rows.items() if rank[row.limits.kind] == number] for number in range(len(rank))
         ]
+        ingesting = [row.limits.in_flight for row in self._rows.values() if row.limits.kind is RequestKind.INGESTION]
+        # One place is always another kind's.
+        self._most_ingesting = min(max(ingesting, default=0), max(1, places - 1))
+        self._ingesting = 0
         self._order = count()
 
     @property
@@ -180,21 +181,35 @@ class Admission(Generic[K]):
         held = {name: row.waiting + row.in_flight for name, row in self._rows.items()}
         return {name: number for name, number in held.items() if number}
 
-    def offer(self, ticket: Ticket[K]) -> Refused[K] | None:
-        """Let a request wait; return the one that is refused for it, or that is refused itself."""
+    def offer(self, ticket: Ticket[K]) -> list[Refused[K]]:
+        """Let a request wait; return those that are refused for it, or itself where it is refused."""
         row = self._rows[ticket.row]
         limits = row.limits
-        if row.held_bytes + ticket.size > limits.held_bytes:
-            return Refused(ticket, "held_bytes", limits.held_bytes, row.held_bytes + ticket.size)
+        needed = row.held_bytes + ticket.size
+        if needed > limits.held_bytes:
+            return self._offer_for_bytes(row, ticket, needed)
         if row.waiting < limits.waiting or self._may_start(row, ticket):
             self._put(row, ticket)
-            return None
-        loser = self._longest(row)
+            return []
+        loser = max(row.users, key=lambda user: len(row.queues[user]), default=None)
         if loser is None or len(row.queues[loser]) <= len(row.queues.get(ticket.user, ())) + 1:
-            return Refused(ticket, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
-        dropped = self._last_of(row, loser)
+            return [Refused(ticket, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)]
+        refused = Refused(self._last_of(row, loser), "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
         self._put(row, ticket)
-        return Refused(dropped, "waiting", limits.waiting, row.waiting + 1, limits.wait_s)
+        return [refused]
+
+    def _offer_for_bytes(self, row: _Row[K], ticket: Ticket[K], needed: int) -> list[Refused[K]]:
+        """Let a request wait in the room of whoever has most bytes waiting, and keeps no fewer than the newcomer."""
+        most = row.limits.held_bytes
+        loser = max(row.users, key=row.waiting_bytes, default=None)
+        left = row.waiting_bytes(loser) - (needed - most) if loser else 0
+        if loser is None or left < row.waiting_bytes(ticket.user) + ticket.size:
+            return [Refused(ticket, "held_bytes", most, needed)]
+        dropped: list[Refused[K]] = []
+        while row.held_bytes + ticket.size > most:
+            dropped.append(Refused(self._last_of(row, loser), "held_bytes", most, needed))
+        self._put(row, ticket)
+        return dropped
 
     def take(self, now: float) -> Ticket[K] | None:
         """Return the request whose turn it is, None where there is none or no place for it.
@@ -203,14 +218,14 @@ class Admission(Generic[K]):
             now: Seconds of the clock that the requests arrived by. With time alone there may be a place again.
         """
         for names in self._ranked:
-            for name in names:
-                row = self._rows[name]
-                if ticket := self._next_of(row, now):
-                    # Of rows of one kind, the one that had its turn is last.
-                    names.remove(name)
-                    names.append(name)
-                    self._begin(row, ticket, now)
-                    return ticket
+            turns = [(turn, name) for name in names if (turn := self._next_of(self._rows[name], now))]
+            if not turns:
+                continue
+            (_, user), name = min(turns, key=lambda one: one[0][0])
+            # Of equals of one kind, the row that had its turn is last.
+            names.remove(name)
+            names.append(name)
+            return self._begin(self._rows[name], user, now)
         return None
 
     def ended(self, ticket: Ticket[K], now: float) -> None:
@@ -219,6 +234,7 @@ class Admission(Generic[K]):
         row.in_flight -= 1
         self._in_flight -= 1
         row.held_bytes -= ticket.size
+        self._ingesting -= row.limits.kind is RequestKind.INGESTION
         if row.limits.kind is not RequestKind.CONTROL:
             self._usage.end(ticket.user, now)
 
@@ -254,31 +270,44 @@ class Admission(Generic[K]):
         self._waiting -= 1
         row.held_bytes -= ticket.size
 
-    def _begin(self, row: _Row[K], ticket: Ticket[K], now: float) -> None:
+    def _begin(self, row: _Row[K], user: str, now: float) -> Ticket[K]:
+        _, _, ticket = row.queues[user].pop(0)
+        self._end_turn(row, user)
         row.waiting -= 1
         self._waiting -= 1
         row.in_flight += 1
         self._in_flight += 1
         if row.limits.kind is not RequestKind.CONTROL:
-            self._usage.begin(ticket.user, now)
+            self._usage.begin(user, now)
+        self._ingesting += row.limits.kind is RequestKind.INGESTION
+        return ticket
+
+    def _is_open(self, row: _Row[K]) -> bool:
+        """Say whether one more request of a row may be worked on, as far as the row and its kind go."""
+        if row.limits.kind is RequestKind.INGESTION and self._ingesting >= self._most_ingesting:
+            return False
+        return row.in_flight < row.limits.in_flight
 
     def _may_start(self, row: _Row[K], ticket: Ticket[K]) -> bool:
         """Say whether a request would be worked on at once, as far as its row and its user go."""
-        if row.waiting or row.in_flight >= row.limits.in_flight:
+        if row.waiting or not self._is_open(row):
             return False
         return row.limits.kind is RequestKind.CONTROL or self._usage.may_begin(ticket.user, ticket.arrived)
 
-    def _next_of(self, row: _Row[K], now: float) -> Ticket[K] | None:
-        """Take the next request of a row out of its queue, None where none may be begun."""
-        if not row.users or row.in_flight >= row.limits.in_flight:
+    def _next_of(self, row: _Row[K], now: float) -> tuple[float, str] | None:
+        """Return when the next turn of a row is and whose, None where nothing may be begun."""
+        if not row.users or not self._is_open(row):
             return None
-        is_control = row.limits.kind is RequestKind.CONTROL
-        user = row.users[0] if is_control else self._usage.first_of(row.users, now)
-        if user is None:
+        if row.limits.kind is RequestKind.CONTROL:
+            return row.queues[row.users[0]][0][2].arrived, row.users[0]
+        if not self._usage.free:
             return None
-        _, _, ticket = row.queues[user].pop(0)
-        self._end_turn(row, user)
-        return ticket
+        turns = [
+            (self._usage.turn(user, row.queues[user][0][2].arrived, now), user)
+            for user in row.users
+            if self._usage.may_begin(user, now)
+        ]
+        return min(turns, key=lambda one: one[0], default=None)
 
     def _end_turn(self, row: _Row[K], user: str) -> None:
         """Let the other users have their turns before this one."""
@@ -291,9 +320,6 @@ class Admission(Generic[K]):
         if not row.queues[user]:
             del row.queues[user]
             row.users.remove(user)
-
-    def _longest(self, row: _Row[K]) -> str | None:
-        return max(row.users, key=lambda user: len(row.queues[user]), default=None)
 
     def _last_of(self, row: _Row[K], user: str) -> Ticket[K]:
         """Take the last of a user's requests out."""

@@ -3,29 +3,32 @@
 import asyncio
 import contextlib
 import logging
-import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import nats.errors
-from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
+from nats.aio.client import DEFAULT_BUFFER_SIZE, DEFAULT_FLUSH_TIMEOUT
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import Parser
 
-from bridges.nats.refusals import Refusals, violation_of
-from bridges.nats_access import AccessClient, is_login_refused
+from bridges.nats.refusals import Refusals
+from bridges.nats_access import AccessClient, is_login_refused, violation_of
+from bridges.subjects import REPLICA_INBOX
+from deployments.ending import end
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
-from deployments.values.access import NatsAccess
+from deployments.values.access import NatsAccess, text_without_credentials
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 0.5
 _ASK_AGAIN_S = 5.0
+_GATHER_S = 0.004
 _PING_S = 8.0
 _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
-_USERINFO = re.compile(r"//[^\s'\"]*@")
 
 
 Unwanted = Callable[[bytes], bool]
@@ -85,6 +88,22 @@ class SelectiveConnection(Connection, Protocol):
         ...
 
 
+class _BatchingParser(Parser):
+    """nats-py's parser, which lets messages gather for a moment before it is given more of them.
+
+    Attributes:
+        until: Seconds of `time.monotonic()` until which it does.
+    """
+
+    until = 0.0
+
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        # More than that is read at once only where more has come.
+        if len(data) < DEFAULT_BUFFER_SIZE and time.monotonic() < self.until:
+            await asyncio.sleep(_GATHER_S)
+
+
 class NatsClient(AccessClient):
     """A NATS client whose flush proves what its name says, and which no message of a client can stop.
 
@@ -94,8 +113,10 @@ class NatsClient(AccessClient):
 
     A NATS server passes on whatever bytes a client puts into subjects and headers. nats-py ends its reading over
     those that it cannot take apart, for good and without a word; here such headers are none, and a subject's strange
-    bytes are replaced. It does the same over the PONG of a flush that nobody waits for any more, because its time was
-    over or its task was cancelled; here such a PONG is nothing special.
+    bytes are replaced.
+
+    A callback that waits for a task that was cancelled raises what a cancelled callback raises, and nats-py would call
+    it no more; here it does.
 
     A server ends a connection whose password was changed or whose JWT has expired. nats-py then never connects again;
     here it does, with what the files and variables hold by then.
@@ -103,22 +124,35 @@ class NatsClient(AccessClient):
 
     def __init__(self, access: NatsAccess | None = None) -> None:
         super().__init__(access)
+        self._parser = self._ps = _BatchingParser(self)
         self._unwanted: dict[int, Unwanted] = {}
 
     async def subscribe(
-        self,
-        subject: str,
-        queue: str = "",
-        cb: Callable[[Msg], Awaitable[None]] | None = None,
-        *args: Any,
-        unless: Unwanted | None = None,
-        **options: Any,
+        self, subject: str, *arguments: Any, cb: Any = None, unless: Unwanted | None = None, **named: Any
     ) -> Subscription:
-        """Subscribe as nats-py does; messages that `unless` says no to are passed over as soon as they are read."""
-        subscription = await super().subscribe(subject, queue, cb, *args, **options)
+        """Subscribe as nats-py does.
+
+        Args:
+            subject: With NATS's wildcards.
+            arguments: As nats-py takes them.
+            cb: Called with each message, one after the other, whatever becomes of the one before.
+            unless: Says which messages are passed over as soon as they are read.
+            named: As nats-py takes them.
+
+        Raises:
+            nats.errors.Error: The connection is closed.
+        """
+        subscription = await super().subscribe(subject, *arguments, cb=cb and _lasting(cb), **named)
         if unless is not None:
             self._unwanted[subscription._id] = unless  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return subscription
+
+    def gather(self, seconds: float) -> None:
+        """Read messages in batches, some milliseconds later, for a while.
+
+        Of thousands a second, most of what each one costs is waking up for it.
+        """
+        self._parser.until = time.monotonic() + seconds
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if (unwanted := self._unwanted.get(sid)) is None or not unwanted(subject):
@@ -150,11 +184,6 @@ class NatsClient(AccessClient):
                 await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
-    @property
-    def subscribed(self) -> list[str]:
-        """The subjects that are subscribed to."""
-        return [subscription.subject for subscription in self._subs.values()]
-
     async def ask_again(self, subject: str) -> None:
         """Subscribe once more to a subject that the server refused, and return when it has answered.
 
@@ -171,11 +200,6 @@ class NatsClient(AccessClient):
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
             return
         await super()._process_err(err_msg)
-
-    async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
@@ -195,6 +219,24 @@ class NatsClient(AccessClient):
             _client=self,
             _sid=sid,
         )
+
+
+def is_cancelled() -> bool:
+    """Say whether this very task was cancelled, and not only something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _lasting(callback: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
+    async def called(message: Msg) -> None:
+        try:
+            await callback(message)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise RuntimeError(f"a message on {message.subject} was left: what it waited for was cancelled") from error
+
+    return called
 
 
 class LastingConnection:
@@ -232,18 +274,33 @@ class LastingConnection:
         finally:
             connecting.cancel()
             stopped.cancel()
+            # Nothing is in the midst of it any more when somebody closes.
+            await asyncio.gather(connecting, stopped, return_exceptions=True)
 
     def check(self) -> None:
         """Raise `UnavailableError` when the connection is closed for good; one that is not there yet may still come."""
-        if self._closed_reason:
-            raise UnavailableError(self._closed_reason)
+        if reason := self._reason_for_good():
+            raise UnavailableError(reason)
+
+    def fault(self) -> str:
+        """Return what is wrong now, in words: with the connection, or with what the server permits; empty for nothing.
+
+        A server that says nothing any more is noticed after 24 s.
+        """
+        if not self.client.is_connected:
+            return self._reason_for_good() or "NATS is not connected"
+        return self._refusals.check()
+
+    def _reason_for_good(self) -> str:
+        if over := self.client.given_up_over:
+            return f"the connection to NATS was lost, and is sought no more ({over})"
+        return self._closed_reason
 
     async def close(self) -> None:
-        """Close it, where it is open."""
+        """Close it, where it is open, within a few seconds whatever the server does."""
         self._is_closing = True
         if self._asking_again:
-            self._asking_again.cancel()
-            await asyncio.wait((self._asking_again,))
+            await end([self._asking_again])
         if not self.client.is_closed:
             # A server that is gone takes no farewell.
             with contextlib.suppress(OSError):
@@ -259,7 +316,7 @@ class LastingConnection:
             if violation := violation_of(error):
                 self._refusals.refused(violation, self.client.subscribed)
             else:
-                logger.warning("NATS: %s", _USERINFO.sub("//", str(error)) or type(error).__name__)
+                logger.warning("NATS: %s", text_without_credentials(str(error)) or type(error).__name__)
 
         async def disconnected() -> None:
             self._refusals.forget()
@@ -270,6 +327,8 @@ class LastingConnection:
         await self.client.connect_to(
             self._settings.url,
             name=self._name,
+            # Clients may hear the inboxes of clients.
+            inbox_prefix=REPLICA_INBOX.inbox_prefix,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_WAIT_S,
@@ -294,7 +353,7 @@ class LastingConnection:
         before = self._refusals.count(subject)
         try:
             await self.client.ask_again(subject)
-        except nats.errors.Error as error:
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it is tried again
             logger.info("subscribing to %s was not tried again: %s", subject, str(error) or type(error).__name__)
             self._refusals.arrived.set()
             return

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
+from pydantic_core import from_json
 
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.language import Exchange
@@ -23,7 +25,11 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 1.0
 """An answer does not wait longer for what was said before."""
 _OPENED_EVERY_S = 5.0
+_REST_S = 5.0
+"""For so long nobody waits for a bucket that did not answer in time."""
 _ATTEMPTS = 3
+_GONE = (NoStreamResponseError, nats.errors.NoRespondersError)
+"""What reading and writing raise where the server came back without the bucket, or somebody deleted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,8 @@ class ConversationMemory:
         self._bucket: KeyValue | None = None
         self._client: Client | None = None
         self._opening = asyncio.Lock()
-        self._opened_at = 0.0
+        self._opened_at = -math.inf
+        self._rests_until = -math.inf
 
     @property
     def turns(self) -> int:
@@ -92,12 +99,25 @@ class ConversationMemory:
             logger.warning("conversations are not remembered: no bucket %r (%s)", self._settings.bucket, _text(error))
 
     async def _opened(self) -> KeyValue | None:
-        """Return the bucket; where there is none, look for it again, but not with every question."""
-        if self._bucket is None and self._client is not None:
+        """Return the bucket; where there is none, look for it again, but not with every question.
+
+        None, too, while it rests, or another question looks for it: no answer waits for that.
+        """
+        if time.monotonic() < self._rests_until:
+            return None
+        if self._bucket is None and self._client is not None and not self._opening.locked():
             async with self._opening:
-                if self._bucket is None and time.monotonic() - self._opened_at > _OPENED_EVERY_S:
+                if time.monotonic() - self._opened_at > _OPENED_EVERY_S:
                     await self._open(self._client, _PATIENCE_S)
         return self._bucket
+
+    def _failed(self, doing: str, error: Exception) -> None:
+        """Take note that the bucket did not do something."""
+        logger.warning("a conversation could not be %s: %s", doing, _text(error))
+        if isinstance(error, TimeoutError):
+            self._rests_until = time.monotonic() + _REST_S
+        if isinstance(error, _GONE):
+            self._bucket, self._opened_at = None, -math.inf
 
     async def recall(self, owner: Owner) -> tuple[Exchange, ...]:
         """Return the last turns of a conversation, oldest first; none for one that is nobody's."""
@@ -107,23 +127,24 @@ class ConversationMemory:
             async with asyncio.timeout(_PATIENCE_S):
                 turns, _ = await self._read(bucket, owner.key)
         except (nats.errors.Error, TimeoutError) as error:
-            logger.warning("a conversation could not be recalled: %s", _text(error))
+            self._failed("recalled", error)
             return ()
         return turns
 
     async def remember(self, owner: Owner, turn: Exchange) -> None:
         """Add a turn to a conversation; the oldest one goes when there are too many."""
-        if not owner.key or (bucket := await self._opened()) is None:
+        for _ in range(2):
+            if not owner.key or (bucket := await self._opened()) is None:
+                return
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self._add(bucket, owner.key, turn)
+            except _GONE as error:
+                self._failed("remembered", error)
+                continue
+            except (nats.errors.Error, TimeoutError) as error:
+                self._failed("remembered", error)
             return
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._add(bucket, owner.key, turn)
-        except NoStreamResponseError:
-            # The server came back without the bucket, or somebody deleted it.
-            self._bucket, self._opened_at = None, 0.0
-            logger.warning("a turn was not remembered: the bucket %r is gone", self._settings.bucket)
-        except (nats.errors.Error, TimeoutError) as error:
-            logger.warning("a turn could not be remembered: %s", _text(error))
 
     async def _add(self, bucket: KeyValue, key: str, turn: Exchange) -> None:
         for _ in range(_ATTEMPTS):
@@ -154,7 +175,7 @@ class ConversationMemory:
 
 def _decode(value: bytes) -> tuple[Exchange, ...]:
     try:
-        turns: list[dict[str, Any]] = json.loads(value)
+        turns: list[dict[str, Any]] = from_json(value)
         return tuple(Exchange(str(turn["question"]), str(turn["answer"])) for turn in turns)
     except (ValueError, KeyError, TypeError):
         logger.warning("a remembered conversation cannot be read and is forgotten")

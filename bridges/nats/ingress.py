@@ -5,6 +5,7 @@ turn, as `bridges.nats.admission` has it. Each request is then worked on by a ta
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -20,7 +21,10 @@ from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
 
 from bridges.nats.admission import Admission, Refused, Ticket, row_limits
-from bridges.nats.connection import LastingConnection, NatsClient
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Asker, Askers
+from bridges.nats.connection import LastingConnection, NatsClient, is_cancelled
+from bridges.nats.demands import check_sizes, demand_of
 from bridges.nats.micro_service import MicroService
 from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
@@ -41,9 +45,12 @@ from deployments.errors import (
     InvalidRequestError,
     Limit,
     OverloadedError,
+    PayloadTooLargeError,
+    RequestEndedError,
 )
 from deployments.graph.tracing import span, trace_of
-from deployments.settings.orchestration import NatsSettings
+from deployments.settings.orchestration import MilvusSettings, NatsSettings
+from deployments.values.requests import RequestKind
 from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
@@ -53,6 +60,8 @@ _READY_CALL_S = 5.0
 _READY_LOG_EVERY_S = 10.0
 _FLUSH_S = 5
 _WATCH_S = 0.25
+_GATHER_S = 0.1
+"""Behind a refusal messages are read in batches: there are too many of them anyway."""
 _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
@@ -106,6 +115,7 @@ class _Arrived:
     message: Msg
     arrived: float
     deadline: float
+    asker: Asker
 
 
 class Ingress:
@@ -119,6 +129,7 @@ class Ingress:
         metrics: Counts requests.
         activity: Is told what is done, and what failed.
         refusals: Is told what the server does not permit.
+        allowances: What each user may take. By default of this ingress alone, and as the settings say.
     """
 
     def __init__(
@@ -130,8 +141,11 @@ class Ingress:
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,
+        allowances: Allowances | None = None,
     ) -> None:
         self._settings = settings
+        self._askers = Askers.of(settings)
+        self._allowances = allowances or Allowances.of(settings, MilvusSettings())
         self._endpoints = endpoints
         self._components = components
         self._connected = connected
@@ -190,6 +204,10 @@ class Ingress:
         """Say whether requests are taken: the connection stands, and the queue group was joined and not left."""
         return self._serving.is_set() and not self._leaving.is_set() and self._client.is_connected
 
+    def fault(self) -> str:
+        """Return what keeps requests from being taken now, in words; empty for nothing."""
+        return self._connection.fault() or ("" if self.is_serving() else "no requests are taken")
+
     async def wait_until_serving(self) -> None:
         """Return once requests are taken."""
         await self._serving.wait()
@@ -241,12 +259,16 @@ class Ingress:
     def _callback(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def admit(message: Msg) -> None:
             now = time.monotonic()
-            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s)
-            ticket = Ticket(endpoint.row.name, _user_of(request), len(message.data), now, request.deadline, request)
+            asker = self._askers.asker(endpoint.row, message)
+            request = _Arrived(endpoint, message, now, now + endpoint.timeout_s, asker)
+            if refusal := self._allowances.opened(asker, endpoint.row.name):
+                await self._turn_away(request, refusal, group)
+                return
+            ticket = Ticket(endpoint.row.name, asker.key, len(message.data), now, request.deadline, request)
             refused = self._admission.offer(ticket)
             self._begin(group)
-            if refused:
-                await self._refuse(refused)
+            for one in refused:
+                await self._turn_away(one.ticket.request, _overloaded(one), group)
 
         return admit
 
@@ -280,13 +302,13 @@ class Ingress:
             await self._idle.wait()
 
     async def _work(self, ticket: Ticket[_Arrived], group: asyncio.TaskGroup) -> None:
-        """Have one request answered."""
+        """Have one request answered, then begin with those whose turn it is."""
         try:
             await self._answer(ticket.request)
         finally:
             self._admission.ended(ticket, time.monotonic())
             self._idle.set()
-        self._begin(group)
+            self._begin(group)
 
     async def _keep_watch(self, group: asyncio.TaskGroup) -> None:
         """Answer those that have waited too long, while others are worked on, and count what there is to count."""
@@ -294,13 +316,19 @@ class Ingress:
             await asyncio.sleep(min(_WATCH_S, self._settings.max_wait_s / 4))
             self._count()
             for refused in self._admission.overdue(time.monotonic()):
-                await self._refuse(refused)
+                # Others are refused meanwhile, and none waits for another one's.
+                group.create_task(self._answer(refused.ticket.request, _overloaded(refused)))
                 self._idle.set()
             self._begin(group)
 
-    async def _refuse(self, refused: Refused[_Arrived]) -> None:
-        request = refused.ticket.request
-        await self._answer(request, _overloaded(request.endpoint.row, refused))
+    async def _turn_away(self, request: _Arrived, refusal: HearthError, group: asyncio.TaskGroup) -> None:
+        """Have a request refused that has just come."""
+        self._client.gather(_GATHER_S)
+        if request.endpoint.row.kind is RequestKind.CONTROL:
+            # That a trigger is refused has to be kept, and a server that is slow would hold up those behind it.
+            group.create_task(self._answer(request, refusal))
+        else:
+            await self._answer(request, refusal)
 
     def _count(self) -> None:
         """Count what is open, and the requests that were refused since the last time; no request is touched by it."""
@@ -320,8 +348,11 @@ class Ingress:
         try:
             await self._answer_and_record(request, refusal)
         except Exception:
-            # Of whatever kind: what fails here is a metric, a span or a line of the log.
-            logger.exception("a request on %s could not be recorded", request.message.subject)
+            # Of whatever kind: what fails here is a metric, a span or a line of the log. A log that fails cannot tell.
+            with contextlib.suppress(Exception):
+                logger.exception("a request on %s could not be recorded", request.message.subject)
+        finally:
+            self._allowances.closed(request.asker, request.endpoint.row.name)
 
     async def _answer_and_record(self, request: _Arrived, refusal: HearthError | None) -> None:
         """Have one request answered, or refused: it ends in one final message and one log line."""
@@ -346,6 +377,7 @@ class Ingress:
                 traced.set("gen_ai.usage.reasoning.output_tokens", outcome.thought_tokens)
             if outcome.request_id:
                 traced.set("messaging.message.conversation_id", outcome.request_id)
+        self._allowances.heard(request.asker, outcome.heard_s)
         self._record(request, outcome, identity, was_taken=refusal is None)
 
     def _record(self, request: _Arrived, outcome: Outcome, identity: str, *, was_taken: bool) -> None:
@@ -355,7 +387,7 @@ class Ingress:
         seconds = now - request.arrived
         self._service.statistics[row.name].record(seconds, outcome.error_kind)
         if outcome.error_kind:
-            self._activity.failed(pattern, outcome.error_kind, outcome.error)
+            self._activity.failed(pattern, outcome.error_kind)
         if was_taken:
             self._metrics.ended(pattern, outcome, seconds)
         elif not self._refused.add(pattern, outcome.error_kind, now):
@@ -370,8 +402,11 @@ class Ingress:
         logger.info("%s", line)
 
     async def _outcome(self, request: _Arrived, call: Call, refusal: HearthError | None) -> Outcome:
+        row = request.endpoint.row
+        # A refusal that goes to the reply subject alone needs nothing of the payload, which may be large.
+        payload = b"" if refusal and not row.answers else request.message.data
         try:
-            message = _decode(request.endpoint.row, request.message.data)
+            message = _decode(row, payload)
         except InvalidRequestError as error:
             await self._deliver(self._reply(request, call, None).refuse(error))
             return Outcome(error.kind, error=error.message)
@@ -380,10 +415,17 @@ class Ingress:
             await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
             return Outcome(refusal.kind, error=refusal.message)
         try:
+            check_sizes(message, self._settings.sizes)
+            self._allowances.take(request.asker, demand_of(message))
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
         except HearthError as raised:
             error = raised
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            # What it waited for was, and not this request.
+            error = RequestEndedError("it was ended inside the graph")
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
             error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
@@ -400,6 +442,10 @@ class Ingress:
         """Send an error's message; when even that fails, the log line stands for it."""
         try:
             await sending
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            logger.warning("an error was not told to its client: what it waited for was cancelled")
         except Exception:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
@@ -418,16 +464,20 @@ class Ingress:
                 reply_subject,
             )
             reply_subject = ""
-        return Reply(sender, message.subject, parameters, reply_subject, own)
+        return Reply(sender, message.subject, parameters, reply_subject, own, self._allowances.names(request.asker))
 
 
-def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
+def _overloaded(refused: Refused[_Arrived]) -> HearthError:
     """Return what the client of a refused request is told."""
-    allowed = refused.allowed
+    allowed, row = refused.allowed, refused.ticket.request.endpoint.row
     limit = Limit(f"nats.limits.{row.name}.{refused.limit}", allowed, refused.given)
     match refused.limit:
         case "wait_s":
             return OverloadedError(f"it waited for longer than {allowed:g} s", limit=limit)
+        case "held_bytes" if refused.ticket.size > allowed:
+            return PayloadTooLargeError(
+                f"the request takes {refused.ticket.size} bytes; {allowed:.0f} were expected at most", limit=limit
+            )
         case "held_bytes":
             return OverloadedError(f"{allowed:.0f} bytes of such requests are held already", limit=limit)
         case _:
@@ -437,18 +487,6 @@ def _overloaded(row: Request, refused: Refused[_Arrived]) -> OverloadedError:
                 retry_after_s=refused.wait_s,
                 limit=limit,
             )
-
-
-def _user_of(request: _Arrived) -> str:
-    """Return whose turn a request takes: its user's or session's by the subject, else that of its connection.
-
-    A connection is known by its inbox. One that names none shares its turns with all others that do not.
-    """
-    parameters = request.endpoint.row.subject.parameters(request.message.subject) or {}
-    if named := parameters.get("user_id") or parameters.get("session_id"):
-        return f"user {named}"
-    inbox = request.message.reply.split(".")
-    return f"connection {'.'.join(inbox[:2])}"
 
 
 def endpoints(

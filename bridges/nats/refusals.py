@@ -2,42 +2,21 @@
 
 import asyncio
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from bridges.nats_access import Violation, named
 from bridges.subjects import SUBJECTS, Role
 from deployments.call import Call
 from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
 
-_VIOLATION = re.compile(
-    r'permissions violation for (subscription|publish)(?: to| with reply of) "(.+?)"', re.IGNORECASE
-)
+_MOST_PUBLISHED = 64
 _HELD_S = 60.0
 """The server says nothing of a publish that it permits, so one that it refused counts for this long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """What the server refused.
-
-    Attributes:
-        subject: In small letters, as nats-py gives it.
-        is_subscription: Whether it was a subscription; else a message.
-    """
-
-    subject: str
-    is_subscription: bool
-
-
-def violation_of(error: Exception) -> Violation | None:
-    """Return what the server refused; None where an error is another one."""
-    found = _VIOLATION.search(str(error))
-    return Violation(found[2].lower(), is_subscription=found[1].lower() == "subscription") if found else None
 
 
 class Refusals:
@@ -74,12 +53,16 @@ class Refusals:
             subscribed: Subjects that were subscribed to, as they are written.
         """
         if violation.is_subscription:
-            subject = next((one for one in subscribed if one.lower() == violation.subject), violation.subject)
+            subject = named(violation, subscribed)
             self._subscriptions[subject] += 1
             self.arrived.set()
             logger.error("the NATS server does not let %s subscribe to %s", self._role, subject)
         elif subject := self._own(violation.subject):
+            self._published.pop(subject, None)
             self._published[subject] = self._now()
+            if len(self._published) > _MOST_PUBLISHED:
+                # Subjects hold ids that clients choose.
+                del self._published[next(iter(self._published))]
             logger.error("the NATS server does not let %s publish on %s", self._role, subject)
         else:
             logger.warning("the NATS server does not let %s answer on %s", self._role, violation.subject)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.allowances import EVERY_NAME, AllowedNames
 from bridges.nats.sender import Sender
 from deployments.errors import HearthError
 
@@ -22,6 +23,7 @@ class Reply:
         parameters: The varying tokens of that subject.
         reply_subject: The reply subject of the request; empty where it has none, or none that is answered.
         own_subjects: The answer subjects of the contract for this very request.
+        names: What its asker may name, and may so be told of.
         is_final: Whether the final message is out. A further one is not sent.
     """
 
@@ -30,7 +32,13 @@ class Reply:
     parameters: dict[str, str]
     reply_subject: str = ""
     own_subjects: frozenset[str] = frozenset()
+    names: AllowedNames = EVERY_NAME
     is_final: bool = False
+
+    @property
+    def user(self) -> str:
+        """The user who asks, by the subject or whatever else names them; empty where nobody named a user."""
+        return self.names.user
 
     async def finish(self, message: Message, subject: str = "") -> None:
         """Send the final message: on `subject`, where one is given, and on the reply subject.

@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from bridges.subjects import INBOX, is_publishable, may_be_answered
+from bridges.subjects import INBOX, USER_INBOX, is_publishable, may_be_answered
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import NatsSettings
+
+_INBOXES = INBOX.inbox_prefix
+"""What the subjects of all inboxes begin with, whoever's they are."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,14 @@ class Trust:
             return chosen
         if not self.allows_reply(chosen, own):
             raise _refused(chosen, "an inbox or one of nats.answer_subjects was expected")
-        if INBOX.parameters(chosen) and _inbox(chosen) != _inbox(reply):
+        if _is_inbox(chosen) and _inbox(chosen) != _inbox(reply):
             raise _refused(chosen, "an inbox has to be the one of the request's reply subject")
         return chosen
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
-        return re.compile("|".join(_expression(pattern) for pattern in (INBOX.wildcard, *self.answer_subjects)))
+        allowed = (INBOX.wildcard, USER_INBOX.wildcard, *self.answer_subjects)
+        return re.compile("|".join(_expression(pattern) for pattern in allowed))
 
 
 STRICT = Trust()
@@ -98,9 +102,15 @@ def _refused(chosen: str, expected: str) -> InvalidRequestError:
     )
 
 
+def _is_inbox(subject: str) -> bool:
+    """Say whether a subject lies in an inbox, the settings' own kinds such as `_INBOX_alice.>` among them."""
+    return subject.startswith(_INBOXES)
+
+
 def _inbox(subject: str) -> str:
     """Return the inbox that a subject lies in: all of a connection's own reply subjects lie in one."""
-    return ".".join(subject.split(".")[:2])
+    tokens = 2 if USER_INBOX.parameters(subject) is None else 3
+    return ".".join(subject.split(".")[:tokens])
 
 
 def _expression(pattern: str) -> str:

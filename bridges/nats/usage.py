@@ -1,11 +1,13 @@
 """How many places each user holds, and has held of late."""
 
-from collections.abc import Iterable
 from math import exp
 
 _LATE_S = 30.0
 """What lies further back than this counts for less than 1/e of what is now."""
 _MUCH = 2.0
+"""Times what the others have held on average."""
+_LATER_S = 10.0
+"""Whoever holds every place, and has done so, has the turn of somebody who came twice as much later."""
 _NOTHING = 0.001
 """Places. Whoever has held less than this of late is forgotten."""
 
@@ -15,6 +17,9 @@ class Average:
 
     Args:
         now: Seconds of a clock. All times given later are of the same one, and none lies before an earlier one.
+
+    Attributes:
+        number: As it is now; 0 at first.
     """
 
     __slots__ = ("_at", "_value", "number")
@@ -74,20 +79,21 @@ class Usage:
             return False
         return self.free > self._reserve or found is None or not self._holds_much(found.at(now), now)
 
-    def first_of(self, users: Iterable[str], now: float) -> str | None:
-        """Return whose turn is next: of those who may begin, whoever holds and has held least; the first of equals."""
-        able = (user for user in users if self.may_begin(user, now))
-        return min(able, key=lambda user: self._of_late(user, now), default=None)
+    def turn(self, user: str, arrived: float, now: float) -> float:
+        """Return when a user's turn is, in seconds of the clock: the earliest turn is the next one.
+
+        It is the arrival of the request, later by what the user holds and has held of late. So who asks for more waits
+        longer, and who has asked before is not overtaken for ever by those who never have.
+        """
+        found = self._users.get(user)
+        held = found.number + found.at(now) if found else 0.0
+        return arrived + _LATER_S * held / self._places
 
     def forget(self, now: float) -> None:
         """Forget those who have held no place for long."""
         gone = [user for user, held in self._users.items() if not held.number and held.at(now) < _NOTHING]
         for user in gone:
             del self._users[user]
-
-    def _of_late(self, user: str, now: float) -> float:
-        found = self._users.get(user)
-        return found.number + found.at(now) if found else 0.0
 
     def _holds_much(self, held: float, now: float) -> bool:
         """Say whether somebody has held much more of late than the others have on average."""

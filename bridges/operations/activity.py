@@ -5,7 +5,6 @@ from collections import deque
 from dataclasses import dataclass
 
 _ERRORS_KEPT = 10
-_ERROR_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +15,11 @@ class RequestError:
         at: When its answer was out, in Unix seconds.
         subject: Its pattern.
         kind: The class of the error.
-        message: As its client was told.
     """
 
     at: float
     subject: str
     kind: str
-    message: str
 
 
 class Activity:
@@ -42,9 +39,14 @@ class Activity:
         """Take note of how many requests there are."""
         self.in_flight, self.waiting = in_flight, waiting
 
-    def failed(self, subject: str, kind: str, message: str) -> None:
-        """Take note of a request that failed."""
-        self._errors.append(RequestError(time.time(), subject, kind, message[:_ERROR_CHARACTERS]))
+    def failed(self, subject: str, kind: str) -> None:
+        """Take note of a request that failed.
+
+        Args:
+            subject: Its pattern.
+            kind: The class of the error. What its client was told may quote its user, and others ask how we are.
+        """
+        self._errors.append(RequestError(time.time(), subject, kind))
 
     def last_errors(self) -> tuple[RequestError, ...]:
         """Return the last requests that failed, the newest first."""

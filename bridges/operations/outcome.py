@@ -20,6 +20,7 @@ class Outcome:
         stages_s: Seconds that each stage took, by name.
         text: What was asked and answered, by name. It is written only where the settings ask for it.
         error: What its client was told of the error.
+        heard_s: Seconds of sound that it brought.
     """
 
     error_kind: str = ""
@@ -30,6 +31,7 @@ class Outcome:
     text: Mapping[str, str] = field(default_factory=dict[str, str])
     error: str = ""
     thought_tokens: int = 0
+    heard_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -47,7 +49,7 @@ class Outcome:
                 it has one.
             request_bytes: Size of its payload.
             seconds: From its arrival to its final message.
-            with_text: Write what was asked and answered, too.
+            with_text: Write what was asked and answered, too, and what its client was told of an error.
         """
         stages = {f"{name}_s": round(stage, 4) for name, stage in self.stages_s.items()}
         fields: dict[str, object] = {
@@ -62,6 +64,7 @@ class Outcome:
             "tokens": self.tokens,
             "thought_tokens": self.thought_tokens,
             **stages,
+            **({"error": self.error} if with_text and self.error else {}),
             **(self.text if with_text else {}),
         }
         return _ENCODER.encode(fields)

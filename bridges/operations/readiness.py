@@ -1,13 +1,16 @@
 """Whether the graph is ready: the services that are asked, and what their answers mean."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.call import Call
-from deployments.errors import HearthError
+from deployments.errors import HearthError, InternalError
 from deployments.services import Reporting
 from deployments.values.status import ComponentStatus
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,8 @@ async def _components(reporter: Reporter, call: Call) -> tuple[ComponentStatus, 
         return await reporter.service.components(call)
     except HearthError as error:
         return (ComponentStatus(reporter.name, ready=False, detail=error.message, required=reporter.required),)
+    except Exception:
+        # Of whatever kind: the others are asked all the same.
+        logger.exception("%s could not be asked how it is", reporter.name)
+        detail = InternalError("it could not be asked how it is").message
+        return (ComponentStatus(reporter.name, ready=False, detail=detail, required=reporter.required),)

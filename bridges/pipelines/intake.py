@@ -18,13 +18,16 @@ from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError
 
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.allowances import UNLIMITED, Allowances
+from bridges.nats.askers import BY_SUBJECT, Asker, Askers
+from bridges.nats.demands import Demand, Named, NameKind
 from bridges.pipelines.reports import bounded
-from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, is_publishable
+from bridges.subjects import PIPELINE_STATUS, PIPELINE_TRIGGER, TRIGGERS_CONSUMER, own_subjects
 from deployments.backoff import Backoff
 from deployments.call import Call
-from deployments.errors import UnavailableError
+from deployments.errors import HearthError, InternalError, InvalidRequestError, UnavailableError
 from deployments.settings.pipelines import PipelinesSettings
-from deployments.values.pipelines import PipelineReport, PipelineTrigger, TriggerReceipt
+from deployments.values.pipelines import PipelineReport, PipelineTrigger, RunStatus, TriggerReceipt
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ _ACK_WAIT_S = 10.0
 _TRIGGER_S = 5.0
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_NOBODY = Asker("connection", "")
 _OTHER_CONFIGURATION = 10058
 """The server's error code where a stream of this name is there with another configuration."""
 _SUBJECTS_OVERLAP = 10065
@@ -70,10 +74,21 @@ class PipelineIntake:
         settings: The stream.
         triggers: Takes them.
         runs: Knows what became of the others.
+        allowances: What each user may name.
+        askers: Finds out who asks. Of a kept trigger the connection is not known.
     """
 
-    def __init__(self, settings: PipelinesSettings, triggers: Triggers, runs: Runs) -> None:
+    def __init__(
+        self,
+        settings: PipelinesSettings,
+        triggers: Triggers,
+        runs: Runs,
+        allowances: Allowances = UNLIMITED,
+        askers: Askers = BY_SUBJECT,
+    ) -> None:
         self._settings = settings
+        self._allowances = allowances
+        self._askers = askers
         self._triggers = triggers
         self._runs = runs
 
@@ -97,6 +112,9 @@ class PipelineIntake:
                         await subscription.unsubscribe()
             except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 logger.warning("lost triggers cannot be looked for now: %s", str(error) or type(error).__name__)
+            except Exception:
+                # Of whatever kind: runs are followed beside this, and go on.
+                logger.exception("lost triggers cannot be looked for now")
             await backoff.pause()
 
     async def _opened(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription | None:
@@ -157,13 +175,39 @@ class PipelineIntake:
             if await self._runs.is_known(trigger.request_id):
                 return True
             logger.warning("trigger %s was lost by its ingress and is taken up", trigger.request_id)
+            if refusal := self._not_allowed(message, trigger):
+                await self._runs.refuse(bounded(refusal))
+                return True
             receipt = await self._triggers.trigger(Call.within(_TRIGGER_S), trigger)
             if receipt.report and receipt.is_news:
                 await self._runs.refuse(bounded(receipt.report))
         except UnavailableError as error:
             logger.warning("trigger %s waits: %s", trigger.request_id, error.message)
             return False
+        except Exception:
+            # Of whatever kind: another one would fail over it likewise, and so would the next replica.
+            logger.exception("trigger %s cannot be taken up", trigger.request_id)
+            await self._give_up(trigger)
         return True
+
+    def _not_allowed(self, message: Msg, trigger: PipelineTrigger) -> PipelineReport | None:
+        """Return what a trigger is refused with that names what its user may not; None for another one."""
+        user = self._askers.header_user(message)
+        named = Named(NameKind.PIPELINE, "pipeline", trigger.pipeline)
+        try:
+            self._allowances.check_names(Asker("user", user) if user else _NOBODY, Demand(names=(named,)))
+        except InvalidRequestError as error:
+            return PipelineReport(trigger.request_id, RunStatus.ERROR, trigger.pipeline, error=error.message)
+        return None
+
+    async def _give_up(self, trigger: PipelineTrigger) -> None:
+        """Tell a client that nothing becomes of its trigger, if that can be told."""
+        error = InternalError("the trigger could not be taken up").message
+        report = PipelineReport(trigger.request_id, RunStatus.ERROR, trigger.pipeline, error=error)
+        try:
+            await self._runs.refuse(bounded(report))
+        except HearthError as failure:
+            logger.warning("trigger %s: its client was not told: %s", trigger.request_id, failure.message)
 
 
 def _decoded(message: Msg) -> PipelineTrigger | None:
@@ -172,6 +216,6 @@ def _decoded(message: Msg) -> PipelineTrigger | None:
         request.ParseFromString(message.data)
     except DecodeError:
         return None
-    if not request.request_id or not is_publishable(PIPELINE_STATUS.pattern.format(request_id=request.request_id)):
+    if not own_subjects((PIPELINE_STATUS,), {"request_id": request.request_id}):
         return None
     return PipelineTrigger(request.request_id, request.pipeline, dict(request.parameters))

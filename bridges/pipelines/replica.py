@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from uuid import uuid4
 
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Askers
 from bridges.nats.connection import LastingConnection
 from bridges.nats.refusals import Refusals
 from bridges.pipelines.intake import PipelineIntake
@@ -11,8 +13,9 @@ from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import Role
 from bridges.workflows.build import workflow_engines
+from deployments.ending import end
 from deployments.pipelines.service import Pipelines
-from deployments.settings.orchestration import NatsSettings
+from deployments.settings.orchestration import MilvusSettings, NatsSettings
 from deployments.settings.pipelines import PipelinesSettings
 from deployments.values.pipelines import PipelineReport
 
@@ -35,13 +38,16 @@ class PipelineReplica:
         nats: NatsSettings,
         count: Callable[[PipelineReport], None] = lambda _: None,
     ) -> None:
-        self._refusals = Refusals(Role.PIPELINES)
-        self._connection = LastingConnection(nats, "hearth-pipelines", self._refusals)
+        self._connection = LastingConnection(nats, "hearth-pipelines", Refusals(Role.PIPELINES))
         self._runs = PipelineRuns(settings, count)
         self._replicas = PipelineReplicas(uuid4().hex)
         self._stopping = asyncio.Event()
-        self.service = Pipelines(settings, workflow_engines(settings), self._runs, self._replicas, self._refusals.check)
-        self._intake = PipelineIntake(settings, self.service, self._runs)
+        self.service = Pipelines(
+            settings, workflow_engines(settings), self._runs, self._replicas, self._connection.fault
+        )
+        self._intake = PipelineIntake(
+            settings, self.service, self._runs, Allowances.of(nats, MilvusSettings()), Askers.of(nats)
+        )
 
     async def run(self) -> None:
         """Connect and look after runs until `stop`; then leave them to the others."""
@@ -53,7 +59,7 @@ class PipelineReplica:
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(self._intake.run(self._connection.client))
                 await self.service.run()
-                taking.cancel()
+                await end([taking])
         finally:
             await self._connection.close()
 

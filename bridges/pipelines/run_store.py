@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import nats.errors
 from google.protobuf.message import DecodeError
@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig, RePublish, StreamInfo
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
+from pydantic import TypeAdapter, ValidationError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.pipelines.reports import status_message
@@ -37,6 +38,7 @@ T = TypeVar("T")
 _BACK_END = BackEnd("NATS")
 _PATIENCE_S = 5.0
 _LIST_PATIENCE_S = 30.0
+_RUN = TypeAdapter(Run)
 _WRONG_LAST_SEQUENCE = {10071, 10164}
 """The server's error codes for a write over something else than what was read."""
 
@@ -300,8 +302,8 @@ def _encode_run(run: Run) -> bytes:
 
 def _decode_run(value: bytes) -> Run | None:
     try:
-        return Run(**cast("Mapping[str, Any]", json.loads(value)))
-    except (ValueError, TypeError):
+        return _RUN.validate_json(value, strict=True)
+    except ValidationError:
         logger.warning("a kept run cannot be read and is left alone")
         return None
 

@@ -1,6 +1,5 @@
 """Argo Workflows by the REST API of Argo Server."""
 
-import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
 from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
-from bridges.workflows.engine_client import EngineClient, Json, object_at
+from bridges.workflows.engine_client import EngineClient, Json, object_at, read_json
 from bridges.workflows.naming import labels, run_name
 from deployments.errors import UpstreamFailedError
 from deployments.pipelines.ports import EngineNotFoundError
@@ -122,7 +121,7 @@ async def _states(lines: AsyncGenerator[str], name: str, version: str) -> AsyncG
         if not line.startswith("data:"):
             continue
         try:
-            event = json.loads(line.removeprefix("data:"))
+            event = read_json(line.removeprefix("data:"))
         except ValueError:
             return
         result = object_at(cast("Json", event), "result") if isinstance(event, dict) else {}

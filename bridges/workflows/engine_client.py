@@ -1,22 +1,18 @@
 """An engine's server over HTTP: credentials out of files that may rotate, errors of the closed family."""
 
-import asyncio
 import json
 import logging
-import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import httpx
 
 from deployments.backoff import retry_after_s
 from deployments.errors import BackEnd, HearthError, UnavailableError, UpstreamFailedError
+from deployments.http_access import NOT_LET_IN, HttpConnections
 from deployments.pipelines.ports import EngineNotFoundError, EngineUnavailableError
 from deployments.settings.pipelines import EngineConnectionSettings
-from deployments.values.access import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +26,6 @@ _TRY_AGAIN = {408, 410, 425, 429}
 _MAY_HAVE_ACTED = {408, 500, 502, 504}
 """A gateway that waits in vain for what is behind it does not know what that does."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_NOT_ALLOWED = {401, 403}
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _MAX_RETRY_AFTER_S = 60.0
@@ -38,15 +33,6 @@ _MAX_LINE_CHARACTERS = 32 << 20
 """A workflow with thousands of steps is some megabytes in one line of a watch."""
 _NO_LIMIT = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 """Each followed run keeps a connection; how many there are is bounded by `max_runs`."""
-
-
-@dataclass(slots=True)
-class _Generation:
-    """A client made from the files as they were at one time, and how many requests use it."""
-
-    stamp: tuple[int, ...]
-    client: httpx.AsyncClient
-    uses: int = 0
 
 
 class EngineClient:
@@ -64,15 +50,11 @@ class EngineClient:
 
     def __init__(self, name: str, settings: EngineConnectionSettings, headers: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self._url = settings.url
-        self._shown_url = str(httpx.URL(settings.url).copy_with(username=None, password=None))
         self.failure = ""
         self._has_answered = False
         self._settings = settings
-        self._token = Secret(settings.token_file, settings.token_variable)
         self._headers = dict(headers or {})
-        self._generation: _Generation | None = None
-        self._renewing = asyncio.Lock()
+        self._connections = HttpConnections(settings.url, settings.access(name), limits=_NO_LIMIT)
 
     def described(self, description: str) -> str:
         """Return a description of the engine that says so where nothing is known of it yet."""
@@ -127,9 +109,7 @@ class EngineClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._generation is not None:
-            await self._generation.client.aclose()
-            self._generation = None
+        await self._connections.close()
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[str]:
         rest = ""
@@ -155,27 +135,33 @@ class EngineClient:
         limits: httpx.Timeout,
         accept: frozenset[int],
     ) -> AsyncGenerator[httpx.Response]:
-        async with self._lent() as client:
-            given = {**self._headers, **headers, **await self._authorization()}
-            request = client.build_request(
-                method, path, params=parameters, content=content, headers=given, timeout=limits
-            )
+        async with AsyncExitStack() as stack:
             try:
-                response = await client.send(request, stream=True)
+                opened = self._connections.open(
+                    method,
+                    path,
+                    headers={**self._headers, **headers},
+                    timeout=limits,
+                    params=parameters,
+                    content=content,
+                )
+                response = await stack.enter_async_context(opened)
             except httpx.HTTPError as error:
                 raise self._away(error) from error
-            try:
-                if not response.is_success and response.status_code not in accept:
-                    raise await self._refusal(response)
-                self.failure = ""
-                self._has_answered = True
-                yield response
-            finally:
-                await response.aclose()
+            except UnavailableError as error:
+                self.failure = f"{self.name}: {error.message}"
+                raise self._unavailable(self.failure) from error
+            if not response.is_success and response.status_code not in accept:
+                raise await self._refusal(response)
+            self.failure = ""
+            self._has_answered = True
+            yield response
 
     def _away(self, error: httpx.HTTPError) -> EngineUnavailableError:
-        logger.warning("%s at %s cannot be reached: %s", self.name, self._shown_url, str(error) or type(error).__name__)
-        self.failure = f"{self.name} cannot be reached"
+        hint = self._connections.hint(error)
+        reason = hint or str(error) or type(error).__name__
+        logger.warning("%s at %s cannot be reached: %s", self.name, self._connections.address, reason)
+        self.failure = f"{self.name} cannot be reached by TLS: {hint}" if hint else f"{self.name} cannot be reached"
         return self._unavailable(self.failure, may_have_acted=not isinstance(error, _NOT_SENT))
 
     def _unavailable(self, reason: str, *, may_have_acted: bool = False) -> EngineUnavailableError:
@@ -205,22 +191,33 @@ class EngineClient:
         self._log(logging.ERROR, response, f"; look at {self._settings_for(status)}")
         text = f"{self.name} refuses what Hearth asks of it (status {status}); only the operator can mend that"
         # Else it answers, and this request is what it does not like.
-        self.failure = text if status in _NOT_ALLOWED else ""
+        self.failure = f"{text}; look at {self._settings_for(status)}" if status in NOT_LET_IN else ""
         return UpstreamFailedError(text, retryable=False, back_end=back_end)
 
     def _log(self, level: int, response: httpx.Response, hint: str = "") -> None:
         url = response.request.url.copy_with(query=None, username=None, password=None)
-        logger.log(level, "%s at %s answered %d: %s%s", self.name, url, response.status_code, _message(response), hint)
+        logger.log(
+            level, "%s at %s answered %d: %s%s", self.name, url, response.status_code, self._message(response), hint
+        )
+
+    def _message(self, response: httpx.Response) -> str:
+        """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
+        try:
+            message = cast("Json", read_json(response.content))["message"]
+        except (ValueError, KeyError, TypeError):
+            message = response.text
+        said = " ".join(self._connections.conceal(str(message)).split())
+        return said[:_LOGGED_CHARACTERS] or response.reason_phrase
 
     def _settings_for(self, status: int) -> str:
         section = f"pipelines.{self.name}"
-        if status in _NOT_ALLOWED:
-            return f"{section}.token_file and {section}.certificate_file"
+        if status in NOT_LET_IN:
+            return f"{self._connections.access.token_place} and {section}.tls.certificate_file"
         return f"{section} and the pipeline's row in pipelines.table"
 
     def _object(self, response: httpx.Response) -> Json:
         try:
-            decoded = response.json()
+            decoded = read_json(response.content)
         except ValueError:
             decoded = None
         if not isinstance(decoded, dict):
@@ -231,80 +228,23 @@ class EngineClient:
             )
         return cast("Json", decoded)
 
-    async def _authorization(self) -> dict[str, str]:
-        """Return the header with the token as the file, or the variable, has it now."""
-        if not self._token:
-            return {}
-        try:
-            token = await asyncio.to_thread(self._token.read)
-        except UnavailableError as error:
-            logger.warning("%s: the token: %s", self.name, error.message)
-            place = "token_file" if self._token.file else "token_variable"
-            raise self._unavailable(f"{self.name}: {place} cannot be read") from error
-        return {"Authorization": f"Bearer {token}"}
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncGenerator[httpx.AsyncClient]:
-        """Give a client made from the files as they are now; one of older files is closed after its last use."""
-        generation = await self._current()
-        generation.uses += 1
-        try:
-            yield generation.client
-        finally:
-            generation.uses -= 1
-            if generation is not self._generation and not generation.uses:
-                await generation.client.aclose()
+def read_json(text: str | bytes) -> object:
+    """Return what JSON holds.
 
-    async def _current(self) -> _Generation:
-        async with self._renewing:
-            try:
-                stamp = await asyncio.to_thread(_stamp, self._settings)
-                if self._generation is None or self._generation.stamp != stamp:
-                    context = await asyncio.to_thread(_tls_context, self._settings)
-                    await self._replace(_Generation(stamp, self._client(context)))
-            except (OSError, ssl.SSLError) as error:
-                logger.warning("%s: a certificate cannot be used: %s", self.name, error)
-                raise self._unavailable(f"{self.name}: a certificate cannot be used") from error
-            return cast("_Generation", self._generation)
-
-    async def _replace(self, generation: _Generation) -> None:
-        old, self._generation = self._generation, generation
-        if old is not None and not old.uses:
-            await old.client.aclose()
-
-    def _client(self, context: ssl.SSLContext) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._url, verify=context, limits=_NO_LIMIT, follow_redirects=False)
+    Raises:
+        ValueError: It is none, or is nested deeper than can be read.
+    """
+    try:
+        return cast("object", json.loads(text))
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 def object_at(document: Json, name: str) -> Json:
     """Return the object under a name of another, an empty one where there is none."""
     found = document.get(name)
     return cast("Json", found) if isinstance(found, dict) else {}
-
-
-def _tls_context(settings: EngineConnectionSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
-    if settings.certificate_file:
-        context.load_cert_chain(settings.certificate_file, settings.key_file or None)
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _stamp(settings: EngineConnectionSettings) -> tuple[int, ...]:
-    """Return what changes when one of the files does."""
-    files = (settings.certificate_file, settings.key_file, settings.ca_file)
-    return tuple(Path(file).stat().st_mtime_ns for file in files if file)
-
-
-def _message(response: httpx.Response) -> str:
-    """Return what the server says is wrong: Argo, Kubernetes and Kubeflow all put it under "message"."""
-    try:
-        message = response.json()["message"]
-    except (ValueError, KeyError, TypeError):
-        message = response.text
-    return " ".join(str(message).split())[:_LOGGED_CHARACTERS] or response.reason_phrase
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -1,6 +1,5 @@
 """Argo Workflows by the Kubernetes API: a run is a custom resource that is made and watched there."""
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -8,7 +7,7 @@ from urllib.parse import quote
 
 from bridges.workflows import argo_workflow
 from bridges.workflows.argo_workflow import CONFLICT, Workflow, is_older, name_of, state_of_event, version_of
-from bridges.workflows.engine_client import EngineClient
+from bridges.workflows.engine_client import EngineClient, Json, object_at, read_json
 from bridges.workflows.naming import labels, run_name
 from deployments.settings.pipelines import KubernetesSettings
 from deployments.values.pipelines import Run, RunState, RunStatus
@@ -133,12 +132,14 @@ async def _states(lines: AsyncGenerator[str], name: str, version: str) -> AsyncG
         if not line.strip():
             continue
         try:
-            event = cast("dict[str, Any]", json.loads(line))
+            event = read_json(line)
         except ValueError:
             return
-        kind = str(event.get("type"))
+        if not isinstance(event, dict):
+            return
+        kind = str(cast("Json", event).get("type"))
         if kind == "ERROR":
             return
-        workflow = cast("Workflow", event.get("object") or {})
+        workflow = object_at(cast("Json", event), "object")
         if kind != "BOOKMARK" and name_of(workflow) == name and not is_older(workflow, version):
             yield state_of_event(kind, workflow)

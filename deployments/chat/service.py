@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable
@@ -42,6 +43,7 @@ from deployments.values.status import ComponentStatus
 logger = logging.getLogger(__name__)
 
 _PROFILE_LIFETIME_S = 10.0
+_WARM_FOR_S = 10.0
 _QUOTED_PASSAGES = 5
 _QUOTED_SENTENCES = 3
 """Of 60 questions over six documents, the three nearest sentences of the best five passages hold the fact 57 times.
@@ -109,6 +111,8 @@ class Chat:
         self._language_model = language_model
         self._retrieval = retrieval
         self._profile: tuple[float, ModelProfile] | None = None
+        self._warming = asyncio.Lock()
+        self._warmed = -math.inf
 
     async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
         progress = _Progress()
@@ -166,6 +170,13 @@ class Chat:
         return greeting if called in greeting else f"Hello {called}! {greeting}"
 
     async def warm(self, call: Call) -> None:
+        # Logins come by the thousand, and nothing in this is any user's own.
+        async with self._warming:
+            if time.monotonic() - self._warmed > _WARM_FOR_S:
+                await self._warm(call)
+                self._warmed = time.monotonic()
+
+    async def _warm(self, call: Call) -> None:
         query = RetrievalQuery(_WARMING_QUESTION, rerank=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(_attempt(self._current_profile(call)))

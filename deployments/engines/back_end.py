@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from deployments.backoff import Backoff
@@ -65,6 +65,7 @@ class BackEndErrors:
         takes_client_input: Whether what is sent is as long as the client made it.
         settings: By status, where an operator finds what it is about.
         other_settings: The same for all other statuses.
+        conceal: Takes what must not be logged out of what the back end says; None where it says no such thing.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class BackEndErrors:
         takes_client_input: bool = False,
         settings: Mapping[int, str] | None = None,
         other_settings: str = "engine",
+        conceal: Callable[[str], str] | None = None,
     ) -> None:
         self.role = role
         self.address = address
         self._takes_client_input = takes_client_input
         self._settings = settings or {}
         self._other_settings = other_settings
+        self._conceal = conceal or str
 
     def nonsense(self, what: str) -> UpstreamFailedError:
         """Return the error of an answer that is not what was asked for, such as "something that is not JSON"."""
@@ -97,7 +100,7 @@ class BackEndErrors:
             status = _CLIENT_ERROR
         if status is not None:
             return self.refusal(status, str(said))
-        logger.warning("the %s at %s failed: %s", self.role, self.address, _in_short(str(said)))
+        logger.warning("the %s at %s failed: %s", self.role, self.address, self._in_short(str(said)))
         return UpstreamFailedError(f"the {self.role} failed", back_end=self.back_end())
 
     def broken_off(self) -> UnavailableError:
@@ -156,8 +159,11 @@ class BackEndErrors:
             kind, what = UpstreamFailedError, "failed"
         return kind(f"the {self.role} {what} (status {status})", retry_after_s=retry_after_s, back_end=back_end)
 
+    def _in_short(self, said: str) -> str:
+        return " ".join(self._conceal(said).split())[:_LOGGED_CHARACTERS]
+
     def _log(self, level: int, status: int, said: str, address: str, hint: str) -> None:
-        logger.log(level, "the %s at %s answered %d: %s%s", self.role, address, status, _in_short(said), hint)
+        logger.log(level, "the %s at %s answered %d: %s%s", self.role, address, status, self._in_short(said), hint)
 
 
 def status_told(said: object) -> int | None:
@@ -169,10 +175,6 @@ def status_told(said: object) -> int | None:
 def short_backoff() -> Backoff:
     """Return the pauses between attempts at a back end while somebody waits for its answer."""
     return Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_PAUSES, total_s=_WAITED_S)
-
-
-def _in_short(said: str) -> str:
-    return " ".join(said.split())[:_LOGGED_CHARACTERS]
 
 
 def is_too_long(status: int, said: str) -> bool:

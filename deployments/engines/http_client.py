@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import httpx
@@ -10,15 +10,17 @@ import httpx
 from deployments.backoff import retry, retry_after_s
 from deployments.call import Call
 from deployments.engines.back_end import BackEndErrors, short_backoff
-from deployments.errors import HearthError, UpstreamFailedError
+from deployments.errors import HearthError, UnavailableError, UpstreamFailedError
+from deployments.http_access import NOT_LET_IN, HttpConnections
+from deployments.values.access import ServerAccess
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
 _NOT_IMPLEMENTED = 501
+_REDIRECTS = (301, 302, 303, 307, 308)
 _SETTINGS = {
-    401: "engine.api_key_variable",
-    403: "engine.api_key_variable",
+    **dict.fromkeys(_REDIRECTS, "engine.base_url: the server sends us elsewhere, where no key is carried"),
     404: "engine.base_url and engine.model",
     405: "engine.base_url and engine.kind",
 }
@@ -48,9 +50,9 @@ class HttpBackEnd:
 
     Args:
         base_url: Of the server, such as "http://vllm.ai-ml.svc.cluster.local:8000"; paths are added to it, so a "/v1"
-            at its end is left out.
+            at its end is left out. A user and password in it are sent to the server.
         role: What it does for Hearth, for messages, such as "embeddings server".
-        api_key: Sent as a bearer token where it is not empty.
+        access: Who we are to it, and how it is known; None for nobody in particular.
         takes_client_input: Whether what is sent is as long as the client made it.
         max_connections: Kept in the pool and open at once.
         transport: How requests travel; tests may give one of their own.
@@ -65,27 +67,30 @@ class HttpBackEnd:
         base_url: str,
         *,
         role: str,
-        api_key: str = "",
+        access: ServerAccess | None = None,
         takes_client_input: bool = False,
         max_connections: int = 64,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url = httpx.URL(base_url.rstrip("/").removesuffix("/v1"))
-        self.base_url = str(url.copy_with(username=None, password=None)).rstrip("/")
+        limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+        self._connections = HttpConnections(
+            base_url.rstrip("/").removesuffix("/v1"),
+            access or ServerAccess(setting="engine.api_key", tls_setting="engine.tls", url_setting="engine.base_url"),
+            limits=limits,
+            usual=httpx.create_ssl_context,
+            transport=transport,
+        )
+        self.base_url = self._connections.address.rstrip("/")
         self.errors = BackEndErrors(
             role,
             self.base_url,
             takes_client_input=takes_client_input,
-            settings=_SETTINGS,
+            settings={**_SETTINGS, **dict.fromkeys(NOT_LET_IN, self._place())},
             other_settings=_OTHER_SETTINGS,
+            conceal=self._connections.conceal,
         )
-        limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=limits,
-            transport=transport,
-        )
+        self._let_in_with: tuple[object, ...] | None = None
+        self._was_refused = False
 
     async def post(self, call: Call, path: str, body: Mapping[str, object]) -> Any:
         """Return the JSON answer to a POST of JSON; see `fetch`."""
@@ -165,27 +170,69 @@ class HttpBackEnd:
     ) -> AsyncGenerator[httpx.Response]:
         call.check(f"a request to the {self.errors.role}")
         timeout = httpx.Timeout(call.remaining(), connect=min(_CONNECT_TIMEOUT_S, call.remaining()))
-        request = self._client.build_request(method, path, timeout=timeout, **content)
-        try:
-            response = await self._client.send(request, stream=True)
-        except httpx.HTTPError as error:
-            raise self.translate(error) from error
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                opened = self._connections.open(method, path, timeout=timeout, **content)
+                response = await stack.enter_async_context(opened)
+            except httpx.HTTPError as error:
+                raise self.translate(error) from error
+            except UnavailableError as error:
+                raise self._unusable(error) from error
+            self._note_admission(method, response.status_code)
             if not response.is_success:
                 raise await self._refusal(response, refused)
             yield response
-        finally:
-            await response.aclose()
 
-    async def check(self) -> None:
-        """Raise `UnavailableError` when the server takes no connection."""
+    async def check(self, path: str) -> None:
+        """Raise `UnavailableError` when the server takes no connection, or does not let us in.
+
+        Nothing is computed for it. While nothing is known of what the server thinks of us, or once it has refused us,
+        it is sent a request without content, which it refuses in another way when it lets us in.
+
+        Args:
+            path: Of the requests that it is there for.
+        """
+        stamp = self._connections.access.stamp()
+        is_unknown = self._connections.says_who_asks and self._let_in_with != stamp
         try:
-            await self._client.get("/", timeout=_CONNECT_TIMEOUT_S)
+            if not is_unknown and not self._was_refused:
+                await self._status("GET", "/")
+                return
+            status = await self._status("POST", path, json={})
         except httpx.HTTPError as error:
             raise self.translate(error) from error
+        except UnavailableError as error:
+            raise self._unusable(error) from error
+        self._was_refused = status in NOT_LET_IN
+        if self._was_refused:
+            raise self.errors.away(f"does not let Hearth in (status {status}); look at {self._place()}")
+        if not httpx.codes.is_server_error(status):
+            self._let_in_with = stamp
+
+    async def _status(self, method: str, path: str, **content: Any) -> int:
+        timeout = httpx.Timeout(_CONNECT_TIMEOUT_S)
+        async with self._connections.open(method, path, timeout=timeout, **content) as response:
+            return response.status_code
+
+    def _note_admission(self, method: str, status: int) -> None:
+        if status in NOT_LET_IN:
+            self._was_refused = True
+        # Lists, which are got, some servers give to anybody.
+        elif method == "POST" and httpx.codes.is_success(status):
+            self._was_refused = False
+            self._let_in_with = self._connections.access.stamp()
+
+    def _place(self) -> str:
+        """Return where an operator finds who we are to the server."""
+        access = self._connections.access
+        # Else the server knows us by the user in its URL, or does not know us.
+        return access.token_place if access.token else f"{access.token_setting}, or {access.url_setting}"
+
+    def _unusable(self, error: UnavailableError) -> UnavailableError:
+        return UnavailableError(f"the {self.errors.role}: {error.message}", back_end=self.errors.back_end())
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
     def json_of(self, response: httpx.Response) -> Any:
         """Return the JSON of an answer.
@@ -204,7 +251,10 @@ class HttpBackEnd:
 
     def translate(self, error: httpx.HTTPError) -> HearthError:
         """Turn what kept a response, or broke its body, into one of the closed family."""
-        logger.info("the %s at %s: %s", self.errors.role, self.base_url, str(error) or type(error).__name__)
+        hint = self._connections.hint(error)
+        logger.info("the %s at %s: %s", self.errors.role, self.base_url, hint or str(error) or type(error).__name__)
+        if hint:
+            return self.errors.away(f"cannot be reached by TLS: {hint}")
         match error:
             case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.PoolTimeout():
                 return self.errors.away("cannot be reached")

@@ -71,7 +71,7 @@ def speech_to_text_engine(settings: SpeechToTextSettings, find: FindDeployed) ->
         case OpenAITranscriptionSettings() as engine:
             from deployments.engines.hearing.openai_transcription import OpenAITranscription  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _TRANSCRIPTION)
+            server = model_server(engine, _TRANSCRIPTION)
             return OpenAITranscription(
                 server, model=engine.model, partial_model=engine.partial_model, language=engine.language
             )
@@ -164,7 +164,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
             from deployments.engines.speaking.http_speech import OpenAISpeech  # noqa: PLC0415
 
             return OpenAISpeech(
-                model_server(engine.base_url, engine.api_key_variable, _SPEECH, takes_client_input=True),
+                model_server(engine, _SPEECH, takes_client_input=True),
                 model=engine.model,
                 voices=engine.voices,
                 language=engine.language,
@@ -176,7 +176,7 @@ def text_to_speech_engine(settings: TextToSpeechSettings, find: FindDeployed) ->
             from deployments.engines.speaking.http_speech import CoquiSpeech  # noqa: PLC0415
 
             return CoquiSpeech(
-                model_server(engine.base_url, engine.api_key_variable, _SPEECH, takes_client_input=True),
+                model_server(engine, _SPEECH, takes_client_input=True),
                 speakers=engine.speakers,
                 language=engine.language,
                 reference_field=engine.reference_field,

@@ -15,6 +15,7 @@ from deployments.engines.protocols import DeployedModel, EmbeddingsEngine, Langu
 from deployments.errors import BackEnd, UnavailableError
 from deployments.models.store import ModelStore
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
+from deployments.settings.model_servers import ModelServerSettings
 from deployments.settings.text_models import (
     ChatHandleSettings,
     CrossEncoderSettings,
@@ -67,7 +68,7 @@ def language_model_engine(settings: LanguageModelSettings, find: FindDeployed) -
         case OpenAIChatSettings() as engine:
             from deployments.engines.language.openai_chat import OpenAIChat  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _LANGUAGE_MODEL, takes_client_input=True)
+            server = model_server(engine, _LANGUAGE_MODEL, takes_client_input=True)
             chat = OpenAIChat(server, model=engine.model)
             return RemoteLanguageModel(chat, context_tokens=engine.context_tokens)
         case LLMServerChatSettings() as engine:
@@ -106,12 +107,12 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _EMBEDDINGS)
+            server = model_server(engine, _EMBEDDINGS)
             return OpenAIEmbeddings(server, model=engine.model)
         case TeiSettings() as engine:
             from deployments.engines.vectors.tei import TeiEmbeddings  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _EMBEDDINGS)
+            server = model_server(engine, _EMBEDDINGS)
             return TeiEmbeddings(server, batch_size=engine.batch_size)
         case LLMServerSettings() as engine:
             from deployments.engines.vectors.llm_server_vectors import LLMServerEmbeddings  # noqa: PLC0415
@@ -158,12 +159,12 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
         case RerankApiSettings() as engine:
             from deployments.engines.vectors.rerank_api import RerankApiReranker  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _RERANKER)
+            server = model_server(engine, _RERANKER)
             return RerankApiReranker(server, model=engine.model)
         case TeiSettings() as engine:
             from deployments.engines.vectors.tei import TeiReranker  # noqa: PLC0415
 
-            server = model_server(engine.base_url, engine.api_key_variable, _RERANKER)
+            server = model_server(engine, _RERANKER)
             return TeiReranker(server, batch_size=engine.batch_size)
         case LLMServerSettings() as engine:
             from deployments.engines.vectors.llm_server_vectors import LLMServerReranker  # noqa: PLC0415
@@ -208,18 +209,18 @@ def _folder(model: str, role: str) -> Path:
     return ModelStore.from_environment().locate(model, role)
 
 
-def model_server(base_url: str, api_key_variable: str, role: str, *, takes_client_input: bool = False) -> HttpBackEnd:
+def model_server(settings: ModelServerSettings, role: str, *, takes_client_input: bool = False) -> HttpBackEnd:
     """Return a model server over HTTP; see `HttpBackEnd` for `role` and `takes_client_input`.
 
     Raises:
-        UnavailableError: Its API key is not in the environment.
+        UnavailableError: Its API key is not in the environment, where it can only come with another process.
     """
-    key = os.environ.get(api_key_variable, "") if api_key_variable else ""
-    if api_key_variable and not key:
+    variable = settings.api_key_variable
+    if variable and not os.environ.get(variable, "").strip():
         raise UnavailableError(
-            f"the API key of the {role} is not in the environment: set {api_key_variable}", back_end=BackEnd(role)
+            f"the API key of the {role} is not in the environment: set {variable}", back_end=BackEnd(role)
         )
-    return HttpBackEnd(base_url, role=role, api_key=key, takes_client_input=takes_client_input)
+    return HttpBackEnd(settings.base_url, role=role, access=settings.access(), takes_client_input=takes_client_input)
 
 
 def library_required(module: str, extra: str) -> None:

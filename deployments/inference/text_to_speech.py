@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from deployments.call import Call
 from deployments.component_status import engine_status
@@ -20,7 +23,11 @@ from deployments.values.status import ComponentStatus
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _RESCAN_S = 300.0
+_ASK_VOICES_S = 5.0
 
 
 class CustomVoices(Protocol):
@@ -38,6 +45,10 @@ class CustomVoices(Protocol):
 
     def scan(self) -> None:
         """Look through the folder. Blocks."""
+        ...
+
+    def loaded(self, name: str) -> TextToSpeechEngine | None:
+        """Return the engine that speaks a voice, None where it would have to be loaded. Does not block."""
         ...
 
     def engine(self, name: str) -> TextToSpeechEngine:
@@ -79,8 +90,11 @@ class TextToSpeech:
         self._engine = engine
         self._custom = custom
         self._named_default = default
-        self._scanned = 0.0
+        self._scanned = -math.inf
         self._scanned_at = 0
+        self._scanning = asyncio.Lock()
+        # One thread: voices that are asked for at once are loaded one after the other, and each once.
+        self._loader = ThreadPoolExecutor(1, "voices")
 
     @property
     def _default(self) -> str:
@@ -140,7 +154,8 @@ class TextToSpeech:
             )
         if voice in self._engine.voices:
             return voice, self._engine
-        return voice, await asyncio.to_thread(self._custom.engine, voice.name)
+        loaded = self._custom.loaded(voice.name)
+        return voice, loaded or await self._in_loader(self._custom.engine, voice.name)
 
     def _find(self, text: SpeechText) -> VoiceInfo | None:
         voices = (*self._engine.voices, *self._custom.voices)
@@ -161,16 +176,29 @@ class TextToSpeech:
         voices = (*self._engine.voices, *self._custom.voices)
         return sorted({voice.language for voice in voices if voice.language})
 
+    async def _in_loader(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, partial(work, *arguments, **named))
+
     async def _scan(self, call: Call, older_than_s: float) -> None:
-        if self._scanned and time.monotonic() - self._scanned < older_than_s:
+        """Look for voices, unless that was done within so many seconds, or since this was asked for."""
+        asked = time.monotonic()
+        if self._scanned > asked - older_than_s:
             return
-        await asyncio.to_thread(self._custom.scan)
+        async with self._scanning:
+            if self._scanned <= asked:
+                await self._scan_now(call)
+
+    async def _scan_now(self, call: Call) -> None:
+        began = time.monotonic()
+        await self._in_loader(self._custom.scan)
         if isinstance(self._engine, ServedVoices):
             try:
-                await self._engine.ask_voices(call)
+                # Others wait for this look, too, and the voices are known well enough without.
+                deadline = min(call.deadline, began + _ASK_VOICES_S)
+                await self._engine.ask_voices(replace(call, deadline=deadline))
             except HearthError as error:
                 logger.warning("the voices stay as they are known: %s", error.message)
-        self._scanned, self._scanned_at = time.monotonic(), int(time.time())
+        self._scanned, self._scanned_at = began, int(time.time())
 
 
 def _spoken_language(asked: str, voices: str) -> str:

@@ -88,9 +88,10 @@ def title_of(text: str, text_format: TextFormat) -> str:
 
 
 def first_heading(text: str, text_format: TextFormat) -> str:
-    """Return the first heading of a document, empty where it has none."""
+    """Return the first heading of a document, empty where it has none; one that is longer than a chunk is text."""
     blocks = _blocks(_below_front_matter(_clean(text), text_format), text_format, 0, may_begin_with_title=True)
-    return next((block.text for block in blocks if isinstance(block, Heading)), "")
+    headings = (block.text for block in blocks if isinstance(block, Heading))
+    return next((heading for heading in headings if len(heading) <= CHUNK_CHARACTERS), "")
 
 
 @dataclass(slots=True)
@@ -116,6 +117,9 @@ class _Cutter:
                 self._cut()
                 self.path = [heading for heading in self.path if heading.level < LOOSE_LEVEL]
                 self.page += 1
+            case Heading() if len(block.text) > self.limit:
+                # It would stand above each chunk below it: of a long one, a text becomes hundreds of times as large.
+                self.take(block.text)
             case Heading():
                 self._begin(block)
             case _:

@@ -36,6 +36,11 @@ _EMBEDDED_TOGETHER = 128
 _SHOWN = 200
 _LISTED_TOGETHER = 2000
 _DIGEST_BYTES = 128
+_TITLE_CHARACTERS = 1_000
+"""It stands above each chunk, in what is embedded and stored."""
+_HEADINGS = 64
+_HEADINGS_CHARACTERS = 16_384
+"""Of a part's position. What Hearth gives out as `next` is far less: a title and nine headings."""
 _PREFIX = re.compile(r"[0-9a-f]{0,32}")
 
 
@@ -177,6 +182,18 @@ def _check(document: Document) -> None:
             "it has to be the `next` of the answer to the part before",
             field="position",
         )
+    _check_position("headings", "headings", _HEADINGS, len(start.headings))
+    _check_position("headings_characters", "characters", _HEADINGS_CHARACTERS, sum(map(len, start.headings)))
+
+
+def _check_position(what: str, unit: str, most: int, given: int) -> None:
+    # They stand above each chunk of the part.
+    if given > most:
+        raise InvalidRequestError(
+            f"position.headings: {given} {unit} are more than the {most} that are taken",
+            field="position",
+            limit=Limit(what, most, given),
+        )
 
 
 def _content(document: Document) -> str:
@@ -193,7 +210,7 @@ def _content(document: Document) -> str:
 def _title(document: Document) -> tuple[str, ...]:
     """Return the heading path that a document starts with: its title, unless its text begins with one."""
     if title := document.title or title_of(document.text, document.format):
-        return (title,)
+        return (title[:_TITLE_CHARACTERS],)
     if first_heading(document.text, document.format):
         return ()
-    return (PurePosixPath(document.source).stem,)
+    return (PurePosixPath(document.source).stem[:_TITLE_CHARACTERS],)

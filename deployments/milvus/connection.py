@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import grpc
-import httpx
 from pymilvus import AsyncMilvusClient, MilvusClient, MilvusException
 
 from deployments.call import Call
@@ -22,7 +22,7 @@ from deployments.errors import (
     UpstreamFailedError,
 )
 from deployments.milvus.schema import CollectionFields, create_collection, read_fields
-from deployments.values.access import ServerAccess
+from deployments.values.access import ServerAccess, ServerUrl
 
 T = TypeVar("T")
 
@@ -45,6 +45,10 @@ _OVERLOADED = {4, 8, 12}
 _NOT_ALLOWED = {1400, 1401}
 _NOT_ALLOWED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _BACK_END = BackEnd("Milvus")
+_OF_TLS = re.compile(r"\bTSI_|\bSSL|handshake|certificate|Hostname Verification", re.IGNORECASE)
+"""How gRPC says that one of the two sides does not trust the other. Where the server does not trust us, it is told so
+only behind the handshake."""
+_NOBODY = ServerAccess(setting="milvus.token", tls_setting="milvus.tls", url_setting="milvus.uri")
 
 logger = logging.getLogger(__name__)
 
@@ -57,18 +61,18 @@ class MilvusConnection:
 
     A server that does not let us in, or forbids what is asked of it, is for the operator to mend: an
     `UpstreamFailedError` that is not retryable. Errors name neither the server's address nor what it said. Both are
-    logged. When that happens, or the server is away, and the secret or a certificate has changed meanwhile, the next
-    call is made with the new one.
+    logged. Once the secret or a certificate has changed, the next call is made with the new one.
 
     Args:
-        uri: Such as "http://127.0.0.1:19530".
+        uri: Such as "http://127.0.0.1:19530". A user and password in it count where `access` has no secret.
         access: "user:password" or an API key, and how the server is known.
     """
 
     def __init__(self, uri: str, access: ServerAccess | None = None) -> None:
-        self.uri = uri
-        self._shown_uri = str(httpx.URL(uri).copy_with(username=None, password=None))
-        self._access = access or ServerAccess()
+        # Milvus Lite may be a file.
+        self._url = ServerUrl.parse(uri) if "://" in uri else ServerUrl(uri)
+        self.uri = self._url.address
+        self._access = access or _NOBODY
         self._stamp: tuple[object, ...] = ()
         self._client: AsyncMilvusClient | None = None
         self._retired: list[AsyncMilvusClient] = []
@@ -77,16 +81,24 @@ class MilvusConnection:
 
     def client(self) -> Any:
         """Return the asynchronous client, whose own types leave most of what it takes and returns open."""
-        if self._client is None:
-            self._stamp = self._access.stamp()
-            self._client = AsyncMilvusClient(uri=self.uri, grpc_options=_GRPC_OPTIONS, **self._options())
+        stamp = self._access.stamp()
+        if self._client is not None and stamp == self._stamp:
+            return self._client
+        options = self._options()
+        if self._client is not None:
+            logger.info("Milvus at %s is connected to with what has changed", self.uri)
+            # Others may be waiting for an answer by it.
+            self._retired.append(self._client)
+        self._client = AsyncMilvusClient(uri=self.uri, grpc_options=_GRPC_OPTIONS, **options)
+        self._stamp = stamp
         return self._client
 
     def _options(self) -> dict[str, Any]:
         """Return who connects, and how the server is known, as pymilvus takes it."""
         tls = self._access.tls
-        options: dict[str, Any] = {"token": self._access.current_token()}
+        options: dict[str, Any] = {"token": self._token()}
         if tls:
+            self._check_certificates()
             # Dedicated, or pymilvus would go on with the channel of the certificates that there were before.
             options |= {"secure": True, "server_name": tls.server_name, "dedicated": True}
         if tls.certificate_file:
@@ -98,13 +110,22 @@ class MilvusConnection:
             return options | files
         return options | {"server_pem_path": tls.ca_file} if tls.ca_file else options
 
-    def _renew(self) -> None:
-        """Have the next call make a client, where what this one was made with has changed."""
-        if self._client is not None and self._access.stamp() != self._stamp:
-            logger.info("Milvus at %s is connected to with what has changed", self._shown_uri)
-            # Others may be waiting for an answer by it.
-            self._retired.append(self._client)
-            self._client = None
+    def _token(self) -> str:
+        try:
+            token = self._access.current_token()
+        except UnavailableError as error:
+            logger.warning("%s: %s", error.message, self._access.token)
+            raise
+        url = self._url
+        return token or (f"{url.user}:{url.password}" if url.password else url.user)
+
+    def _check_certificates(self) -> None:
+        # Of a file that it cannot use, gRPC says nothing but that there is no connection.
+        try:
+            self._access.tls_context()
+        except UnavailableError as error:
+            logger.warning("%s: %s", error.message, error.__cause__)
+            raise
 
     async def fields(self, call: Call, collection: str) -> CollectionFields:
         """Return what `collection` is made of, as read from it within the last minute.
@@ -116,12 +137,12 @@ class MilvusConnection:
         known = self._fields.get(collection)
         if known is not None and time.monotonic() - known[0] < _FIELDS_LIFETIME_S:
             return known[1]
-        async with self.errors(collection):
-            client, timeout = self.client(), call.remaining()
-            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=timeout))
-            indexed = cast("list[str]", await client.list_indexes(collection))
+        async with self.errors(call, collection):
+            client = self.client()
+            description = cast("dict[str, Any]", await client.describe_collection(collection, timeout=call.remaining()))
+            indexed = cast("list[str]", await client.list_indexes(collection, timeout=call.remaining()))
             indexes = [
-                cast("dict[str, Any]", await client.describe_index(collection, name, timeout=timeout))
+                cast("dict[str, Any]", await client.describe_index(collection, name, timeout=call.remaining()))
                 for name in indexed
             ]
         fields = read_fields(collection, description, indexes)
@@ -130,13 +151,13 @@ class MilvusConnection:
 
     async def create(self, call: Call, collection: str, dimensions: int) -> None:
         """Make a collection of Hearth's own."""
-        async with self.errors(collection):
-            await asyncio.to_thread(self._create, collection, dimensions, call.remaining())
+        async with self.errors(call, collection):
+            await asyncio.to_thread(self._create, call, collection, dimensions)
 
     async def is_lite(self, call: Call) -> bool:
         """Say whether the server is Milvus Lite, which leaves to its clients what others do by themselves."""
         if self._is_lite is None:
-            async with self.errors(""):
+            async with self.errors(call, ""):
                 version = str(await self.client().get_server_version(timeout=call.remaining()))
             self._is_lite = "lite" in version
         return self._is_lite
@@ -145,11 +166,18 @@ class MilvusConnection:
         """Return the collections there are, as one line.
 
         Raises:
-            UnavailableError: Milvus cannot be reached.
+            UnavailableError: Milvus cannot be reached, or does not let us in; then the message says where to look.
         """
-        async with self.errors(""):
-            names = cast("list[str]", await self.client().list_collections(timeout=call.remaining()))
-        return f"{self._shown_uri}, collections: {', '.join(sorted(names)) or 'none'}"
+        try:
+            async with self.errors(call, ""):
+                names = cast("list[str]", await self.client().list_collections(timeout=call.remaining()))
+        except UpstreamFailedError as error:
+            if error.retryable:
+                raise
+            raise UnavailableError(
+                f"Milvus does not let Hearth in; look at {self._place()}", back_end=_BACK_END
+            ) from error
+        return f"{self.uri}, collections: {', '.join(sorted(names)) or 'none'}"
 
     async def loaded(self, call: Call, collection: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do what needs a loaded collection, loading it first where the server had not: after a restart it has not."""
@@ -162,27 +190,31 @@ class MilvusConnection:
         return await work()
 
     @contextlib.asynccontextmanager
-    async def errors(self, collection: str) -> AsyncGenerator[None]:
-        """Raise what the server and the connection raise as an error of ours, which names the collection."""
+    async def errors(self, call: Call, collection: str) -> AsyncGenerator[None]:
+        """Raise what the server and the connection raise as an error of ours, which names the collection.
+
+        What is done in it ends with the call's time: pymilvus takes as long as it likes to connect.
+        """
         try:
-            yield
+            async with asyncio.timeout(call.remaining()):
+                yield
+        except TimeoutError as error:
+            self._fields.pop(collection, None)
+            raise _not_in_time() from error
         except (MilvusException, grpc.RpcError, ConnectionError) as error:
             self._fields.pop(collection, None)
-            translated = self._translate(error, collection)
-            if _may_be_another_secret(translated):
-                self._renew()
-            raise translated from error
+            raise self._translate(error, collection) from error
 
     async def close(self) -> None:
         for client in (*self._retired, self._client):
             if client is not None:
                 await client.close()
 
-    def _create(self, collection: str, dimensions: int, timeout: float) -> None:
+    def _create(self, call: Call, collection: str, dimensions: int) -> None:
         # On the synchronous client: the asynchronous one asks for a timestamp, which Milvus Lite cannot give.
-        client = MilvusClient(uri=self.uri, timeout=timeout, grpc_options=_GRPC_OPTIONS, **self._options())
+        client = MilvusClient(uri=self.uri, timeout=call.remaining(), grpc_options=_GRPC_OPTIONS, **self._options())
         try:
-            create_collection(client, collection, dimensions)
+            create_collection(call, client, collection, dimensions)
         finally:
             client.close()
 
@@ -193,23 +225,29 @@ class MilvusConnection:
             return NotFoundError(f"collection {collection!r} does not exist", field="collection")
         if code == _COLLECTION_NOT_LOADED:
             return UnavailableError(f"collection {collection!r} is being loaded", field="collection")
-        logger.info("Milvus at %s failed on collection %r, code %s: %s", self._shown_uri, collection, code, text)
+        details = _grpc_details(error)
+        logger.info("Milvus at %s failed on collection %r, code %s: %s %s", self.uri, collection, code, text, details)
         if code in _NOT_ALLOWED or _grpc_status(error) in _NOT_ALLOWED_GRPC:
             return self._not_allowed()
+        if code == _CONNECTION_FAILED and _OF_TLS.search(details):
+            return UnavailableError(
+                f"Milvus cannot be reached by TLS; look at {self._access.tls_setting}", back_end=_BACK_END
+            )
         return _failure(code, text)
 
+    def _place(self) -> str:
+        """Return where an operator finds who we are to Milvus."""
+        place = self._access.token_place
+        return f"{place}, or the user in {self._access.url_setting}" if self._url.user else place
+
     def _not_allowed(self) -> UpstreamFailedError:
-        hint = "look at milvus.token_file, or at the variable that milvus.token_variable names"
-        logger.error("Milvus at %s does not let us in, or forbids what we ask: %s", self._shown_uri, hint)
+        place = self._place()
+        logger.error("Milvus at %s does not let us in, or forbids what we ask: look at %s", self.uri, place)
         return UpstreamFailedError(
             "Milvus does not allow what Hearth asks of it; only the operator can mend that",
             retryable=False,
             back_end=_BACK_END,
         )
-
-
-def _may_be_another_secret(error: HearthError) -> bool:
-    return isinstance(error, UnavailableError) or (isinstance(error, UpstreamFailedError) and not error.retryable)
 
 
 def _failure(code: object, text: str) -> HearthError:
@@ -218,13 +256,24 @@ def _failure(code: object, text: str) -> HearthError:
     if code == _CONNECTION_FAILED:
         return UnavailableError("Milvus cannot be reached", back_end=_BACK_END)
     if "timeout" in text.lower() or "DEADLINE_EXCEEDED" in text:
-        return DeadlineExceededError("Milvus did not answer in the time given", back_end=_BACK_END)
+        return _not_in_time()
     return UpstreamFailedError("Milvus failed", back_end=_BACK_END)
 
 
+def _not_in_time() -> DeadlineExceededError:
+    return DeadlineExceededError("Milvus did not answer in the time given", back_end=_BACK_END)
+
+
 def _grpc_status(error: BaseException) -> grpc.StatusCode | None:
-    """Return the gRPC status of an error, or of its cause: for pymilvus, a refused login is a failed connection."""
-    for found in (error, error.__cause__):
-        if isinstance(found, grpc.RpcError):
-            return cast("grpc.StatusCode | None", cast("Any", found).code())
-    return None
+    found = _of_grpc(error)
+    return cast("grpc.StatusCode | None", found.code()) if found else None
+
+
+def _grpc_details(error: BaseException) -> str:
+    found = _of_grpc(error)
+    return str(found.details() or "") if found else ""
+
+
+def _of_grpc(error: BaseException) -> Any:
+    """Return the error of gRPC that an error is or comes from: for pymilvus, a refused login is a failed connection."""
+    return next((found for found in (error, error.__cause__) if isinstance(found, grpc.RpcError)), None)

@@ -107,7 +107,7 @@ class MilvusDocuments:
             batch: The chunks.
         """
         fields = await self._connection.fields(call, collection)
-        async with self._connection.errors(collection):
+        async with self._connection.errors(call, collection):
             await self._upsert(call, collection, _rows(document, batch, fields))
 
     async def newest(self, call: Call, collection: str, source: str) -> str:
@@ -122,7 +122,7 @@ class MilvusDocuments:
             return ""
         if not fields.own:
             return ""
-        async with self._connection.errors(collection):
+        async with self._connection.errors(call, collection):
             firsts = await self._query(call, collection, f"{_of_document(source)} and chunk_index == 0", ["version"])
         return max((str(first["version"]) for first in firsts), default="")
 
@@ -141,7 +141,7 @@ class MilvusDocuments:
             NotFoundError: The chunks that were written before are gone: the document was deleted meanwhile.
         """
         fields = await self._connection.fields(call, collection)
-        async with self._connection.errors(collection):
+        async with self._connection.errors(call, collection):
             is_whole = await self._complete(call, collection, document, batch, fields)
             current = await self._current(call, collection, document.source)
             if current > document.version or not is_whole:
@@ -160,7 +160,7 @@ class MilvusDocuments:
 
     async def delete(self, call: Call, collection: str, source: str) -> int:
         """Remove a document; return how many chunks there were."""
-        async with self._connection.errors(collection):
+        async with self._connection.errors(call, collection):
             removed = await self._remove(call, collection, _of_document(source))
             await self._flush_in_time(call, collection, removed)
         return removed
@@ -180,7 +180,7 @@ class MilvusDocuments:
             )
         condition = f'chunks > 0 and document like "{prefix}%"' if prefix else "chunks > 0"
         names = ["document", "version", "source", "chunks", "digest"]
-        async with self._connection.errors(collection):
+        async with self._connection.errors(call, collection):
             rows = await self._query(call, collection, condition, names, limit)
         current = current_versions(rows)
         return [
@@ -291,8 +291,9 @@ class MilvusDocuments:
         self._unflushed.clear()
         for collection in waiting:
             try:
-                async with self._connection.errors(collection):
-                    await self._connection.client().flush(collection, timeout=_FLUSH_S)
+                call = Call.within(_FLUSH_S)
+                async with self._connection.errors(call, collection):
+                    await self._connection.client().flush(collection, timeout=call.remaining())
             except HearthError as error:
                 logger.warning(
                     "collection %r was not flushed, its newest passages are found slowly: %s", collection, error

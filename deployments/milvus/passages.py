@@ -142,7 +142,7 @@ class MilvusPassages:
                 timeout=search.call.remaining(),
             )
 
-        async with self._connection.errors(search.collection):
+        async with self._connection.errors(search.call, search.collection):
             found = await self._connection.loaded(search.call, search.collection, work)
         hits = cast("list[dict[str, Any]]", found[0])
         # Milvus Lite gives BM25 scores below zero, best first nevertheless; a distance (L2) is better where it is less.
@@ -173,7 +173,7 @@ class MilvusPassages:
 
     async def _current_versions(self, search: _Search, documents: Collection[str]) -> dict[str, str]:
         """Return the version to answer from of each document, empty where none is whole; and keep it for a while."""
-        async with self._connection.errors(search.collection):
+        async with self._connection.errors(search.call, search.collection):
             rows = cast(
                 "list[dict[str, Any]]",
                 await self._connection.client().query(

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
+from deployments.call import Call
 from deployments.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
@@ -179,23 +180,23 @@ def read_fields(
     )
 
 
-def create_collection(client: MilvusClient, collection: str, dimensions: int) -> None:
+def create_collection(call: Call, client: MilvusClient, collection: str, dimensions: int) -> None:
     """Make a collection of Hearth's own, searched by meaning and, where the server knows BM25, by words.
 
     A chunk is a row. The first chunk of a version of a document says in `chunks` how many there are, from when all are
     written; until then it says 0. Only the chunks of the newest version that is whole are given as passages.
     """
-    _create(client, collection, dimensions, keywords=True)
-    description = cast("dict[str, Any]", client.describe_collection(collection))
+    _create(call, client, collection, dimensions, keywords=True)
+    description = cast("dict[str, Any]", client.describe_collection(collection, timeout=call.remaining()))
     if description.get("functions"):
         return
     # Milvus before 2.5 drops the function without a word, and would then want the field filled by hand.
     logger.info("the Milvus server knows no BM25: collection %r is searched by meaning alone", collection)
-    client.drop_collection(collection)
-    _create(client, collection, dimensions, keywords=False)
+    client.drop_collection(collection, timeout=call.remaining())
+    _create(call, client, collection, dimensions, keywords=False)
 
 
-def _create(client: MilvusClient, collection: str, dimensions: int, *, keywords: bool) -> None:
+def _create(call: Call, client: MilvusClient, collection: str, dimensions: int, *, keywords: bool) -> None:
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
     schema.add_field("document", DataType.VARCHAR, max_length=64)
@@ -214,11 +215,11 @@ def _create(client: MilvusClient, collection: str, dimensions: int, *, keywords:
         schema.add_field("keywords", DataType.SPARSE_FLOAT_VECTOR)
         schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["keywords"]))
         index.add_index("keywords", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-    client.create_collection(collection, schema=schema)
+    client.create_collection(collection, schema=schema, timeout=call.remaining())
     # An index is there once the server has taken it, and builds as rows come. The client would look for its end half a
     # second later, once for each index: `sync` leaves that out, as there is nothing to build yet.
-    client.create_index(collection, index, sync=False)
-    client.load_collection(collection)
+    client.create_index(collection, index, timeout=call.remaining(), sync=False)
+    client.load_collection(collection, timeout=call.remaining())
 
 
 def _keywords(description: Mapping[str, Any], metrics: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from typing import ClassVar, TypeVar
 from deployments.backoff import Backoff, retry
 from deployments.call import Call
 from deployments.component_status import replica_status
+from deployments.ending import end
 from deployments.errors import HearthError, InternalError, Limit, OverloadedError, UnavailableError
 from deployments.pipelines.ports import (
     EngineUnavailableError,
@@ -163,10 +164,26 @@ class Pipelines:
         """Look after every run that no living replica looks after."""
         try:
             for run in await self._runs.unfinished():
-                if self._is_abandoned(run) and (kept := await self._runs.read(run.request_id)):
-                    await self._take_up(kept)
+                await self._take_up_if_abandoned(run)
         except UnavailableError as error:
             logger.warning("unfinished runs cannot be looked for: %s", error.message)
+        except Exception:
+            # Of whatever kind: the runs that are looked after go on.
+            logger.exception("unfinished runs cannot be looked for")
+
+    async def _take_up_if_abandoned(self, run: Run) -> None:
+        """Look after a run that nobody looks after; a fault that lies in the run itself keeps no other from it.
+
+        Raises:
+            UnavailableError: The store cannot be reached.
+        """
+        try:
+            if self._is_abandoned(run) and (kept := await self._runs.read(run.request_id)):
+                await self._take_up(kept)
+        except UnavailableError:
+            raise
+        except Exception:
+            logger.exception("run %s cannot be taken up", run.request_id)
 
     def _is_abandoned(self, run: Run) -> bool:
         if run.request_id in self._followed or run.request_id in self._accepting:
@@ -185,10 +202,7 @@ class Pipelines:
 
     async def _release(self) -> None:
         """Stop looking after runs, and let others do it at once."""
-        tasks = list(self._followed.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._followed.values())
         try:
             async with asyncio.timeout(_RELEASE_S):
                 for run in await self._runs.unfinished():

@@ -124,8 +124,12 @@ class AudioSettings(Settings):
         idle_s: Seconds without a message after which a session is dropped.
         stall_s: Seconds without a message after which an utterance that was being said is taken as ended.
         max_sessions: Sessions of one replica; further ones are refused.
+        max_user_sessions: Sessions of one user, as "start" names them, in one replica.
         max_backlog_s: Seconds of sound that a session may be ahead of what is listened to; what comes beyond that is
-            lost, and the log says so.
+            lost. The next final transcript and the log say so.
+        max_user_backlog_s: The same for all sessions of one user in a replica together.
+        max_total_backlog_s: The same for all sessions of a replica together, at 32 kB a second. No session and no user
+            may hold more of it than is left for others.
         transcript_timeout_s: Time that a final transcript may take.
     """
 
@@ -137,7 +141,10 @@ class AudioSettings(Settings):
     idle_s: PositiveFloat = 30.0
     stall_s: PositiveFloat = 1.5
     max_sessions: PositiveInt = 1000
+    max_user_sessions: PositiveInt = 50
     max_backlog_s: PositiveFloat = 600.0
+    max_user_backlog_s: PositiveFloat = 1200.0
+    max_total_backlog_s: PositiveFloat = 7200.0
     transcript_timeout_s: PositiveFloat = 30.0
 
 

@@ -1,7 +1,7 @@
 """The values that come from the environment, and go over those of `serve_config.yaml`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 _MILVUS_PORT = "19530"
 _FILE_VARIABLES = {"credentials_file": "NATS_CREDS", "nkey_file": "NATS_NKEY"}
@@ -10,34 +10,46 @@ _TLS_VARIABLES = {"ca_file": "NATS_CA", "certificate_file": "NATS_CERT", "key_fi
 
 
 def with_environment(given: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return orchestration arguments with the environment's values over them."""
-    nats = dict(given.get("nats") or {})
-    milvus = dict(given.get("milvus") or {})
+    """Return orchestration arguments with the environment's values over them.
+
+    Raises:
+        ValueError: Something else stands where settings by their names were expected.
+    """
+    nats = _section(given, "nats")
+    milvus = _section(given, "milvus")
     if url := environment.get("NATS_URL"):
         nats["url"] = url
-    if access := _access_with_environment(dict(nats.get("access") or {}), environment):
+    if access := _access_with_environment(_section(nats, "nats", "access"), environment):
         nats["access"] = access
     if host := environment.get("MILVUS_HOST"):
         milvus["uri"] = milvus_uri(host, environment.get("MILVUS_PORT", ""))
     if collection := environment.get("COLLECTION_NAME"):
         milvus["collection"] = collection
-    health = dict(given.get("health") or {})
+    health = _section(given, "health")
     if health_host := environment.get("HEARTH_HEALTH_HOST"):
         health["host"] = health_host
-    turns = dict(given.get("turns") or {})
+    turns = _section(given, "turns")
     if file := environment.get("HEARTH_TURNS"):
         turns["file"] = file
-    pipelines = _pipelines_with_environment(dict(given.get("pipelines") or {}), environment)
+    pipelines = _pipelines_with_environment(_section(given, "pipelines"), environment)
     return {**given, "nats": nats, "milvus": milvus, "health": health, "turns": turns, "pipelines": pipelines}
+
+
+def _section(given: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    """Return the settings under the last name of a path; it may be left out or empty."""
+    found: object = given.get(path[-1]) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{'.'.join(path)}: settings by their names were expected")  # noqa: TRY004 - as pydantic has it
+    return {**cast("dict[str, Any]", found)}
 
 
 def _access_with_environment(access: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """Return who connects to NATS: who the environment says it is takes the place of who was given."""
     identity = _identity(environment)
     if identity:
-        access = {**identity, "tls": access.get("tls") or {}}
+        access = {**identity, "tls": _section(access, "nats", "access", "tls")}
     tls = {name: value for name, variable in _TLS_VARIABLES.items() if (value := environment.get(variable))}
-    return {**access, "tls": {**(access.get("tls") or {}), **tls}} if tls else access
+    return {**access, "tls": {**_section(access, "nats", "access", "tls"), **tls}} if tls else access
 
 
 def _identity(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,8 +62,8 @@ def _identity(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pipelines_with_environment(pipelines: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    argo: dict[str, Any] = {"kind": "argo-server", **(pipelines.get("argo") or {})}
-    kubeflow = dict(pipelines.get("kubeflow") or {})
+    argo: dict[str, Any] = {"kind": "argo-server", **_section(pipelines, "pipelines", "argo")}
+    kubeflow = _section(pipelines, "pipelines", "kubeflow")
     # The Kubernetes API is no Argo Server.
     if (argo_host := environment.get("ARGO_HOST")) and argo["kind"] == "argo-server":
         argo["url"] = engine_url(argo_host)

@@ -6,6 +6,7 @@ that is how one file serves many machines.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
@@ -13,9 +14,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from deployments.settings.access import NatsAccessSettings, TlsSettings
 from deployments.settings.audio import AudioSettings, SpeechOutputSettings
-from deployments.settings.base import Settings
+from deployments.settings.base import Settings, bucket_name
 from deployments.settings.environment import with_environment
 from deployments.settings.pipelines import PipelinesSettings
+from deployments.settings.users import RequestSizes, UserLimits, may_have_rate
 from deployments.values.access import Secret, ServerAccess, without_credentials
 from deployments.values.requests import RequestKind
 
@@ -24,9 +26,10 @@ class MilvusSettings(Settings):
     """Where Milvus is, and how it is searched.
 
     Attributes:
-        uri: Of the server. `MILVUS_HOST` (a host, a host:port or a URI) and `MILVUS_PORT` go over it.
+        uri: Of the server. A user and password in it count where no token is given. `MILVUS_HOST` (a host, a
+            host:port or a URI) and `MILVUS_PORT` go over it.
         token_variable: Environment variable that holds "user:password" or an API key.
-        token_file: File that holds it instead. It is read again when Milvus refuses what is known.
+        token_file: File that holds it instead. Once it changes, Milvus is connected to anew.
         tls: How the server is known. A client certificate needs `ca_file` and `key_file`.
         collection: Searched and written where a request names none. `COLLECTION_NAME` overrides it.
         retrieve: Passages fetched before reranking.
@@ -58,11 +61,17 @@ class MilvusSettings(Settings):
     def access(self) -> ServerAccess:
         """Return who we are to Milvus, for those that connect."""
         token = Secret(file=self.token_file) if self.token_file else Secret(variable=self.token_variable)
-        return ServerAccess(token, self.tls.access())
+        return ServerAccess(
+            token, self.tls.access(), setting="milvus.token", tls_setting="milvus.tls", url_setting="milvus.uri"
+        )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         shown = {"uri": without_credentials(self.uri)}
         return [(name, shown.get(name or "", value)) for name, value in super().__repr_args__()]
+
+
+_HEADER = re.compile(r"[!-9;-~]+")
+_SUBJECT_TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f]+")
 
 
 class RequestLimits(Settings):
@@ -95,8 +104,13 @@ class NatsSettings(Settings):
             waiting is refused as overloaded.
         max_wait_s: Seconds that a request waits for its turn at most; then it is refused as overloaded too.
         limits: Limits of single rows, by the name of their endpoint, such as `documents-ingest`.
-        order: The kinds of work, whose turn comes first. Within a kind, users take turns.
+        order: The kinds of work, whose turn comes first. Within a kind, requests wait longer the more places their user
+            holds and has held.
         user_share: The part of `max_in_flight` that one user may hold.
+        sizes: How much one request may hold.
+        users: What a user may take and name, by user id or a pattern with "*".
+        user_header: Header of a message that names its user where the subject does not; empty: no header is believed.
+            For gateways that set it themselves.
         request_timeout_s: Time that a request has from its arrival to its final answer.
         ingest_timeout_s: The same for an ingested document.
         answer_subjects: Where answers may go that a client chooses, by its reply subject or `response_subject`, with
@@ -116,6 +130,9 @@ class NatsSettings(Settings):
     limits: dict[str, RequestLimits] = Field(default_factory=dict)
     order: tuple[RequestKind, ...] = (RequestKind.VOICE, RequestKind.CHAT, RequestKind.INGESTION)
     user_share: float = Field(default=0.5, gt=0, le=1)
+    sizes: RequestSizes = RequestSizes()
+    users: dict[str, UserLimits] = Field(default_factory=dict)
+    user_header: str = ""
     request_timeout_s: PositiveFloat = 60.0
     ingest_timeout_s: PositiveFloat = 300.0
     answer_subjects: tuple[str, ...] = ()
@@ -130,12 +147,38 @@ class NatsSettings(Settings):
             raise ValueError(f"order is {[*order]}; each of {sorted(kinds)} was expected once")
         return order
 
+    @field_validator("users")
+    @classmethod
+    def _name_somebody(cls, users: dict[str, UserLimits]) -> dict[str, UserLimits]:
+        for name, limits in users.items():
+            if not name or name != name.strip():
+                raise ValueError(
+                    f"users has the name {name!r}; a user id, a pattern such as 'guest-*' or '*' was expected, without "
+                    "spaces around it"
+                )
+            if limits.request_burst and not may_have_rate(users, name):
+                raise ValueError(
+                    f"users.{name}.request_burst is {limits.request_burst}, and has no effect without a "
+                    "requests_per_minute"
+                )
+        return users
+
+    @field_validator("user_header")
+    @classmethod
+    def _can_be_a_header(cls, header: str) -> str:
+        if header and not _HEADER.fullmatch(header):
+            raise ValueError(
+                f"user_header is {header!r}; a name such as 'Hearth-User' was expected, without ':' or spaces"
+            )
+        return header
+
     @field_validator("answer_subjects")
     @classmethod
     def _are_subjects_for_clients(cls, subjects: tuple[str, ...]) -> tuple[str, ...]:
         for subject in subjects:
             tokens = subject.split(".")
-            if not all(tokens) or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
+            is_subject = all(token in {"*", ">"} or _SUBJECT_TOKEN.fullmatch(token) for token in tokens)
+            if not is_subject or subject.startswith("$") or tokens[0] in {"*", ">"} or ">" in tokens[:-1]:
                 raise ValueError(f"answer_subjects has {subject!r}; a subject such as 'my.answers.>' was expected")
         return subjects
 
@@ -174,6 +217,11 @@ class MemorySettings(Settings):
     turns: PositiveInt = 4
     turn_characters: PositiveInt = 2000
     lifetime_s: PositiveFloat = 3600.0
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_a_bucket(cls, bucket: str) -> str:
+        return bucket_name(bucket)
 
 
 class TurnRecordSettings(Settings):

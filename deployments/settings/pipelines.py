@@ -2,31 +2,35 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_core import from_json
 
-from deployments.settings.base import Settings
+from deployments.settings.access import TlsSettings
+from deployments.settings.base import Settings, bucket_name, stream_name
+from deployments.values.access import Secret, ServerAccess, ServerUrl
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _NO_CONTROL_CHARACTERS = r"[^\x00-\x1f\x7f]*"
 _CLOCK_SKEW_S = 86_400.0
+_ONCE_OUTSIDE = frozenset({"ca_file", "certificate_file", "key_file"})
 
 
 class EngineConnectionSettings(Settings):
     """How an engine's server is reached and who we are to it. Every file is read again when it changes.
 
+    `ca_file`, `certificate_file` and `key_file` may stand outside of `tls`, too, where they once stood.
+
     Attributes:
-        url: Of the server.
+        url: Of the server. A user and password in it, percent-encoded, are sent to it and shown nowhere.
         token_file: Holds a bearer token; empty for none.
         token_variable: Environment variable that holds it, where no file does; empty for none.
-        certificate_file: A client certificate with its chain, in PEM; empty for none.
-        key_file: Its key, where it is not in the same file.
-        ca_file: The authorities that the server's certificate is checked with, in PEM; empty for the system's.
-        verify: Whether it is checked.
+        tls: How the server is known, and who we are to it.
+        verify: Whether the server's certificate is checked.
         timeout_s: Seconds that one request may take.
         watch_idle_s: Seconds that a watch may say nothing before the run is asked for and watched anew.
     """
@@ -34,9 +38,7 @@ class EngineConnectionSettings(Settings):
     url: str
     token_file: str = ""
     token_variable: str = ""
-    certificate_file: str = ""
-    key_file: str = ""
-    ca_file: str = ""
+    tls: TlsSettings = TlsSettings()
     verify: bool = True
     timeout_s: PositiveFloat = 10.0
     watch_idle_s: PositiveFloat = 60.0
@@ -44,9 +46,51 @@ class EngineConnectionSettings(Settings):
     @field_validator("url")
     @classmethod
     def _has_a_scheme(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
-            raise ValueError(f"{url!r} is not a URL: expected http:// or https:// and a host")
+        # The URL may have a password, so that no error quotes it.
+        if not ServerUrl.parse(url).address.lower().startswith(("http://", "https://")):
+            raise ValueError("expected http:// or https:// and a host")
         return url.rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_once_stood_outside(cls, given: Any) -> object:
+        if not isinstance(given, dict) or not given.keys() & _ONCE_OUTSIDE:
+            return cast("object", given)
+        settings = cast("dict[str, Any]", given)
+        tls = cast("dict[str, Any]", settings.get("tls") or {})
+        outside = {name: settings[name] for name in _ONCE_OUTSIDE if name in settings}
+        if tls.keys() & outside.keys():
+            raise ValueError(f"{' and '.join(sorted(outside))}: given inside of tls and outside: expected tls alone")
+        inside = {name: value for name, value in settings.items() if name not in outside}
+        return {**inside, "tls": {**tls, **outside}}
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if self.token_variable and self.token_file and "token_file" in self.model_fields_set:
+            raise ValueError("token_file and token_variable are both given: expected one of them")
+        return self
+
+    def access(self, engine: str) -> ServerAccess:
+        """Return who we are to the server, for those that connect.
+
+        Args:
+            engine: Its name, under which its settings are.
+        """
+        tls = replace(self.tls.access(), verify=self.verify)
+        section = f"pipelines.{engine}"
+        return ServerAccess(
+            # A file that was not given is where a pod usually has one.
+            Secret(variable=self.token_variable) if self.token_variable else Secret(self.token_file),
+            tls,
+            setting=f"{section}.token",
+            tls_setting=f"{section}.tls",
+            url_setting=f"{section}.url",
+            is_needed=True,
+        )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        shown = {"url": ServerUrl.parse(self.url).address}
+        return [(name, shown.get(name or "", value)) for name, value in super().__repr_args__()]
 
 
 class ArgoServerSettings(EngineConnectionSettings):
@@ -64,6 +108,12 @@ class ArgoServerSettings(EngineConnectionSettings):
     service_account: str = ""
 
 
+class ServiceAccountTlsSettings(TlsSettings):
+    """As a pod knows the Kubernetes API; see `TlsSettings`."""
+
+    ca_file: str = f"{_SERVICE_ACCOUNT}/ca.crt"
+
+
 class KubernetesSettings(EngineConnectionSettings):
     """Argo Workflows by the Kubernetes API alone, as the pod's service account, for a cluster without Argo Server.
 
@@ -75,7 +125,7 @@ class KubernetesSettings(EngineConnectionSettings):
     kind: Literal["kubernetes"]
     url: str = "https://kubernetes.default.svc"
     token_file: str = f"{_SERVICE_ACCOUNT}/token"
-    ca_file: str = f"{_SERVICE_ACCOUNT}/ca.crt"
+    tls: ServiceAccountTlsSettings = ServiceAccountTlsSettings()  # pyright: ignore[reportIncompatibleVariableOverride] - frozen
     namespace: str = "ai-ml"
     service_account: str = ""
 
@@ -208,6 +258,16 @@ class PipelinesSettings(Settings):
     max_runs: PositiveInt = 1000
     retry_s: PositiveFloat = 0.5
     max_retry_s: NonNegativeFloat = 30.0
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_a_bucket(cls, bucket: str) -> str:
+        return bucket_name(bucket)
+
+    @field_validator("stream")
+    @classmethod
+    def _is_a_stream_or_none(cls, stream: str) -> str:
+        return stream_name(stream) if stream else stream
 
     @model_validator(mode="after")
     def _runs_are_remembered_to_their_end(self) -> Self:

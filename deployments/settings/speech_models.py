@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
+from deployments.settings.model_servers import ModelServerSettings
 
 ComputeType = Literal[
     "int8",
@@ -71,23 +72,19 @@ class OnnxAsrSettings(Settings):
     batch_size: PositiveInt = 8
 
 
-class OpenAITranscriptionSettings(Settings):
+class OpenAITranscriptionSettings(ModelServerSettings):
     """A model behind the OpenAI transcription API.
 
     Attributes:
-        base_url: Of the server, with or without "/v1".
         model: The model's name there; may stay empty where the server has only one.
         partial_model: The same for partial transcripts; empty for the same model.
         language: ISO 639-1 code that the server is told where a request names none; empty to let it find out.
-        api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
     kind: Literal["openai"]
-    base_url: str
     model: str = ""
     partial_model: str = ""
     language: str = ""
-    api_key_variable: str = ""
 
 
 class SpeechToTextSettings(Settings):
@@ -161,11 +158,10 @@ class PocketSettings(Settings):
     quantize: bool = False
 
 
-class OpenAISpeechSettings(Settings):
+class OpenAISpeechSettings(ModelServerSettings):
     """A voice model behind the OpenAI speech API.
 
     Attributes:
-        base_url: Of the server, with or without "/v1".
         model: The model's name there; may stay empty where the server has only one.
         voices: Names of its voices, the default one first; none to ask the server for them, and for "alloy" where it
             does not say.
@@ -174,37 +170,30 @@ class OpenAISpeechSettings(Settings):
             rate; 0 to ask for WAV. Some servers stream PCM alone.
         reference_field: Field of the request that takes a voice sample as base64 text, such as "ref_audio"; empty for
             a server that does not imitate voices.
-        api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
     kind: Literal["openai"]
-    base_url: str
     model: str = ""
     voices: tuple[str, ...] = ()
     language: str = ""
     sample_rate: NonNegativeInt = 0
     reference_field: str = ""
-    api_key_variable: str = ""
 
 
-class CoquiSettings(Settings):
+class CoquiSettings(ModelServerSettings):
     """A voice model behind a Coqui server.
 
     Attributes:
-        base_url: Of the server.
         speakers: Ids of its speakers, the default one first; an empty one where the model has a single speaker.
         language: `language_id` of requests that name none; empty for a model of one language.
         reference_field: Parameter that takes a voice sample as base64 text, such as "speaker_wav"; empty for a server
             that does not imitate voices.
-        api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
     kind: Literal["coqui"]
-    base_url: str
     speakers: tuple[str, ...] = Field(default=("",), min_length=1)
     language: str = ""
     reference_field: str = ""
-    api_key_variable: str = ""
 
 
 class SpeechHandleSettings(HandleSettings):

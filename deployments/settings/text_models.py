@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from deployments.settings.base import Settings
 from deployments.settings.deployed import HandleSettings, LLMServerSettings
+from deployments.settings.model_servers import ModelServerSettings
 from deployments.values.devices import OnnxDevice
 from deployments.values.language import Answering, Exchange, Generation, Reasoning, ReasoningEffort, introduction
 
@@ -33,21 +34,17 @@ class LlamaCppSettings(Settings):
     cache_mib: NonNegativeInt = 256
 
 
-class OpenAIChatSettings(Settings):
+class OpenAIChatSettings(ModelServerSettings):
     """A model behind the OpenAI chat completions API.
 
     Attributes:
-        base_url: Of the server, with or without "/v1".
         model: The model's name there.
         context_tokens: The model's context window.
-        api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
     kind: Literal["openai"]
-    base_url: str
     model: str
     context_tokens: PositiveInt
-    api_key_variable: str = ""
 
 
 class LLMServerChatSettings(LLMServerSettings):
@@ -195,28 +192,22 @@ class OnnxEmbeddingsSettings(Settings):
     batch_tokens: PositiveInt = 1024
 
 
-class OpenAIEmbeddingsSettings(Settings):
+class OpenAIEmbeddingsSettings(ModelServerSettings):
     """Embeddings behind the OpenAI embeddings API; see `OpenAIChatSettings`."""
 
     kind: Literal["openai"]
-    base_url: str
     model: str
-    api_key_variable: str = ""
 
 
-class TeiSettings(Settings):
+class TeiSettings(ModelServerSettings):
     """The model of a text-embeddings-inference server, by its own API.
 
     Attributes:
-        base_url: Of the server.
         batch_size: Texts in one request; the server takes no more than its `--max-client-batch-size`.
-        api_key_variable: Environment variable that holds the API key, where the server asks for one.
     """
 
     kind: Literal["tei"]
-    base_url: str
     batch_size: PositiveInt = 32
-    api_key_variable: str = ""
 
 
 class EmbeddingsSettings(Settings):
@@ -260,13 +251,11 @@ class CrossEncoderSettings(Settings):
     batch_tokens: PositiveInt = 2048
 
 
-class RerankApiSettings(Settings):
+class RerankApiSettings(ModelServerSettings):
     """A reranker behind the rerank API; `model` may stay empty where the server has only one."""
 
     kind: Literal["rerank-api"]
-    base_url: str
     model: str = ""
-    api_key_variable: str = ""
 
 
 class RerankerSettings(Settings):

@@ -23,6 +23,7 @@ from deployments.errors import InvalidRequestError, Limit
 from deployments.sound.joined import joined_at
 from deployments.sound.kinds import SoundKind, adts_kind, kind_of
 from deployments.sound.mono import MonoMixer, within_scale
+from deployments.sound.ogg import has_whole_headers
 from deployments.sound.wav import PCM, WavHeader, may_begin_wav, read_header
 from deployments.values.sound import Samples, pcm_of
 
@@ -111,6 +112,8 @@ def _opened(data: bytes | mmap.mmap) -> Generator[OpenRecording]:
         with _opened(data[: begins[0]]) as first:
             yield OpenRecording(first.rate, _joined(first, data, begins))
         return
+    if kind is not None and kind.name == "Ogg" and not has_whole_headers(data):
+        raise InvalidRequestError(_refusal(kind, header, "its headers are damaged or cut off"), field="audio")
     source = _file(data) if header is None else _with_true_sizes(data, header)
     try:
         # Any object that reads and seeks will do, whatever the types of soundfile say.
@@ -221,6 +224,10 @@ def _with_true_sizes(data: bytes | mmap.mmap, header: WavHeader) -> io.BytesIO |
     return io.BytesIO(b"".join((riff, head, sound, data[header.start : header.start + length])))
 
 
+_WIDEST_FRAME = 0xFFFF
+"""Bytes: a header has two bytes for them."""
+
+
 class _Source:
     """A file that is read, for libsndfile.
 
@@ -245,6 +252,10 @@ def _plain_format(header: WavHeader) -> bytes:
     if found.codec != PCM:
         return chunk
     frame_bytes = found.channels * found.bits // 8
+    if frame_bytes > _WIDEST_FRAME:
+        raise InvalidRequestError(
+            f"a WAV file of {found.channels} channels of {found.bits} bits is none that can be read", field="audio"
+        )
     stated = (PCM, found.channels, found.rate, found.rate * frame_bytes & _LARGEST_SIZE, frame_bytes, found.bits)
     return struct.pack("<HHIIHH", *stated)
 

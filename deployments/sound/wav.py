@@ -35,7 +35,9 @@ _SIZE_IN_DS64 = 0xFFFFFFFF
 _CHUNK_HEAD = 8
 """Bytes of the name and the size of a chunk."""
 _LIKELY_CHUNK = 1 << 24
-_LONGEST_HEADER = 1 << 20
+_MOST_CHUNKS = 1024
+"""Of a header that is read anew with each message of a stream until it is whole."""
+LONGEST_HEADER = 1 << 20
 """Bytes before the sound. Recorders put names, pictures and room for RF64 there; a megabyte is more than those take."""
 
 
@@ -135,7 +137,9 @@ def read_header(data: Bytes) -> WavHeader | None:
     chunk = b""
     long_size: int | None = None
     file_bytes = _file_bytes(struct.unpack("<I", data[4:8])[0]) if len(data) > at else 0
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return None
         name, size = struct.unpack("<4sI", data[at : at + 8])
         at += 8
         if name == b"data":
@@ -144,7 +148,7 @@ def read_header(data: Bytes) -> WavHeader | None:
             length = long_size if size == _SIZE_IN_DS64 else size
             found, stated = _read_format(chunk), _stated_bits(chunk)
             return WavHeader(found, chunk, at, length or None, found.bits == stated, file_bytes)
-        if at + size > _LONGEST_HEADER:
+        if at + size > LONGEST_HEADER:
             raise InvalidRequestError("a WAV header without a data chunk", field="audio")
         if at + size > len(data):
             return None
@@ -158,7 +162,28 @@ def read_header(data: Bytes) -> WavHeader | None:
             case _:
                 pass
         at += size + size % 2
-    return None
+    raise InvalidRequestError("a WAV header without a data chunk", field="audio")
+
+
+def without_asides(begun: bytes) -> tuple[bytes, int]:
+    """Return a header that is not whole without its names, pictures and room: what has to be kept until it is.
+
+    Also returns how many bytes of the last of those chunks are still to come; they need not be kept either.
+    """
+    at = 12
+    kept = [begun[:at]]
+    while at + _CHUNK_HEAD <= len(begun):
+        name, size = struct.unpack("<4sI", begun[at : at + _CHUNK_HEAD])
+        end = at + _CHUNK_HEAD + size + size % 2
+        is_aside = name not in {b"fmt ", b"ds64", b"data"}
+        if is_aside and end >= len(begun):
+            return b"".join(kept), end - len(begun)
+        if name == b"data" or end > len(begun):
+            break
+        if not is_aside:
+            kept.append(begun[at:end])
+        at = end
+    return b"".join((*kept, begun[at:])), 0
 
 
 def _file_bytes(size: int) -> int:
@@ -171,13 +196,15 @@ def _format_behind(data: Bytes, start: int, size: int) -> WavHeader | None:
     at = start + size + size % 2
     if not 0 < size < _SIZE_IN_DS64:
         raise InvalidRequestError("a WAV header without a format", field="audio")
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return None
         name, length = struct.unpack("<4sI", data[at : at + 8])
         if name == b"fmt " and at + 8 + length <= len(data):
             chunk = data[at + 8 : at + 8 + length]
             return WavHeader(_read_format(chunk), chunk, start, size, is_regular=False)
         at += 8 + length + length % 2
-    return None
+    raise InvalidRequestError("a WAV header without a format", field="audio")
 
 
 def _read_format(chunk: bytes) -> WavFormat:

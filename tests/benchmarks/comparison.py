@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,7 @@ RETRIEVAL_CHAT = messages_pb2.ChatRequest(
 STREAMS = 32
 TOKEN_PERIOD_MS = 20
 _ANSWER_S = 60
+_NOBODY = "benchmark.nobody"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Options:
     stream_tokens: int = option(500, 20, "of a stream")
     overloads: int = option(5, 1, "rounds at more than capacity")
     overload: float = option(5.0, 0.3, "seconds of each")
-    load: float = option(3.0, 15.0, "what is asked there, as a multiple of capacity")
+    loads: str = option("3,10", "15", "what is asked there, as multiples of capacity")
     leaves: int = option(5, 1, f"how often {STREAMS} streams are left at once")
     apart: bool = option(True, False, "whether Hearth is measured with its services apart, too")
     idle: float = option(5.0, 0.2, "seconds to measure the idle share")
@@ -277,19 +279,36 @@ async def measure_round(asker: Asker, samples: Samples, idle_share: float, optio
     samples.tokens_per_s.append(middle_of(rates))
 
 
-async def overload(asker: Asker, options: Options) -> tuple[float, float]:
-    """Ask for more than can be done, whether or not there are answers.
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What came of asking for more than can be done.
 
-    Returns:
-        The share of what can be done that was done, and the 99th percentile of the seconds to a refusal.
+    Attributes:
+        of_peak: The share of what can be done that was done.
+        of_rest: The same, to what can be done beside as many messages that reach nobody: the client and the NATS
+            server take their part of the cores for every message, whatever becomes of it.
+        refused_s: The 99th percentile of the seconds to a refusal.
     """
+
+    of_peak: float
+    of_rest: float
+    refused_s: float
+
+
+async def overload(asker: Asker, load: float, options: Options) -> Overload:
+    """Ask for `load` times of what can be done, whether or not there are answers."""
 
     async def ask() -> None:
         check(await asker.ask(RETRIEVAL_CHAT))
 
     seconds = options.overload
     peak = await closed_loop(ask, options.in_flight, seconds / 2) / (seconds / 2)
-    rate = options.load * peak
+    rate = load * peak
+    async with asyncio.TaskGroup() as group:
+        unheard = group.create_task(_ask_nobody(asker, rate - peak))
+        rest = await closed_loop(ask, options.in_flight, seconds / 2) / (seconds / 2)
+        unheard.cancel()
+
     asked, answered = int(rate * seconds), 0
     refusals: list[float] = []
     all_answered = asyncio.Event()
@@ -317,19 +336,31 @@ async def overload(asker: Asker, options: Options) -> tuple[float, float]:
     refused_s = percentile(refusals, 99)
     if refused_s is None:
         raise RuntimeError("nothing was refused: the load was not more than it can do")
-    return goodput / peak, refused_s
+    return Overload(goodput / peak, goodput / rest, refused_s)
+
+
+async def _ask_nobody(asker: Asker, rate: float) -> None:
+    """Ask so many questions a second where nobody listens: the NATS server answers each one that nobody does."""
+    started = time.perf_counter()
+    for asked in count():
+        await asyncio.sleep(max(0.0, started + asked / rate - time.perf_counter()))
+        await asker.post(RETRIEVAL_CHAT, lambda _: None, _NOBODY)
 
 
 async def overloads(asker: Asker, side: Side, options: Options) -> list[Figure]:
-    """Return the medians of several overloads; nothing where there are to be none."""
-    measured = [await overload(asker, options) for _ in range(options.overloads)]
-    if not measured:
-        return []
-    goodput, refusals = [share for share, _ in measured], [1000 * seconds for _, seconds in measured]
-    return [
-        median(f"{side}: goodput at {options.load:g} times capacity / peak", goodput, "", at_least(0.9)),
-        median(f"{side}: refusals there, 99th percentile", refusals, "ms", at_most(20)),
-    ]
+    """Return the medians of several overloads with each load; nothing where there are to be none."""
+    figures: list[Figure] = []
+    for load in (float(one) for one in options.loads.split(",")):
+        measured = [await overload(asker, load, options) for _ in range(options.overloads)]
+        title = f"{side}: at {load:g} times capacity"
+        figures += [
+            median(f"{title}, goodput / peak", [one.of_peak for one in measured], "", at_least(0.95)),
+            median(f"{title}, goodput / peak beside such traffic", [one.of_rest for one in measured]),
+            median(
+                f"{title}, refusals, 99th percentile", [1000 * one.refused_s for one in measured], "ms", at_most(20)
+            ),
+        ]
+    return figures if options.overloads else []
 
 
 async def left_streams(graph: StandInGraph, leaves: int) -> Figure:

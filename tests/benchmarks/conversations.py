@@ -32,7 +32,6 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-import nats
 import numpy as np
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -51,6 +50,7 @@ from tests.benchmarks.stand_in_graph import Side
 from tests.benchmarks.timed_models import QUESTION, WORD_S
 from tests.benchmarks.timed_models import RATE as VOICE_RATE
 from tests.conversation.script import CHUNK_S, RATE
+from tests.nats_client import nats_connected
 from tests.servers import free_port
 
 ANSWER = (
@@ -394,7 +394,8 @@ async def memories(clients: Clients, trials: int) -> Mapping[str, list[Talk]]:
 
 async def measure(url: str, options: Options) -> list[Figure]:
     spoken = list((await sounds()).values())
-    async with await nats.connect(url) as connection:
+    connection = await nats_connected(url)
+    async with connection:
         await until_ready(connection)
         clients = Clients(connection, spoken, options)
         await clients.subscribe()

@@ -28,7 +28,7 @@ from nats.aio.msg import Msg
 from bridges.command_line.client import HearthClient, connected
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.subjects import AUDIO_STREAM, subject_for
+from bridges.subjects import AUDIO_STREAM, CONVERSATION_TEXT, CONVERSATION_TURN, SPEECH_AUDIO, subject_for
 from deployments.values.sound import SPEECH_RATE
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Figure, at_most, median, percentile, plain, share
@@ -37,9 +37,12 @@ from tests.benchmarks.shipped_client import ingest, spoken, until_ready
 from tests.benchmarks.site import ShippedGraph, Site
 
 CHUNK_S = 0.1
+_HEARD = (SPEECH_AUDIO, CONVERSATION_TEXT, CONVERSATION_TURN)
 _CHUNK_BYTES = int(SPEECH_RATE * CHUNK_S) * 2
 _WAIT_S = 90.0
 _TURNS = 5
+_CUT = "the answer was cut at its limit"
+"""How the error of an answer begins that is whole as far as the model was allowed to write it."""
 _ALIKE = 0.6
 """Share of letters that a question and its transcript have in common at least, in order."""
 
@@ -97,7 +100,7 @@ class Microphone:
         while time.monotonic() < until:
             self._id = uuid4().hex
             connection = self._client.connection
-            subjects = (f"ai.voice.tts.audio.{self._id}", f"hearth.conversation.*.{self._id}")
+            subjects = [subject_for(row, session_id=self._id) for row in _HEARD]
             subscriptions = [await connection.subscribe(subject, cb=self._heard) for subject in subjects]
             conversation = conversation_pb2.ConversationRequest(collection=self._collection)
             await self._send(type="start", user_id=self._id, conversation=conversation)
@@ -144,8 +147,8 @@ class Microphone:
         alike = SequenceMatcher(None, question.lower(), asked.lower(), autojunk=False).ratio()
         if record.session_id != self._id or alike < _ALIKE:
             self._counts.mixed_up.append(f"{question!r} was taken for {record.question!r}")
-        if record.error:
-            self._counts.failed.append(record.error)
+        if failures := [error for error in record.error.split("; ") if error and not error.startswith(_CUT)]:
+            self._counts.failed.extend(failures[:1])
         elif not record.answer.endswith(self._text[-20:]):
             self._counts.mixed_up.append(f"{self._text!r} is not the text of {record.answer!r}")
 

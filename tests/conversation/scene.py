@@ -16,6 +16,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.connection import SelectiveConnection, Unwanted
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
@@ -97,13 +98,15 @@ class LoudnessActivity:
 
 @dataclass
 class FailingActivity:
-    """Takes loud sound for speech, but fails at the first of it.
+    """Takes loud sound for speech, but fails at the first of it, or at all that is so loud.
 
     Attributes:
-        failed: Streams whose windows it was given then.
+        poison: Loudness at which it fails, whenever it comes; 0 to fail once.
+        failed: Streams whose windows it was given when it first failed.
     """
 
     activity: LoudnessActivity = field(default_factory=LoudnessActivity)
+    poison: float = 0.0
     failed: int = 0
 
     def new_stream(self) -> VoiceStream:
@@ -111,8 +114,9 @@ class FailingActivity:
 
     def probabilities(self, streams: Sequence[VoiceStream], windows: Sequence[Samples]) -> list[float]:
         found = self.activity.probabilities(streams, windows)
-        if not self.failed and max(found) > 0.5:
-            self.failed = len(streams)
+        loudest = max(float(np.abs(window).mean()) for window in windows)
+        if loudest > self.poison > 0 or (not self.poison and not self.failed and max(found) > 0.5):
+            self.failed = self.failed or len(streams)
             raise RuntimeError("out of memory")
         return found
 
@@ -303,6 +307,7 @@ class WireMessage:
     subject: str
     data: bytes
     reply: str = ""
+    headers: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -363,7 +368,7 @@ class Wire:
         for subscription in list(self.subscriptions):
             unwanted = subscription.unless is not None and subscription.unless(subject.encode())
             if subscription.takes(subject) and not unwanted:
-                await subscription.deliver(WireMessage(subject, payload, reply))
+                await subscription.deliver(WireMessage(subject, payload, reply, headers))
 
     async def subscribe(
         self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
@@ -479,10 +484,12 @@ async def scene(
     voice: ScriptedVoice | None = None,
     turns_file: str = "",
     activity: VoiceActivityEngine | None = None,
+    allowances: Allowances = UNLIMITED,
+    metrics: Counted | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Scene]:
     """Run a replica of the audio ingress for as long as the block lasts, on a connection of its own if need be."""
-    work, metrics = SessionWork(), Counted()
+    work, metrics = SessionWork(), metrics or Counted()
     records = TurnRecords(TurnRecordSettings(file=turns_file), with_text=False)
     memory = ConversationMemory(MemorySettings(enabled=False))
     listening = AudioSettings.model_validate(settings)
@@ -495,6 +502,7 @@ async def scene(
         metrics,
         conversing,
         replica=replica,
+        allowances=allowances,
     )
     connected = wire or Wire()
     running = asyncio.create_task(ingress.run())

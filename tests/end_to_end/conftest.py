@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 from nats.aio.client import Client
 
-from bridges.command_line.client import HearthClient, connected
+from bridges.command_line.client import HearthClient, NatsServer, connected
+from bridges.permissions import USERS, inbox_prefix
 from deployments.models.store import ModelStore
 from tests.collector import Collector
 from tests.end_to_end.command import Done, hearth, readme_blocks, typed
 from tests.nats_client import nats_connected
-from tests.servers import ROOT, program
+from tests.servers import ROOT, program, wait_until
 from tests.workflow_engines.argo import ArgoServer
 from tests.workflow_engines.kubeflow import KubeflowServer
 
 ENDS_THE_GRAPH = "ends_the_graph"
+NATS_PASSWORD = "s3cret-w0rd"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,12 +51,14 @@ class Graph:
 
     Attributes:
         environment: The variables that `hearth` needs to find it.
-        nats_url: Where its clients reach it.
+        nats_url: Where its clients reach it, as the user `clients` of `hearth permissions nats`.
+        operator_url: The same for an operator.
         dashboard_url: Of Ray.
     """
 
     environment: Mapping[str, str]
     nats_url: str
+    operator_url: str
     dashboard_url: str
 
     def dashboard(self) -> httpx.Client:
@@ -135,11 +140,43 @@ def demo(newcomer: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def graph(environment: dict[str, str], demo: Done) -> Graph:
-    """Return the graph that the demo has started: all tests of this folder share it."""
+def graph(environment: dict[str, str], demo: Done) -> Generator[Graph]:
+    """Return the graph that the demo has started: all tests of this folder share it.
+
+    From here on everybody may do on NATS what `hearth permissions nats` says, and at the end nobody has tried anything
+    else: neither the graph nor those that ask it, `hearth` with all of its commands among them.
+    """
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    state = json.loads((Path(environment["HEARTH_STATE"]) / "state.json").read_text())
-    return Graph(environment, state["nats_url"], state["dashboard_url"])
+    folder = Path(environment["HEARTH_STATE"])
+    guard_nats(folder, hearth(environment, "permissions", "nats").stdout)
+    state = json.loads((folder / "state.json").read_text())
+    url = state["nats_url"]
+    asked = (["status", "--timeout", "5"], ["voices"])
+    wait_until("the graph", lambda: all(hearth(environment, *one).returncode == 0 for one in asked), 60)
+    yield Graph(environment, url, url.replace("clients:", "operator:"), state["dashboard_url"])
+    violations = [line for line in (folder / "logs" / "nats.log").read_text().splitlines() if "Violation" in line]
+    assert violations == []
+
+
+def guard_nats(folder: Path, permissions: str) -> None:
+    """Start the NATS server of a state folder anew, with permissions: who names no user is the graph.
+
+    The command line is told to be the user `clients`.
+    """
+    file = folder / "state.json"
+    state = json.loads(file.read_text())
+    passwords = "".join(f'{user.password_variable}: "{NATS_PASSWORD}"\n' for user in USERS)
+    config = folder / "nats.conf"
+    config.write_text(f"{config.read_text()}{passwords}{permissions}no_auth_user: hearth\n")
+    server = psutil.Process(state["processes"]["nats"]["pid"])
+    server.terminate()
+    server.wait(20)
+    # Nobody's child, as one that `hearth up` starts: else it would stay as a zombie when another process ends it.
+    command = f"{program('nats-server')} -c {config} > {folder}/logs/nats.log 2>&1 & echo $!"
+    pid = int(subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout)
+    state["processes"]["nats"] = {"pid": pid, "created": psutil.Process(pid).create_time()}
+    state["nats_url"] = state["nats_url"].replace("nats://", f"nats://clients:{NATS_PASSWORD}@")
+    file.write_text(json.dumps(state))
 
 
 @pytest.fixture
@@ -151,4 +188,10 @@ async def client(graph: Graph) -> AsyncGenerator[HearthClient]:
 @pytest.fixture
 async def connection(graph: Graph) -> AsyncGenerator[Client]:
     async with await nats_connected(graph.nats_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def operator(graph: Graph) -> AsyncGenerator[HearthClient]:
+    async with connected(NatsServer(graph.operator_url, inbox_prefix=inbox_prefix("operator"))) as connection:
         yield connection

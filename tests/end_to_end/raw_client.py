@@ -25,7 +25,9 @@ class RawClient:
         self._socket = socket.create_connection((server.hostname, server.port or 4222), timeout=_DEADLINE_S)
         self._lines = self._socket.makefile("rb")
         self.info = json.loads(self._lines.readline().split(b" ", 1)[1])
-        self._send(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\nPING\r\n')
+        who = {"user": server.username, "pass": server.password} if server.username else {}
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, **who}
+        self._send(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         self._until(b"PONG")
         self._subscriptions = 0
 

@@ -211,8 +211,8 @@ def test_status_tells_the_truth_to_people_and_scripts(graph: Graph) -> None:
     assert deployments["LanguageModel"]["running"] == 1
     assert {one["status"] for one in deployments.values()} == {"HEALTHY"}
     assert (told["in_flight"], told["waiting"]) == (1, 0), "the question itself"
-    errors = [error["error"] for error in told["last_errors"] if error["error_type"] == "not_found"]
-    assert "collection 'nowhere' does not exist" in errors
+    assert "not_found" in [error["error_type"] for error in told["last_errors"]]
+    assert "nowhere" not in str(told["last_errors"]), "others may ask, too"
 
 
 def test_a_conversation_at_a_prompt_leans_on_what_was_said(graph: Graph) -> None:

@@ -267,16 +267,18 @@ async def test_leaving_is_noticed_by_nobody_but_costs_nothing_after_the_answer(c
     assert response.success
 
 
-async def test_it_says_how_it_is(client: HearthClient, connection: Client) -> None:
+async def test_it_says_how_it_is(client: HearthClient, operator: HearthClient) -> None:
     status = await client.status(10)
     assert status.ready
+    assert (await operator.status(10)).ready
     parts = {part.name: part for part in status.components}
     assert parts.keys() >= {
-        "NatsIngress", "Chat", "Retrieval", "Ingestion", "LanguageModel", "Embeddings", "Reranker", "Milvus"
+        "NatsIngress", "AudioIngress", "Chat", "Retrieval", "Ingestion",
+        "LanguageModel", "Embeddings", "Reranker", "Milvus",
     }  # fmt: skip
     assert all(part.ready for part in parts.values())
     assert "smollm2" in parts["LanguageModel"].detail
-    service = json.loads((await connection.request("$SRV.PING.hearth", b"", timeout=5)).data)
+    service = json.loads((await operator.connection.request("$SRV.PING.hearth", b"", timeout=5)).data)
     assert service["name"] == "hearth"
 
 

@@ -15,6 +15,8 @@ from bridges.handlers.speech import SpeechHandler, VoicesHandler
 from bridges.handlers.status import StatusHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.allowances import Allowances
+from bridges.nats.askers import Askers
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.ingress import Endpoint, Ingress
 from bridges.nats.trust import STRICT
@@ -47,6 +49,14 @@ from tests.unit.services import LengthEmbeddings, ScriptedModel, ScriptedRetriev
 
 _SOUND = SpokenChunk(bytes(800), 8000, "Yes.")
 _LONGEST_S = 300.0
+_MUCH = {
+    "open_requests": 10**9,
+    "requests_per_minute": 1e12,
+    "characters_per_minute": 1e12,
+    "sound_s_per_minute": 1e12,
+    "live_sessions": 10**9,
+    "ingested_characters_per_hour": 1e15,
+}
 _TABLE = {
     "rag-query": {
         "engine": "kubeflow",
@@ -194,14 +204,37 @@ async def serving(url: str, most: int) -> AsyncGenerator[tuple[Ingress, AudioIng
     memory = ConversationMemory(MemorySettings(enabled=False))
     audio_settings = AudioSettings(idle_s=1)
     parts = ConversationParts(audio_settings.conversation, 32_768, services, work, memory, records)
-    audio = AudioIngress(
-        audio_settings, ReadingTranscription(0.0, (0.0,)), LoudnessActivity(), work, CountedSessions(), parts
-    )
     limits = {"waiting": most, "wait_s": 60.0}
     settings = NatsSettings.model_validate(
-        {"url": url, "user_share": 1, "limits": {row.name: limits for row in REQUESTS}, "max_waiting": most}
+        {
+            "url": url,
+            "user_share": 1,
+            "limits": {row.name: limits for row in REQUESTS},
+            "max_waiting": most,
+            # Nobody is refused for it, but everybody's account is kept, and headers are read for users.
+            "users": {"*": _MUCH},
+            "user_header": "tracestate",
+        }
     )
-    ingress = Ingress(settings, endpoints(services, work, records), services.components, audio.connect, counted)
+    allowances = Allowances.of(settings, MilvusSettings())
+    audio = AudioIngress(
+        audio_settings,
+        ReadingTranscription(0.0, (0.0,)),
+        LoudnessActivity(),
+        work,
+        CountedSessions(),
+        parts,
+        allowances=allowances,
+        askers=Askers.of(settings),
+    )
+    ingress = Ingress(
+        settings,
+        endpoints(services, work, records),
+        services.components,
+        audio.connect,
+        counted,
+        allowances=allowances,
+    )
     running, listening = asyncio.create_task(ingress.run()), asyncio.create_task(audio.run())
     await asyncio.wait_for(ingress.wait_until_serving(), 10)
     try:

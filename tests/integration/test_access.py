@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import trustme
 from bridges.command_line.client import NatsServer, connected
 from bridges.nats.connection import LastingConnection
 from bridges.nats.refusals import Refusals
+from bridges.permissions import USERS, inbox_prefix, server_configuration, users_for
 from bridges.subjects import Role
 from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
+from deployments.values.access import NatsAccess, Secret
 from tests.nats_accounts import Key, Operator, new_key
-from tests.servers import LOOPBACK, free_port, nats_server
+from tests.servers import LOOPBACK, free_port, nats_server, program
 
 WAIT_S = 10.0
 SECRET = "s3cret-w0rd"
@@ -283,3 +286,41 @@ async def test_credentials_that_cannot_be_used_are_named_by_their_file(tmp_path:
         async with connected(NatsServer(server.url, server.settings.access.access())):
             pass
     assert "x.y.z" not in raised.value.message
+
+
+ODD_PASSWORDS = (
+    *("123456", "12e4567", "true", "5m", "10k", "1.5", "a b", "a#b", "a//b", "a,b", "a;b", "{x", "[x", "(x", "0x12"),
+    *('p"q', "p\\q", "$HEARTH_PASSWORD", "$(HEARTH_PASSWORD)", "2024-01-01T00:00:00Z", "<< x >>", "é€"),
+)
+
+
+async def test_any_password_holds_that_stands_in_its_variable_as_the_permissions_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = users_for([f"u{number}" for number in range(len(ODD_PASSWORDS))])
+    names = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": ""}
+    passwords = {user.name: odd for user, odd in zip(users[-len(ODD_PASSWORDS) :], ODD_PASSWORDS, strict=True)}
+    for user in users:
+        monkeypatch.setenv(user.password_variable, f"'{passwords.get(user.name, SECRET)}'")
+    with guarded(tmp_path, server_configuration(names, users), {}) as server:
+        for name, password in passwords.items():
+            monkeypatch.setenv("A_SECRET", password)
+            access = NatsAccess(user=name, password=Secret(variable="A_SECRET"))
+            async with connected(NatsServer(server.url, access, inbox_prefix(name))) as client:
+                await client.connection.flush()
+
+
+@pytest.mark.parametrize("password", ["123456", "true", "5m"])
+def test_without_quotes_a_password_is_read_as_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """What the printed head says of it."""
+    names = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": ""}
+    (tmp_path / "nats.conf").write_text(server_configuration(names))
+    for user in USERS:
+        monkeypatch.setenv(user.password_variable, password)
+    command = [program("nats-server"), "-t", "-c", str(tmp_path / "nats.conf")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    for user in USERS:
+        monkeypatch.setenv(user.password_variable, f"'{password}'")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager
@@ -13,25 +14,34 @@ import nats
 import nats.errors
 import psutil
 import pytest
+from google.protobuf.message import Message
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
+from bridges.handlers.documents import DeleteHandler, IngestHandler, ListDocumentsHandler
 from bridges.nats import connection as nats_connection
+from bridges.nats import ingress as nats_ingress
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory
-from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
+from bridges.pipelines.replica import PipelineReplica
 from bridges.requests import REQUESTS
 from bridges.subjects import Role
 from deployments.call import Call
 from deployments.errors import HearthError, UnavailableError
 from deployments.settings.orchestration import MemorySettings, NatsSettings
+from deployments.settings.pipelines import PipelinesSettings
+from deployments.settings.users import UserLimits
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
+from deployments.values.documents import Document, DocumentListing, IngestReport
 from deployments.values.status import ComponentStatus
 from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server
@@ -254,9 +264,158 @@ async def test_a_user_who_asks_much_leaves_places_for_others(nats_url: str, clie
         assert graph.most_open == 3
 
 
+async def ask_as(client: Client, user: str, text: str = "Hi", **fields: Any) -> messages_pb2.ChatResponse:
+    question = messages_pb2.ChatRequest(message=text, **fields)
+    reply = await client.request(f"ai.chat.user.{user}.message", question.SerializeToString(), timeout=10)
+    return messages_pb2.ChatResponse.FromString(reply.data)
+
+
+async def test_a_user_over_their_rate_is_refused_and_no_other_is(nats_url: str, client: Client) -> None:
+    graph, metrics = Graph(), Counted()
+    graph.may_answer.set()
+    users = {"*": {"requests_per_minute": 6, "request_burst": 3}, "staff-*": {"requests_per_minute": None}}
+    async with serving(nats_url, graph, metrics=metrics, users=users):
+        asked = [await ask_as(client, "rude") for _ in range(6)]
+        assert [answer.success for answer in asked] == [True] * 3 + [False] * 3
+        assert "6 requests per minute; try again in" in asked[-1].error
+        assert (await ask_as(client, "other")).success
+        assert all([(await ask_as(client, "staff-1")).success for _ in range(10)])
+    assert Counter(outcome for _, outcome in metrics.requests) == {"ok": 14, "overloaded": 3}
+
+
+async def test_a_user_has_so_many_requests_open_at_once(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    async with serving(nats_url, graph, max_in_flight=2, user_share=1, users={"*": {"open_requests": 3}}):
+        rude = [asyncio.create_task(ask_as(client, "rude", str(number))) for number in range(8)]
+        refused, waiting = await first_answers(rude, 5)
+        assert {answer.error for answer in refused} == {"3 requests of this user are open already"}
+        other = asyncio.create_task(ask_as(client, "other", "mine"))
+        graph.may_answer.set()
+        assert (await other).success
+        assert all(answer.success for answer in await asyncio.gather(*waiting))
+        assert (await ask_as(client, "rude", "again")).success
+
+
+async def test_somebody_whom_no_subject_names_is_known_by_payload_header_or_connection(
+    nats_url: str, client: Client
+) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+
+    async def asks(connection: Client, user: str = "", header: str = "") -> bool:
+        payload = messages_pb2.ChatRequest(message="Hi", user_id=user).SerializeToString()
+        headers = {"Hearth-User": header} if header else None
+        reply = await connection.request("ai.chat.request", payload, timeout=10, headers=headers)
+        return messages_pb2.ChatResponse.FromString(reply.data).success
+
+    users = {"*": {"requests_per_minute": 1}}
+    another = await nats_connected(nats_url)
+    try:
+        async with serving(nats_url, graph, users=users, user_header="Hearth-User"):
+            assert [await asks(client), await asks(client), await asks(another)] == [True, False, True]
+            assert [await asks(client, "ann"), await asks(another, "ann")] == [True, False]
+            assert [await asks(client, "", "ben"), await asks(another, "ben", "ben")] == [True, False]
+    finally:
+        await another.close()
+
+
+async def test_a_header_that_names_another_user_than_the_question_is_refused(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, user_header="Hearth-User"):
+        for subject, payload in (
+            ("ai.chat.request", messages_pb2.ChatRequest(message="Hi", user_id="bob")),
+            ("ai.chat.user.bob.message", messages_pb2.ChatRequest(message="Hi")),
+        ):
+            asked = payload.SerializeToString()
+            told = await client.request(subject, asked, timeout=10, headers={"Hearth-User": "mallory"})
+            assert "'bob'" in messages_pb2.ChatResponse.FromString(told.data).error
+            assert not graph.asked.is_set()
+            told = await client.request(subject, asked, timeout=10, headers={"Hearth-User": "bob"})
+            assert messages_pb2.ChatResponse.FromString(told.data).success
+            graph.asked.clear()
+
+
+async def test_what_a_user_may_not_name_never_reaches_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    users = {"*": {"collections": ["public_*"], "characters_per_minute": 100}, "alice": {"collections": None}}
+    async with serving(nats_url, graph, users=users):
+        secret = await ask_as(client, "bob", enable_rag=True, collection="secret", request_id="r1")
+        assert (secret.success, secret.error) == (
+            False,
+            "collection 'secret' is not one that you may name: expected public_*",
+        )
+        default = await ask_as(client, "bob", enable_rag=True)
+        assert default.error.startswith("collection 'knowledge_base' is not one")
+        assert not (await ask_as(client, "bob", "x" * 101)).success
+        assert not graph.asked.is_set()
+        assert (await ask_as(client, "bob", enable_rag=True, collection="public_a")).success
+        assert (await ask_as(client, "alice", enable_rag=True, collection="secret")).success
+
+
+class NoDocuments:
+    """Keeps no document, and takes none."""
+
+    async def ingest(self, call: Call, document: Document) -> IngestReport:
+        raise AssertionError("nothing is put in here")
+
+    async def delete(self, call: Call, collection: str, source: str) -> int:
+        raise AssertionError("nothing is taken out here")
+
+    async def documents(self, call: Call, collection: str, prefix: str) -> DocumentListing:
+        assert collection == "public"
+        return DocumentListing()
+
+    async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
+        return (READY,)
+
+
+async def test_who_may_only_read_a_collection_changes_none_and_lists_no_other(nats_url: str, client: Client) -> None:
+    documents = NoDocuments()
+    handlers: dict[str, Handler] = {
+        "documents-ingest": IngestHandler(documents),
+        "documents-delete": DeleteHandler(documents),
+        "documents-list": ListDocumentsHandler(documents),
+    }
+    rows = [Endpoint(row, handlers[row.name], 10.0) for row in REQUESTS if row.name in handlers]
+    users = {"*": UserLimits(collections=("public",), ingest=False, delete=False)}
+
+    async def connected(client: Client) -> None: ...
+
+    async def told(subject: str, message: Message, kind: type[Any]) -> str:
+        reply = await client.request(f"hearth.documents.{subject}", message.SerializeToString(), timeout=10)
+        return kind.FromString(reply.data).error
+
+    ingress = Ingress(NatsSettings(url=nats_url, users=users), rows, documents.components, connected, Counted())
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    put = documents_pb2.IngestRequest(text="words", collection="public", source="a.md")
+    taken = documents_pb2.DeleteRequest(collection="public", source="a.md")
+    assert "may not put documents in" in await told("ingest", put, documents_pb2.IngestResponse)
+    assert "may not take documents out" in await told("delete", taken, documents_pb2.DeleteResponse)
+    for collection, error in (("public", ""), ("secret", "collection 'secret' is not one that you may name")):
+        listing = documents_pb2.ListDocumentsRequest(collection=collection)
+        assert (await told("list", listing, documents_pb2.ListDocumentsResponse)).startswith(error)
+    ingress.stop()
+    await asyncio.wait_for(running, 20)
+
+
+async def test_a_field_that_is_too_long_is_refused_before_the_graph(nats_url: str, client: Client) -> None:
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, sizes={"question_characters": 1000}):
+        assert (await ask(client, "x" * 1001)).error == "message has 1001 characters: at most 1000 are taken"
+        assert not graph.asked.is_set()
+        assert (await ask(client, "x" * 1000)).success
+
+
 async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: str, client: Client) -> None:
     class Broken(Counted):
         def ended(self, subject: str, outcome: Outcome, seconds: float) -> None:
+            raise RuntimeError("no room for a metric")
+
+        def open(self, in_flight: int, waiting: int) -> None:
             raise RuntimeError("no room for a metric")
 
     graph = Graph()
@@ -264,6 +423,83 @@ async def test_a_metric_that_cannot_be_counted_costs_no_other_request(nats_url: 
     async with serving(nats_url, graph, metrics=Broken(), max_in_flight=1):
         for number in range(3):
             assert (await ask(client, f"{number}")).success
+
+
+async def test_a_refusal_is_told_although_it_cannot_be_counted(nats_url: str, client: Client) -> None:
+    class Broken(Counted):
+        def open(self, in_flight: int, waiting: int) -> None:
+            raise RuntimeError("no room for a metric")
+
+    graph = Graph()
+    limits = {"max_in_flight": 1, "max_waiting": 1, "max_wait_s": 0.1, "user_share": 1}
+    async with serving(nats_url, graph, metrics=Broken(), **limits):
+        asked = [asyncio.create_task(ask(client, f"{number}")) for number in range(4)]
+        refused, waiting = await first_answers(asked, 3)
+        assert sum("it waited for longer" in response.error for response in refused) == 1
+        graph.may_answer.set()
+        assert [answer.success for answer in await asyncio.gather(*waiting)] == [True]
+
+
+async def test_a_log_that_fails_costs_no_other_request(
+    nats_url: str, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=nats_ingress.logger.name)
+
+    def fail(record: logging.LogRecord) -> bool:
+        raise OSError("no space left")
+
+    graph = Graph()
+    graph.may_answer.set()
+    async with serving(nats_url, graph, max_in_flight=1):
+        nats_ingress.logger.addFilter(fail)
+        try:
+            for number in range(3):
+                assert (await ask(client, f"{number}")).success
+        finally:
+            nats_ingress.logger.removeFilter(fail)
+
+
+class Waiting:
+    """A handler that waits for something that somebody else cancels."""
+
+    async def handle(self, call: Call, request: messages_pb2.ChatRequest, reply: Reply) -> Outcome:
+        ended = asyncio.get_running_loop().create_future()
+        ended.cancel()
+        return await ended
+
+    async def fail(self, request: messages_pb2.ChatRequest, error: HearthError, reply: Reply) -> None:
+        await reply.finish(messages_pb2.ChatResponse(error=error.message))
+
+
+async def test_a_request_whose_work_was_cancelled_is_answered_and_others_have_their_turn(
+    nats_url: str, client: Client
+) -> None:
+    metrics, memory = Counted(), ConversationMemory(MemorySettings(enabled=False))
+    rows = [Endpoint(row, Waiting(), 10.0) for row in CHAT]
+    settings = NatsSettings(url=nats_url, max_in_flight=1)
+    ingress = Ingress(settings, rows, Graph().components, memory.connect, metrics)
+    running = asyncio.create_task(ingress.run())
+    await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    answers = await asyncio.gather(*(ask(client, f"{number}") for number in range(5)))
+    assert {answer.error for answer in answers} == {"it was ended inside the graph"}
+    ingress.stop()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_a_callback_that_waited_for_what_was_cancelled_is_called_again(nats_url: str, client: Client) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(message: Any) -> None:
+        heard.put_nowait(message.data)
+        ended = asyncio.get_running_loop().create_future()
+        ended.cancel()
+        await ended
+
+    await client.subscribe("cancelled", cb=take)
+    for payload in (b"1", b"2"):
+        await client.publish("cancelled", payload)
+    async with asyncio.timeout(5):
+        assert [await heard.get(), await heard.get()] == [b"1", b"2"]
 
 
 async def test_a_client_s_trace_comes_back_with_every_message_of_the_answer(nats_url: str, client: Client) -> None:
@@ -815,6 +1051,28 @@ def process_of_server(folder: Path) -> psutil.Process:
     return psutil.Process(int(ports.stem.rpartition("_")[2]))
 
 
+async def test_messages_that_gather_arrive_in_their_order(nats_url: str, client: Client) -> None:
+    listener = nats_connection.NatsClient()
+    await listener.connect_to(nats_url)
+    heard: list[bytes] = []
+    last = asyncio.Event()
+
+    async def arrived(message: Msg) -> None:
+        heard.append(message.data)
+        if message.data == b"99":
+            last.set()
+
+    await listener.subscribe("numbers", cb=arrived)
+    await listener.flush()
+    listener.gather(60)
+    for number in range(100):
+        await client.publish("numbers", b"%d" % number)
+        await client.flush()
+    await asyncio.wait_for(last.wait(), 10)
+    assert heard == [b"%d" % number for number in range(100)]
+    await listener.close()
+
+
 async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_connection, "_PING_S", 0.1)
     with nats_server(tmp_path) as url:
@@ -824,9 +1082,36 @@ async def test_a_server_that_says_nothing_any_more_is_noticed(tmp_path: Path, mo
             server.suspend()
             try:
                 await until(lambda: not ingress.is_serving())
+                assert ingress.fault() == "NATS is not connected"
             finally:
                 server.resume()
             await until(ingress.is_serving)
+            assert ingress.fault() == ""
+
+
+async def test_the_pipelines_say_that_a_server_says_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_connection, "_PING_S", 0.1)
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        server = process_of_server(tmp_path)
+        replica = PipelineReplica(PipelinesSettings(stream=""), NatsSettings(url=url))
+        running = asyncio.create_task(replica.run())
+
+        async def says(detail: str) -> None:
+            async with asyncio.timeout(10):
+                while detail not in (await replica.service.components(Call.within(1)))[0].detail:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        await says("0 unfinished runs")
+        server.suspend()
+        try:
+            await says("NATS is not connected")
+        finally:
+            server.resume()
+        await says("0 unfinished runs")
+        replica.stop()
+        await asyncio.wait_for(running, 20)
 
 
 async def until(there: Callable[[], bool]) -> None:

@@ -11,9 +11,10 @@ import pytest
 from nats.aio.client import Client
 
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.live.dispatch import ClientMessage, Dispatch
+from bridges.live.dispatch import Dispatch
 from bridges.live.handover import SessionHandover
 from bridges.live.replicas import AudioReplicas
+from bridges.nats.askers import Arrival
 from bridges.nats.connection import NatsClient
 from bridges.nats.ownership import SessionOwners
 from bridges.sessions.epochs import SessionWork
@@ -53,7 +54,7 @@ class Listening:
     heard: Heard
     open: set[str] = field(default_factory=set[str])
 
-    async def hear(self, message: ClientMessage) -> None:
+    async def hear(self, message: Arrival) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         step = messages_pb2.STTStreamMessage.FromString(message.data)
         self.open.add(session_id)

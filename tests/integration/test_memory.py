@@ -1,13 +1,16 @@
 """Conversations in a real NATS key-value bucket."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 from nats.aio.client import Client
+from nats.js.api import KeyValueConfig
 
 from bridges.nats import conversation_memory
 from bridges.nats.conversation_memory import ConversationMemory, Owner
@@ -159,7 +162,61 @@ async def test_a_store_that_comes_back_empty_is_begun_anew(tmp_path: Path) -> No
         assert await conversations.recall(Owner("u1")) == ()
         await conversations.remember(Owner("u1"), turn(2))
         await conversations.remember(Owner("u1"), turn(3))
-        assert await conversations.recall(Owner("u1")) == (turn(3),)
+        assert await conversations.recall(Owner("u1")) == (turn(2), turn(3))
+        await connection.close()
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["usual reads", "direct reads"])
+async def test_a_bucket_that_is_deleted_is_begun_anew(client: Client, direct: bool) -> None:
+    name = f"test_{uuid4().hex}"
+    await client.jetstream().create_key_value(KeyValueConfig(bucket=name, direct=direct))
+    conversations = await memory(client, bucket=name)
+    await conversations.remember(Owner("u1"), turn(1))
+    await client.jetstream().delete_stream(f"KV_{name}")
+    assert await conversations.recall(Owner("u1")) == ()
+    await conversations.remember(Owner("u1"), turn(2))
+    assert await conversations.recall(Owner("u1")) == (turn(2),)
+
+
+async def test_a_bucket_that_is_full_costs_the_memory_and_nothing_else(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"test_{uuid4().hex}"
+    await client.jetstream().create_key_value(KeyValueConfig(bucket=name, max_bytes=600))
+    conversations = await memory(client, bucket=name)
+    for user in ("u1", "u2", "u3"):
+        await conversations.remember(Owner(user), Exchange("q" * 100, "a" * 100))
+    assert await conversations.recall(Owner("u1"))
+    assert await conversations.recall(Owner("u3")) == ()
+    assert "could not be remembered" in caplog.text
+
+
+def server_in(folder: Path) -> psutil.Process:
+    (ports,) = folder.glob("nats-server_*.ports")
+    return psutil.Process(int(ports.stem.rpartition("_")[2]))
+
+
+async def test_one_answer_waits_for_a_bucket_that_is_slow_and_those_after_it_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_memory, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(conversation_memory, "_REST_S", 60.0)
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        connection = await nats_connected(url)
+        conversations = await memory(connection)
+        await conversations.remember(Owner("u1"), turn(1))
+        server = server_in(tmp_path)
+        server.suspend()
+        try:
+            began = time.monotonic()
+            for number in range(50):
+                assert await conversations.recall(Owner("u1")) == ()
+                await conversations.remember(Owner("u1"), turn(number))
+            assert time.monotonic() - began < 1.0
+        finally:
+            server.resume()
+        monkeypatch.setattr(conversations, "_rests_until", 0.0)
+        assert await conversations.recall(Owner("u1")) == (turn(1),)
         await connection.close()
 
 

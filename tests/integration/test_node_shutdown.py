@@ -83,7 +83,8 @@ def applications(model: OpenAIServer, nats_url: str) -> list[dict[str, Any]]:
             "route_prefix": None,
             "import_path": "bridges.application:orchestration",
             "args": {
-                "nats": {"url": nats_url, "max_in_flight": HELD + 4},
+                # One client holds all that is held.
+                "nats": {"url": nats_url, "max_in_flight": HELD + 4, "user_share": 1},
                 "in_process": ["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"],
                 "health": {"port": 0},
             },

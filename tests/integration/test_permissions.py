@@ -11,8 +11,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js.api import KeyValueConfig, RetentionPolicy
 
+from bridges.command_line.client import NatsServer, connected
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import ChatHandler
@@ -25,7 +25,7 @@ from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.trust import Trust
 from bridges.operations.outcome import Outcome
-from bridges.permissions import installation_names, permissions
+from bridges.permissions import inbox_prefix, installation_names, permissions
 from bridges.pipelines import intake as pipeline_intake
 from bridges.pipelines.replica import PipelineReplica
 from bridges.pipelines.run_store import PipelineRuns
@@ -43,6 +43,7 @@ from bridges.subjects import (
     INBOX,
     PIPELINE_STATUS,
     PIPELINE_TRIGGER,
+    REPLICA_INBOX,
     SPEECH_AUDIO,
     SPEECH_REQUEST,
     SPEECH_STATUS,
@@ -65,6 +66,7 @@ from tests.conversation.scene import (
     SlowSpeech,
     square_voice,
 )
+from tests.kept_by_others import make_what_is_kept
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
 from tests.unit.services import ScriptedModel, ScriptedRetrieval
@@ -75,8 +77,13 @@ from tests.workflow_engines.follower import Followed, follow
 WAIT_S = 10.0
 SETTINGS = OrchestrationSettings.model_validate({"audio": {"enabled": True}})
 NAMES = installation_names(SETTINGS)
-USERS = (Role.CLIENT, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+USERS = (Role.CLIENT, Role.USER, Role.OPERATOR, Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
+OF_ONE_USER = {Role.USER: "alice", Role.OPERATOR: "operator"}
 ADMIN = "admin"
+INBOX_PREFIXES = {
+    **{role.name: inbox_prefix(user_id) for role, user_id in OF_ONE_USER.items()},
+    **dict.fromkeys((Role.NATS_INGRESS.name, Role.AUDIO_INGRESS.name, Role.PIPELINES.name), REPLICA_INBOX.inbox_prefix),
+}
 SILENCE = bytes(2 * 16_000)
 
 
@@ -89,7 +96,7 @@ def configuration() -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in USERS
-        for may in [permissions(role, NAMES)]
+        for may in [permissions(role, NAMES | ({"user_id": OF_ONE_USER[role]} if role in OF_ONE_USER else {}))]
     ]
     return json.dumps({"authorization": {"users": [*users, {"user": ADMIN, "password": "secret"}]}})
 
@@ -117,7 +124,8 @@ class Server:
         async def ignore(_: Exception) -> None:
             """What the server denies stands in its log."""
 
-        return await nats_connected(self.url_for(user), error_cb=ignore)
+        prefix = INBOX_PREFIXES.get(user, INBOX.inbox_prefix)
+        return await nats_connected(self.url_for(user), error_cb=ignore, inbox_prefix=prefix)
 
 
 @contextmanager
@@ -195,7 +203,7 @@ async def next_of(subscription: Subscription) -> bytes:
 @pytest.mark.parametrize("is_made_before", [False, True], ids=["a new server", "made by others before"])
 async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, is_made_before: bool) -> None:
     if is_made_before:
-        await make_what_is_kept(server)
+        await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     retrieval, memory = ScriptedRetrieval(), ConversationMemory(SETTINGS.memory)
     handler = ChatHandler(Chat(ScriptedModel(), retrieval), None, memory, Trust())
     async with ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory):
@@ -209,6 +217,20 @@ async def test_a_question_and_its_streamed_answer_are_permitted(server: Server, 
         assert messages_pb2.ChatResponse.FromString(reply.data).success
         assert [turn.question for turn in await memory.recall(Owner("u1"))] == ["Hi"]
         await client.close()
+
+
+async def test_a_client_of_one_user_gets_the_whole_answer_in_its_inbox(server: Server) -> None:
+    memory = ConversationMemory(SETTINGS.memory)
+    handler = ChatHandler(Chat(ScriptedModel(), ScriptedRetrieval()), None, memory, Trust())
+    prefix = inbox_prefix(OF_ONE_USER[Role.USER])
+    async with (
+        ingress(server, Role.NATS_INGRESS, {"chat-message": handler}, memory),
+        connected(NatsServer(server.url_for(Role.USER.name), inbox_prefix=prefix)) as client,
+    ):
+        request = messages_pb2.ChatRequest(message="Hi", enable_streaming=True, user_id="somebody else")
+        items = [item async for item in client.ask(request, WAIT_S)]
+        assert [(type(item), getattr(item, "user_id", "")) for item in items] == [(messages_pb2.ChatResponse, "alice")]
+        assert [turn.question for turn in await memory.recall(Owner("alice"))] == ["Hi"]
 
 
 async def test_an_operator_finds_the_service(server: Server) -> None:
@@ -233,14 +255,19 @@ async def test_a_text_and_its_speech_are_permitted(server: Server) -> None:
         await client.close()
 
 
+def audio_ingress(replica: str, memory: ConversationMemory) -> AudioIngress:
+    """Return what listens to live audio and answers."""
+    work, records = SessionWork(), TurnRecords(SETTINGS.turns, with_text=False)
+    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
+    transcription = ReadingTranscription(0.0, (0.0,))
+    return AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+
+
 @asynccontextmanager
 async def listening(server: Server, replica: str) -> AsyncGenerator[None]:
     """Run a replica that listens to live audio and answers."""
-    work, memory = SessionWork(), ConversationMemory(SETTINGS.memory)
-    records = TurnRecords(SETTINGS.turns, with_text=False)
-    parts = ConversationParts(SETTINGS.audio.conversation, 32_768, ScriptedVoice(), work, memory, records)
-    transcription = ReadingTranscription(0.0, (0.0,))
-    audio = AudioIngress(SETTINGS.audio, transcription, LoudnessActivity(), work, Counted(), parts, replica)
+    memory = ConversationMemory(SETTINGS.memory)
+    audio = audio_ingress(replica, memory)
     connection = await server.connect(Role.AUDIO_INGRESS.name)
     await memory.connect(connection)
     running = asyncio.create_task(audio.run())
@@ -282,7 +309,7 @@ async def test_a_trigger_and_its_statuses_are_permitted(
     monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
     monkeypatch.setattr(pipeline_intake, "_FETCH_S", 0.1)
     if is_made_before:
-        await make_what_is_kept(server)
+        await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     with serving(ArgoServer("document-ingestion")) as argo:
         settings = PipelinesSettings.model_validate(
             {
@@ -311,29 +338,13 @@ async def test_a_trigger_and_its_statuses_are_permitted(
 
 
 async def test_a_refusal_of_an_ingress_alone_is_permitted(server: Server) -> None:
-    await make_what_is_kept(server)
+    await make_what_is_kept(await server.connect(ADMIN), SETTINGS)
     runs = PipelineRuns(SETTINGS.pipelines)
     async with ingress(server, Role.NATS_INGRESS, {"pipeline-trigger": PipelineHandler(None, runs)}, runs):
         client = await server.connect(Role.CLIENT.name)
         refused = await triggered(client, "r1", "document-ingestion")
         assert (await refused.until_word("error")).error == NO_PIPELINES
         await client.close()
-
-
-async def make_what_is_kept(server: Server) -> None:
-    """Make the buckets and the stream as other tools do: read directly, without a republish, with another age."""
-    admin = await server.connect(ADMIN)
-    stream = admin.jetstream()
-    for bucket in (SETTINGS.pipelines.bucket, SETTINGS.memory.bucket):
-        await stream.create_key_value(KeyValueConfig(bucket=bucket, direct=True))
-    await stream.add_stream(
-        name=SETTINGS.pipelines.stream,
-        subjects=[PIPELINE_TRIGGER.pattern],
-        retention=RetentionPolicy.WORK_QUEUE,
-        max_age=60,
-        no_ack=True,
-    )
-    await admin.close()
 
 
 async def triggered(client: Client, request_id: str, pipeline: str) -> Followed:

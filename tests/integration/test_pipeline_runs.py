@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -171,11 +171,15 @@ async def test_what_cannot_be_read_is_left_alone(runs: PipelineRuns, client: Cli
     await runs.publish(await runs.accept(run("r2")), report(RunStatus.RUNNING, "r2"))
     bucket = await client.jetstream().key_value(runs._settings.bucket)
     (first, second) = [key for key in await bucket.keys() if key.startswith("run.")]
-    await bucket.put(first, b"not json")
     await bucket.put(second, json.dumps({"request_id": "r2"}).encode())
     await bucket.put("status.r2", b"\xff")
-    assert await runs.unfinished() == []
-    assert await runs.read("r1") is None
+    whole = asdict(run())
+    broken = [b"not json", b'{"parameters":' + b"[" * 100_000, b"[]", b"null"]
+    broken += [json.dumps({**whole, name: value}).encode() for name, value in (("parameters", None), ("request_id", 1))]
+    for value in broken:
+        await bucket.put(first, value)
+        assert await runs.unfinished() == []
+        assert await runs.read("r1") is None
 
 
 async def test_a_bucket_that_is_there_without_republishing_is_made_to(client: Client) -> None:

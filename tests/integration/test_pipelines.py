@@ -82,9 +82,9 @@ def settings(argo: ArgoServer, kubeflow: KubeflowServer, bucket: str, **changes:
 
 
 @asynccontextmanager
-async def running(settings: PipelinesSettings, nats_url: str) -> AsyncGenerator[PipelineReplica]:
+async def running(settings: PipelinesSettings, nats_url: str, **nats: Any) -> AsyncGenerator[PipelineReplica]:
     """Run a replica; the way out is that of a replica that is shut down."""
-    replica = PipelineReplica(settings, NatsSettings(url=nats_url))
+    replica = PipelineReplica(settings, NatsSettings(url=nats_url, **nats))
     task = asyncio.create_task(replica.run())
     try:
         yield replica
@@ -440,6 +440,32 @@ async def test_a_stream_in_which_nothing_is_found_is_looked_into_again(
             request = messages_pb2.PipelineTrigger(request_id="late", pipeline="document-ingestion")
             await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString())
             await followed.until_word("submitted")
+
+
+async def test_a_trigger_that_its_ingress_lost_starts_only_what_its_user_may_name(
+    tmp_path: Path, argo: ArgoServer, kubeflow: KubeflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_intake, "_GRACE_S", 0.0)
+    monkeypatch.setattr(pipeline_intake, "_FETCH_S", 0.1)
+    users = {"*": {"pipelines": []}, "ann": {"pipelines": ["document-*"]}}
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "store")) as url:
+        chosen = settings(argo, kubeflow, "runs", stream="HEARTH_PIPELINES")
+        async with (
+            await nats_connected(url) as connection,
+            running(chosen, url, users=users, user_header="Hearth-User"),
+        ):
+            await eventually("the consumer", lambda: has_consumer(connection))
+
+            async def trigger(request_id: str, **headers: str) -> Followed:
+                followed = await follow(connection, subject_for(PIPELINE_STATUS, request_id=request_id))
+                request = messages_pb2.PipelineTrigger(request_id=request_id, pipeline="document-ingestion")
+                await connection.publish(PIPELINE_TRIGGER.pattern, request.SerializeToString(), headers=headers)
+                return followed
+
+            anybody, ann = await trigger("r1"), await trigger("r2", **{"Hearth-User": "ann"})
+            assert "is not one that you may name" in (await anybody.until_word("error")).error
+            await ann.until_word("submitted")
+            assert len(argo.names) == 1
 
 
 async def test_another_stream_over_the_subject_costs_that_and_nothing_else(

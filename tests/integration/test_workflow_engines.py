@@ -1,6 +1,7 @@
 """The engines' adapters against servers that speak their protocols, over real HTTP."""
 
 import asyncio
+import base64
 import logging
 import os
 import ssl
@@ -22,6 +23,7 @@ from deployments.errors import BackEnd, HearthError, UpstreamFailedError
 from deployments.pipelines.ports import EngineUnavailableError, WorkflowEngine
 from deployments.settings.pipelines import ArgoServerSettings, KubeflowSettings, KubernetesSettings, PipelineSettings
 from deployments.values.pipelines import Run, RunState, RunStatus
+from tests.certificates import Certificates
 from tests.refusals import refused
 from tests.workflow_engines import argo as argo_servers
 from tests.workflow_engines.engine_server import EngineServer, Fault, serving
@@ -47,7 +49,8 @@ class Argo:
 def adapter(server: EngineServer, **changes: Any) -> WorkflowEngine:
     if isinstance(server, argo_servers.ArgoServer):
         return ArgoServer(ArgoServerSettings.model_validate({"kind": "argo-server", "url": server.url, **changes}))
-    settings = {"kind": "kubernetes", "url": server.url, "token_file": "", "ca_file": "", **changes}
+    no_pod = {"token_file": ""} if "tls" in changes else {"token_file": "", "ca_file": ""}
+    settings = {"kind": "kubernetes", "url": server.url, **no_pod, **changes}
     return KubernetesWorkflows(KubernetesSettings.model_validate(settings))
 
 
@@ -598,6 +601,48 @@ async def test_certificates_are_checked_both_ways_and_read_again_when_they_were_
         careless = adapter(server, verify=False, certificate_file=str(client_file))
         assert await careless.submit(RUN) == NAME
         await careless.close()
+
+
+@pytest.mark.parametrize("wrong", ["", "another name", "no certificate", "expired"])
+async def test_an_engine_is_known_by_name_and_knows_us_by_a_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    certificates = Certificates.of(tmp_path)
+    certificate, key = certificates.issue("hearth.test", expired=wrong == "expired")
+    tls = {"ca_file": certificates.ca_file, "certificate_file": certificate, "key_file": key}
+    tls = {name: file for name, file in tls.items() if wrong != "no certificate" or name == "ca_file"}
+    tls["server_name"] = "other.test" if wrong == "another name" else "engine.test"
+    with serving(
+        argo_servers.KubernetesApi(TEMPLATE, tls=certificates.of_server("engine.test", asks_clients=True))
+    ) as it:
+        engine = adapter(it, tls=tls)
+        if wrong:
+            with pytest.raises(EngineUnavailableError):
+                await engine.submit(RUN)
+            assert "look at pipelines.argo.tls" in engine.failure
+            assert "look at pipelines.argo.tls" in caplog.text
+        else:
+            assert await engine.submit(RUN) == NAME
+        await engine.close()
+
+
+async def test_the_secrets_of_an_engine_are_shown_nowhere(
+    kubeflow: KubeflowServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("ENGINE_TOKEN", "t0k3n-w0rd")
+    kubeflow.token = "another"
+    of_a_url = {"url": kubeflow.url.replace("://", "://ada:p4ss-w0rd@")}
+    for changes in ({"token_variable": "ENGINE_TOKEN"}, of_a_url):
+        engine = kubeflow_adapter(kubeflow, **changes)
+        with refused(UpstreamFailedError, retryable=False) as raised:
+            await engine.submit(QUERY)
+        assert "look at pipelines.kubeflow.token_" in engine.failure
+        shown = f"{caplog.text}{raised.value!r}{engine.failure}"
+        assert "w0rd" not in shown
+        await engine.close()
+    assert "w0rd" not in repr(KubeflowSettings.model_validate(of_a_url))
+    assert base64.b64encode(b"ada:p4ss-w0rd").decode() in kubeflow.requests[-1].headers["Authorization"]
 
 
 def test_errors_of_engines_belong_to_the_family() -> None:

@@ -149,8 +149,12 @@ def test_nats_reads_its_passwords_out_of_a_secret() -> None:
     given = values("nats-users")
     users = given["config"]["merge"]["authorization"]["users"]
     for user in users:
-        variable = user["password"].removeprefix("<< $").removesuffix(" >>")
-        assert given["container"]["env"][variable]["valueFrom"]["secretKeyRef"]["key"] == user["user"]
+        quoted = user["password"].removeprefix("<< $").removesuffix(" >>")
+        secret = given["container"]["env"][quoted].removeprefix("'$(").removesuffix(")'")
+        assert given["container"]["env"][quoted] == f"'$({secret})'"
+        assert given["container"]["env"][secret]["valueFrom"]["secretKeyRef"]["key"] == user["user"]
+        # The chart lists variables in alphabetical order, and Kubernetes puts into one what stands further up.
+        assert secret < quoted
 
 
 def test_nats_users_may_do_what_the_table_of_subjects_gives_them() -> None:

@@ -33,15 +33,27 @@ IMPORTED_WITH_A_RECORDING = "deployments.sound.recording"
 
 ANY_SUBJECT = frozenset(
     f"deployments.{name}"
-    for name in ("values", "settings", "text", "sound", "call", "errors", "services", "component_status", "backoff")
+    for name in (
+        "values",
+        "settings",
+        "text",
+        "sound",
+        "call",
+        "errors",
+        "services",
+        "component_status",
+        "backoff",
+        "ending",
+    )
 )
 ANY_ENGINE = frozenset(
     f"deployments.{name}"
     for name in (
         "call",
         "errors",
-        # Those that speak HTTP try again.
+        # Those that speak HTTP try again, and say who they are.
         "backoff",
+        "http_access",
         "values",
         "sound",
         "models",
@@ -73,7 +85,17 @@ ANY_BRIDGE = frozenset(
         "bridges.generated",
         *(
             f"deployments.{name}"
-            for name in ("values", "settings", "sound", "services", "call", "errors", "backoff", "component_status")
+            for name in (
+                "values",
+                "settings",
+                "sound",
+                "services",
+                "call",
+                "errors",
+                "backoff",
+                "ending",
+                "component_status",
+            )
         ),
         "deployments.graph.tracing",
         "deployments.listening",
@@ -105,10 +127,12 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     # The foundations: values, text, sound, errors and backoff import each other alone.
     "deployments.errors": frozenset(),
     "deployments.backoff": frozenset({"deployments.errors"}),
+    "deployments.ending": frozenset(),
     "deployments.text": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.values": frozenset({"deployments.errors", "deployments.text"}),
     "deployments.sound": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.call": frozenset({"deployments.errors"}),
+    "deployments.http_access": frozenset({"deployments.errors", "deployments.values"}),
     "deployments.settings": frozenset({"deployments.values", "deployments.errors"}),
     "deployments.models": frozenset({"deployments.errors"}),
     "deployments.component_status": frozenset({"deployments.errors", "deployments.values"}),
@@ -159,7 +183,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "bridges.nats_access": frozenset({"deployments.errors", "deployments.values"}),
     "bridges.operations": ANY_BRIDGE,
     "bridges.nats": ANY_BRIDGE | {"bridges.operations"},
-    "bridges.workflows": ANY_BRIDGE,
+    "bridges.workflows": ANY_BRIDGE | {"deployments.http_access"},
     "bridges.sessions": ANY_BRIDGE | {"bridges.operations", "bridges.nats"},
     "bridges.pipelines": ANY_BRIDGE | {"bridges.operations", "bridges.nats", "bridges.workflows"},
     "bridges.pipelines.replica": ANY_BRIDGE

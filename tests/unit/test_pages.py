@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from bridges.command_line.main import cli
 from deployments.settings.base import Settings
+from deployments.settings.model_servers import ModelServerSettings
 from deployments.settings.orchestration import MilvusSettings, OrchestrationSettings
 from deployments.settings.speech_models import SpeechToTextSettings, TextToSpeechSettings
 from deployments.settings.text_models import (
@@ -41,6 +42,8 @@ ROOTS: Mapping[tuple[str, str], type[Settings]] = {
     ("text-to-speech", "setting"): TextToSpeechSettings,
     ("orchestration", "setting"): OrchestrationSettings,
 }
+MODEL_SERVERS = "Access to model servers"
+"""Has the settings that all model servers share; only where a server is stands with each engine."""
 REQUIRED = "required"
 TRACING = "OTEL_"
 
@@ -173,7 +176,7 @@ def documented() -> dict[Setting, object]:
     found: dict[Setting, object] = {}
     for row in table_rows(REFERENCE.read_text(encoding="utf-8")):
         application = row.headings[-1].strip("`")
-        if "All settings" not in row.headings or application not in {name for name, _ in ROOTS}:
+        if "All settings" not in row.headings or application not in {MODEL_SERVERS, *(name for name, _ in ROOTS)}:
             continue
         setting = (application, row.header.strip("`"), row.cells[0].strip("`"))
         assert setting not in found, f"{setting} is there twice"
@@ -191,19 +194,27 @@ def existing() -> dict[Setting, object]:
     found: dict[Setting, object] = {}
     for (application, kind), model in ROOTS.items():
         found |= {(application, inner, name): default for inner, name, default in _settings(model, kind, "")}
-    return found
+    shared = _settings(ModelServerSettings, "setting", "engine.", frozenset({"base_url"}))
+    return found | {(MODEL_SERVERS, kind, name): default for kind, name, default in shared}
 
 
-def _settings(model: type[BaseModel], kind: str, prefix: str) -> Iterator[tuple[str, str, object]]:
+def _settings(
+    model: type[BaseModel], kind: str, prefix: str, without: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str, object]]:
     for name, field in model.model_fields.items():
-        if name == "kind":
+        if name == "kind" or name in without:
             continue
         inner, path = _inner(field.annotation), f"{prefix}{name}"
         if not inner or get_origin(field.annotation) not in {None, Annotated, Union, UnionType}:
             yield kind, path, _default(field)
         place = {tuple: "[].", Mapping: ".NAME."}.get(_container(field), ".")
         for one in inner:
-            yield from _settings(one, _kind(one) or kind, f"{path}{place}")
+            yield from _settings(one, _kind(one) or kind, f"{path}{place}", _explained_elsewhere(one))
+
+
+def _explained_elsewhere(model: type[Settings]) -> frozenset[str]:
+    shared = ModelServerSettings.model_fields.keys() - {"base_url"}
+    return frozenset(shared if issubclass(model, ModelServerSettings) else ())
 
 
 def _container(field: FieldInfo) -> Any:
@@ -252,7 +263,9 @@ def test_the_reference_has_their_defaults() -> None:
 def test_settings_are_followed_into_every_engine_list_and_table() -> None:
     names = set(existing())
     assert ("text-to-speech", "kind: coqui", "engine.speakers") in names
-    assert ("orchestration", "kind: kubernetes", "pipelines.argo.ca_file") in names
+    assert ("orchestration", "kind: kubernetes", "pipelines.argo.tls.ca_file") in names
+    assert (MODEL_SERVERS, "setting", "engine.tls.ca_file") in names
+    assert ("embeddings", "kind: tei", "engine.base_url") in names
     assert ("language-model", "user_config", "answering.examples[].passage") in names
     assert ("orchestration", "setting", "pipelines.table.NAME.parameters.NAME.pattern") in names
     assert existing()["language-model", "kind: llama-cpp", "engine.model"] == REQUIRED

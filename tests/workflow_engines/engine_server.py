@@ -16,6 +16,9 @@ from tests.servers import LOOPBACK, wait_until
 
 T = TypeVar("T")
 
+_TURNS_TO_END = 5
+"""Of the loop, until a connection by TLS is gone, too."""
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -195,6 +198,9 @@ class EngineServer(ABC):
                 watch.cancel()
         await self._runner.cleanup()
         self._runner = None
+        # A transport that was closed or aborted ends in the next turns of the loop, which may be stopped behind this.
+        for _ in range(_TURNS_TO_END):
+            await asyncio.sleep(0)
 
     @web.middleware
     async def _middleware(

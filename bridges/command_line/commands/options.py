@@ -11,6 +11,7 @@ import click
 
 from bridges.command_line.client import NatsServer
 from bridges.command_line.local import state
+from bridges.subjects import is_publishable
 from deployments.values.access import NatsAccess, Secret, Tls
 
 TIMEOUT_HELP = "How many seconds to wait."
@@ -25,6 +26,13 @@ _WHO = {
     "--creds": ("FILE", "NATS credentials file of who connects. Default: NATS_CREDS.", _FILE),
     "--nkey": ("FILE", "File with the seed of an nkey. Default: NATS_NKEY.", _FILE),
     "--user": ("NAME", "User; the password is read from NATS_PASSWORD. Default: NATS_USER.", str),
+}
+_INBOX = {
+    "--inbox-prefix": (
+        "PREFIX",
+        "Under which answers are heard, such as _INBOX_USER.alice. Default: NATS_INBOX_PREFIX.",
+        str,
+    ),
 }
 _TLS = {
     "--tlsca": ("FILE", "Authorities that the NATS server's certificate is checked with. Default: NATS_CA.", _FILE),
@@ -76,7 +84,14 @@ def chosen_server(url: str | None = None) -> NatsServer:
         return NatsServer(local.nats_url)
     context = click.get_current_context(silent=True)
     given: Mapping[str, str] = context.meta.get(_ACCESS, {}) if context else {}
-    return NatsServer(state.nats_url(url), access_of(given, os.environ))
+    return NatsServer(state.nats_url(url), access_of(given, os.environ), _inbox_prefix(given, os.environ))
+
+
+def _inbox_prefix(given: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    prefix = given.get("inbox_prefix", environment.get("NATS_INBOX_PREFIX", ""))
+    if prefix and not is_publishable(prefix):
+        raise click.UsageError(f"the inbox prefix {prefix!r} is no subject such as _INBOX_USER.alice")
+    return prefix
 
 
 def access_of(given: Mapping[str, str], environment: Mapping[str, str]) -> NatsAccess:
@@ -119,7 +134,7 @@ def _access_options(*, hidden: bool) -> list[click.Option]:
         click.Option(
             [name], type=kind, metavar=metavar, help=help_text, hidden=hidden, expose_value=False, callback=_kept
         )
-        for name, (metavar, help_text, kind) in (_WHO | _TLS).items()
+        for name, (metavar, help_text, kind) in (_WHO | _INBOX | _TLS).items()
     ]
 
 

@@ -187,6 +187,8 @@ class LocalStack:
         config.write_text(
             f'listen: "{LOOPBACK}:{port}"\n'
             f"max_payload: {_NATS_MAX_PAYLOAD}\n"
+            # Else the server makes Hearth wait, and with it everybody, for a client that reads too slowly.
+            "no_fast_producer_stall: true\n"
             f'jetstream {{ store_dir: "{self.folder / "nats"}" }}\n',
             encoding="utf-8",
         )

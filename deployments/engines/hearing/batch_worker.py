@@ -106,20 +106,32 @@ class BatchWorker(Generic[T, R]):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while batch := self._next_batch():
-            try:
-                results = await loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
-            except Exception as error:  # noqa: BLE001 - it is the callers' error, each is told
-                self._has_failed = True
-                for one in batch:
-                    if not one.result.done():
-                        one.result.set_exception(error)
+            if await self._run_together(batch):
                 continue
-            self._has_failed = False
-            for one, result in zip(batch, results, strict=True):
+            # What one of them does not let pass is no fault of the others.
+            for one in batch:
                 if not one.result.done():
-                    one.result.set_result(result)
+                    await self._run_together([one])
+
+    async def _run_together(self, batch: Sequence[_Waiting[T, R]]) -> bool:
+        """Work on a batch; return False for one that failed and is to be worked on one by one."""
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
+            done = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001 - it is the caller's error, who is told
+            self._has_failed = True
+            if len(batch) > 1:
+                return False
+            if not batch[0].result.done():
+                batch[0].result.set_exception(error)
+            return True
+        self._has_failed = False
+        for one, result in done:
+            if not one.result.done():
+                one.result.set_result(result)
+        return True
 
     def _next_batch(self) -> list[_Waiting[T, R]]:
         self._waiting = [one for one in self._waiting if not one.result.done()]

@@ -9,6 +9,7 @@ from deployments.engines.shapes import ShapeError, transcript_of
 from deployments.values.sound import SPEECH_RATE, Samples, pcm_of, wav_file
 from deployments.values.speech import Transcript, TranscriptQuality
 
+_PATH = "/v1/audio/transcriptions"
 _PLAIN_TEXT = "text/plain"
 """What a server answers with that does not know of `response_format`."""
 
@@ -49,7 +50,7 @@ class OpenAITranscription:
         response = await self._server.fetch(
             call,
             "POST",
-            "/v1/audio/transcriptions",
+            _PATH,
             data={name: value for name, value in fields.items() if value},
             files={"file": ("utterance.wav", wav, "audio/wav")},
             refused=named_refusal(language, self._server.errors),
@@ -65,7 +66,7 @@ class OpenAITranscription:
             raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_PATH)
 
     async def close(self) -> None:
         await self._server.close()

@@ -81,7 +81,7 @@ class OpenAIChat:
             raise self._server.errors.broken_off()
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_PATH)
 
     async def close(self) -> None:
         await self._server.close()

@@ -23,6 +23,7 @@ from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
 logger = logging.getLogger(__name__)
 
 _SPEECH = "/v1/audio/speech"
+_COQUI = "/api/tts"
 _VOICE_PATHS = ("/v1/audio/voices", "/v1/voices", "/voices")
 """Kokoro-FastAPI's, speaches' and vLLM's, and those of others. OpenAI itself lists none."""
 _VOICE_NAMES = ("voice_id", "id", "name", "voice")
@@ -113,7 +114,7 @@ class OpenAISpeech:
                 yield chunk
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_SPEECH)
 
     async def close(self) -> None:
         await self._server.close()
@@ -210,13 +211,13 @@ class CoquiSpeech:
         if sentence.reference:
             # Too long for a URL; the server takes a form as well.
             fields[self._reference_field] = base64.b64encode(sentence.reference).decode()
-            response = await self._server.fetch(call, "POST", "/api/tts", data=fields)
+            response = await self._server.fetch(call, "POST", _COQUI, data=fields)
         else:
-            response = await self._server.fetch(call, "GET", "/api/tts", params=fields)
+            response = await self._server.fetch(call, "GET", _COQUI, params=fields)
         yield _spoken(self._server, response.content, sentence.text)
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_COQUI)
 
     async def close(self) -> None:
         await self._server.close()

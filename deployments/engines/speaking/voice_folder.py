@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class VoiceFolder:
         self._max_loaded = max_loaded
         self._found: dict[str, VoiceFiles] = {}
         self._loaded: OrderedDict[str, tuple[VoiceFiles, TextToSpeechEngine]] = OrderedDict()
+        self._lock = threading.Lock()
         self.faults: tuple[str, ...] = ()
 
     @property
@@ -81,19 +83,29 @@ class VoiceFolder:
                 logger.warning("voice folder %s: %s", self._folder, fault)
         self._found, self.faults = found, tuple(faults)
 
+    def loaded(self, name: str) -> TextToSpeechEngine | None:
+        """Return the engine that speaks a voice, None where it would have to be loaded."""
+        files = self._found.get(name)
+        with self._lock:
+            kept = self._loaded.get(name)
+            if kept is None or kept[0] != files:
+                return None
+            self._loaded.move_to_end(name)
+            return kept[1]
+
     def engine(self, name: str) -> TextToSpeechEngine:
-        """Return the engine that speaks a voice."""
+        """Return the engine that speaks a voice. For one thread at a time; `loaded` may be called beside it."""
         files = self._found.get(name)
         if files is None:
             raise NotFoundError(f"the voice {name!r} is gone", field="speaker")
-        kept = self._loaded.get(name)
-        if kept is not None and kept[0] == files:
-            self._loaded.move_to_end(name)
-            return kept[1]
+        if (kept := self.loaded(name)) is not None:
+            return kept
         engine = self._load(files)
-        self._loaded[name] = (files, engine)
-        while len(self._loaded) > self._max_loaded:
-            self._loaded.popitem(last=False)
+        with self._lock:
+            self._loaded[name] = (files, engine)
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > self._max_loaded:
+                self._loaded.popitem(last=False)
         return engine
 
     def _load(self, files: VoiceFiles) -> TextToSpeechEngine:

@@ -7,6 +7,8 @@ from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.shapes import ShapeError, batches, embeddings_of, joined
 from deployments.values.vectors import Vectors
 
+_PATH = "/v1/embeddings"
+
 
 class OpenAIEmbeddings:
     """A model of an OpenAI-compatible server.
@@ -36,13 +38,13 @@ class OpenAIEmbeddings:
             raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_PATH)
 
     async def close(self) -> None:
         await self._server.close()
 
     async def _embed_batch(self, call: Call, texts: Sequence[str]) -> Vectors:
-        answer = await self._server.post(call, "/v1/embeddings", {"input": list(texts), "model": self._model})
+        answer = await self._server.post(call, _PATH, {"input": list(texts), "model": self._model})
         try:
             return embeddings_of(answer, len(texts))
         except ShapeError as error:

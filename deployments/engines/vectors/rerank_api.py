@@ -7,6 +7,8 @@ from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.shapes import ShapeError, rankings_of
 from deployments.values.retrieval import Ranking
 
+_PATH = "/rerank"
+
 
 class RerankApiReranker:
     """A reranker on another server.
@@ -33,14 +35,14 @@ class RerankApiReranker:
         body: dict[str, object] = {"query": query, "documents": list(passages), "top_n": len(passages)}
         if self._model:
             body["model"] = self._model
-        answer = await self._server.post(call, "/rerank", body)
+        answer = await self._server.post(call, _PATH, body)
         try:
             return rankings_of(answer, len(passages))
         except ShapeError as error:
             raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_PATH)
 
     async def close(self) -> None:
         await self._server.close()

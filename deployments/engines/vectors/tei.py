@@ -12,6 +12,8 @@ from deployments.engines.shapes import ShapeError, batches, best_first, joined, 
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors
 
+_EMBED = "/embed"
+_RERANK = "/rerank"
 _BLANK = " "
 """Stands for an empty text: the server refuses one, and with it all others of the request."""
 
@@ -42,13 +44,13 @@ class TeiEmbeddings:
             raise self._server.errors.nonsense(str(error)) from error
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_EMBED)
 
     async def close(self) -> None:
         await self._server.close()
 
     async def _embed(self, call: Call, texts: Sequence[str]) -> Vectors:
-        answer = await self._server.post(call, "/embed", {"inputs": _filled(texts), "truncate": True})
+        answer = await self._server.post(call, _EMBED, {"inputs": _filled(texts), "truncate": True})
         try:
             return vectors_of(answer, len(texts))
         except ShapeError as error:
@@ -83,14 +85,14 @@ class TeiReranker:
         return best_first(rankings)
 
     async def check(self) -> None:
-        await self._server.check()
+        await self._server.check(_RERANK)
 
     async def close(self) -> None:
         await self._server.close()
 
     async def _rank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         body = {"query": query or _BLANK, "texts": _filled(passages), "truncate": True}
-        answer = await self._server.post(call, "/rerank", body)
+        answer = await self._server.post(call, _RERANK, body)
         try:
             return rankings_of(answer, len(passages))
         except ShapeError as error:

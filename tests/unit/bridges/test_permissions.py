@@ -4,11 +4,14 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from bridges.permissions import installation_names, permissions
+from bridges.permissions import installation_names, permissions, user_permissions, users_for
 from bridges.subjects import SUBJECTS, Direction, Role
+from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
+from tests.refusals import refused
 
 NAMES = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": "TRIGGERS"}
+ONE_USER = {**NAMES, "user_id": "u1"}
 HEARTH = (Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 
 
@@ -46,15 +49,71 @@ def test_a_client_publishes_requests_and_subscribes_to_answers() -> None:
     )
 
 
-def test_a_client_may_be_held_to_one_user() -> None:
-    may = permissions(Role.CLIENT, {**NAMES, "user_id": "u1"})
-    assert "ai.chat.user.u1.message" in may.publish
-    assert not [subject for subject in (*may.publish, *may.subscribe) if "user.*" in subject]
+def test_a_client_of_one_user_asks_for_that_user_and_hears_nobody_else() -> None:
+    may = permissions(Role.USER, ONE_USER)
+    assert may.publish == (
+        "ai.chat.user.u1.greeting.request",
+        "ai.chat.user.u1.login",
+        "ai.chat.user.u1.message",
+        "ai.pipeline.trigger",
+        "ai.voice.tts.voices.list",
+        "ai.voice.tts.voices.refresh",
+        "hearth.documents.delete",
+        "hearth.documents.ingest",
+        "hearth.documents.list",
+        "hearth.pipelines.list",
+        "hearth.status",
+    )
+    assert may.subscribe == ("_INBOX_USER.u1.>", "ai.chat.user.u1.greeting.response")
 
 
-@pytest.mark.parametrize("role", [Role.CLIENT, Role.OPERATOR])
+def test_nothing_that_a_client_of_one_user_sends_names_another_user_or_a_session() -> None:
+    """Only what the server sees, the subject, is held to the user; what a payload or a session id says is not."""
+    sent = [row for row in SUBJECTS if Role.USER in row.publishers]
+    assert all(row.tokens <= {"user_id"} for row in sent)
+    unseen = [row for row in sent if "user_id" not in row.tokens]
+    fields = {field.name for row in unseen for message in row.messages for field in message.DESCRIPTOR.fields}
+    assert fields
+    assert not fields & {"user_id", "session_id", "response_subject"}
+
+
+@pytest.mark.parametrize("role", [Role.USER, Role.OPERATOR])
+def test_whose_inboxes_somebody_hears_has_to_be_known(role: Role) -> None:
+    with pytest.raises(ValueError, match=f"the user_id of {role} is not known"):
+        permissions(role, NAMES)
+
+
+def test_hearth_may_answer_where_the_settings_say() -> None:
+    graph, clients, *_ = users_for([], ["my.answers.>"])
+    assert "my.answers.>" in user_permissions(graph, NAMES)["publish"]["allow"]
+    assert "my.answers.>" not in user_permissions(clients, NAMES)["publish"]["allow"]
+
+
+def test_no_two_users_hear_each_other_s_inboxes() -> None:
+    users = users_for(["alice", "bob", "a@b"])
+    inboxes = [
+        {subject for subject in user_permissions(user, NAMES)["subscribe"]["allow"] if subject.startswith("_INBOX")}
+        for user in users
+    ]
+    assert inboxes == [
+        {"_INBOX_HEARTH.>"},
+        {"_INBOX.>"},
+        {"_INBOX_USER.operator.>"},
+        {"_INBOX_USER.alice.>"},
+        {"_INBOX_USER.bob.>"},
+        {"_INBOX_USER.a@b.>"},
+    ]
+
+
+@pytest.mark.parametrize("user_ids", [["a.b"], [""], ["*"], ["clients"], ["alice", "alice"], ["a-b", "a_b"]])
+def test_a_user_id_is_one_token_and_no_other_user_s_name(user_ids: list[str]) -> None:
+    with refused(InvalidRequestError, field="user_id"):
+        users_for(user_ids)
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.USER, Role.OPERATOR])
 def test_nobody_outside_comes_near_what_replicas_and_the_server_tell_each_other(role: Role) -> None:
-    may = permissions(role, NAMES)
+    may = permissions(role, ONE_USER if role is not Role.CLIENT else NAMES)
     inner = [row.narrowed(**NAMES) for row in SUBJECTS if row.direction in (Direction.INTERNAL, Direction.SERVER)]
     reached = [
         (subject, allowed)

@@ -81,6 +81,18 @@ def test_an_id_is_one_token() -> None:
     assert CHAT_MESSAGE.wildcard == "ai.chat.user.*.message"
 
 
+@pytest.mark.parametrize(("size", "is_taken"), [(1007, True), (1008, False), (1024, False)])
+def test_an_id_leaves_room_for_the_rest_of_its_subject(size: int, is_taken: bool) -> None:
+    request_id = "x" * size
+    assert bool(own_subjects([CHAT_RESPONSE], {"request_id": request_id})) is is_taken
+    if is_taken:
+        assert len(subject_for(CHAT_RESPONSE, request_id=request_id)) == 1024
+        return
+    with pytest.raises(InvalidRequestError, match="too long") as raised:
+        subject_for(CHAT_RESPONSE, request_id=request_id)
+    assert raised.value.field == "request_id"
+
+
 def test_the_name_of_an_inbox_may_hold_dots() -> None:
     assert INBOX.wildcard == "_INBOX.>"
 

@@ -85,7 +85,8 @@ def test_without_a_server_the_error_names_it_and_what_helps(arguments: list[str]
 def test_credentials_in_the_server_s_url_are_not_shown() -> None:
     result = run("status", "--nats", f"nats://ada:secret@127.0.0.1:{free_port()},nats://token@127.0.0.1:1")
     assert isinstance(result.exception, UnavailableError)
-    assert re.search(r"nats://127\.0\.0\.1:\d+,nats://127\.0\.0\.1:1\b", result.exception.message)
+    assert "no NATS server at nats://127.0.0.1:1: " in result.exception.message
+    assert not any(word in result.exception.message for word in ("ada", "secret", "token"))
 
 
 def test_an_error_says_when_to_try_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

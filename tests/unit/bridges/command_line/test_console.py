@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import nats.errors
 import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.descriptor import FieldDescriptor
@@ -41,9 +40,9 @@ from bridges.sessions.turn_log import record_as_dict
 from deployments.errors import UnavailableError
 
 COMMAND_LINE = Path(console_module.__file__).parent
-HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\r\u202edetrever\u2066\x1b]8;;http://else.where\x1b\\here"
-SHOWN = r"\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\x0d\u202edetrever\u2066\x1b]8;;http://else.where\x1b\here"
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\r\u202edetrever\u2066\u061c\u200e\u200f\u2028\u2029\x1b]8;;http://else.where\x1b\\here"
+SHOWN = r"\x1b]0;title\x07\x1b[31mred\x9b2J\x7f\x08\x0d\u202edetrever\u2066\u061c\u200e\u200f\u2028\u2029\x1b]8;;http://else.where\x1b\here"
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OWN_CODES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r")
 """What the console itself writes: colours, and where the cursor goes."""
 
@@ -72,6 +71,7 @@ class HostileConnection:
     """A connection to a graph that answers every request, with texts that speak to the terminal."""
 
     max_payload = 1 << 20
+    offers_jetstream = False
 
     def __init__(self) -> None:
         self._taking: dict[str, Callable[[Msg], Any]] = {}
@@ -84,12 +84,6 @@ class HostileConnection:
         return self
 
     async def unsubscribe(self) -> None: ...
-
-    def jetstream(self, timeout: float) -> "HostileConnection":
-        return self
-
-    async def account_info(self) -> None:
-        raise nats.errors.TimeoutError
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 - as nats-py has it
         answers = {

@@ -10,6 +10,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.chat import NO_SPEECH, ChatHandler
 from bridges.handlers.collected_answer import TEXT_CUT, CollectedAnswer
 from bridges.handlers.greeting import GreetingHandler, LoginHandler
+from bridges.nats.allowances import AllowedNames
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -259,7 +260,7 @@ async def test_an_answer_that_was_cut_at_the_model_s_limit_stands_and_says_so() 
 def test_a_sentence_that_was_broken_off_is_not_remembered(
     tokens: tuple[str, ...], unfinished: str, remembered: str
 ) -> None:
-    answer = CollectedAnswer()
+    answer = CollectedAnswer(0)
     for token in tokens:
         answer.take(AnswerToken(token))
     answer.take(AnswerEnd(error="the answer was cut", unfinished=unfinished))
@@ -370,3 +371,12 @@ async def test_a_login_is_answered_by_nothing() -> None:
     connection = Connection()
     await LoginHandler(ScriptedChat()).handle(Call.within(5.0), messages_pb2.LoginEvent(), reply_to(connection, INBOX))
     assert connection.published == []
+
+
+@pytest.mark.parametrize(("payload", "asks"), [("", "carol"), ("bob", "bob")])
+async def test_a_question_of_nobody_is_that_of_who_asks(payload: str, asks: str) -> None:
+    chat, connection = ScriptedChat(), Connection()
+    reply = Reply(Sender(connection), "ai.chat.request", {}, "_INBOX.x.1", names=AllowedNames(user="carol"))
+    request = messages_pb2.ChatRequest(message="?", user_id=payload)
+    await ChatHandler(chat, None, FORGETFUL, Trust()).handle(Call.within(5.0), request, reply)
+    assert [question.user_id for question in chat.asked] == [asks]

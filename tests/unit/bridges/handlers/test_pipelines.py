@@ -7,6 +7,8 @@ import pytest
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.pipelines import PipelineHandler, PipelineListHandler
+from bridges.nats.allowances import EVERY_NAME, AllowedNames
+from bridges.nats.demands import NameKind
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
 from deployments.call import Call
@@ -87,9 +89,10 @@ class Scene:
     pipelines: Pipelines | None = field(default_factory=Pipelines)
     refusals: Refusals = field(default_factory=Refusals)
     connection: Connection = field(default_factory=Connection)
+    names: AllowedNames = EVERY_NAME
 
     def reply_to(self, reply: str) -> Reply:
-        return Reply(Sender(self.connection), "ai.pipeline.trigger", {}, reply)
+        return Reply(Sender(self.connection), "ai.pipeline.trigger", {}, reply, names=self.names)
 
     async def send(self, request: messages_pb2.PipelineTrigger, reply: str = INBOX, seconds: float = 5) -> str:
         """Handle a request as the ingress does; return the kind of error in its log."""
@@ -115,6 +118,17 @@ async def test_what_is_taken_is_reported_by_the_service_and_not_here() -> None:
     assert scene.pipelines
     assert scene.pipelines.taken == [PipelineTrigger("r1", "documents", {"a": "b"}, INBOX)]
     assert scene.told == []
+
+
+@pytest.mark.parametrize("is_news", [True, False])
+async def test_what_may_be_started_is_told_only_as_far_as_its_asker_may_name_it(is_news: bool) -> None:
+    report = PipelineReport("r1", RunStatus.ERROR, "docs", error="no such pipeline", available_pipelines=("docs", "x"))
+    receipt = TriggerReceipt(report, is_news=is_news, error_kind="not_found")
+    scene = Scene(Pipelines(receipt), names=AllowedNames({NameKind.PIPELINE: ("d*",)}))
+    await scene.send(trigger())
+    told = scene.connection.published[-1][1]
+    assert list(told.available_pipelines) == ["docs"]
+    assert [kept.available_pipelines for kept in scene.refusals.kept] == ([("docs",)] if is_news else [])
 
 
 async def test_a_trigger_without_an_id_is_given_one() -> None:
@@ -220,3 +234,8 @@ async def test_the_table_is_listed() -> None:
     ]
     await PipelineListHandler(None).fail(pipelines_pb2.PipelineListRequest(), InvalidRequestError("off"), reply())
     assert pipelines_pb2.PipelineListResponse.FromString(sent[1]).error == "off"
+    hidden = Reply(
+        Sender(Answers()), "hearth.pipelines.list", {}, INBOX, names=AllowedNames({NameKind.PIPELINE: ("rag-*",)})
+    )
+    await PipelineListHandler(Pipelines()).handle(Call.within(1), pipelines_pb2.PipelineListRequest(), hidden)
+    assert not pipelines_pb2.PipelineListResponse.FromString(sent[2]).pipelines

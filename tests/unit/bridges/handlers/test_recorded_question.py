@@ -97,6 +97,11 @@ def seconds_of(wav: bytes) -> float:
 
 
 class TestVoiceRequests:
+    async def test_the_sound_of_the_question_counts_for_its_user_whatever_became_of_the_answer(self) -> None:
+        heard = Transcript("Which one?", seconds=12.5)
+        _, outcome = await ask(ItemVoice((heard,), error=UnavailableError("away")), Wire())
+        assert (outcome.heard_s, outcome.name) == (12.5, "unavailable")
+
     async def test_everything_that_led_to_the_answer_is_in_one_response(self) -> None:
         response, outcome = await ask(ItemVoice(), Wire())
         assert (response.request_id, response.transcription, response.response) == ("r1", "Which one?", "The first.")

@@ -4,16 +4,36 @@ import pytest
 
 from bridges.command_line.local.status_report import show_status, status_as_json
 from bridges.generated.hearth.v1 import status_pb2
+from bridges.handlers.status import StatusHandler
+from bridges.nats.reply import Reply
+from bridges.nats.sender import Sender
 from bridges.operations.activity import Activity
+from deployments.call import Call
+from deployments.values.status import DeploymentState
+from tests.conversation.scene import Wire
 
 
 def test_the_last_errors_are_kept_newest_first_and_bounded() -> None:
     activity = Activity()
     for number in range(30):
-        activity.failed("ai.chat.request", "not_found", f"{number}: " + "x" * 1000)
-    errors = activity.last_errors()
-    assert [int(error.message.split(":")[0]) for error in errors] == list(range(29, 19, -1))
-    assert all(len(error.message) <= 300 for error in errors)
+        activity.failed(f"subject.{number}", "not_found")
+    assert [error.subject for error in activity.last_errors()] == [f"subject.{number}" for number in range(29, 19, -1)]
+
+
+async def test_nobody_is_told_what_others_were_told() -> None:
+    activity, connection = Activity(), Wire()
+    activity.failed("ai.chat.request", "not_found")
+    handler = StatusHandler([], activity, no_deployments)
+    reply = Reply(Sender(connection), "hearth.status", {}, "_INBOX.x.1")
+    await handler.handle(Call.within(5.0), status_pb2.StatusRequest(), reply)
+    (sent,) = connection.on("_INBOX.x.1")
+    (error,) = sent.read(status_pb2.StatusResponse).last_errors
+    assert (error.subject, error.error_type) == ("ai.chat.request", "not_found")
+    assert b"payroll" not in sent.data
+
+
+async def no_deployments() -> tuple[DeploymentState, ...]:
+    return ()
 
 
 STATUS = status_pb2.StatusResponse(

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import Coroutine
 from itertools import pairwise
 from random import Random
@@ -12,9 +13,12 @@ import pytest
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.sound_reader import SoundReader
-from deployments.errors import InvalidRequestError, UnavailableError
+from deployments.call import Call
+from deployments.errors import InvalidRequestError, OverloadedError, PayloadTooLargeError, UnavailableError
 from deployments.values.sound import samples_of, wav_header
+from deployments.values.speech import TurnEnding, Utterance
 from tests.conversation.scene import (
+    Counted,
     FailingActivity,
     ReadingTranscription,
     Scene,
@@ -248,6 +252,22 @@ class TestSessions:
         stage = virtually(run())
         assert all(stage.finals(f"s{number}") == [f"session w{number} says this"] for number in range(40))
 
+    def test_sound_that_the_model_of_voice_activity_fails_over_costs_no_session_that_is_heard_with_it(self) -> None:
+        async def run() -> Scene:
+            async with scene(activity=activity) as stage:
+                for name, said in (("first", "good morning"), ("poisoned", ""), ("later", "good evening")):
+                    await stage.send(name, type="start")
+                    await stage.send(
+                        name, type="chunk", audio=square_voice(said) if said else b"\xff\x7f\1\x80" * 8_000
+                    )
+                await asyncio.sleep(4)
+                return stage
+
+        activity = FailingActivity(poison=0.9)
+        stage = virtually(run())
+        assert activity.failed == 3
+        assert (stage.finals("first"), stage.finals("later")) == (["good morning"], ["good evening"])
+
     def test_a_model_of_voice_activity_that_fails_costs_no_other_session(self) -> None:
         async def run() -> Scene:
             async with scene(activity=activity) as stage:
@@ -385,6 +405,116 @@ class TestSessions:
 
         assert virtually(run()).type == "overloaded"
 
+    def test_more_sessions_of_one_user_than_may_be_are_refused_and_others_are_not(self) -> None:
+        async def run() -> dict[str, str]:
+            async with scene(max_user_sessions=2) as stage:
+                for name, user in (
+                    ("a", "rude"),
+                    ("b", "rude"),
+                    ("c", "rude"),
+                    ("d", "other"),
+                    ("e", ""),
+                    ("b", "rude"),
+                ):
+                    await stage.send(name, type="start", user_id=user, reply=f"_INBOX.{name}")
+                refused = [sent for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return {sent.subject: sent.read(messages_pb2.ErrorResponse).message for sent in refused}
+
+        assert virtually(run()) == {"_INBOX.c": "2 sessions of this user are open already"}
+
+    def test_sound_of_sessions_that_nobody_starts_keeps_out_none_that_starts(self) -> None:
+        async def run() -> tuple[list[str], Scene]:
+            async with scene(max_sessions=3) as stage:
+                for number in range(10):
+                    await stage.send(f"never started {number}", type="chunk", audio=bytes(640), reply="_INBOX.rude")
+                await asyncio.sleep(1)
+                for name in ("a", "b", "c"):
+                    await stage.send(name, type="start", reply="_INBOX.x")
+                await stage.send("d", type="start", reply="_INBOX.d")
+                refused = [sent.subject for sent in stage.wire.sent if sent.subject.startswith("_INBOX")]
+                return refused, stage
+
+        refused, stage = virtually(run())
+        assert set(refused) == {"_INBOX.rude", "_INBOX.d"}
+        assert stage.metrics.most_sessions == 3
+
+    def test_a_long_speech_that_is_sent_at_once_is_transcribed_a_few_utterances_at_a_time(self) -> None:
+        class Crowded(ReadingTranscription):
+            open: int = 0
+            most_open: int = 0
+
+            async def conclude(self, call: Call, utterance: Utterance, judge_turn: bool) -> TurnEnding:
+                self.open += 1
+                self.most_open = max(self.most_open, self.open)
+                try:
+                    return await super().conclude(call, utterance, judge_turn)
+                finally:
+                    self.open -= 1
+
+        async def run() -> Scene:
+            async with scene(transcription) as stage:
+                said = square_voice("good morning") + bytes(64_000)
+                await stage.send("s", type="start")
+                for _ in range(3):
+                    await stage.send("s", type="chunk", audio=said * 10)
+                await stage.send("s", type="end")
+                await asyncio.sleep(60)
+                return stage
+
+        transcription = Crowded(final_s=(2.0,))
+        assert virtually(run()).finals("s") == ["good morning"] * 30
+        assert transcription.most_open == 4
+
+    def test_a_client_whose_sound_was_lost_is_told_by_its_next_final_transcript(self) -> None:
+        async def run() -> Scene:
+            async with scene(max_backlog_s=2.0) as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", type="chunk", audio=square_voice(QUESTION)[:64_000])
+                await stage.send("s", type="chunk", audio=bytes(64_000))
+                await asyncio.sleep(3)
+                await play(Script([Says(0.3, "good morning")]), stage.wire, "s", square_voice)
+                await asyncio.sleep(3)
+                return stage
+
+        first, second = [final for final in virtually(run()).transcripts("s") if final.is_final]
+        assert (first.error_type, first.error) == (
+            "overloaded",
+            "sound was lost: more than 2 s of sound wait in this session",
+        )
+        assert (second.transcript, second.error) == ("good morning", "")
+
+    def test_no_flood_of_sessions_that_end_is_remembered_whole(self) -> None:
+        async def run() -> int:
+            async with scene(max_sessions=2) as stage:
+                for number in range(100):
+                    await stage.send(f"{number}", type="start")
+                    await stage.send(f"{number}", type="end")
+                    await asyncio.sleep(0.1)
+                return sum(stage.ingress._registry.has_ended(f"{number}") for number in range(100))
+
+        assert virtually(run()) == 8
+
+    def test_a_metric_that_cannot_be_counted_ends_no_session(self) -> None:
+        class Broken(Counted):
+            def sessions(self, count: int) -> None:
+                raise RuntimeError("no room for a metric")
+
+            def tasks(self, count: int) -> None:
+                raise RuntimeError("no room for a metric")
+
+            def utterance_ended(self, outcome: str, seconds_to_final: float) -> None:
+                raise RuntimeError("no room for a metric")
+
+        async def run() -> Scene:
+            async with scene(metrics=Broken()) as stage:
+                await stage.send("another", type="start")
+                await stage.send("another", type="end")
+                await play(Script([starts(), Says(0.5, QUESTION)]), stage.wire, "s", square_voice)
+                await asyncio.sleep(5)
+                return stage
+
+        assert virtually(run()).finals("s") == [QUESTION]
+
     def test_sound_far_ahead_of_what_is_listened_to_is_bounded(self) -> None:
         async def run() -> messages_pb2.ErrorResponse:
             async with scene(max_backlog_s=2.0) as stage:
@@ -468,6 +598,24 @@ class TestSound:
         wav = header + struct.pack("<4sI", b"data", 0xFFFFFFFF) + stereo.tobytes()
         assert self.heard(wav, size) == ["how long is a piece"]
 
+    @pytest.mark.parametrize(
+        "promise",
+        [
+            pytest.param(b"data" + struct.pack("<I", 0x7FFFFFFF), id="the format behind the sound"),
+            pytest.param(b"JUNK" + struct.pack("<I", 0), id="one empty chunk after the other"),
+        ],
+    )
+    def test_a_header_that_never_ends_is_refused(self, promise: bytes) -> None:
+        reader = SoundReader()
+
+        def read_all() -> None:
+            reader.read(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + b"WAVE")
+            for _ in range(64):
+                reader.read(promise * 8192)
+
+        with pytest.raises(InvalidRequestError, match="a WAV header without"):
+            read_all()
+
     def test_our_own_streaming_header_is_understood(self) -> None:
         assert self.heard(wav_header(16_000) + square_voice("how long"), 1000) == ["how long"]
 
@@ -537,6 +685,139 @@ class TestSound:
     def test_a_further_wav_file_begins_wherever_pieces_are_cut(self, size: int, second: str) -> None:
         samples = samples_of(self.read(written(tone(1.0), "WAV", "PCM_16") + written(tone(1.0), "WAV", second), size))
         assert samples == pytest.approx(np.concatenate([tone(1.0), tone(1.0)]), abs=1e-3)
+
+    @pytest.mark.parametrize("files", [33, 20_000])
+    def test_a_message_of_many_wav_files_is_refused_and_its_client_is_told(self, files: int) -> None:
+        file = written(tone(1.0)[:1], "WAV", "PCM_16")
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=file * files)
+                await stage.send("s", type="end")
+                await asyncio.sleep(2)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        (last,) = stage.transcripts("s")
+        assert (refusal.type, last.error_type) == (InvalidRequestError.kind, InvalidRequestError.kind)
+        assert refusal.message == "a message with more than 32 WAV files"
+
+    def test_after_a_message_of_too_many_wav_files_the_next_file_is_read(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        reader = SoundReader()
+        with pytest.raises(InvalidRequestError):
+            reader.read(written(tone(1.0)[:1], "WAV", "PCM_16") * 33)
+        assert samples_of(reader.read(file)) == pytest.approx(tone(1.0), abs=1e-3)
+
+    def test_a_message_may_change_the_format_a_few_times(self) -> None:
+        files = [written(tone(0.1, rate), "WAV", "PCM_16", rate) for rate in (8000, 24_000, 44_100, 48_000, 32_000)]
+        reader = SoundReader()
+        assert len(reader.read(b"".join(files[:4])) + reader.finish()) == pytest.approx(4 * 3200, abs=16)
+        with pytest.raises(InvalidRequestError, match="changes the format of its sound more than 4 times"):
+            SoundReader().read(b"".join(files))
+        assert len(reader.read(files[4]) + reader.finish()) == pytest.approx(3200, abs=16)
+
+    def test_a_message_may_hold_several_wav_files(self) -> None:
+        file = written(tone(1.0), "WAV", "PCM_16")
+        assert len(SoundReader().read(file * 32)) == 32 * 32_000
+
+    @pytest.mark.parametrize("size", [13, 4096, 100_000])
+    @pytest.mark.parametrize("aside", [0, 1, 300_000], ids=["empty", "odd", "large"])
+    def test_names_and_pictures_of_a_header_are_passed_over_wherever_it_is_cut(self, size: int, aside: int) -> None:
+        file = written(tone(0.1), "RF64", "PCM_24")
+        format_at = file.index(b"fmt ")
+        # What is in the aside may look like anything.
+        content = (b"RIFFdata" * (aside // 8 + 1))[:aside] + bytes(aside % 2)
+        picture = struct.pack("<4sI", b"LIST", aside) + content
+        with_pictures = file[:12] + picture + file[12:format_at] + picture + file[format_at:]
+        assert samples_of(self.read(with_pictures, size)) == pytest.approx(tone(0.1), abs=1e-3)
+
+    @pytest.mark.parametrize("size", [1000, 65_536, 1_030_000])
+    def test_of_a_header_that_is_not_whole_only_what_matters_is_kept(self, size: int) -> None:
+        head = written(tone(0.1), "WAV", "PCM_16")[:36]
+        file = head + struct.pack("<4sI", b"LIST", 1_040_000) + b"x" * 1_030_000
+        reader = SoundReader()
+        tracemalloc.start()
+        try:
+            for at in range(0, len(file), size):
+                assert reader.read(file[at : at + size]) == b""
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 8192
+        assert reader.held_bytes == 0
+
+    def test_a_stream_whose_format_comes_behind_much_sound_is_refused(self) -> None:
+        reader = SoundReader()
+        file = written(tone(0.1), "WAV", "PCM_16")[:12] + struct.pack("<4sI", b"data", 500_000) + bytes(500_000)
+        reader.read(file[:60_000])
+        assert reader.held_bytes == 60_000
+        with pytest.raises(InvalidRequestError, match="a WAV header without a format in its first 65536 bytes"):
+            reader.read(file[60_000:70_000])
+        assert reader.held_bytes == 0
+
+    def test_a_beginning_that_says_nothing_yet_counts_as_sound_that_waits(self) -> None:
+        beginning = written(tone(0.1), "WAV", "PCM_16")[:12] + struct.pack("<4sI", b"data", 60_000) + bytes(50_000)
+
+        async def run() -> tuple[Scene, int, int, int]:
+            async with scene(max_total_backlog_s=16.0) as stage:
+                for number in range(20):
+                    for audio in (beginning, bytes(100)):
+                        reply = f"_INBOX.{number}"
+                        await stage.send(f"{number}", reply, type="chunk", audio=audio, sample_rate=16_000)
+                sessions = list(stage.ingress._registry.sessions())
+                held = sum(session.reader.held_bytes for session in sessions)
+                counted = stage.ingress._registry._room.held_bytes
+                for number in range(20):
+                    await stage.send(f"{number}", type="end")
+                await asyncio.sleep(2)
+                return stage, held, counted, stage.ingress._registry._room.held_bytes
+
+        stage, held, counted, left = virtually(run())
+        assert held == counted <= 16 * 32_000
+        kinds = [one.read(messages_pb2.ErrorResponse).type for one in stage.wire.on("_INBOX.19")]
+        assert kinds == [OverloadedError.kind, InvalidRequestError.kind]
+        assert not stage.wire.on("_INBOX.0")
+        assert left == 0
+
+    def test_a_message_of_more_sound_than_may_be_converted_is_lost_and_its_client_is_told(self) -> None:
+        told = {"sample_rate": 4000, "bit_depth": 8}
+
+        async def run() -> Scene:
+            async with scene() as stage:
+                await stage.send("s", type="start")
+                await stage.send("s", "_INBOX.x", type="chunk", audio=b"\x80" * 480_001, **told)
+                await stage.send("s", "_INBOX.y", type="chunk", audio=b"\x80" * 4000, **told)
+                await stage.send("s", type="end")
+                await asyncio.sleep(3)
+                return stage
+
+        stage = virtually(run())
+        (refusal,) = [one.read(messages_pb2.ErrorResponse) for one in stage.wire.on("_INBOX.x")]
+        assert refusal.type == PayloadTooLargeError.kind
+        assert refusal.message == "a message with more than 120 s of sound that is not 16-bit mono PCM at 16 kHz"
+        assert not stage.wire.on("_INBOX.y")
+        last = stage.transcripts("s")[-1]
+        assert (last.error_type, last.error) == (PayloadTooLargeError.kind, f"sound was lost: {refusal.message}")
+
+    def test_two_minutes_may_be_converted_at_once_and_more_where_nothing_is_converted(self) -> None:
+        assert len(SoundReader().read(b"\x80" * 480_000, rate=4000, bits=8)) == pytest.approx(120 * 32_000, abs=4000)
+        assert len(SoundReader().read(bytes(130 * 32_000))) == 130 * 32_000
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_of_sound_that_is_too_much_at_once_what_follows_is_read_and_stays_whole(self, at_once: bool) -> None:
+        long, short = (written(tone(seconds, 8000), "WAV", "PCM_24", 8000) for seconds in (70.0, 1.0))
+        whole = long + long + short
+        reader = SoundReader()
+        cut = len(long) + len(long) + (100 if at_once else -1)
+        with pytest.raises(PayloadTooLargeError):
+            reader.read(whole[:cut])
+        rest = samples_of(reader.read(whole[cut:]) + reader.finish())
+        # A tenth of a second at most is what the resampler held of the sound before.
+        assert 15_900 <= len(rest) <= 17_600
+        assert rest[-15_000:-100] == pytest.approx(tone(1.0)[-15_000:-100], abs=0.01)
 
     @pytest.mark.parametrize(("bits", "room"), [(24, 32), (20, 24), (12, 16)])
     @pytest.mark.parametrize("is_extensible", [False, True], ids=["plain", "extensible"])

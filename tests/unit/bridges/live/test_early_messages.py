@@ -45,7 +45,7 @@ def test_of_a_session_that_had_begun_before_nothing_is_kept() -> None:
 
 
 def test_no_more_is_kept_than_32_mib() -> None:
-    messages = [message("s", "start"), *(message("s", "chunk", MIB) for _ in range(40))]
+    messages = [message(f"{number}", kind, MIB) for kind in ("start", "chunk") for number in range(20)]
     assert 30 * MIB < sum(len(one.data) for one in kept(*messages)) <= 32 * MIB
 
 
@@ -57,3 +57,11 @@ def test_a_session_that_is_heard_in_another_way_is_forgotten() -> None:
     early.forget("ai.voice.stream.t")
     early.keep(message("t", "chunk", 640))
     assert list(iter(early.next, None)) == others
+
+
+def test_one_session_leaves_room_for_the_others() -> None:
+    rude = [message("rude", "start"), *(message("rude", "chunk", MIB) for _ in range(40))]
+    other = [message("other", "start"), message("other", "chunk", MIB)]
+    found = kept(*rude, *other)
+    assert found[-2:] == other
+    assert sum(len(one.data) for one in found[:-2]) <= 8 * MIB

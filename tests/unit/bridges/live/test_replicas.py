@@ -374,6 +374,23 @@ class TestInterruptions:
 
         assert {one.epoch for one in run_virtually(run()).transcripts("s")} == {3}
 
+    @pytest.mark.parametrize(
+        ("reply", "answers"),
+        [
+            *(("_INBOX_HEARTH.x.1", 1), ("_INBOX.x", 1)),
+            *(("ai.chat.request", 0), ("$JS.API.STREAM.DELETE.X", 0), ("_INBOX_HEARTH.*", 0), ("", 0)),
+        ],
+    )
+    def test_who_told_of_an_interruption_is_answered_in_an_inbox_alone(self, reply: str, answers: int) -> None:
+        async def run() -> Scene:
+            async with scene(replica="b") as two:
+                interruption = audio_pb2.AudioInterruption(session_id="s", replica="a", epoch=3)
+                await two.wire.publish(AUDIO_INTERRUPT.pattern, interruption.SerializeToString(), reply)
+                await asyncio.sleep(1)
+                return two
+
+        assert len(run_virtually(run()).wire.on(reply)) == answers
+
     def test_an_epoch_goes_on_at_the_replica_that_takes_a_session_over(self) -> None:
         async def run() -> list[int]:
             wire = Wire()

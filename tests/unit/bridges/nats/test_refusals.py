@@ -3,7 +3,8 @@
 import nats.errors
 import pytest
 
-from bridges.nats.refusals import Refusals, Violation, violation_of
+from bridges.nats.refusals import Refusals
+from bridges.nats_access import Violation, violation_of
 from bridges.subjects import Role
 from deployments.call import Call
 
@@ -77,3 +78,11 @@ def test_a_new_connection_begins_anew() -> None:
     refused.refused(Violation("_inbox.a.b", is_subscription=False), SUBSCRIBED)
     refused.forget()
     assert not refused.check()
+
+
+def test_no_more_subjects_are_named_than_a_person_reads() -> None:
+    refused = refusals()
+    for number in range(1000):
+        refused.refused(Violation(f"ai.chat.response.{number}", is_subscription=False), SUBSCRIBED)
+    assert refused.check().count("publish on") == 64
+    assert "ai.chat.response.999" in refused.check()

@@ -25,6 +25,9 @@ NOT_FOR_ANSWERS = [
     "a b",
     "_INBOX.*",
     "_INBOX.>",
+    "_INBOX_HEARTH.x.1",
+    "_INBOX_USER.alice.>",
+    "_INBOX_alice.x",
 ]
 
 
@@ -35,16 +38,35 @@ def test_no_answer_goes_where_only_others_speak(subject: str) -> None:
         Trust().response_subject(subject, "_INBOX.mine.1", OWN)
 
 
-@pytest.mark.parametrize("subject", ["_INBOX.mine.1", "_INBOX.x", "ai.chat.response.r1", "ai.chat.response.stream.r1"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("_INBOX.mine.1", "_INBOX.x", "_INBOX_USER.alice.mine.1"),
+        *("ai.chat.response.r1", "ai.chat.response.stream.r1"),
+    ],
+)
 def test_an_answer_goes_to_an_inbox_and_to_the_request_s_own_subjects(subject: str) -> None:
     assert Trust().allows_reply(subject, OWN)
 
 
-def test_a_chosen_inbox_is_that_of_the_reply_subject() -> None:
-    assert Trust().response_subject("_INBOX.mine.2", "_INBOX.mine.1", OWN) == "_INBOX.mine.2"
-    for reply in ("_INBOX.another.1", ""):
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("_INBOX.mine", ["_INBOX.another"]),
+        ("_INBOX_USER.alice.mine", ["_INBOX_USER.alice.another", "_INBOX_USER.bob.mine", "_INBOX.mine"]),
+        ("_INBOX_alice.mine", ["_INBOX_alice.another", "_INBOX_bob.mine"]),
+    ],
+)
+def test_a_chosen_inbox_is_that_of_the_reply_subject(mine: str, others: list[str]) -> None:
+    trust = Trust(answer_subjects=("_INBOX_alice.>", "_INBOX_bob.>"))
+    assert trust.response_subject(f"{mine}.2", f"{mine}.1", OWN) == f"{mine}.2"
+    for reply in (*(f"{other}.1" for other in others), ""):
         with refused(InvalidRequestError, field="response_subject"):
-            Trust().response_subject("_INBOX.mine.2", reply, OWN)
+            trust.response_subject(f"{mine}.2", reply, OWN)
+
+
+def test_no_setting_opens_the_inboxes_of_replicas() -> None:
+    assert not Trust(answer_subjects=("_INBOX_HEARTH.>",)).allows_reply("_INBOX_HEARTH.x.1")
 
 
 def test_a_request_may_name_its_own_answer_subject() -> None:
@@ -72,6 +94,13 @@ def test_no_setting_opens_what_takes_requests_or_is_internal(pattern: str) -> No
 def test_a_setting_that_opens_everything_is_refused(subject: str) -> None:
     with pytest.raises(ValueError, match=r"a subject such as 'my\.answers\.>' was expected"):
         NatsSettings.model_validate({"answer_subjects": [subject]})
+
+
+@pytest.mark.parametrize("subject", ["my answers.>", "_INBOX_*.>", "a.b>", "a.\tb", "a.b\n"])
+def test_a_setting_that_is_no_subject_is_refused_with_its_value(subject: str) -> None:
+    with pytest.raises(ValueError, match="answer_subjects") as raised:
+        NatsSettings.model_validate({"answer_subjects": [subject]})
+    assert repr(subject) in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from bridges.workflows.argo_workflow import DELETED, Workflow, follow
+from bridges.workflows.engine_client import read_json
 from deployments.pipelines.ports import EngineNotFoundError
 from deployments.values.pipelines import RunState, RunStatus
 
@@ -56,3 +59,8 @@ async def test_a_watch_that_does_not_know_from_when_on_is_not_waited_for() -> No
 
 async def test_a_workflow_of_whose_end_nobody_tells_was_deleted() -> None:
     assert await followed(Source(told=[])) == [PENDING, DELETED]
+
+
+def test_an_answer_that_is_nested_too_deeply_is_none() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(b'{"object":' + b"[" * 100_000)

@@ -1,5 +1,6 @@
 """Chat: what an answer is made of, and how each failure ends."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from deployments.call import Call
+from deployments.chat import service as chat_service
 from deployments.chat.service import Chat
 from deployments.engines.http_client import HttpBackEnd
 from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings
@@ -304,6 +306,16 @@ async def test_warming_asks_for_all_that_a_first_question_needs_and_fails_at_not
     assert model.made == 0
     broken = Chat(ScriptedModel(unavailable=UnavailableError("x")), ScriptedRetrieval(error=UnavailableError("y")))
     await broken.warm(Call.within(5.0))
+
+
+async def test_a_thousand_logins_are_one_retrieval_until_the_warmth_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    retrieval = ScriptedRetrieval((DOGS,))
+    chat = Chat(ScriptedModel(), retrieval)
+    await asyncio.gather(*(chat.warm(Call.within(5.0)) for _ in range(1000)))
+    assert len(retrieval.queries) == 1
+    monkeypatch.setattr(chat_service, "_WARM_FOR_S", 0.0)
+    await chat.warm(Call.within(5.0))
+    assert len(retrieval.queries) == 2
 
 
 HISTORY = (Exchange("May I bring a dog?", "Yes."), Exchange("Where is the pool?", "Behind the house."))

@@ -1,7 +1,9 @@
 """Models behind HTTP: the contract's requests, and every way in which a server can fail."""
 
+import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
@@ -28,6 +30,7 @@ from deployments.errors import (
     UnavailableError,
     UpstreamFailedError,
 )
+from deployments.values.access import Secret, ServerAccess
 from deployments.values.language import Generation, Message, Piece, Role
 from deployments.values.retrieval import Ranking
 from deployments.values.sound import wav_file
@@ -40,11 +43,13 @@ Answer = Callable[[httpx.Request], httpx.Response]
 MESSAGES = [Message(Role.USER, "Hi")]
 
 
-def server(answer: Answer, api_key: str = "", *, role: str = "model", takes_client_input: bool = False) -> HttpBackEnd:
+def server(
+    answer: Answer, access: ServerAccess | None = None, *, role: str = "model", takes_client_input: bool = False
+) -> HttpBackEnd:
     return HttpBackEnd(
         "http://model.test",
         role=role,
-        api_key=api_key,
+        access=access,
         takes_client_input=takes_client_input,
         transport=httpx.MockTransport(answer),
     )
@@ -90,7 +95,8 @@ async def generate(engine: RemoteLanguageModel, seconds: float = 5.0) -> list[st
     return [text async for text in texts(engine.generate(Call.within(seconds), MESSAGES, generation))]
 
 
-async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
+async def test_chat_asks_as_the_api_says_and_streams_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_KEY", "secret")
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -101,7 +107,7 @@ async def test_chat_asks_as_the_api_says_and_streams_the_text() -> None:
             200, stream=Body(": ping\n\n", role, event("Hel"), event("lo"), usage, "data: [DONE]\n\n")
         )
 
-    chat = OpenAIChat(server(answer, "secret", role="language model"), model="big")
+    chat = OpenAIChat(server(answer, ServerAccess(Secret(variable="MODEL_KEY")), role="language model"), model="big")
     engine = RemoteLanguageModel(chat, context_tokens=4096)
     assert await generate(engine) == ["Hel", "lo"]
     assert engine.tokens_generated == 2
@@ -398,14 +404,17 @@ async def test_an_answer_that_is_not_json_is_refused() -> None:
         await embed(server(refusing(200, "<html>")))
 
 
-async def test_transcription_sends_a_wav_file_as_the_api_says() -> None:
+async def test_transcription_sends_a_wav_file_as_the_api_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_KEY", "secret")
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         return httpx.Response(200, json={"text": " Hello. "})
 
-    engine = OpenAITranscription(server(answer, "secret"), model="large", partial_model="small")
+    engine = OpenAITranscription(
+        server(answer, ServerAccess(Secret(variable="MODEL_KEY"))), model="large", partial_model="small"
+    )
     samples = np.zeros(1600, np.float32)
     assert (await engine.transcribe(Call.within(5), samples, "de", TranscriptQuality.FINAL)).text == "Hello."
     await engine.transcribe(Call.within(5), samples, "", TranscriptQuality.PARTIAL)
@@ -551,3 +560,31 @@ async def test_a_voice_that_the_server_does_not_know_is_a_wrong_setting() -> Non
     back_end = server(refusing(400, "no such voice"), role="speech server", takes_client_input=True)
     with refused(UpstreamFailedError, retryable=False, back_end=BackEnd("speech server", 400)):
         await spoken_by(OpenAISpeech(back_end, model="", voices=("alloy",)), SpeechText("Hello", voice="alloy"))
+
+
+async def test_a_server_that_is_gone_without_a_word_is_noticed() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listening:
+        host, port = listening.sockets[0].getsockname()
+        back_end = HttpBackEnd(f"http://{host}:{port}", role="model")
+        async with back_end.stream(Call.within(5), "/", {}) as response:
+            connected: socket.socket = response.extensions["network_stream"].get_extra_info("socket")
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, interval, count, unacknowledged_ms = (
+                connected.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+            assert idle + interval * count <= 30
+            assert 0 < unacknowledged_ms <= 30_000
+        await back_end.close()

@@ -1,6 +1,7 @@
 """Speech to text with an engine of a few lines: recordings of every kind, and what is no recording."""
 
 import io
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,3 +142,24 @@ async def test_an_utterance_is_bounded_and_whole() -> None:
         with refused(kind, field="audio", limit=limit):
             await stt.transcribe(Call.within(30), Utterance(pcm), TranscriptQuality.FINAL)
     assert (await stt.transcribe(Call.within(30), Utterance(b""), TranscriptQuality.FINAL)).text == ""
+
+
+def test_a_small_file_that_lasts_long_at_a_high_rate_takes_no_more_memory_than_its_speech() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(60 * 384_000, np.int16), 384_000, format="FLAC", subtype="PCM_16")
+    assert len(file.getvalue()) < 100_000
+    tracemalloc.start()
+    try:
+        samples = decode(file.getvalue(), 60.0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(samples) == 60 * 16_000
+    assert most < 4 * samples.nbytes
+
+
+def test_one_that_is_too_long_is_not_read_to_its_end() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(60 * 8_000, np.int16), 8_000, format="FLAC", subtype="PCM_16")
+    with pytest.raises(PayloadTooLargeError, match="longer than the 10 s"):
+        decode(file.getvalue(), 10.0)

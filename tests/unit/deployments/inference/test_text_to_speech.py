@@ -1,21 +1,26 @@
 """Speech and the voices behind it, with an engine of a few lines."""
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from deployments.call import Call
+from deployments.engines.protocols import TextToSpeechEngine
 from deployments.engines.speaking.voice_folder import VoiceFiles, VoiceFolder
 from deployments.errors import HearthError, InvalidRequestError, NotFoundError, PayloadTooLargeError, UnavailableError
 from deployments.inference.text_to_speech import TextToSpeech
 from deployments.speaking.speech import Speech
 from deployments.values.speech import SpeechText, SpokenChunk, VoiceInfo
 from tests.refusals import refused
+
+T = TypeVar("T")
 
 PIPER: Mapping[str, Any] = {"audio": {"sample_rate": 22050}, "phoneme_id_map": {}, "language": {"code": "de_DE"}}
 
@@ -218,3 +223,91 @@ async def test_the_status_tells_of_custom_voices(tmp_path: Path) -> None:
     service = TextToSpeech(cast("Any", Engine()), voice_folder(tmp_path))
     await service.voices(Call.within(10), True)
     assert (await service.status(Call.within(10))).detail == "test, 1 custom voices"
+
+
+class SlowFolder(VoiceFolder):
+    """Remembers what it was asked for, and how much of that at once."""
+
+    busy: int = 0
+    most_busy: int = 0
+    scans: int = 0
+    loads: int = 0
+
+    def scan(self) -> None:
+        self.scans += 1
+        self._work(super().scan)
+
+    def _load(self, files: VoiceFiles) -> TextToSpeechEngine:
+        self.loads += 1
+        return self._work(lambda: super(SlowFolder, self)._load(files))
+
+    def _work(self, work: Callable[[], T]) -> T:
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            # Long enough for another thread to come in between.
+            time.sleep(0.01)
+            return work()
+        finally:
+            self.busy -= 1
+
+
+def slow_folder(folder: Path) -> SlowFolder:
+    return SlowFolder(folder, {"piper": lambda files: Engine(voices=(files.voice,))}, set())
+
+
+async def test_voices_that_are_asked_for_at_once_are_loaded_one_after_the_other_and_once(tmp_path: Path) -> None:
+    for name in ("ada", "bo", "cy"):
+        add_voice(tmp_path, name)
+    folder = slow_folder(tmp_path)
+    service = Speech(TextToSpeech(Engine(), folder), max_characters=100)
+    names = ["ada", "bo", "cy"] * 20
+    texts = await asyncio.gather(*(said(service, SpeechText("Guten Tag.", name)) for name in names))
+    assert texts == [["Guten Tag."]] * 60
+    assert (folder.loads, folder.most_busy) == (3, 1)
+
+
+async def test_many_who_ask_for_the_voices_anew_share_a_look_at_the_folder(tmp_path: Path) -> None:
+    folder = slow_folder(tmp_path)
+    service = Speech(TextToSpeech(Engine(), folder), max_characters=100)
+    add_voice(tmp_path, "ada")
+    found = await asyncio.gather(*(service.voices(Call.within(10), rescan=True) for _ in range(1000)))
+    assert {len(voices.custom) for voices in found} == {1}
+    assert folder.scans <= 2
+    # Each of them is told of what was there when it asked.
+    add_voice(tmp_path, "bo")
+    assert len((await service.voices(Call.within(10), rescan=True)).custom) == 2
+
+
+async def test_many_unknown_voices_share_a_look_at_the_folder_and_known_ones_do_not_wait(tmp_path: Path) -> None:
+    add_voice(tmp_path, "ada")
+    folder = slow_folder(tmp_path)
+    service = Speech(TextToSpeech(Engine(), folder), max_characters=100)
+    await said(service, SpeechText("Guten Tag.", "ada"))
+    before = folder.scans
+    unknown = [asyncio.create_task(said(service, SpeechText("Hi.", f"v{number}"))) for number in range(200)]
+    assert await said(service, SpeechText("Guten Tag.", "ada")) == ["Guten Tag."]
+    assert not any(task.done() for task in unknown)
+    errors = await asyncio.gather(*unknown, return_exceptions=True)
+    assert {type(error) for error in errors} == {NotFoundError}
+    assert folder.scans - before <= 2
+
+
+class ServedEngine(Engine):
+    """Its server does not say which voices it has."""
+
+    remaining_s: float = 0.0
+
+    async def ask_voices(self, call: Call) -> None:
+        self.remaining_s = call.remaining()
+        raise UnavailableError("no answer")
+
+
+async def test_a_server_that_does_not_say_which_voices_it_has_holds_up_speech_for_seconds_at_most(
+    tmp_path: Path,
+) -> None:
+    engine = ServedEngine()
+    service = Speech(TextToSpeech(engine, voice_folder(tmp_path)), max_characters=100)
+    async with aclosing(service.say(Call.within(60), SpeechText("Hello."))) as chunks:
+        assert [chunk.text async for chunk in chunks] == ["Hello."]
+    assert 0 < engine.remaining_s <= 5

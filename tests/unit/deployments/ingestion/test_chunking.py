@@ -333,6 +333,14 @@ def test_a_title_stands_above_the_headings_unless_they_say_the_same(title: str, 
     assert markdown("# The ferry\n\nIt leaves at 6:40.", title) == [(path, "It leaves at 6:40.")]
 
 
+@pytest.mark.parametrize("mark", ["# ", "###### ", "<h1>"])
+def test_a_heading_longer_than_a_chunk_is_text_so_that_chunks_do_not_multiply_it(mark: str) -> None:
+    text = f"{mark}{'word ' * 2000}\n\n" + "Some words of a sentence. " * 1000
+    cut = chunk_text(text, TextFormat.MARKDOWN)
+    assert sum(len(chunk.embedded_text()) for chunk in cut.chunks) < 1.1 * len(text)
+    assert first_heading(text, TextFormat.MARKDOWN) == ""
+
+
 def test_a_heading_that_nothing_stands_under_is_text() -> None:
     text = "# House\n\n## Closed on Mondays\n\n## Dogs are welcome\n\n## Attic\n\nIt is dry.\n\n## The end\n"
     assert markdown(text) == [

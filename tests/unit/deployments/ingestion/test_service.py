@@ -100,6 +100,9 @@ async def test_what_is_embedded_carries_its_heading_path() -> None:
         (Document("notes/shopping.txt", "Milk."), "shopping"),
         (Document("notes/shopping.txt", "Milk.", title="To buy"), "To buy"),
         (Document("a.md", "# Food\n\nMilk.", format=TextFormat.MARKDOWN), "Food"),
+        (Document("a.md", f"# {'x' * 501}\n\nMilk.", format=TextFormat.MARKDOWN), "a"),
+        (Document("a.txt", "Milk.", title="x" * 5000), "x" * 1000),
+        (Document("x" * 5000, "Milk."), "x" * 1000),
     ],
 )
 async def test_a_document_is_known_by_its_title_its_heading_or_its_file_name(document: Document, title: str) -> None:
@@ -204,6 +207,16 @@ async def test_a_document_in_parts_is_the_same_as_in_one() -> None:
             Document("a.txt", "text", position=DocumentPosition(1, (), 'x" or chunks > 0 or id == "')),
             "position",
             None,
+        ),
+        (
+            Document("a.txt", "text", position=DocumentPosition(0, ("a",) * 65)),
+            "position",
+            Limit("headings", 64, 65),
+        ),
+        (
+            Document("a.txt", "text", position=DocumentPosition(0, ("x" * 16_385,))),
+            "position",
+            Limit("headings_characters", 16_384, 16_385),
         ),
     ],
 )

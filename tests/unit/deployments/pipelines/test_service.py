@@ -530,6 +530,32 @@ async def test_a_fault_of_hearth_itself_ends_one_run_and_no_other() -> None:
         await scene.store.until(lambda: scene.store.words("r2") == ["submitted"])
 
 
+class DamagedStore(Store):
+    """Fails over one of its runs as over a fault of its own, and over all of them at the first look."""
+
+    looks: int = 0
+
+    async def unfinished(self) -> Sequence[Run]:
+        self.looks += 1
+        if self.looks == 1:
+            raise RecursionError("nested too deeply")
+        return await super().unfinished()
+
+    async def read(self, request_id: str) -> KeptRun | None:
+        if request_id == "damaged":
+            raise AttributeError("not a run")
+        return await super().read(request_id)
+
+
+async def test_a_kept_run_that_cannot_be_taken_up_keeps_no_other_from_it() -> None:
+    runs = {name: (left_by("gone", name), number) for number, name in enumerate(("damaged", "r1"), 1)}
+    store = DamagedStore(runs=runs, revision=2)
+    async with running(store) as scene:
+        scene.group.changed.set()
+        await store.until(lambda: store.words("r1"))
+        assert store.words("r1") == ["submitted"]
+
+
 async def test_the_status_names_the_engine_that_is_away() -> None:
     async with running() as scene:
         scene.argo.failure = "argo at http://argo:2746 cannot be reached"

@@ -139,7 +139,7 @@ def test_a_value_that_is_not_of_its_type_is_none(text: str, kind: ParameterType)
             "must not have a",
         ),
         ({"table": {"a": {"engine": "argo", "deadline_s": 1e6}}, "remember_s": 1e6}, "'a' has to be a day less"),
-        ({"argo": {"kind": "argo-server", "url": "argo:2746"}}, "'argo:2746' is not a URL"),
+        ({"argo": {"kind": "argo-server", "url": "argo:2746"}}, "expected a URL with a host"),
         ({"argo": {"kind": "jenkins"}}, "'argo-server', 'kubernetes'"),
         ({"kubeflow": {"verfiy": False}}, "verfiy"),
     ],

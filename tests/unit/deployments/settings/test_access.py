@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from deployments.errors import UnavailableError
 from deployments.settings.environment import with_environment
 from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
-from deployments.values.access import NatsAccess, Secret, Tls, without_credentials
+from deployments.values.access import NatsAccess, Secret, Tls, text_without_credentials, without_credentials
 
 FILE: dict[str, object] = {"nats": {"access": {"token_file": "/run/token", "tls": {"ca_file": "/run/ca.pem"}}}}
 
@@ -71,13 +71,44 @@ def test_a_password_in_the_url_is_shown_nowhere() -> None:
     ("url", "shown"),
     [
         ("nats://one:4222", "nats://one:4222"),
-        ("nats://u:p@one,tls://u:p@two", "nats://one,tls://two"),
+        ("nats://one:4222,tls://two", "nats://one:4222,tls://two"),
+        ("nats://u:p@one,two:4222,tls://three", "nats://one,two:4222,tls://three"),
         ("nats://u:p@ss/w@one", "nats://one"),
         ("token@one:4222", "one:4222"),
+        ("nats://u:p@one,tls://u:p@two", "nats://two"),
+        ("nats://alice:WRO,NG@one:1", "nats://one:1"),
+        ("nats://alice:WRO://NG@one:1", "nats://one:1"),
+        ("alice:WRO://NG@one", "one"),
+        ("nats://alice:WRO NG'\"@one", "nats://one"),
+        ("nats://one?token=SECRET", "nats://one"),
+        ("nats://one?token=SECRET,two", "nats://one"),
+        ("nats://one?token=SEC@RET", "nats://…"),
+        ("nats://u:p@one#SECRET", "nats://one"),
+        ("nats://alice:SECRET", "nats://…"),
+        ("nats://[::1]:4222", "nats://[::1]:4222"),
+        ("wss://u:p@one/a/path", "wss://one/a/path"),
+        ("./milvus.db", "./milvus.db"),
     ],
 )
 def test_a_url_is_shown_without_credentials(url: str, shown: str) -> None:
     assert without_credentials(url) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no answer of nats://alice:SECRET PASS@one:4222",
+        """url='nats://alice:SECRET'"PASS@one:4222'""",
+        "nats://alice:SECRET@PASS@one:4222",
+        "nats://one:4222?token=SECRET PASS",
+        "nats://alice:SECRET\nPASS@one:4222",
+    ],
+)
+def test_an_error_that_quotes_a_url_is_shown_without_credentials(text: str) -> None:
+    shown = text_without_credentials(text)
+    assert "SECRET" not in shown
+    assert "PASS" not in shown
+    assert "one:4222" in shown
 
 
 def test_a_secret_is_read_anew_and_named_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,3 +274,10 @@ class TestChannels:
 def test_all_of_a_recording_at_another_rate() -> None:
     with open_recording(WAV) as recording:
         assert len(recording.whole_pcm(8000)) == 32_000
+
+
+def test_a_header_of_more_channels_than_a_frame_can_have_is_refused() -> None:
+    form = struct.pack("<HHIIHH", 1, 60_000, 16_000, 0, 0, 16)
+    body = b"WAVE" + struct.pack("<4sI", b"fmt ", len(form)) + form + struct.pack("<4sI", b"data", 0) + bytes(1000)
+    with refused(InvalidRequestError, field="audio"), open_recording(b"RIFF" + struct.pack("<I", 0) + body):
+        pass

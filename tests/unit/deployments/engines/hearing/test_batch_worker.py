@@ -88,7 +88,7 @@ async def test_what_nobody_waits_for_is_not_run() -> None:
     assert machine.batches == [[2], [6]]
 
 
-async def test_a_failure_is_told_to_its_batch_and_the_next_one_runs() -> None:
+async def test_a_failure_is_told_to_its_caller_and_the_next_batch_runs() -> None:
     machine = Machine()
     work = worker(machine)
     (failing,) = await submitted(work, 13)
@@ -116,6 +116,18 @@ async def test_more_than_may_wait_are_refused_and_time_is_kept() -> None:
     with pytest.raises(DeadlineExceededError):
         await work.submit(Call.within(0.01), 2)
     machine.may_run.set()
+
+
+async def test_an_item_that_fails_fails_none_that_shares_its_batch() -> None:
+    machine = Machine()
+    work = worker(machine)
+    tasks = await submitted(work, 1)
+    await asyncio.sleep(0)
+    tasks += await submitted(work, 3, 13, 5)
+    machine.may_run.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(result) for result in results] == ["2", "6", "13", "10"]
+    assert machine.batches == [[1], [3, 13, 5], [3], [13], [5]]
 
 
 async def test_a_function_that_fails_is_unavailable_until_it_works_again() -> None:

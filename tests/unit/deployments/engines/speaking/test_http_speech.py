@@ -246,6 +246,9 @@ class NoFolder:
     def scan(self) -> None:
         """Find nothing."""
 
+    def loaded(self, name: str) -> OpenAISpeech | None:
+        raise AssertionError(name)
+
     def engine(self, name: str) -> OpenAISpeech:
         raise AssertionError(name)
 
