@@ -28,6 +28,8 @@ from bridges.pipelines.intake import PipelineIntake
 from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import (
+    AUDIO_DISPATCH,
+    AUDIO_DISPATCHER,
     AUDIO_INTERRUPT,
     AUDIO_REPLICAS,
     AUDIO_STREAM,
@@ -271,6 +273,8 @@ async def remember(client: Any) -> None:
 
 BESIDE_AN_INGRESS: dict[Subject, Callable[[Any], Awaitable[None]]] = {
     AUDIO_STREAM: hear_live_audio,
+    AUDIO_DISPATCH: hear_live_audio,
+    AUDIO_DISPATCHER: hear_live_audio,
     AUDIO_REPLICAS: hear_live_audio,
     AUDIO_INTERRUPT: hear_live_audio,
     PIPELINE_REPLICAS: hear_pipeline_replicas,
