@@ -8,6 +8,9 @@ session's first messages, and nobody could tell their order.
 
 A replica hears all sessions itself, as a dispatcher does, from its beginning until a dispatcher has promised to pass
 on what is for it, and again as soon as it is not reminded of that promise any more.
+
+Of each session another replica, its successor, keeps the last messages as they come: a dispatcher out of all that it
+receives, any other by a subscription to that session.
 """
 
 import asyncio
@@ -24,6 +27,7 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.live.early_messages import EarlyMessages
+from bridges.live.recent_messages import RecentMessage, RecentMessages
 from bridges.live.splice import Splice
 from bridges.nats.askers import Arrival
 from bridges.nats.connection import SelectiveConnection
@@ -83,6 +87,16 @@ class Owners(Protocol):
         """Return the replica with the most right to be the dispatcher: this one, or another."""
         ...
 
+    @property
+    def succeeding(self) -> AbstractSet[str]:
+        """The sessions of others that this replica is to go on with, should theirs be gone."""
+        ...
+
+    @property
+    def succession_changed(self) -> asyncio.Event:
+        """Set when these have changed."""
+        ...
+
 
 class OpenSessions(Protocol):
     """The sessions that are open here."""
@@ -104,6 +118,8 @@ class SessionLine:
         subscription: Once there is one.
         heard_at: When a message of it was heard last.
         rest: Looks whether nothing comes for a moment.
+        is_kept: Whether its messages are kept, and not heard: the session is at another replica.
+        has_begun: Whether one was kept.
     """
 
     dispatcher: str
@@ -111,6 +127,8 @@ class SessionLine:
     subscription: Any = None
     heard_at: float = field(default_factory=now)
     rest: asyncio.TimerHandle | None = None
+    is_kept: bool = False
+    has_begun: bool = False
 
     async def close(self) -> None:
         """End it."""
@@ -128,9 +146,12 @@ class Dispatch:
         owners: Whose session is whose.
         sessions: Those that are open here.
         hear: Takes a message of a session that belongs here.
+        recent: The last messages of the sessions that this replica is the successor for.
     """
 
-    def __init__(self, replica: str, owners: Owners, sessions: OpenSessions, hear: Hear) -> None:
+    def __init__(
+        self, replica: str, owners: Owners, sessions: OpenSessions, hear: Hear, recent: RecentMessages
+    ) -> None:
         self._replica = replica
         self._owners = owners
         self._sessions = sessions
@@ -140,6 +161,8 @@ class Dispatch:
         self._is_ready = False
         self._early = EarlyMessages()
         self._lines: dict[str, SessionLine] = {}
+        self._recent = recent
+        self._kept_lines: dict[str, SessionLine] = {}
         self._taken: set[tuple[str, str]] = set()
         self._dispatcher = ""
         self._is_narrowing = False
@@ -188,10 +211,35 @@ class Dispatch:
                 if self.hears_all:
                     await self._narrow_if_possible()
                 else:
+                    await self._open_missing()
                     await self._check_dispatcher()
             except Exception:
                 # Of whatever kind: a replica that hears too much, or too little, has to go on trying.
                 logger.exception("what this replica hears could not be changed")
+
+    async def succeed(self) -> None:
+        """Keep the last messages of the sessions that this replica is the successor for, until cancelled.
+
+        A failure is logged: it is tried again.
+        """
+        while True:
+            await self._owners.succession_changed.wait()
+            self._owners.succession_changed.clear()
+            try:
+                await self._keep_by_lines()
+            except Exception:
+                logger.exception("the last messages of other replicas' sessions are not kept")
+                await asyncio.sleep(_ASK_EVERY_S)
+                self._owners.succession_changed.set()
+
+    def go_on_with(self, session_id: str) -> list[RecentMessage]:
+        """Return what was kept of a session, and hear what comes next; nothing comes between."""
+        line = self._kept_lines.pop(session_id, None)
+        if line is not None:
+            line.is_kept = False
+            line.heard_at = now()
+            self._lines[session_id] = line
+        return self._recent.end(session_id)
 
     async def leave(self) -> None:
         """Promise nothing any more, and return once nobody counts on a promise; after 1.5 s at the latest."""
@@ -212,7 +260,8 @@ class Dispatch:
         wide, self._wide = self._wide, None
         if wide is not None:
             await wide.unsubscribe()
-        for line in lines.values():
+        kept, self._kept_lines = self._kept_lines, {}
+        for line in (*lines.values(), *kept.values()):
             await line.close()
 
     # What comes by the subscription to all sessions.
@@ -227,15 +276,16 @@ class Dispatch:
         else:
             self._early.keep(message)
 
-    def _is_of_another(self, subject: bytes) -> bool:
+    def _is_of_another(self, subject: bytes, reply: bytes, payload: bytes) -> bool:
         """Say whether a message is of a session that is open elsewhere: most are, and cost no more than this."""
         session_id = subject.rpartition(b".")[2].decode(errors="replace")
-        return (
-            self._owners.is_told(session_id)
-            and session_id not in self._sessions.session_ids
-            and session_id not in self._passed_on
-            and session_id not in self._lines
-        )
+        if not self._owners.is_told(session_id) or session_id in self._sessions.session_ids:
+            return False
+        if session_id in self._recent:
+            line = self._kept_lines.get(session_id)
+            if line is None or not line.has_begun:
+                self._recent.add(session_id, now(), payload, reply)
+        return session_id not in self._passed_on and session_id not in self._lines
 
     async def _heard_wide(self, message: Msg) -> None:
         session_id = _session_id(message)
@@ -297,7 +347,23 @@ class Dispatch:
 
     async def _open_line(self, session_id: str, dispatcher: str) -> SessionLine:
         self._lines[session_id] = line = SessionLine(dispatcher)
+        await self._subscribe(session_id, line)
+        return line
 
+    async def _keep_by_lines(self) -> None:
+        """Subscribe to the sessions whose messages are to be kept, unless they come with all others."""
+        wanted = set[str]() if self.hears_all and not self._is_narrowing else self._owners.succeeding
+        for session_id in self._kept_lines.keys() - wanted:
+            if (line := self._kept_lines.pop(session_id, None)) is not None:
+                await line.close()
+        for session_id in wanted - self._kept_lines.keys():
+            # It may have been taken over meanwhile.
+            if session_id in self._owners.succeeding and session_id not in self._lines:
+                self._kept_lines[session_id] = line = SessionLine("", is_kept=True)
+                line.splice.finish()
+                await self._subscribe(session_id, line)
+
+    async def _subscribe(self, session_id: str, line: SessionLine) -> None:
         async def received(message: Msg) -> None:
             line.heard_at = now()
             if line.splice.new(message.data):
@@ -306,9 +372,15 @@ class Dispatch:
             else:
                 self._await_rest(session_id, line)
 
+        def is_kept(subject: bytes, reply: bytes, payload: bytes) -> bool:
+            del subject
+            if line.is_kept:
+                line.has_begun = True
+                self._recent.add(session_id, now(), payload, reply)
+            return line.is_kept
+
         subject = subject_for(AUDIO_STREAM, session_id=session_id)
-        line.subscription = await self._connection.subscribe(subject, cb=received)
-        return line
+        line.subscription = await self._connection.subscribe(subject, cb=received, unless=is_kept)
 
     def _takes_old(self, line: SessionLine, dispatcher: str, payload: bytes) -> bool:
         """Say whether a message that came by another way than a session's own subscription is to be taken."""
@@ -333,6 +405,12 @@ class Dispatch:
 
         line.rest = asyncio.get_running_loop().call_later(_REST_S, look)
 
+    async def _open_missing(self) -> None:
+        """Hear the sessions that this replica goes on with, and of which it has kept nothing."""
+        for session_id in [name for name in self._sessions.session_ids if name not in self._lines]:
+            line = await self._open_line(session_id, "")
+            line.splice.finish()
+
     async def _close_unused(self) -> None:
         """Close the lines of sessions that ended a while ago."""
         kept = self._sessions.session_ids
@@ -348,6 +426,7 @@ class Dispatch:
         self._wide = await self._connection.subscribe(
             AUDIO_STREAM.wildcard, cb=self._received, unless=self._is_of_another
         )
+        self._owners.succession_changed.set()
 
     async def _widen_again(self) -> None:
         """Hear all messages again, because the dispatcher is gone, or is to be this replica."""
@@ -381,6 +460,7 @@ class Dispatch:
     async def _narrow(self, dispatcher: str) -> None:
         until = now() + _NARROWED_WITHIN_S
         while now() < until:
+            await self._keep_by_lines()
             for session_id in [name for name in self._sessions.session_ids if name not in self._lines]:
                 self._await_rest(session_id, await self._open_line(session_id, ""))
             await self._connection.flush()

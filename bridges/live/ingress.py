@@ -8,6 +8,7 @@ for a partial transcript, and when they have fallen silent (`bridges.live.transc
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
@@ -21,12 +22,14 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
-from bridges.live.dispatch import Dispatch
+from bridges.live.dispatch import Dispatch, PassedOn
+from bridges.live.handover import SessionHandover
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
 from bridges.live.listening_loop import ListeningLoop
 from bridges.live.metrics import AudioMetrics, LoggedMetrics
+from bridges.live.recent_messages import RecentMessage, RecentMessages
 from bridges.live.registry import SessionParts, SessionRegistry
 from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
@@ -37,8 +40,9 @@ from bridges.nats.allowances import UNLIMITED, Allowances
 from bridges.nats.askers import BY_SUBJECT, Arrival, Askers
 from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT, Trust
+from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_STREAM
+from bridges.subjects import AUDIO_STREAM, subject_for
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.listening.listener import ListeningLimits
 from deployments.listening.voice_activity import VoiceActivityEngine
@@ -47,6 +51,8 @@ from deployments.settings.audio import AudioSettings
 
 logger = logging.getLogger(__name__)
 
+_SPOKEN_INTO_S = 1.0
+"""Of an answered session's sound so much is heard again: what its listener begins to say, and little of the answer."""
 _SWEEP_S = 0.25
 _SWEEPS_A_COUNT = 4
 
@@ -82,22 +88,24 @@ class AudioIngress:
     ) -> None:
         self._metrics = metrics = LoggedMetrics(metrics)
         self._tasks = SessionTasks()
-        self._clients = SessionClients(trust)
         self._line = ListeningLine()
         name = replica or uuid4().hex
-        self._replicas = AudioReplicas(name, work, settings.idle_s)
+        recent = RecentMessages(settings.takeover.keep_s, settings.takeover.max_mb << 20)
+        self._replicas = AudioReplicas(name, work, settings.idle_s, recent if settings.takeover.keep_s else None)
+        self._clients = SessionClients(self._replicas.lease, trust)
+        tell_soon = self._replicas.tell_soon
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
         transcripts = LiveTranscripts(
-            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line
+            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line, tell_soon
         )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
-        parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)
+        parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn, tell_soon)
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._transcripts = transcripts
         self._limits = SessionLimits(allowances, askers, self._registry.sessions)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
-        self._dispatch = Dispatch(name, self._replicas, self._registry, self._hear)
+        self._dispatch = Dispatch(name, self._replicas, self._registry, self._hear, recent)
         self._subscriptions: list[Any] = []
         self._connected = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -120,7 +128,7 @@ class AudioIngress:
         self._clients.connect(connection)
         # Before the others are asked for their sessions: from then on they leave new ones to this replica.
         self._subscriptions += await self._dispatch.connect(connection)
-        self._subscriptions += await self._replicas.connect(connection, self._registry)
+        self._subscriptions += await self._replicas.connect(connection, self._registry, self._take_over)
         if self._leaving.is_set():
             # `run` waits for nothing any more, and the others may count on this replica already.
             await self._leave()
@@ -158,7 +166,14 @@ class AudioIngress:
 
     async def _listen(self) -> None:
         async with self._tasks.running() as group:
-            works = (self._loop.run(), self._sweep(), self._replicas.run(), self._dispatch.run())
+            works = (
+                self._loop.run(),
+                self._sweep(),
+                self._replicas.run(),
+                self._replicas.watch(),
+                self._dispatch.run(),
+                self._dispatch.succeed(),
+            )
             steady = [group.create_task(work) for work in works]
             await self._leaving.wait()
             await self._dispatch.leave()
@@ -189,11 +204,44 @@ class AudioIngress:
             logger.exception("the sessions are left without a word to the other replicas")
             self._registry.leave()
 
+    # Sessions of other replicas.
+
+    def _take_over(self, known: SessionHandover) -> None:
+        """Go on with a session of another replica that has left, or is gone: hear what was kept of it."""
+        recent = self._dispatch.go_on_with(known.session_id)
+        try:
+            self._registry.open_late(known.session_id, known)
+        except HearthError as error:
+            logger.warning("session %s is not taken over: %s", known.session_id, error.message)
+            return
+        since = now() - _SPOKEN_INTO_S if known.is_answered else -math.inf
+        for message in recent:
+            if message.at >= since:
+                self._hear_again(known.session_id, message)
+
+    def _hear_again(self, session_id: str, message: RecentMessage) -> None:
+        session = self._registry.get(session_id)
+        if session is not None:
+            session.progress.take(message.data)
+        try:
+            step = messages_pb2.STTStreamMessage.FromString(message.data)
+            check_texts(session_id, step)
+            if step.type == StreamStep.START and message.was_taken:
+                # It is open already, as this asked for.
+                step.type = StreamStep.CHUNK
+            subject = subject_for(AUDIO_STREAM, session_id=session_id)
+            self._take(session, session_id, step, PassedOn(subject, message.data, message.reply))
+        except (DecodeError, HearthError) as error:
+            # Whoever sent it was told so by the replica that is gone, or would have been.
+            logger.info("a message of session %s is passed over: %s", session_id, error)
+
     # Messages.
 
     async def _hear(self, message: Arrival) -> None:
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
+        if session is not None:
+            session.progress.take(message.data)
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
             check_texts(session_id, step)
@@ -218,15 +266,17 @@ class AudioIngress:
         Raises:
             HearthError: It is none that is expected.
         """
+        if session is None and step.type in (StreamStep.CHUNK, StreamStep.STATE_CHANGE):
+            session = self._opened_late(session_id, message.data)
         match step.type:
             case StreamStep.CHUNK:
-                if session := session or self._opened_late(session_id):
+                if session is not None:
                     self._take_sound(session, step)
             case StreamStep.START:
                 self._start(session_id, step, message)
             case StreamStep.STATE_CHANGE:
                 state = state_of(step.state)
-                if session := session or self._opened_late(session_id):
+                if session is not None:
                     session.take_state(state)
                     self._line.put(session)
             case StreamStep.END if session is not None:
@@ -247,13 +297,15 @@ class AudioIngress:
                 step.user_id = asker.user
                 check_texts(session_id, step)
         session = self._registry.start(session_id, step)
+        if not session.progress.taken:
+            session.progress.take(message.data)
         session.asker = asker
         # It begins anew, whatever another replica knew of it.
         self._replicas.handed_over(session_id)
         if step.audio or step.sample_rate or step.channels or step.bit_depth:
             self._take_sound(session, step)
 
-    def _opened_late(self, session_id: str) -> LiveSession | None:
+    def _opened_late(self, session_id: str, payload: bytes) -> LiveSession | None:
         """Return a session that was not started: one of another replica that is gone, or a new one.
 
         None for one that has ended, or was refused: what comes for it is dropped.
@@ -268,7 +320,9 @@ class AudioIngress:
             return None
         with self._turning_away(session_id):
             self._limits.opens_late(session_id)
-        return self._registry.open_late(session_id, self._replicas.handed_over(session_id))
+        session = self._registry.open_late(session_id, self._replicas.handed_over(session_id))
+        session.progress.take(payload)
+        return session
 
     def _take_sound(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
         try:

@@ -45,6 +45,7 @@ class SessionParts:
         metrics: Counts them.
         conversing: What conversations need; None where there are none.
         spawn: Starts a task that the ingress owns.
+        tell_soon: Has the other replicas told at once of what has changed.
     """
 
     settings: AudioSettings
@@ -55,6 +56,7 @@ class SessionParts:
     metrics: AudioMetrics
     conversing: ConversationParts | None
     spawn: Spawn
+    tell_soon: Callable[[], None]
 
 
 class SessionRegistry:
@@ -73,6 +75,7 @@ class SessionRegistry:
         self._room = SoundRoom(parts.settings)
         self._sessions: dict[str, LiveSession] = {}
         self._ended: dict[str, float] = {}
+        self._is_leaving = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -107,11 +110,13 @@ class SessionRegistry:
         session = self._sessions.get(session_id)
         if session is None:
             self._make_room()
+        generation = session.generation if session is not None else 0
         if session is not None and (session.was_started or session.is_ending):
             self._replace(session)
             session = None
         if session is None:
             session = self._open(session_id)
+            session.generation = generation
         session.was_started = True
         session.state = state
         session.speaker_id = step.speaker_id
@@ -136,13 +141,20 @@ class SessionRegistry:
         if known is None:
             return session
         session.was_started = True
+        session.generation = known.generation + 1
         session.sequence = known.next_sequence
         session.state = known.state
         session.speaker_id = known.speaker_id
         session.terms = known.terms
         session.queue.belongs_to(known.terms.user_id)
+        session.reader.go_on(known.format)
         self._parts.work.adopt(session_id, known.epoch)
         self._converse(session, known.turns)
+        if session.conversation is not None:
+            # Nobody answers any more.
+            session.state = SessionState.LISTENING
+            if known.answering:
+                session.conversation.broke_off(known.answering)
         logger.info("session %s is taken over from another replica", session_id)
         return session
 
@@ -183,6 +195,7 @@ class SessionRegistry:
         self._ended.pop(session_id, None)
         parts.work.keep(session_id)
         parts.metrics.sessions(len(self._sessions))
+        parts.tell_soon()
         return session
 
     def _replace(self, session: LiveSession) -> None:
@@ -200,6 +213,7 @@ class SessionRegistry:
 
         def turn_to(state: SessionState) -> None:
             session.state = state
+            self._parts.tell_soon()
 
         session.conversation = Conversation(
             session.id,
@@ -230,6 +244,7 @@ class SessionRegistry:
 
     def leave(self) -> None:
         """End all sessions, because this replica leaves: what is being said in them is transcribed."""
+        self._is_leaving = True
 
         def leave(session: LiveSession) -> None:
             if not session.is_parting:
@@ -333,11 +348,16 @@ class SessionRegistry:
         found: list[SessionHandover] = []
 
         def find(session: LiveSession) -> None:
-            if not session.is_ending:
+            # One that is ending is ended here, unless this replica is gone before.
+            if not (session.is_ending and self._is_leaving):
                 found.append(session.handover(self._parts.work.epoch(session.id)))
 
         self._with_each(find)
         return found
+
+    def generation(self, session_id: str) -> int:
+        """Return how often a session that is listened to here was taken over."""
+        return self._sessions[session_id].generation
 
     def moved(self, session_id: str) -> None:
         """Leave a session to another replica, which has more right to it."""

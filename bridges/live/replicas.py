@@ -3,13 +3,17 @@
 Each tells the others what changes in its sessions (see `bridges.live.told_sessions`). So one that leaves, or is not
 heard any more, is succeeded by another that knows how to go on. How clients' messages reach the replica that they are
 for is in `bridges.live.dispatch`.
+
+Each session has a successor among the other replicas, which keeps its last messages (`bridges.live.recent_messages`).
+It goes on with the session as soon as its replica leaves or is gone. A replica that was only cut off, or stood still,
+finds that its lease has ended. It says nothing to clients until it has heard whose the sessions are now.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Protocol
@@ -19,13 +23,22 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.live.handover import SessionHandover
+from bridges.live.lease import Lease
+from bridges.live.recent_messages import RecentMessages
 from bridges.live.told_sessions import PeerSessions, SessionNews, ToldSessions
 from bridges.nats.connection import Connection
 from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
 from bridges.nats.trust import STRICT
 from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_INTERRUPT, AUDIO_REPLICAS, REPLICA_INBOX, is_publishable, subject_for
+from bridges.subjects import (
+    AUDIO_DISPATCHER,
+    AUDIO_INTERRUPT,
+    AUDIO_REPLICAS,
+    REPLICA_INBOX,
+    is_publishable,
+    subject_for,
+)
 from deployments.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
@@ -35,8 +48,14 @@ _ACQUAINTANCE_S = 0.3
 _LONGEST_ACQUAINTANCE_S = 3.0
 """What it waits for them to end."""
 _TELL_EVERY_S = 0.5
+"""At the latest; what another replica needs to know at once is told at once."""
 _ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
+_BEAT_DUE_S = 0.9 * HEARTBEAT_S
+_WATCH_EVERY_S = 0.1
+_CONNECTED_S = 0.2
+_UNTOLD = 4
+_NO_RESPONDERS = "503"
 _REMEMBERED_S = 10.0
 """For how long a session that has ended still belongs to its replica; longer than that keeps its subscription."""
 
@@ -51,6 +70,10 @@ class ListeningReplica(Protocol):
 
     def handovers(self) -> list[SessionHandover]:
         """Return the sessions as another replica would go on with them."""
+        ...
+
+    def generation(self, session_id: str) -> int:
+        """Return how often a session that is listened to here was taken over."""
         ...
 
     def moved(self, session_id: str) -> None:
@@ -69,14 +92,23 @@ class AudioReplicas:
         replica: This one's name.
         work: What is done here for sessions, of this replica and of others.
         keep_s: Seconds for which what is known of the sessions of a replica that is gone is kept.
+        messages: The last ones of sessions that this replica is the successor for; they are added elsewhere.
     """
 
-    def __init__(self, replica: str, work: SessionWork, keep_s: float) -> None:
+    def __init__(self, replica: str, work: SessionWork, keep_s: float, messages: RecentMessages | None = None) -> None:
         self._replica = replica
         self._work = work
         self._keep_s = keep_s
         self._owners = SessionOwners(replica)
         self._told = ToldSessions(replica)
+        self._messages = messages
+        self._succeeding: set[str] = set()
+        self._chosen: dict[str, str] = {}
+        self._orphans: dict[str, SessionHandover] = {}
+        self.succession_changed = asyncio.Event()
+        """Set when `succeeding` has changed."""
+        self.lease = Lease(lambda: bool(self._owners.others), self._rejoin)
+        """Whether something may be said to the clients of sessions here."""
         self._peers: dict[str, PeerSessions] = {}
         self._handed_over: dict[str, tuple[float, SessionHandover]] = {}
         self._recent: dict[str, tuple[float, str]] = {}
@@ -88,13 +120,24 @@ class AudioReplicas:
         self._has_news = asyncio.Event()
         self._was_told = asyncio.Event()
         self._beat_at = -math.inf
+        self._beating: set[str] = set()
+        self._is_rejoining = False
         self._listening: ListeningReplica
         self._connection: Connection
 
-    async def connect(self, connection: Connection, listening: ListeningReplica) -> list[Any]:
-        """Hear the others from now on, and return the subscriptions over which they are heard."""
+    async def connect(
+        self, connection: Connection, listening: ListeningReplica, take_over: Callable[[SessionHandover], None]
+    ) -> list[Any]:
+        """Hear the others from now on, and return the subscriptions over which they are heard.
+
+        Args:
+            connection: Over which.
+            listening: This replica.
+            take_over: Goes on with a session of another replica that has left, or is gone.
+        """
         self._connection = connection
         self._listening = listening
+        self._take_over = take_over
         self._joined_at = now()
         return [
             await connection.subscribe(AUDIO_REPLICAS.wildcard, cb=self._heard_replica),
@@ -110,7 +153,7 @@ class AudioReplicas:
         Raises:
             nats.errors.Error: The others cannot be asked.
         """
-        await self._publish(self._told.heartbeat(asks_everybody=True))
+        await self._beat(asks_everybody=True)
         # The others have their time from when they were asked.
         await self._connection.flush()
         await asyncio.sleep(_ACQUAINTANCE_S)
@@ -140,10 +183,11 @@ class AudioReplicas:
 
     def is_told(self, session_id: str) -> bool:
         """Say whether another replica has told that it listens to a session."""
-        for peer in self._peers.values():  # noqa: SIM110 - asked for each message of each session: `any` takes twice as long
+        for peer in self._peers.values():
             if session_id in peer.sessions:
                 return True
-        return False
+        # Those that this replica is about to go on with: nothing of them is heard before what was kept.
+        return session_id in self._orphans
 
     def is_there(self, replica: str) -> bool:
         """Say whether another replica is heard."""
@@ -152,6 +196,15 @@ class AudioReplicas:
     def senior(self) -> str:
         """Return the replica with the most right to hear all sessions: this one, or another."""
         return self._owners.owner_of("")
+
+    @property
+    def succeeding(self) -> AbstractSet[str]:
+        """The sessions of others that this replica is to go on with, should theirs be gone."""
+        return self._succeeding
+
+    def tell_soon(self) -> None:
+        """Have the others told at once of what has changed in the sessions here."""
+        self._has_news.set()
 
     def handed_over(self, session_id: str) -> SessionHandover | None:
         """Return what another replica that is gone knew of a session, once; None where none did."""
@@ -162,29 +215,61 @@ class AudioReplicas:
 
     async def run(self) -> None:
         """Tell the others what they need to know, until cancelled. A failure is logged: what it kept is told later."""
+        told_at = -math.inf
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TELL_EVERY_S):
+                async with asyncio.timeout(HEARTBEAT_S):
                     await self._has_news.wait()
+            is_news = self._has_news.is_set()
             self._has_news.clear()
             try:
-                self._forget_old()
-                await self._tell()
+                # The heartbeat first, for nothing of what follows may keep it.
+                if self._is_greeted or self._is_rejoining or now() - self._beat_at >= _BEAT_DUE_S:
+                    self._is_greeted, asks, self._is_rejoining = False, self._is_rejoining, False
+                    await self._beat(asks_everybody=asks)
+                if is_news or now() - told_at >= _TELL_EVERY_S:
+                    told_at = now()
+                    await self._tell()
             except Exception:
                 # Of whatever kind: from a replica that falls silent others take sessions that it still listens to.
                 logger.exception("the other replicas could not be told of the sessions here")
 
+    async def watch(self) -> None:
+        """Look whether the others are still there, and go on with the sessions of those that are not, until cancelled.
+
+        A failure is logged: it is tried again.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            try:
+                for replica in self._owners.suspects(now()):
+                    if replica in self._beating and await self._is_disconnected(replica):
+                        self._lose(replica)
+                self._forget_old()
+                await self._adopt()
+            except Exception:
+                logger.exception("this replica could not look after the sessions of others")
+
     async def leave(self) -> None:
         """Tell the others that they may take over, and all that it takes to go on."""
+        # What is said from now on ends what was begun here, and nobody else says it.
+        self.lease.end()
         messages = self._told.all(self._listening.handovers(), self._connection.max_payload)
         for message in (*messages, self._told.heartbeat(leaving=True)):
             await self._publish(message)
 
+    async def _beat(self, *, asks_everybody: bool = False) -> None:
+        self._beat_at = now()
+        await self._publish(self._told.heartbeat(beat=milliseconds(now()), asks_everybody=asks_everybody))
+
+    def _rejoin(self) -> None:
+        """Have the others tell whose sessions are whose, for some may have gone on with sessions of this replica."""
+        for peer in self._peers.values():
+            peer.is_whole = False
+        self._is_rejoining = True
+        self._has_news.set()
+
     async def _tell(self) -> None:
-        # The heartbeat first, for nothing of what follows may keep it.
-        if self._is_greeted or now() - self._beat_at >= HEARTBEAT_S:
-            self._is_greeted, self._beat_at = False, now()
-            await self._publish(self._told.heartbeat())
         if not self._owners.others:
             # One that comes asks for all.
             return
@@ -207,11 +292,21 @@ class AudioReplicas:
         try:
             told = audio_pb2.AudioReplica.FromString(message.data)
             if told.replica == self._replica:
-                self._owners.heard(told.replica, now())
+                self._heard_itself(told)
             else:
                 self._take(told)
         except (DecodeError, InvalidRequestError) as error:
             logger.warning("a message on %s is none of a replica: %s", AUDIO_REPLICAS.pattern, error)
+
+    def _heard_itself(self, told: audio_pb2.AudioReplica) -> None:
+        self._owners.heard(told.replica, now())
+        if told.beat:
+            self.lease.renew(told.beat / 1000)
+        self._settle_lease()
+
+    def _settle_lease(self) -> None:
+        if all(peer.is_whole for peer in self._peers.values()):
+            self.lease.know()
 
     def _take(self, told: audio_pb2.AudioReplica) -> None:
         name = told.replica
@@ -221,10 +316,15 @@ class AudioReplicas:
         self._was_told.set()
         self._give_way(name, peer)
         self._note(name, peer, news)
+        self._settle_lease()
+        if told.beat:
+            self._beating.add(name)
         if told.leaving:
             self._owners.left(name)
             self._inherit(name)
             return
+        if is_new:
+            self._choose_successors()
         self._is_greeted = self._is_greeted or is_new
         self._is_asked = self._is_asked or told.asks_everybody or told.asks == self._replica
         # One that joins may not have been there yet when this one asked everybody.
@@ -238,16 +338,24 @@ class AudioReplicas:
     def _give_way(self, name: str, peer: PeerSessions) -> None:
         """Leave sessions that both have opened to the one that has more right to them."""
         for session_id in peer.sessions.keys() & self._listening.session_ids:
-            if not self._owners.outweighs(session_id, name):
+            mine, theirs = self._listening.generation(session_id), peer.sessions[session_id].generation
+            if theirs > mine or (theirs == mine and not self._owners.outweighs(session_id, name)):
                 self._listening.moved(session_id)
 
     def _note(self, name: str, peer: PeerSessions, news: SessionNews) -> None:
         """Know the epochs of another replica's sessions: something may be said to them from here."""
         self._remember(news.gone, name)
         self._forget(news.gone)
+        for session_id in news.gone:
+            self._chosen.pop(session_id, None)
+            self._stop_succeeding(session_id)
         for session_id in news.changed:
             self._listening.began_elsewhere(session_id)
             self._handed_over.pop(session_id, None)
+            self._orphans.pop(session_id, None)
+            self._choose_successor(session_id, name)
+            if self._messages is not None:
+                self._messages.settle(peer.sessions[session_id])
             if epoch := peer.sessions[session_id].epoch:
                 self._work.adopt(session_id, epoch)
 
@@ -255,16 +363,92 @@ class AudioReplicas:
         for session_id in session_ids:
             self._recent[session_id] = now(), replica
 
-    def _inherit(self, replica: str) -> None:
+    def _inherit(self, replica: str, untold: int = 0) -> None:
+        """Take what a replica that has left, or is gone, knew of its sessions.
+
+        Args:
+            replica: Its name.
+            untold: How many transcripts of a session it may have published without having told that.
+        """
         self._asked_at.pop(replica, None)
+        self._beating.discard(replica)
         for session_id, session in self._peers.pop(replica, PeerSessions()).sessions.items():
-            self._handed_over[session_id] = (now(), session)
+            known = replace(session, next_sequence=session.next_sequence + untold)
+            if session_id in self._succeeding and not self._is_elsewhere(session_id):
+                self._orphans[session_id] = known
+            else:
+                self._handed_over[session_id] = (now(), known)
+        self._choose_successors()
+        self._settle_lease()
+
+    async def _adopt(self) -> None:
+        """Go on with the sessions that this replica is the successor for, a few at a time."""
+        while self._orphans:
+            session_id, known = next(iter(self._orphans.items()))
+            # Nothing may come between: what was kept of a session is heard before what comes next.
+            try:
+                self._take_over(known)
+            finally:
+                self._orphans.pop(session_id, None)
+                self._stop_succeeding(session_id)
+            await asyncio.sleep(0)
+
+    def _choose_successors(self) -> None:
+        """See which sessions this replica is the successor for, after replicas have come or gone."""
+        self._chosen.clear()
+        for name, peer in self._peers.items():
+            for session_id in peer.sessions:
+                self._choose_successor(session_id, name)
+
+    def _choose_successor(self, session_id: str, owner: str) -> None:
+        if self._messages is None or self._chosen.get(session_id) == owner:
+            return
+        self._chosen[session_id] = owner
+        if self._owners.successor(session_id, owner) != self._replica or session_id in self._listening.session_ids:
+            self._stop_succeeding(session_id)
+        elif session_id not in self._succeeding:
+            self._succeeding.add(session_id)
+            self._messages.begin(session_id)
+            self.succession_changed.set()
+
+    def _stop_succeeding(self, session_id: str) -> None:
+        if self._messages is None or session_id in self._orphans or session_id not in self._succeeding:
+            return
+        self._succeeding.discard(session_id)
+        self._messages.end(session_id)
+        self.succession_changed.set()
+
+    async def _is_disconnected(self, replica: str) -> bool:
+        """Ask the server whether a replica has no connection to it."""
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        async def answer(message: Msg) -> None:
+            if not answered.done():
+                answered.set_result((message.headers or {}).get("Status") == _NO_RESPONDERS)
+
+        inbox = self._connection.new_inbox()
+        subscription = await self._connection.subscribe(inbox, cb=answer)
+        try:
+            asking = audio_pb2.AudioDispatchRequest(replica=self._replica)
+            subject = subject_for(AUDIO_DISPATCHER, replica=replica)
+            await self._connection.publish(subject, asking.SerializeToString(), inbox)
+            async with asyncio.timeout(_CONNECTED_S):
+                return await answered
+        except TimeoutError:
+            return False
+        finally:
+            await subscription.unsubscribe()
+
+    def _lose(self, replica: str) -> None:
+        logger.warning("replica %s is not connected any more: its sessions are taken over", replica)
+        self._owners.left(replica)
+        self._inherit(replica, untold=_UNTOLD)
 
     def _forget_old(self) -> None:
         """Take over from those that are not heard any more, and forget what nobody has come for."""
         for replica in self._owners.forget_lost(now()):
             logger.warning("replica %s is not heard any more: its sessions are taken over", replica)
-            self._inherit(replica)
+            self._inherit(replica, untold=_UNTOLD)
         long_ago = now() - _REMEMBERED_S
         for session_id in [name for name, (at, _) in self._recent.items() if at <= long_ago]:
             del self._recent[session_id]
@@ -277,9 +461,11 @@ class AudioReplicas:
     def _forget(self, session_ids: Iterable[str]) -> None:
         """Forget the epochs of sessions that no replica listens to any more."""
         for session_id in session_ids:
-            is_elsewhere = any(session_id in peer.sessions for peer in self._peers.values())
-            if not is_elsewhere and session_id not in self._listening.session_ids:
+            if not self._is_elsewhere(session_id) and session_id not in self._listening.session_ids:
                 self._work.forget(session_id)
+
+    def _is_elsewhere(self, session_id: str) -> bool:
+        return any(session_id in peer.sessions for peer in self._peers.values())
 
     # Interruptions.
 
@@ -332,6 +518,10 @@ class AudioReplicas:
             self._work.adopt(session_id, epoch)
         if _is_replica_s(message.reply):
             await self._connection.publish(message.reply, b"")
+
+
+def milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _is_replica_s(inbox: str) -> bool:

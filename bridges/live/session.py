@@ -9,6 +9,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import SessionState
 from bridges.live.conversation import Conversation
 from bridges.live.handover import SessionHandover, SessionTerms
+from bridges.live.sound_progress import SoundProgress
 from bridges.live.sound_queue import SoundQueue
 from bridges.live.sound_reader import SoundReader
 from bridges.live.turn import Turn
@@ -76,6 +77,8 @@ class LiveSession:
         loss: Why sound was lost since its last final transcript; None where none was.
         reopened: The turn that what is said next goes on with.
         asker: Whose it is; None while nobody has looked.
+        generation: How often it was taken over from another replica.
+        progress: How far its messages were taken and heard.
         is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
     """
 
@@ -108,6 +111,8 @@ class LiveSession:
     loss: HearthError | None = None
     reopened: Turn | None = None
     asker: Asker | None = None
+    generation: int = 0
+    progress: SoundProgress = field(default_factory=SoundProgress)
     is_over_limit: bool = False
     counts: SessionCounts = field(default_factory=SessionCounts)
 
@@ -186,6 +191,7 @@ class LiveSession:
         try:
             self._count_beginning()
             self.queue.put_sound(pcm)
+            self.progress.put(len(pcm))
         except OverloadedError as error:
             self._lose(len(pcm), error)
             raise
@@ -270,7 +276,26 @@ class LiveSession:
         Args:
             epoch: How often it was interrupted.
         """
-        turns = self.conversation.turns if self.conversation else 0
+        conversation, progress = self.conversation, self.progress
         # The final transcript on its way takes a number, too.
-        sequence = self.sequence + (self.final is not None and not self.final.done())
-        return SessionHandover(self.id, sequence, self.state, self.speaker_id, epoch, turns, self.terms)
+        is_concluding = self.final is not None and not self.final.done()
+        if self.is_parting and not self.is_ending:
+            # All that was heard is transcribed here.
+            progress.settle(progress.heard)
+        elif self.utterance is None and not is_concluding and self.listener.is_quiet:
+            progress.settle_silence()
+        return SessionHandover(
+            self.id,
+            self.sequence + is_concluding,
+            self.state,
+            self.speaker_id,
+            epoch,
+            conversation.turns if conversation else 0,
+            self.terms,
+            self.generation,
+            conversation.unsent_turn if conversation else 0,
+            progress.settled,
+            progress.taken,
+            progress.last_taken,
+            self.reader.format,
+        )

@@ -40,17 +40,23 @@ class ToldSessions:
         return session_id in self._told
 
     def heartbeat(
-        self, *, leaving: bool = False, asks: str = "", asks_everybody: bool = False
+        self, *, beat: int = 0, leaving: bool = False, asks: str = "", asks_everybody: bool = False
     ) -> audio_pb2.AudioReplica:
         """Return the message that says that this replica is there, and what it has told so far.
 
         Args:
+            beat: When it is sent, in milliseconds of this replica's clock; 0 for one that renews no lease.
             leaving: Whether the others may take its sessions over.
             asks: The replica that is to tell all of its sessions.
             asks_everybody: Whether all are.
         """
         return audio_pb2.AudioReplica(
-            replica=self._replica, version=self._version, leaving=leaving, asks=asks, asks_everybody=asks_everybody
+            replica=self._replica,
+            version=self._version,
+            leaving=leaving,
+            asks=asks,
+            asks_everybody=asks_everybody,
+            beat=beat,
         )
 
     def changes(self, sessions: Iterable[SessionHandover], max_bytes: int) -> list[audio_pb2.AudioReplica]:

@@ -31,8 +31,8 @@ _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
 
 
-Unwanted = Callable[[bytes], bool]
-"""Says of a subject, as the server sends it, whether a message is to be passed over."""
+Unwanted = Callable[[bytes, bytes, bytes], bool]
+"""Says whether a message is to be passed over, by subject, reply subject and payload, as the server sends them."""
 
 
 class Publisher(Protocol):
@@ -155,7 +155,7 @@ class NatsClient(AccessClient):
         self._parser.until = time.monotonic() + seconds
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        if (unwanted := self._unwanted.get(sid)) is None or not unwanted(subject):
+        if (unwanted := self._unwanted.get(sid)) is None or not unwanted(subject, reply, data):
             await super()._process_msg(sid, subject, reply, data, headers)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:

@@ -3,16 +3,25 @@
 A new session goes to the replica with the highest hash of the two names (rendezvous hashing). So all agree without
 asking, and a replica that comes or goes moves no more sessions than it must.
 
-Each replica sends a heartbeat every second, and hears its own. A replica that does not hear itself is cut off from the
-server, and the silence of the others tells it nothing.
+Each replica sends a heartbeat four times a second, and hears its own. A replica that does not hear itself is cut off
+from the server, and the silence of the others tells it nothing.
+
+A replica that misses some heartbeats is suspected to be gone. Whoever suspects it asks the server, which knows whether
+it is connected. One that is connected is only slow, or its machine is gone: it is given up after three seconds.
+
+The other way round, each replica has a lease. It ends before anybody may suspect it, and a heartbeat that comes back
+renews it. Without one, its sessions may belong to another replica by now, and it says nothing to their clients.
 """
 
 import math
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 0.25
 """Seconds between two heartbeats of a replica."""
+LEASE_S = 0.6
+"""Seconds from the sending of a heartbeat to the end of the lease that it gives."""
+_SUSPECTED_AFTER_S = 0.75
 _LOST_AFTER_S = 3.0
 _DEAF_AFTER_S = 2.0
 
@@ -54,6 +63,18 @@ class SessionOwners:
         for name in lost:
             del self._heard_at[name]
         return lost
+
+    def suspects(self, now: float) -> list[str]:
+        """Return the replicas that were silent for 0.75 s, while this one heard itself: they may be gone."""
+        if now - self._echo_at > _SUSPECTED_AFTER_S:
+            return []
+        silent_since = now - _SUSPECTED_AFTER_S
+        return [name for name, at in self._heard_at.items() if max(at, self._hearing_since) < silent_since]
+
+    def successor(self, session_id: str, owner: str) -> str:
+        """Return the replica that a session belongs to once its replica is gone; empty where there is no other."""
+        others = [name for name in (self.replica, *self._heard_at) if name != owner]
+        return max(others, key=lambda name: _weight(session_id, name), default="")
 
     def is_mine(self, session_id: str) -> bool:
         """Say whether a session that no replica has yet is to be opened here."""

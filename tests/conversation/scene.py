@@ -366,7 +366,9 @@ class Wire:
             return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
         for subscription in list(self.subscriptions):
-            unwanted = subscription.unless is not None and subscription.unless(subject.encode())
+            unwanted = subscription.unless is not None and subscription.unless(
+                subject.encode(), reply.encode(), payload
+            )
             if subscription.takes(subject) and not unwanted:
                 await subscription.deliver(WireMessage(subject, payload, reply, headers))
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import pytest
 from nats.aio.client import Client
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.dispatch import Dispatch
 from bridges.live.handover import SessionHandover
+from bridges.live.recent_messages import RecentMessage, RecentMessages
 from bridges.live.replicas import AudioReplicas
 from bridges.nats.askers import Arrival
 from bridges.nats.connection import NatsClient
@@ -47,30 +49,55 @@ class Heard:
 
 
 @dataclass
+class Taken:
+    """How many messages of a session were heard, and the last one."""
+
+    count: int = 0
+    last: bytes = b""
+
+
+@dataclass
 class Listening:
     """A replica that opens a session by its first message, and remembers what it hears."""
 
     name: str
     heard: Heard
-    open: set[str] = field(default_factory=set[str])
+    open: dict[str, Taken] = field(default_factory=dict[str, Taken])
 
     async def hear(self, message: Arrival) -> None:
-        session_id = message.subject.rsplit(".", 1)[-1]
-        step = messages_pb2.STTStreamMessage.FromString(message.data)
-        self.open.add(session_id)
+        self.take(message.subject.rsplit(".", 1)[-1], message.data)
+
+    def take(self, session_id: str, payload: bytes) -> None:
+        step = messages_pb2.STTStreamMessage.FromString(payload)
+        taken = self.open.setdefault(session_id, Taken())
+        taken.count += 1
+        taken.last = payload
         if step.type == "end":
-            self.open.discard(session_id)
+            del self.open[session_id]
         self.heard.messages.setdefault(session_id, []).append((self.name, int(step.speaker_id)))
+
+    def go_on(self, known: SessionHandover, recent: Sequence[RecentMessage]) -> None:
+        """Go on where another replica was, as far as that is known: all that it heard is done."""
+        self.open[known.session_id] = Taken()
+        for message in recent:
+            if not message.was_taken:
+                self.take(known.session_id, message.data)
+
+    def generation(self, session_id: str) -> int:
+        return 0
 
     @property
     def session_ids(self) -> AbstractSet[str]:
-        return self.open
+        return self.open.keys()
 
     def handovers(self) -> list[SessionHandover]:
-        return [SessionHandover(session_id) for session_id in self.open]
+        return [
+            SessionHandover(name, settled=one.count, taken=one.count, last_taken=crc32(one.last))
+            for name, one in self.open.items()
+        ]
 
     def moved(self, session_id: str) -> None:
-        self.open.discard(session_id)
+        del self.open[session_id]
 
     def began_elsewhere(self, session_id: str) -> None: ...
 
@@ -116,12 +143,18 @@ class Replica:
 @asynccontextmanager
 async def replica(url: str, name: str, heard: Heard) -> AsyncGenerator[Replica]:
     client = await nats_connected(url)
-    replicas = AudioReplicas(name, SessionWork(), 30.0)
+    recent = RecentMessages(30.0, 64 << 20)
+    replicas = AudioReplicas(name, SessionWork(), 30.0, recent)
     listening = Listening(name, heard)
-    dispatch = Dispatch(name, replicas, listening, listening.hear)
+    dispatch = Dispatch(name, replicas, listening, listening.hear, recent)
+
+    def take_over(known: SessionHandover) -> None:
+        listening.go_on(known, dispatch.go_on_with(known.session_id))
+
     await dispatch.connect(client)
-    await replicas.connect(client, listening)
-    running = [asyncio.create_task(replicas.run()), asyncio.create_task(dispatch.run())]
+    await replicas.connect(client, listening, take_over)
+    works = (replicas.run(), replicas.watch(), dispatch.run(), dispatch.succeed())
+    running = [asyncio.create_task(work) for work in works]
     await replicas.join()
     await dispatch.take_early()
     one = Replica(listening, dispatch, replicas, client, running)
@@ -254,7 +287,7 @@ async def test_no_message_is_lost_when_a_replica_with_more_right_comes(nats_url:
         await client.until_heard(heard)
         assert [one.dispatch.hears_all for one in (late, *early)] == [True, False, False, False]
         assert {tuple(heard.numbers(one)) for one in client.sessions} == {tuple(client.sent)}
-        assert late.listening.open == set()
+        assert not late.listening.open
         young = Speaker(connection, "young")
         await young.burst(20)
         await young.until_heard(heard)
