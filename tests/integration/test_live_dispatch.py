@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from zlib import crc32
 
 import pytest
@@ -307,7 +308,7 @@ def ordered(names: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["leaves", "is killed"])
-async def test_when_the_dispatcher_goes_the_sessions_of_the_others_lose_nothing(nats_url: str, how: str) -> None:
+async def test_when_the_dispatcher_goes_no_session_loses_anything(nats_url: str, how: str) -> None:
     heard = Heard()
     async with four(nats_url, heard) as replicas, await nats_connected(nats_url) as connection:
         await one_hears_all(*replicas)
@@ -323,8 +324,9 @@ async def test_when_the_dispatcher_goes_the_sessions_of_the_others_lose_nothing(
         await client.until_heard(heard)
         for one in client.sessions:
             numbers = heard.numbers(one)
-            assert numbers == sorted(set(numbers))
-            lost = len(client.sent) - len(numbers)
-            # Of a killed replica's own sessions all is lost until the others miss it.
-            most_lost_s = 0 if one not in its_own else 3 * CHUNK_S if how == "leaves" else 5
-            assert lost * CHUNK_S <= most_lost_s, one
+            if one in its_own and how == "is killed":
+                # What it had heard and had not told is heard again.
+                gone_back = [at for at, (before, after) in enumerate(pairwise(numbers)) if after <= before]
+                assert len(gone_back) <= 1
+                numbers = sorted(set(numbers))
+            assert numbers == client.sent, one
