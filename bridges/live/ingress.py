@@ -220,24 +220,25 @@ class AudioIngress:
                 self._hear_again(known.session_id, message)
 
     def _hear_again(self, session_id: str, message: RecentMessage) -> None:
-        session = self._registry.get(session_id)
-        if session is not None:
-            session.progress.take(message.data)
-        try:
-            step = messages_pb2.STTStreamMessage.FromString(message.data)
-            check_texts(session_id, step)
-            if step.type == StreamStep.START and message.was_taken:
-                # It is open already, as this asked for.
-                step.type = StreamStep.CHUNK
-            subject = subject_for(AUDIO_STREAM, session_id=session_id)
-            self._take(session, session_id, step, PassedOn(subject, message.data, message.reply))
-        except (DecodeError, HearthError) as error:
-            # Whoever sent it was told so by the replica that is gone, or would have been.
-            logger.info("a message of session %s is passed over: %s", session_id, error)
+        came = PassedOn(subject_for(AUDIO_STREAM, session_id=session_id), message.data, message.reply)
+        error = self._heard(came, is_known=message.was_taken)
+        if error is not None and not message.was_taken:
+            # Nobody has said so yet.
+            self._tasks.spawn(self._refuse(came, error))
 
     # Messages.
 
     async def _hear(self, message: Arrival) -> None:
+        if (error := self._heard(message)) is not None:
+            await self._refuse(message, error)
+
+    def _heard(self, message: Arrival, *, is_known: bool = False) -> HearthError | None:
+        """Take a message; return why it is refused.
+
+        Args:
+            message: What came.
+            is_known: Whether another replica has taken it, too: a session that it starts is open already.
+        """
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
         if session is not None:
@@ -245,18 +246,19 @@ class AudioIngress:
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
             check_texts(session_id, step)
+            if is_known and step.type == StreamStep.START:
+                step.type = StreamStep.CHUNK
             if step.HasField("played") and session is not None and session.conversation is not None:
                 session.conversation.played(step.played)
             self._take(session, session_id, step, message)
         except DecodeError:
-            await self._refuse(
-                message, session, InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
-            )
+            return InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
         except HearthError as error:
-            await self._refuse(message, session, error)
+            return error
         except Exception:
             logger.exception("a message on %s failed", message.subject)
-            await self._refuse(message, session, InternalError("the message failed inside the ingress"))
+            return InternalError("the message failed inside the ingress")
+        return None
 
     def _take(
         self, session: LiveSession | None, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival
@@ -364,8 +366,9 @@ class AudioIngress:
             self._tasks.spawn(self._clients.tell(session_id, refusal))
             raise
 
-    async def _refuse(self, message: Arrival, session: LiveSession | None, error: HearthError) -> None:
+    async def _refuse(self, message: Arrival, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""
+        session = self._registry.get(message.subject.rsplit(".", 1)[-1])
         if session is None or not session.counts.refused:
             logger.info("%s on %s: %s", error.kind, message.subject, error.message)
         if session is not None:

@@ -105,6 +105,7 @@ class AudioReplicas:
         self._succeeding: set[str] = set()
         self._chosen: dict[str, str] = {}
         self._orphans: dict[str, SessionHandover] = {}
+        self._has_orphans = asyncio.Event()
         self.succession_changed = asyncio.Event()
         """Set when `succeeding` has changed."""
         self.lease = Lease(lambda: bool(self._owners.others), self._rejoin)
@@ -240,7 +241,10 @@ class AudioReplicas:
         A failure is logged: it is tried again.
         """
         while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_EVERY_S):
+                    await self._has_orphans.wait()
+            self._has_orphans.clear()
             try:
                 for replica in self._owners.suspects(now()):
                     if replica in self._beating and await self._is_disconnected(replica):
@@ -376,6 +380,7 @@ class AudioReplicas:
             known = replace(session, next_sequence=session.next_sequence + untold)
             if session_id in self._succeeding and not self._is_elsewhere(session_id):
                 self._orphans[session_id] = known
+                self._has_orphans.set()
             else:
                 self._handed_over[session_id] = (now(), known)
         self._choose_successors()
