@@ -237,7 +237,7 @@ async def _round(
 async def _until_all_is_told(observed: Observed, names: Sequence[str]) -> None:
     """Return once the last sentence of each session is there, and a moment later; after 4 s at the latest."""
     until = now() + 4.0
-    while now() < until and any(SENTENCES[-1] not in observed.finals(name) for name in names):
+    while now() < until and any(SENTENCES[-1] not in observed.finals(name) for name in names):  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.05)
     await asyncio.sleep(1.0)
 

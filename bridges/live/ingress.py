@@ -100,7 +100,18 @@ class AudioIngress:
         )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
-        parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn, tell_soon)
+        parts = SessionParts(
+            settings,
+            limits,
+            activity,
+            work,
+            self._clients,
+            metrics,
+            conversing,
+            spawn,
+            tell_soon,
+            self._replicas.is_succeeded,
+        )
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._transcripts = transcripts
         self._limits = SessionLimits(allowances, askers, self._registry.sessions)

@@ -46,6 +46,7 @@ class SessionParts:
         conversing: What conversations need; None where there are none.
         spawn: Starts a task that the ingress owns.
         tell_soon: Has the other replicas told at once of what has changed.
+        is_succeeded: Says whether another replica keeps the last messages of each session.
     """
 
     settings: AudioSettings
@@ -57,6 +58,7 @@ class SessionParts:
     conversing: ConversationParts | None
     spawn: Spawn
     tell_soon: Callable[[], None]
+    is_succeeded: Callable[[], bool]
 
 
 class SessionRegistry:
@@ -243,13 +245,23 @@ class SessionRegistry:
         self._part_from(session, "ended")
 
     def leave(self) -> None:
-        """End all sessions, because this replica leaves: what is being said in them is transcribed."""
+        """End all sessions, because this replica leaves.
+
+        What is being said in them is transcribed here, unless another replica goes on from its beginning.
+        """
         self._is_leaving = True
 
         def leave(session: LiveSession) -> None:
-            if not session.is_parting:
+            if session.is_parting:
+                return
+            if session.is_ending:
                 # Its "end" may wait behind sound that nobody will hear any more.
-                self._part_from(session, "ended" if session.is_ending else "left")
+                self._part_from(session, "ended")
+            elif session.leave(is_succeeded=self._parts.is_succeeded()):
+                session.is_parting = True
+                self._parts.spawn(self._farewell(session, "left"))
+            else:
+                self._part_from(session, "left")
 
         self._with_each(leave)
 

@@ -79,6 +79,7 @@ class LiveSession:
         asker: Whose it is; None while nobody has looked.
         generation: How often it was taken over from another replica.
         progress: How far its messages were taken and heard.
+        said_until: Where the last utterance ended, in bytes of its sound.
         is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
     """
 
@@ -113,6 +114,7 @@ class LiveSession:
     asker: Asker | None = None
     generation: int = 0
     progress: SoundProgress = field(default_factory=SoundProgress)
+    said_until: int = 0
     is_over_limit: bool = False
     counts: SessionCounts = field(default_factory=SessionCounts)
 
@@ -270,6 +272,23 @@ class LiveSession:
 
     # Its life at another replica.
 
+    def leave(self, *, is_succeeded: bool) -> bool:
+        """Settle where another replica goes on; return whether what is being said is left to it from its beginning.
+
+        Args:
+            is_succeeded: Whether there is one that has kept the last messages.
+        """
+        utterance = self.utterance
+        is_speaking = utterance is not None or not self.listener.is_quiet
+        if not is_succeeded or not is_speaking or (utterance is not None and utterance.parts):
+            self.progress.settle(self.progress.heard)
+            return False
+        if utterance is not None:
+            utterance.cancel()
+            self.utterance = None
+        self.progress.settle(self.said_until)
+        return True
+
     def handover(self, epoch: int) -> SessionHandover:
         """Return it as another replica would go on with it.
 
@@ -279,10 +298,7 @@ class LiveSession:
         conversation, progress = self.conversation, self.progress
         # The final transcript on its way takes a number, too.
         is_concluding = self.final is not None and not self.final.done()
-        if self.is_parting and not self.is_ending:
-            # All that was heard is transcribed here.
-            progress.settle(progress.heard)
-        elif self.utterance is None and not is_concluding and self.listener.is_quiet:
+        if self.utterance is None and not is_concluding and self.listener.is_quiet:
             progress.settle_silence()
         return SessionHandover(
             self.id,

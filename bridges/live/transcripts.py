@@ -105,7 +105,9 @@ class LiveTranscripts:
         speech_ended_at = now() - session.listener.silence_s
         completion = session.listener.completion
         # What comes next may begin in the silence.
-        heard = session.progress.heard - min(round(session.listener.silence_s * _BYTES_PER_S), _BEFORE_SPEECH_BYTES)
+        session.said_until = heard = session.progress.heard - min(
+            round(session.listener.silence_s * _BYTES_PER_S), _BEFORE_SPEECH_BYTES
+        )
         part = session.listener.finish()
         session.utterance = None
         if utterance.hearing is not None:
