@@ -34,7 +34,8 @@ class Lease:
     @property
     def lasts(self) -> bool:
         """Whether something may be said now."""
-        if self._is_over or not self._has_others():
+        if self._is_over or not self._has_others() or self._sent_at == -math.inf:
+            # Before the first heartbeat of a replica nobody knows it.
             return True
         if self._lapsed_at is None and now() - self._sent_at > LEASE_S:
             self._lapsed_at = now()

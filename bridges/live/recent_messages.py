@@ -41,12 +41,13 @@ class _Ring:
         size: Their bytes.
     """
 
-    __slots__ = ("_dropped", "_messages", "_offset", "_taken", "size")
+    __slots__ = ("_dropped", "_messages", "_offset", "_taken", "_told", "size")
 
     def __init__(self) -> None:
         self._messages: deque[tuple[float, bytes, bytes]] = deque()
         self._dropped = 0
         self._taken = 0
+        self._told = 0
         self._offset: int | None = None
         self.size = 0
 
@@ -93,6 +94,10 @@ class _Ring:
         Payloads may repeat, as those of digital silence do. So the count decides, once both counts were compared.
         """
         newest = self._dropped + len(self._messages)
+        if known.taken < self._told:
+            # The session began anew.
+            self._offset = None
+        self._told = known.taken
         if self._offset is not None:
             number = known.taken - self._offset
             index = number - self._dropped - 1
