@@ -332,7 +332,8 @@ class Subscription:
     unless: Unwanted | None = None
 
     async def unsubscribe(self) -> None:
-        self.wire.subscriptions.remove(self)
+        if self in self.wire.subscriptions:
+            self.wire.subscriptions.remove(self)
 
     def takes(self, subject: str) -> bool:
         wanted, given = self.pattern.split("."), subject.split(".")
@@ -365,12 +366,16 @@ class Wire:
         if self.is_lost(subject, payload):
             return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
-        for subscription in list(self.subscriptions):
-            unwanted = subscription.unless is not None and subscription.unless(
-                subject.encode(), reply.encode(), payload
-            )
-            if subscription.takes(subject) and not unwanted:
+        takers = [subscription for subscription in self.subscriptions if subscription.takes(subject)]
+        for subscription in takers:
+            if subscription.unless is None or not subscription.unless(subject.encode(), reply.encode(), payload):
                 await subscription.deliver(WireMessage(subject, payload, reply, headers))
+        if reply and not takers:
+            await self._say_that_nobody_listens(reply)
+
+    async def _say_that_nobody_listens(self, reply: str) -> None:
+        for subscription in [one for one in self.subscriptions if one.takes(reply)]:
+            await subscription.deliver(WireMessage(reply, b"", headers={"Status": "503"}))
 
     async def subscribe(
         self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
@@ -389,6 +394,48 @@ class Wire:
     def on(self, subject: str) -> list[Sent]:
         """Return what was sent on a subject."""
         return [sent for sent in self.sent if sent.subject == subject]
+
+
+@dataclass
+class ProcessConnection:
+    """The connection of a replica's process, which can be killed, or stand still for a while.
+
+    Attributes:
+        wire: What it is connected to.
+        is_killed: Whether nothing of it is heard any more, and it hears nothing.
+    """
+
+    wire: Wire
+    is_killed: bool = False
+    subscriptions: list[Subscription] = field(default_factory=list[Subscription])
+
+    @property
+    def max_payload(self) -> int:
+        return self.wire.max_payload
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        if not self.is_killed:
+            await self.wire.publish(subject, payload, reply, headers)
+
+    async def subscribe(
+        self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
+    ) -> Subscription:
+        subscription = await self.wire.subscribe(subject, cb=cb, unless=unless)
+        self.subscriptions.append(subscription)
+        return subscription
+
+    def new_inbox(self) -> str:
+        return self.wire.new_inbox()
+
+    async def flush(self) -> None:
+        await self.wire.flush()
+
+    def kill(self) -> None:
+        """Be gone, as far as others can tell."""
+        self.is_killed = True
+        self.wire.subscriptions = [one for one in self.wire.subscriptions if one not in self.subscriptions]
 
 
 @dataclass
