@@ -382,7 +382,7 @@ AUDIO_REPLICAS = _internal(
     "hearth.audio.replicas",
     audio_pb2.AudioReplica,
     Role.AUDIO_INGRESS,
-    "Which live sessions a replica listens to, every second, and that it leaves.",
+    "Which live sessions a replica listens to, four times a second that it is there, and that it leaves.",
 )
 AUDIO_INTERRUPT = _internal(
     "hearth.audio.interrupt",
@@ -400,7 +400,8 @@ AUDIO_DISPATCHER = _internal(
     "hearth.audio.dispatcher.{replica}",
     audio_pb2.AudioDispatchRequest,
     Role.AUDIO_INGRESS,
-    "To the replica that hears all: who wants to be passed on what is theirs, and what needs it no more.",
+    "To the replica that hears all: who wants to be passed on what is theirs, and what needs it no more. The server "
+    "answers for a replica that is gone.",
 )
 PIPELINE_REPLICAS = _internal(
     "hearth.pipelines.replicas",

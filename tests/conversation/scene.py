@@ -231,6 +231,7 @@ class ScriptedVoice:
         speech_error: The same of its speech; nothing is spoken then.
         raised: Raised instead of an answer.
         raised_first: Raised instead of the first answer.
+        raised_after: Raised after the first sentence of the first answer.
         prepare_s: Seconds that finding passages takes.
         read_s: Seconds that reading them takes.
     """
@@ -243,6 +244,7 @@ class ScriptedVoice:
     speech_error: str = ""
     raised: Exception | None = None
     raised_first: Exception | None = None
+    raised_after: Exception | None = None
     prepare_s: float = 0.05
     read_s: float = 0.05
     read_texts: list[str] = field(default_factory=list[str])
@@ -263,6 +265,8 @@ class ScriptedVoice:
                     yield AnswerToken(token)
                 if not self.speech_error:
                     yield spoken_chunk(sentence.strip())
+                if self.raised_after and len(self.asked) == 1:
+                    raise self.raised_after
             for token in re.findall(r"\s*\S+", self.unfinished):
                 yield AnswerToken(token)
             error_kind = "unavailable" if self.error and not self.unfinished else ""

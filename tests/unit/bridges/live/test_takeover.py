@@ -12,6 +12,7 @@ import pytest
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.subjects import AUDIO_REPLICAS
+from deployments.errors import UnavailableError
 from tests.conversation.scene import (
     ProcessConnection,
     ReadingTranscription,
@@ -182,6 +183,30 @@ class TestAnAnswer:
         ]
         assert finals == ["good morning", "and on sundays"]
         assert ended == [1, 2]
+
+    def test_whose_model_dies_breaks_off_and_the_conversation_goes_on(self) -> None:
+        async def run() -> tuple[list[tuple[str, str]], list[bool], list[str]]:
+            voice = ScriptedVoice(raised_after=UnavailableError("speaking broke off, its replica is gone"))
+            async with scene(voice=voice) as stage:
+                await stage.send("s", type="start", conversation={})
+                await stage.send("s", type="chunk", audio=square_voice("good morning") + pause(1.2))
+                await asyncio.sleep(4)
+                ended = [one.is_last for one in stage.sounds("s")]
+                await stage.send("s", type="chunk", audio=square_voice("and on sundays") + pause(1.2))
+                await asyncio.sleep(10)
+                sent = stage.wire.on("ai.voice.tts.status.s")
+                statuses = [one.read(messages_pb2.TTSStatus) for one in sent]
+                return [(one.status, one.message) for one in statuses], ended, stage.finals("s")
+
+        statuses, ended, finals = run_virtually(run())
+        assert statuses == [
+            ("processing", ""),
+            ("error", "speaking broke off, its replica is gone"),
+            ("processing", ""),
+            ("completed", ""),
+        ]
+        assert ended == [False, True]
+        assert finals == ["good morning", "and on sundays"]
 
     def test_that_was_sent_to_its_end_did_not_break_off(self) -> None:
         async def run() -> list[str]:
