@@ -110,7 +110,7 @@ class AudioIngress:
             conversing,
             spawn,
             tell_soon,
-            self._replicas.is_succeeded,
+            self._replicas.kept_since,
         )
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._transcripts = transcripts
@@ -203,6 +203,8 @@ class AudioIngress:
 
     async def _leave(self) -> None:
         """Hand the sessions over, and transcribe what was being said in them."""
+        # What is said from now on ends what was begun here, and nobody else says it.
+        self._replicas.lease.end()
         try:
             await self._dispatch.close()
             for subscription in self._subscriptions:

@@ -45,8 +45,8 @@ class SessionParts:
         metrics: Counts them.
         conversing: What conversations need; None where there are none.
         spawn: Starts a task that the ingress owns.
-        tell_soon: Has the other replicas told at once of what has changed.
-        is_succeeded: Says whether another replica keeps the last messages of each session.
+        tell_soon: Has the other replicas told at once of what has changed in a session.
+        kept_since: Says from when on other replicas have kept the last messages of each session; infinite for never.
     """
 
     settings: AudioSettings
@@ -57,8 +57,8 @@ class SessionParts:
     metrics: AudioMetrics
     conversing: ConversationParts | None
     spawn: Spawn
-    tell_soon: Callable[[], None]
-    is_succeeded: Callable[[], bool]
+    tell_soon: Callable[[str], None]
+    kept_since: Callable[[], float]
 
 
 class SessionRegistry:
@@ -197,7 +197,7 @@ class SessionRegistry:
         self._ended.pop(session_id, None)
         parts.work.keep(session_id)
         parts.metrics.sessions(len(self._sessions))
-        parts.tell_soon()
+        parts.tell_soon(session_id)
         return session
 
     def _replace(self, session: LiveSession) -> None:
@@ -215,7 +215,7 @@ class SessionRegistry:
 
         def turn_to(state: SessionState) -> None:
             session.state = state
-            self._parts.tell_soon()
+            self._parts.tell_soon(session.id)
 
         session.conversation = Conversation(
             session.id,
@@ -257,7 +257,7 @@ class SessionRegistry:
             if session.is_ending:
                 # Its "end" may wait behind sound that nobody will hear any more.
                 self._part_from(session, "ended")
-            elif session.leave(is_succeeded=self._parts.is_succeeded()):
+            elif session.leave(self._parts.kept_since()):
                 session.is_parting = True
                 self._parts.spawn(self._farewell(session, "left"))
             else:
@@ -288,6 +288,7 @@ class SessionRegistry:
             # It is forgotten all the same, and whoever drops it goes on with the others.
             logger.exception("session %s was not closed in good order", session.id)
         self._parts.metrics.sessions(len(self._sessions))
+        self._parts.tell_soon(session.id)
 
     @contextmanager
     def isolated(self, session: LiveSession) -> Generator[None]:
@@ -342,6 +343,7 @@ class SessionRegistry:
     def _look_after(self, session: LiveSession, at: float) -> None:
         if session.queue.has_waiting or session.is_ending:
             return
+        session.settle_silence()
         silent_s = at - session.heard_at
         if silent_s > self._parts.settings.stall_s and session.utterance is not None:
             self._hearing.finish(session)
@@ -360,12 +362,19 @@ class SessionRegistry:
         found: list[SessionHandover] = []
 
         def find(session: LiveSession) -> None:
-            # One that is ending is ended here, unless this replica is gone before.
-            if not (session.is_ending and self._is_leaving):
-                found.append(session.handover(self._parts.work.epoch(session.id)))
+            if (handover := self.handover(session.id)) is not None:
+                found.append(handover)
 
         self._with_each(find)
         return found
+
+    def handover(self, session_id: str) -> SessionHandover | None:
+        """Return a session as another replica would go on with it; None where none would."""
+        session = self._sessions.get(session_id)
+        # One that is ending is ended here, unless this replica is gone before.
+        if session is None or (session.is_ending and self._is_leaving):
+            return None
+        return session.handover(self._parts.work.epoch(session_id))
 
     def generation(self, session_id: str) -> int:
         """Return how often a session that is listened to here was taken over."""

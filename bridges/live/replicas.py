@@ -76,6 +76,10 @@ class ListeningReplica(Protocol):
         """Return how often a session that is listened to here was taken over."""
         ...
 
+    def handover(self, session_id: str) -> SessionHandover | None:
+        """Return a session as another replica would go on with it; None where none would."""
+        ...
+
     def moved(self, session_id: str) -> None:
         """Leave a session to another replica, which has more right to it."""
         ...
@@ -122,6 +126,8 @@ class AudioReplicas:
         self._was_told = asyncio.Event()
         self._beat_at = -math.inf
         self._beating: set[str] = set()
+        self._changed: set[str] = set()
+        self._changed_at = -math.inf
         self._is_rejoining = False
         self._listening: ListeningReplica
         self._connection: Connection
@@ -203,14 +209,16 @@ class AudioReplicas:
         """The sessions of others that this replica is to go on with, should theirs be gone."""
         return self._succeeding
 
-    def is_succeeded(self) -> bool:
-        """Say whether another replica keeps the last messages of each session here."""
+    def kept_since(self) -> float:
+        """Return from when on others have kept the last messages of each session here; infinite for never."""
         # One of an earlier version keeps none, and its heartbeats do not say when they were sent.
         others = self._owners.others
-        return self._messages is not None and bool(others) and all(name in self._beating for name in others)
+        is_kept = self._messages is not None and others and all(name in self._beating for name in others)
+        return self._changed_at if is_kept else math.inf
 
-    def tell_soon(self) -> None:
-        """Have the others told at once of what has changed in the sessions here."""
+    def tell_soon(self, session_id: str) -> None:
+        """Have the others told at once of what has changed in a session."""
+        self._changed.add(session_id)
         self._has_news.set()
 
     def handed_over(self, session_id: str) -> SessionHandover | None:
@@ -227,16 +235,19 @@ class AudioReplicas:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._has_news.wait()
-            is_news = self._has_news.is_set()
             self._has_news.clear()
             try:
                 # The heartbeat first, for nothing of what follows may keep it.
                 if self._is_greeted or self._is_rejoining or now() - self._beat_at >= _BEAT_DUE_S:
                     self._is_greeted, asks, self._is_rejoining = False, self._is_rejoining, False
                     await self._beat(asks_everybody=asks)
-                if is_news or now() - told_at >= _TELL_EVERY_S:
+                if self._is_asked or now() - told_at >= _TELL_EVERY_S:
                     told_at = now()
                     await self._tell()
+                elif self._changed:
+                    await self._tell_changed()
+                while self._asking:
+                    await self._publish(self._told.heartbeat(asks=self._asking.pop()))
             except Exception:
                 # Of whatever kind: from a replica that falls silent others take sessions that it still listens to.
                 logger.exception("the other replicas could not be told of the sessions here")
@@ -262,8 +273,6 @@ class AudioReplicas:
 
     async def leave(self) -> None:
         """Tell the others that they may take over, and all that it takes to go on."""
-        # What is said from now on ends what was begun here, and nobody else says it.
-        self.lease.end()
         messages = self._told.all(self._listening.handovers(), self._connection.max_payload)
         for message in (*messages, self._told.heartbeat(leaving=True)):
             await self._publish(message)
@@ -280,6 +289,7 @@ class AudioReplicas:
         self._has_news.set()
 
     async def _tell(self) -> None:
+        self._changed.clear()
         if not self._owners.others:
             # One that comes asks for all.
             return
@@ -290,8 +300,18 @@ class AudioReplicas:
         self._remember(before - self._told.session_ids, self._replica)
         for message in messages:
             await self._publish(message)
-        while self._asking:
-            await self._publish(self._told.heartbeat(asks=self._asking.pop()))
+
+    async def _tell_changed(self) -> None:
+        """Tell of the sessions that others have to know of at once."""
+        changed, self._changed = self._changed, set()
+        if not self._owners.others:
+            return
+        before = self._told.session_ids
+        sessions = [(name, self._listening.handover(name)) for name in changed]
+        messages = self._told.updates(sessions, self._connection.max_payload)
+        self._remember(before - self._told.session_ids, self._replica)
+        for message in messages:
+            await self._publish(message)
 
     async def _publish(self, message: audio_pb2.AudioReplica) -> None:
         await self._connection.publish(subject_for(AUDIO_REPLICAS), message.SerializeToString())
@@ -406,6 +426,7 @@ class AudioReplicas:
 
     def _choose_successors(self) -> None:
         """See which sessions this replica is the successor for, after replicas have come or gone."""
+        self._changed_at = now()
         self._chosen.clear()
         for name, peer in self._peers.items():
             for session_id in peer.sessions:

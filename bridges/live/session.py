@@ -25,6 +25,8 @@ from deployments.sound.level import LevelControl
 logger = logging.getLogger(__name__)
 
 _MOST_CONCLUDING = 4
+_BEGINS_S = 1.0
+"""From the beginning of an utterance, as far as it is known, back to where it surely had not begun."""
 
 
 @dataclass(slots=True)
@@ -272,15 +274,25 @@ class LiveSession:
 
     # Its life at another replica.
 
-    def leave(self, *, is_succeeded: bool) -> bool:
+    @property
+    def _is_concluding(self) -> bool:
+        return self.final is not None and not self.final.done()
+
+    def settle_silence(self) -> None:
+        """Learn that a moment has passed: what was silent is not needed by a replica that goes on."""
+        if self.utterance is None and not self._is_concluding and self.listener.is_quiet:
+            self.progress.settle_silence()
+
+    def leave(self, kept_since: float) -> bool:
         """Settle where another replica goes on; return whether what is being said is left to it from its beginning.
 
         Args:
-            is_succeeded: Whether there is one that has kept the last messages.
+            kept_since: From when on another replica has kept all messages; infinite for none.
         """
         utterance = self.utterance
+        began_at = utterance.began_at if utterance is not None else now()
         is_speaking = utterance is not None or not self.listener.is_quiet
-        if not is_succeeded or not is_speaking or (utterance is not None and utterance.parts):
+        if not is_speaking or began_at < kept_since + _BEGINS_S or (utterance is not None and utterance.parts):
             self.progress.settle(self.progress.heard)
             return False
         if utterance is not None:
@@ -297,9 +309,7 @@ class LiveSession:
         """
         conversation, progress = self.conversation, self.progress
         # The final transcript on its way takes a number, too.
-        is_concluding = self.final is not None and not self.final.done()
-        if self.utterance is None and not is_concluding and self.listener.is_quiet:
-            progress.settle_silence()
+        is_concluding = self._is_concluding
         return SessionHandover(
             self.id,
             self.sequence + is_concluding,

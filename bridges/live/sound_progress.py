@@ -3,7 +3,8 @@
 from collections import deque
 from zlib import crc32
 
-_MOST_KEPT = 8192
+_MOST_KEPT = 2048
+"""Messages after which the first ones are settled anyhow: nobody keeps so many."""
 _SECOND = 32_000
 _SILENCE_STEP = 5 * _SECOND // 2
 """Silence is passed over in steps, for each step is told to the other replicas."""

@@ -48,7 +48,7 @@ class LiveTranscripts:
         spawn: Starts a task that the ingress owns.
         clients: Hear of the transcripts.
         line: Where a session goes on being listened to that had too many transcripts on their way.
-        tell_soon: Has the other replicas told at once of what has changed.
+        tell_soon: Has the other replicas told at once of what has changed in a session.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LiveTranscripts:
         spawn: Spawn,
         clients: SessionClients,
         line: ListeningLine,
-        tell_soon: Callable[[], None],
+        tell_soon: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._longest_part = longest_part
@@ -306,7 +306,7 @@ class LiveTranscripts:
         )
         # Right behind the transcript: whoever goes on with the session is not to tell it again.
         session.progress.settle(heard)
-        self._tell_soon()
+        self._tell_soon(session.id)
         if turn is None or session.conversation is None or session.is_closed:
             return
         if text and error is None:

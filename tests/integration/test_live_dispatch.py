@@ -92,10 +92,12 @@ class Listening:
         return self.open.keys()
 
     def handovers(self) -> list[SessionHandover]:
-        return [
-            SessionHandover(name, settled=one.count, taken=one.count, last_taken=crc32(one.last))
-            for name, one in self.open.items()
-        ]
+        return [found for name in self.open if (found := self.handover(name)) is not None]
+
+    def handover(self, session_id: str) -> SessionHandover | None:
+        if (one := self.open.get(session_id)) is None:
+            return None
+        return SessionHandover(session_id, settled=one.count, taken=one.count, last_taken=crc32(one.last))
 
     def moved(self, session_id: str) -> None:
         del self.open[session_id]
