@@ -112,6 +112,35 @@ def test_what_is_being_said_is_transcribed_whole_and_once(killed_after_s: float)
     assert speaker == "ada"
 
 
+@pytest.mark.parametrize("drained_after_s", [0.5, 1.0, 1.5, 2.0])
+def test_a_replica_that_leaves_cuts_no_sentence(drained_after_s: float) -> None:
+    async def run() -> list[str]:
+        async with two_replicas() as stage:
+            speaking = asyncio.create_task(stage.speak(square_voice("the remote site keeps every snapshot") + pause(3)))
+            await asyncio.sleep(drained_after_s)
+            await stage.one.ingress.drain()
+            await speaking
+            return stage.finals
+
+    assert run_virtually(run()) == ["the remote site keeps every snapshot"]
+
+
+def test_a_sentence_is_cut_rather_than_lost_where_a_replica_has_only_just_come() -> None:
+    async def run() -> list[str]:
+        async with two_replicas() as stage:
+            speaking = asyncio.create_task(stage.speak(square_voice("the remote site keeps every snapshot") + pause(3)))
+            await asyncio.sleep(0.5)
+            async with scene(wire=stage.wire, replica="c", voice=ScriptedVoice()):
+                await asyncio.sleep(0.5)
+                await stage.one.ingress.drain()
+                await speaking
+            return stage.finals
+
+    finals = run_virtually(run())
+    assert len(finals) == 2
+    assert " ".join(finals) == "the remote site keeps every snapshot"
+
+
 def test_a_session_goes_on_within_a_second() -> None:
     async def run() -> float:
         async with two_replicas() as stage:
