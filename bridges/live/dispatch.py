@@ -417,6 +417,8 @@ class Dispatch:
         oldest = now() - _KEPT_S
         for session_id in [name for name, line in self._lines.items() if name not in kept and line.heard_at <= oldest]:
             await self._lines.pop(session_id).close()
+            # It may be one whose messages are to be kept.
+            self._owners.succession_changed.set()
 
     # How much is heard.
 

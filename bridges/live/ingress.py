@@ -222,6 +222,9 @@ class AudioIngress:
     def _take_over(self, known: SessionHandover) -> None:
         """Go on with a session of another replica that has left, or is gone: hear what was kept of it."""
         recent = self._dispatch.go_on_with(known.session_id)
+        if self._registry.get(known.session_id) is not None:
+            logger.info("session %s has begun here already", known.session_id)
+            return
         try:
             self._registry.open_late(known.session_id, known)
         except HearthError as error:

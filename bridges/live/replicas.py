@@ -264,7 +264,7 @@ class AudioReplicas:
             self._has_orphans.clear()
             try:
                 for replica in self._owners.suspects(now()):
-                    if replica in self._beating and await self._is_disconnected(replica):
+                    if replica in self._beating and await self._is_disconnected(replica) and self.is_there(replica):
                         self._lose(replica)
                 self._forget_old()
                 await self._adopt()

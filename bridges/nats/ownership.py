@@ -22,6 +22,8 @@ HEARTBEAT_S = 0.25
 LEASE_S = 0.6
 """Seconds from the sending of a heartbeat to the end of the lease that it gives."""
 _SUSPECTED_AFTER_S = 0.75
+_BACK_S = 2.0
+"""What the others are given to come back, too, after this replica was cut off: the server may have been away."""
 _LOST_AFTER_S = 3.0
 _DEAF_AFTER_S = 2.0
 
@@ -38,12 +40,15 @@ class SessionOwners:
     _heard_at: dict[str, float] = field(default_factory=dict[str, float])
     _echo_at: float = -math.inf
     _hearing_since: float = math.inf
+    _back_at: float = -math.inf
 
     def heard(self, replica: str, now: float) -> bool:
         """Take a heartbeat, of another replica or of this one; return whether it is of one that was unknown before."""
         if replica == self.replica:
             if now - self._echo_at > _DEAF_AFTER_S:
                 self._hearing_since = now
+            if now - self._echo_at > _SUSPECTED_AFTER_S:
+                self._back_at = now
             self._echo_at = now
             return False
         is_new = replica not in self._heard_at
@@ -66,10 +71,10 @@ class SessionOwners:
 
     def suspects(self, now: float) -> list[str]:
         """Return the replicas that were silent for 0.75 s, while this one heard itself: they may be gone."""
-        if now - self._echo_at > _SUSPECTED_AFTER_S:
+        if now - self._echo_at > _SUSPECTED_AFTER_S or now - self._back_at < _BACK_S:
             return []
         silent_since = now - _SUSPECTED_AFTER_S
-        return [name for name, at in self._heard_at.items() if max(at, self._hearing_since) < silent_since]
+        return [name for name, at in self._heard_at.items() if at < silent_since]
 
     def successor(self, session_id: str, owner: str) -> str:
         """Return the replica that a session belongs to once its replica is gone; empty where there is no other."""

@@ -83,10 +83,19 @@ def test_an_echo_of_one_s_own_heartbeat_makes_nobody_known() -> None:
 
 def test_a_replica_that_misses_three_heartbeats_is_suspected_by_those_that_hear_themselves() -> None:
     first, _ = acquainted("a", "b")
-    hears_itself(first, 0, 1)
-    assert first.suspects(0.7) == []
-    assert first.suspects(1.0) == ["b"]
-    assert first.suspects(2.0) == []
+    for quarter in range(1, 41):
+        first.heard("a", quarter / 4)
+        first.heard("b", min(quarter / 4, 9.0))
+    assert first.suspects(9.7) == []
+    assert first.suspects(10.0) == ["b"]
+    assert first.suspects(11.0) == []
+
+
+def test_after_the_server_was_away_the_others_are_given_time_to_come_back() -> None:
+    first, _ = acquainted("a", "b")
+    for quarter in range(41, 60):
+        first.heard("a", quarter / 4)
+        assert (first.suspects(quarter / 4) == ["b"]) == (quarter / 4 >= 10.25 + 2.0)
 
 
 def test_the_successor_of_a_session_is_its_owner_once_its_replica_is_gone() -> None:
