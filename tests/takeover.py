@@ -2,15 +2,18 @@
 
     uv run python -m tests.takeover
     uv run python -m tests.takeover --rounds 2 --sessions 6 --how killed
+    uv run python -m tests.takeover --spoken --sessions 3 --how killed
 
 Three processes share the sessions over a real NATS server. In each round somebody speaks three sentences into every
 session, each at another moment, and one process is killed meanwhile. Its sessions count: whether each sentence was
 transcribed whole and once, and when the first transcript came after the kill. The words are square waves that are read
-without a model, so what is missing or doubled is the work of the replicas, and not of a recogniser.
+without a model, so what is missing or doubled is the work of the replicas, and not of a recogniser. With `--spoken` a
+synthetic voice says them, and the shipped models listen.
 """
 
 import argparse
 import asyncio
+import re
 import signal
 import sys
 import tempfile
@@ -20,14 +23,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import soxr
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import audio_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from deployments.engines.speaking.hibari_speech import HibariSpeech
+from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
+from deployments.values.speech import SpeechText
 from tests.conversation.scene import square_voice
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
+from tests.speaking import spoken_by
 
 SENTENCES = ("good morning to you all", "the remote site keeps every snapshot", "that is all for now")
 REPLICAS = 3
@@ -94,6 +102,7 @@ class Observed:
         return [one.transcript for _, one in self.transcripts.get(session_id, []) if one.is_final and one.transcript]
 
     def outcome(self, session_id: str, how: str, done_at: float, began_at: float) -> Outcome:
+        """Return what became of a session whose replica was done something to."""
         transcripts = self.transcripts.get(session_id, [])
         finals = self.finals(session_id)
         numbers = [one.sequence for _, one in transcripts]
@@ -102,7 +111,7 @@ class Observed:
             done_at - began_at,
             next((at - done_at for at, _ in self.owners[session_id] if at > done_at), None),
             next((at - done_at for at, _ in transcripts if at > done_at), None),
-            set(SENTENCES) <= set(finals),
+            _words(SENTENCES) == _words(finals) and len(finals) == len(SENTENCES),
             sum(after <= before for before, after in pairwise(numbers)) + len(finals) - len(set(finals)),
             tuple(finals),
         )
@@ -118,10 +127,12 @@ class Processes:
     Args:
         url: Of the NATS server.
         running: Ends those that are left.
+        spoken: Whether they listen with the shipped models.
     """
 
-    def __init__(self, url: str, running: AsyncExitStack) -> None:
+    def __init__(self, url: str, running: AsyncExitStack, *, spoken: bool) -> None:
         self._url = url
+        self._spoken = spoken
         self._running = running
         self._started = 0
         self.by_name: dict[str, asyncio.subprocess.Process] = {}
@@ -149,13 +160,15 @@ class Processes:
     async def _start(self) -> None:
         self._started += 1
         name = f"replica-{self._started}"
-        process = await self._running.enter_async_context(_process(self._url, name))
+        process = await self._running.enter_async_context(
+            _process(self._url, name, "" if self._spoken else " ".join(SENTENCES))
+        )
         self.by_name[name] = process
 
 
 @asynccontextmanager
-async def _process(url: str, name: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    command = (sys.executable, "-m", "tests.integration.audio_process", url, name, " ".join(SENTENCES))
+async def _process(url: str, name: str, words: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+    command = (sys.executable, "-m", "tests.integration.audio_process", url, name, words)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -168,16 +181,28 @@ async def _process(url: str, name: str) -> AsyncGenerator[asyncio.subprocess.Pro
             await process.wait()
 
 
-def sound() -> bytes:
+def square_waves() -> bytes:
     """Return the three sentences with their pauses, as PCM."""
     pause = bytes(2 * int(16_000 * PAUSE_S))
     return b"".join(square_voice(sentence) + pause for sentence in SENTENCES)
 
 
-async def speak(client: Client, session_id: str, after_s: float) -> float:
+async def voice() -> bytes:
+    """Return the same as a synthetic voice says it."""
+    speech, pieces = HibariSpeech(), list[bytes]()
+    for sentence in SENTENCES:
+        said = await spoken_by(speech, SpeechText(f"{sentence.capitalize()}."))
+        pieces += [
+            pcm_of(soxr.resample(samples_of(said.pcm), said.rate, SPEECH_RATE)),
+            bytes(2 * int(16_000 * PAUSE_S)),
+        ]
+    return b"".join(pieces)
+
+
+async def speak(client: Client, session_id: str, pcm: bytes, after_s: float) -> float:
     """Speak into a session at the pace of speech; return when that began, on the loop's clock."""
     await asyncio.sleep(after_s)
-    subject, pcm, began = f"ai.voice.stream.{session_id}", sound(), now()
+    subject, began = f"ai.voice.stream.{session_id}", now()
     await client.publish(subject, messages_pb2.STTStreamMessage(type="start").SerializeToString())
     for number, at in enumerate(range(0, len(pcm), CHUNK_BYTES)):
         await asyncio.sleep(max(0.0, began + number * CHUNK_S - now()))
@@ -187,7 +212,9 @@ async def speak(client: Client, session_id: str, after_s: float) -> float:
     return began
 
 
-async def takeovers(url: str, how: str = HOWS[0], rounds: int = 10, sessions: int = 12) -> list[Outcome]:
+async def takeovers(
+    url: str, how: str = HOWS[0], rounds: int = 10, sessions: int = 12, *, spoken: bool = False
+) -> list[Outcome]:
     """Do something to one of three replicas in each round, and return what became of its sessions.
 
     Args:
@@ -195,20 +222,23 @@ async def takeovers(url: str, how: str = HOWS[0], rounds: int = 10, sessions: in
         how: One of `HOWS`.
         rounds: How often.
         sessions: That are spoken into in each round; about a third of them are those of the replica.
+        spoken: Whether a synthetic voice speaks, and the shipped models listen.
     """
+    pcm = await voice() if spoken else square_waves()
     outcomes: list[Outcome] = []
     async with AsyncExitStack() as running:
         client = await running.enter_async_context(await nats_connected(url))
-        processes = Processes(url, running)
+        processes = Processes(url, running, spoken=spoken)
         for number in range(rounds):
             await processes.fill()
             # Spread over the second sentence, and a moment of either side of it.
-            outcomes += await _round(client, processes, how, number, sessions, 2.0 + STAGGER_S + 3.0 * number / rounds)
+            after_s = 2.0 + STAGGER_S + 3.0 * number / rounds
+            outcomes += await _round(client, processes, pcm, how, number, sessions, after_s)
     return outcomes
 
 
 async def _round(
-    client: Client, processes: Processes, how: str, number: int, sessions: int, after_s: float
+    client: Client, processes: Processes, pcm: bytes, how: str, number: int, sessions: int, after_s: float
 ) -> list[Outcome]:
     observed = Observed()
     heard = [
@@ -216,7 +246,9 @@ async def _round(
         await client.subscribe("ai.voice.transcription.*", cb=observed.heard_transcript),
     ]
     names = [f"{how.replace(' ', '-').replace('.', '-')}-{number}-{one}" for one in range(sessions)]
-    speaking = [asyncio.create_task(speak(client, name, STAGGER_S * at / sessions)) for at, name in enumerate(names)]
+    speaking = [
+        asyncio.create_task(speak(client, name, pcm, STAGGER_S * at / sessions)) for at, name in enumerate(names)
+    ]
     await asyncio.sleep(after_s)
     owners = {name: observed.owners[name][-1][1] for name in names}
     # The one with the most sessions, in turn with the others as names change.
@@ -237,7 +269,7 @@ async def _round(
 async def _until_all_is_told(observed: Observed, names: Sequence[str]) -> None:
     """Return once the last sentence of each session is there, and a moment later; after 4 s at the latest."""
     until = now() + 4.0
-    while now() < until and any(SENTENCES[-1] not in observed.finals(name) for name in names):  # noqa: ASYNC110 - nothing tells of it
+    while now() < until and any(len(observed.finals(name)) < len(SENTENCES) for name in names):  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.05)
     await asyncio.sleep(1.0)
 
@@ -260,6 +292,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def _words(texts: Sequence[str]) -> list[str]:
+    return re.findall(r"[\w-]+", " ".join(texts).lower())
+
+
 def _seconds(found: Sequence[float | None]) -> str:
     there = sorted(one for one in found if one is not None)
     if not there:
@@ -273,10 +309,11 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="how often a replica is killed; 10 unless given")
     parser.add_argument("--sessions", type=int, default=12, help="in each round; 12 unless given")
     parser.add_argument("--how", choices=HOWS, action="append", help="what is done to it; all unless given")
+    parser.add_argument("--spoken", action="store_true", help="a synthetic voice, and the shipped models")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, nats_server(Path(folder)) as url:
         for how in arguments.how or HOWS:
-            outcomes = await takeovers(url, how, arguments.rounds, arguments.sessions)
+            outcomes = await takeovers(url, how, arguments.rounds, arguments.sessions, spoken=arguments.spoken)
             print(table(outcomes), flush=True)
 
 
