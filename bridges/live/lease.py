@@ -16,17 +16,16 @@ class Lease:
     """The right to say something to the clients of a replica's sessions.
 
     It lasts for a while from the sending of each heartbeat that comes back. Once it has ended, another replica may have
-    gone on with the sessions. So it begins again only when all others have told which sessions are theirs.
+    gone on with the sessions. So it begins again only when it is known which sessions the others have.
 
     Args:
         has_others: Says whether there are other replicas; a replica alone needs no lease.
-        ended: Called when it is found to have ended.
     """
 
-    def __init__(self, has_others: Callable[[], bool], ended: Callable[[], None]) -> None:
+    def __init__(self, has_others: Callable[[], bool]) -> None:
         self._has_others = has_others
-        self._ended = ended
         self._sent_at = -math.inf
+        self._begins_at = math.inf
         self._lapsed_at: float | None = None
         self._is_over = False
         self._restored = asyncio.Event()
@@ -38,9 +37,8 @@ class Lease:
             # Before the first heartbeat of a replica nobody knows it.
             return True
         if self._lapsed_at is None and now() - self._sent_at > LEASE_S:
-            self._lapsed_at = now()
+            self._lapsed_at, self._begins_at = now(), math.inf
             self._restored.clear()
-            self._ended()
         return self._lapsed_at is None
 
     async def wait(self) -> None:
@@ -65,11 +63,17 @@ class Lease:
         # One that comes after a gap does not make good for it.
         _ = self.lasts
         self._sent_at = max(self._sent_at, sent_at)
+        if self._lapsed_at is not None and sent_at > self._lapsed_at:
+            self._begins_at = min(self._begins_at, sent_at)
 
-    def know(self) -> None:
-        """Learn that all others have told which sessions are theirs: a lease that had ended may begin again."""
-        # What was asked of them was asked by a heartbeat that was sent after the end.
-        if self._lapsed_at is not None and self._sent_at > self._lapsed_at and now() - self._sent_at <= LEASE_S:
+    def know(self, heard_at: float) -> None:
+        """Learn that the sessions of all others are known: a lease that had ended may begin again.
+
+        Args:
+            heard_at: When the one that was heard longest ago was heard.
+        """
+        # A message of before the end might not tell what was taken over since.
+        if self._lapsed_at is not None and heard_at > self._begins_at and now() - self._sent_at <= LEASE_S:
             self._lapsed_at = None
             self._restored.set()
 

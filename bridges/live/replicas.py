@@ -112,7 +112,7 @@ class AudioReplicas:
         self._has_orphans = asyncio.Event()
         self.succession_changed = asyncio.Event()
         """Set when `succeeding` has changed."""
-        self.lease = Lease(lambda: bool(self._owners.others), self._rejoin)
+        self.lease = Lease(lambda: bool(self._owners.others))
         """Whether something may be said to the clients of sessions here."""
         self._peers: dict[str, PeerSessions] = {}
         self._handed_over: dict[str, tuple[float, SessionHandover]] = {}
@@ -128,7 +128,6 @@ class AudioReplicas:
         self._beating: set[str] = set()
         self._changed: set[str] = set()
         self._changed_at = -math.inf
-        self._is_rejoining = False
         self._listening: ListeningReplica
         self._connection: Connection
 
@@ -238,9 +237,9 @@ class AudioReplicas:
             self._has_news.clear()
             try:
                 # The heartbeat first, for nothing of what follows may keep it.
-                if self._is_greeted or self._is_rejoining or now() - self._beat_at >= _BEAT_DUE_S:
-                    self._is_greeted, asks, self._is_rejoining = False, self._is_rejoining, False
-                    await self._beat(asks_everybody=asks)
+                if self._is_greeted or now() - self._beat_at >= _BEAT_DUE_S:
+                    self._is_greeted = False
+                    await self._beat()
                 if self._is_asked or now() - told_at >= _TELL_EVERY_S:
                     told_at = now()
                     await self._tell()
@@ -280,13 +279,6 @@ class AudioReplicas:
     async def _beat(self, *, asks_everybody: bool = False) -> None:
         self._beat_at = now()
         await self._publish(self._told.heartbeat(beat=milliseconds(now()), asks_everybody=asks_everybody))
-
-    def _rejoin(self) -> None:
-        """Have the others tell whose sessions are whose, for some may have gone on with sessions of this replica."""
-        for peer in self._peers.values():
-            peer.is_whole = False
-        self._is_rejoining = True
-        self._has_news.set()
 
     async def _tell(self) -> None:
         self._changed.clear()
@@ -336,7 +328,7 @@ class AudioReplicas:
 
     def _settle_lease(self) -> None:
         if all(peer.is_whole for peer in self._peers.values()):
-            self.lease.know()
+            self.lease.know(self._owners.heard_since)
 
     def _take(self, told: audio_pb2.AudioReplica) -> None:
         name = told.replica

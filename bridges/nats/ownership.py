@@ -94,6 +94,11 @@ class SessionOwners:
         return _weight(session_id, self.replica) > _weight(session_id, other)
 
     @property
+    def heard_since(self) -> float:
+        """When the other replica was heard that was heard longest ago; infinite where there is none."""
+        return min(self._heard_at.values(), default=math.inf)
+
+    @property
     def others(self) -> tuple[str, ...]:
         """The names of the other replicas."""
         return tuple(self._heard_at)
