@@ -5,7 +5,6 @@ import contextlib
 import logging
 from typing import Any
 
-from nats.aio.client import Client
 from ray import serve
 from ray.serve import Application
 
@@ -21,6 +20,7 @@ from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.allowances import Allowances
 from bridges.nats.askers import Askers
+from bridges.nats.connection import NatsClient
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.durable_intake import COMPONENT, DurableIntake
 from bridges.nats.ingress import Ingress, OpenRequests, endpoints
@@ -141,7 +141,7 @@ class NatsIngressDeployment:
             settings.nats.request_timeout_s,
         )
 
-        async def connected(client: Client) -> None:
+        async def connected(client: NatsClient) -> None:
             await memory.connect(client)
             runs.connect(client)
 
@@ -231,7 +231,7 @@ class AudioIngressDeployment:
             settings.nats.request_timeout_s,
         )
 
-        async def connected(client: Client) -> None:
+        async def connected(client: NatsClient) -> None:
             await memory.connect(client)
             await self._audio.connect(client)
 

@@ -213,8 +213,8 @@ AUDIO_STREAM = _request(
     "ai.voice.stream.{session_id}",
     messages_pb2.STTStreamMessage,
     Role.AUDIO_INGRESS,
-    'Live audio. Every replica hears every message and keeps those of its own sessions. A "start" with `conversation` '
-    "is answered in text and sound, too.",
+    'Live audio. Each replica hears its own sessions, and one hears all. A "start" with `conversation` is answered in '
+    "text and sound, too.",
     (Delivery.CORE,),
 )
 SPEECH_REQUEST = _request(
@@ -394,13 +394,26 @@ AUDIO_REPLICAS = _internal(
     "hearth.audio.replicas",
     audio_pb2.AudioReplica,
     Role.AUDIO_INGRESS,
-    "Which live sessions a replica listens to, every second, and that it leaves.",
+    "Which live sessions a replica listens to, four times a second that it is there, and that it leaves.",
 )
 AUDIO_INTERRUPT = _internal(
     "hearth.audio.interrupt",
     audio_pb2.AudioInterruption,
     Role.AUDIO_INGRESS,
     "A session was interrupted: whoever does something for it stops, and says so on the reply subject.",
+)
+AUDIO_DISPATCH = _internal(
+    "hearth.audio.dispatch.{replica}.{dispatcher}.{session_id}",
+    messages_pb2.STTStreamMessage,
+    Role.AUDIO_INGRESS,
+    "The first messages of a new session, as they came, from the replica that hears all to the one that it belongs to.",
+)
+AUDIO_DISPATCHER = _internal(
+    "hearth.audio.dispatcher.{replica}",
+    audio_pb2.AudioDispatchRequest,
+    Role.AUDIO_INGRESS,
+    "To the replica that hears all: who wants to be passed on what is theirs, and what needs it no more. The server "
+    "answers for a replica that is gone.",
 )
 PIPELINE_REPLICAS = _internal(
     "hearth.pipelines.replicas",
@@ -623,6 +636,8 @@ SUBJECTS: tuple[Subject, ...] = (
     USER_INBOX,
     AUDIO_REPLICAS,
     AUDIO_INTERRUPT,
+    AUDIO_DISPATCH,
+    AUDIO_DISPATCHER,
     PIPELINE_REPLICAS,
     REPLICA_INBOX,
     CONVERSATION_VALUE,

@@ -4,6 +4,7 @@ import logging
 
 from google.protobuf.message import Message
 
+from bridges.live.lease import Lease, LeasedConnection
 from bridges.nats.connection import Connection
 from bridges.nats.sender import Sender
 from bridges.nats.trust import STRICT, Trust
@@ -15,17 +16,31 @@ logger = logging.getLogger(__name__)
 class SessionClients:
     """Sends to the clients of all sessions of a replica, over the connection that it is given by `connect`.
 
+    It waits where another replica may have taken sessions over: see `Lease`. Then what it sends raises
+    `UnavailableError` after a while.
+
     Args:
+        lease: Whether something may be said.
         trust: Where clients are answered.
     """
 
-    def __init__(self, trust: Trust = STRICT) -> None:
+    def __init__(self, lease: Lease, trust: Trust = STRICT) -> None:
+        self._lease = lease
         self._trust = trust
-        self._connection: Connection
+        self._connection: LeasedConnection
 
     def connect(self, connection: Connection) -> None:
         """Send over a connection from now on."""
-        self._connection = connection
+        self._connection = LeasedConnection(connection, self._lease)
+
+    async def until_allowed(self) -> None:
+        """Return once something may be said: at once, but for replicas that were cut off.
+
+        Raises:
+            UnavailableError: That took too long.
+        """
+        if not self._lease.lasts:
+            await self._lease.wait()
 
     async def tell(self, session_id: str, message: Message) -> None:
         """Publish a transcript, or an interruption, of a session."""

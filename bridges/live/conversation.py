@@ -14,7 +14,7 @@ from bridges.live.client_messages import SessionState
 from bridges.live.handover import SessionTerms
 from bridges.live.questions import ComingQuestion, ConversationQuestions, QuestionParts
 from bridges.live.speculation import Speculation
-from bridges.live.spoken_answer import AnswerOutlet, SpokenAnswer
+from bridges.live.spoken_answer import AnswerOutlet, SpokenAnswer, tell_broken_off
 from bridges.live.tasks import Spawn
 from bridges.live.turn import Turn
 from bridges.nats.conversation_memory import ConversationMemory
@@ -92,6 +92,16 @@ class Conversation:
     def is_answering(self) -> bool:
         """Whether an answer is being made or heard."""
         return self._answer is not None and not self._answer.is_over
+
+    @property
+    def unsent_turn(self) -> int:
+        """The turn whose answer was not sent to its end yet; 0 for none."""
+        answer = self._answer
+        return answer.turn.number if answer is not None and not (answer.is_over or answer.is_sent) else 0
+
+    def broke_off(self, turn: int) -> None:
+        """Tell that the answer of a turn ends where it is, because the replica that spoke it is gone."""
+        self._spawn(tell_broken_off(self._outlet, turn))
 
     # What is said.
 

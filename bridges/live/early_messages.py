@@ -32,7 +32,7 @@ class EarlyMessages:
         """Keep a message if it is one of a session that begins, and there is room: 8 MiB for each, 32 MiB in all."""
         if message.subject not in self._begun and not _is_start(message):
             return
-        size = len(message.subject) + len(message.data)
+        size = _size(message)
         if self._bytes + size > _MOST_BYTES or self._begun[message.subject] + size > _MOST_BYTES_OF_ONE:
             if not self._has_lost:
                 logger.warning("messages of new sessions are lost: too many come before the other replicas are known")
@@ -42,13 +42,27 @@ class EarlyMessages:
         self._bytes += size
         self._messages.append(message)
 
+    def forget(self, subject: str) -> None:
+        """Keep no message of a session, which is heard in another way."""
+        if subject not in self._begun:
+            return
+        del self._begun[subject]
+        others = [message for message in self._messages if message.subject != subject]
+        self._messages = deque(others)
+        self._bytes = sum(_size(message) for message in others)
+
     def next(self) -> Msg | None:
         """Return the next message, once; None where there is none any more."""
         if not self._messages:
+            self._begun.clear()
             return None
         message = self._messages.popleft()
-        self._bytes -= len(message.subject) + len(message.data)
+        self._bytes -= _size(message)
         return message
+
+
+def _size(message: Msg) -> int:
+    return len(message.subject) + len(message.data)
 
 
 def _is_start(message: Msg) -> bool:

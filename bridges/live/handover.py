@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.live.client_messages import SessionState, state_of
+from bridges.live.sound_reader import SoundFormat
 
 
 def copy_of(request: conversation_pb2.ConversationRequest | None) -> conversation_pb2.ConversationRequest | None:
@@ -52,6 +53,13 @@ class SessionHandover:
         epoch: How often it was interrupted.
         turns: Of its conversation so far.
         terms: What its "start" asked for.
+        generation: How often it was taken over.
+        answering: The turn whose answer was not sent to its end; 0 for none.
+        settled: How many of its first messages hold nothing that it takes to go on.
+        taken: How many of its messages were taken. Whoever compares sessions does not look at it: it changes all the
+            time.
+        last_taken: CRC-32 of the last of these.
+        format: How its sound is written.
     """
 
     session_id: str
@@ -61,6 +69,22 @@ class SessionHandover:
     epoch: int = 0
     turns: int = 0
     terms: SessionTerms = field(default_factory=SessionTerms)
+    generation: int = 0
+    answering: int = 0
+    settled: int = 0
+    taken: int = field(default=0, compare=False)
+    last_taken: int = field(default=0, compare=False)
+    format: SoundFormat = field(default_factory=SoundFormat)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer is being made or heard."""
+        return self.terms.conversation is not None and self.state is SessionState.RESPONDING
+
+    @property
+    def kept(self) -> int:
+        """How many of the messages that were taken last it takes to go on."""
+        return self.taken - self.settled
 
     def message(self, *, with_terms: bool = True) -> audio_pb2.AudioSession:
         """Return it as replicas tell it; without its terms where the others know them."""
@@ -72,6 +96,12 @@ class SessionHandover:
             epoch=self.epoch,
             turns=self.turns,
             terms=self.terms.message() if with_terms else None,
+            generation=self.generation,
+            answering=self.answering,
+            taken=self.taken,
+            last_taken=self.last_taken,
+            kept=self.kept,
+            format=_format_message(self.format),
         )
 
     @classmethod
@@ -101,4 +131,23 @@ class SessionHandover:
             message.epoch,
             message.turns,
             terms,
+            message.generation,
+            message.answering,
+            message.taken - message.kept,
+            message.taken,
+            message.last_taken,
+            _format(message),
         )
+
+
+def _format_message(found: SoundFormat) -> audio_pb2.SoundFormat | None:
+    if found == SoundFormat():
+        return None
+    return audio_pb2.SoundFormat(sample_rate=found.rate, channels=found.channels, bits=found.bits, codec=found.codec)
+
+
+def _format(message: audio_pb2.AudioSession) -> SoundFormat:
+    if not message.HasField("format"):
+        return SoundFormat()
+    told = message.format
+    return SoundFormat(told.sample_rate, told.channels, told.bits, told.codec)

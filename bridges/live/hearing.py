@@ -60,6 +60,7 @@ class Hearing:
         """
         if session.is_closed:
             return
+        session.progress.heard += len(window)
         listener = session.listener
         for event in listener.hear(window, probability, level_of(samples)):
             self._transcripts.react(session, event)

@@ -8,6 +8,7 @@ for a partial transcript, and when they have fallen silent (`bridges.live.transc
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
@@ -16,18 +17,19 @@ from uuid import uuid4
 
 import nats.errors
 from google.protobuf.message import DecodeError
-from nats.aio.msg import Msg
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import StreamStep, check_texts, state_of
 from bridges.live.clients import SessionClients
 from bridges.live.conversation import ConversationParts
-from bridges.live.early_messages import EarlyMessages
+from bridges.live.dispatch import Dispatch, PassedOn
+from bridges.live.handover import SessionHandover
 from bridges.live.hearing import Hearing
 from bridges.live.interruptions import Interruptions
 from bridges.live.listening_line import ListeningLine
 from bridges.live.listening_loop import ListeningLoop
 from bridges.live.metrics import AudioMetrics, LoggedMetrics
+from bridges.live.recent_messages import RecentMessage, RecentMessages
 from bridges.live.registry import SessionParts, SessionRegistry
 from bridges.live.replicas import AudioReplicas
 from bridges.live.session import LiveSession
@@ -35,11 +37,12 @@ from bridges.live.session_limits import SessionLimits
 from bridges.live.tasks import SessionTasks
 from bridges.live.transcripts import LiveTranscripts
 from bridges.nats.allowances import UNLIMITED, Allowances
-from bridges.nats.askers import BY_SUBJECT, Askers
-from bridges.nats.connection import Connection
+from bridges.nats.askers import BY_SUBJECT, Arrival, Askers
+from bridges.nats.connection import SelectiveConnection
 from bridges.nats.trust import STRICT, Trust
+from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork
-from bridges.subjects import AUDIO_STREAM
+from bridges.subjects import AUDIO_STREAM, subject_for
 from deployments.errors import HearthError, InternalError, InvalidRequestError, NotFoundError, OverloadedError
 from deployments.listening.listener import ListeningLimits
 from deployments.listening.voice_activity import VoiceActivityEngine
@@ -48,6 +51,8 @@ from deployments.settings.audio import AudioSettings
 
 logger = logging.getLogger(__name__)
 
+_SPOKEN_INTO_S = 1.0
+"""Of an answered session's sound so much is heard again: what its listener begins to say, and little of the answer."""
 _SWEEP_S = 0.25
 _SWEEPS_A_COUNT = 4
 
@@ -83,23 +88,36 @@ class AudioIngress:
     ) -> None:
         self._metrics = metrics = LoggedMetrics(metrics)
         self._tasks = SessionTasks()
-        self._clients = SessionClients(trust)
         self._line = ListeningLine()
-        self._replicas = AudioReplicas(replica or uuid4().hex, work, settings.idle_s)
+        name = replica or uuid4().hex
+        recent = RecentMessages(settings.takeover.keep_s, settings.takeover.max_mb << 20)
+        self._replicas = AudioReplicas(name, work, settings.idle_s, recent if settings.takeover.keep_s else None)
+        self._clients = SessionClients(self._replicas.lease, trust)
+        tell_soon = self._replicas.tell_soon
         spawn, limits = self._tasks.spawn, ListeningLimits(settings)
         transcripts = LiveTranscripts(
-            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line
+            settings, limits.part, transcription, work, metrics, spawn, self._clients, self._line, tell_soon
         )
         interruptions = Interruptions(work, self._replicas, transcripts, self._clients, self._line, metrics, spawn)
         hearing = Hearing(activity, transcripts, interruptions, work, settings.barge_in)
-        parts = SessionParts(settings, limits, activity, work, self._clients, metrics, conversing, spawn)
+        parts = SessionParts(
+            settings,
+            limits,
+            activity,
+            work,
+            self._clients,
+            metrics,
+            conversing,
+            spawn,
+            tell_soon,
+            self._replicas.kept_since,
+        )
         self._registry = SessionRegistry(parts, hearing, transcripts)
         self._transcripts = transcripts
         self._limits = SessionLimits(allowances, askers, self._registry.sessions)
         self._loop = ListeningLoop(self._line, hearing, self._registry)
+        self._dispatch = Dispatch(name, self._replicas, self._registry, self._hear, recent)
         self._subscriptions: list[Any] = []
-        self._early = EarlyMessages()
-        self._is_acquainted = False
         self._connected = asyncio.Event()
         self._leaving = asyncio.Event()
         self._drained = asyncio.Event()
@@ -110,7 +128,7 @@ class AudioIngress:
         """How many sessions there are."""
         return len(self._registry)
 
-    async def connect(self, connection: Connection) -> None:
+    async def connect(self, connection: SelectiveConnection) -> None:
         """Take sessions, and return once no message of them is missed any more; `run` listens to them meanwhile.
 
         A replica that was drained before takes none.
@@ -120,15 +138,15 @@ class AudioIngress:
         """
         self._clients.connect(connection)
         # Before the others are asked for their sessions: from then on they leave new ones to this replica.
-        self._subscriptions.append(await connection.subscribe(AUDIO_STREAM.wildcard, cb=self._received))
-        self._subscriptions += await self._replicas.connect(connection, self._registry)
+        self._subscriptions += await self._dispatch.connect(connection)
+        self._subscriptions += await self._replicas.connect(connection, self._registry, self._take_over)
         if self._leaving.is_set():
             # `run` waits for nothing any more, and the others may count on this replica already.
             await self._leave()
             return
         self._connected.set()
         await self._replicas.join()
-        await self._take_early()
+        await self._dispatch.take_early()
 
     async def run(self) -> None:
         """Listen until `drain` or `stop`, then end every session; return after `stop`.
@@ -159,8 +177,17 @@ class AudioIngress:
 
     async def _listen(self) -> None:
         async with self._tasks.running() as group:
-            steady = [group.create_task(work) for work in (self._loop.run(), self._sweep(), self._replicas.run())]
+            works = (
+                self._loop.run(),
+                self._sweep(),
+                self._replicas.run(),
+                self._replicas.watch(),
+                self._dispatch.run(),
+                self._dispatch.succeed(),
+            )
+            steady = [group.create_task(work) for work in works]
             await self._leaving.wait()
+            await self._dispatch.leave()
             for task in steady:
                 task.cancel()
             await self._leave()
@@ -176,7 +203,10 @@ class AudioIngress:
 
     async def _leave(self) -> None:
         """Hand the sessions over, and transcribe what was being said in them."""
+        # What is said from now on ends what was begun here, and nobody else says it.
+        self._replicas.lease.end()
         try:
+            await self._dispatch.close()
             for subscription in self._subscriptions:
                 await subscription.unsubscribe()
             # The last of what was said in them first: it takes numbers of turns and transcripts.
@@ -187,58 +217,84 @@ class AudioIngress:
             logger.exception("the sessions are left without a word to the other replicas")
             self._registry.leave()
 
+    # Sessions of other replicas.
+
+    def _take_over(self, known: SessionHandover) -> None:
+        """Go on with a session of another replica that has left, or is gone: hear what was kept of it."""
+        recent = self._dispatch.go_on_with(known.session_id)
+        if self._registry.get(known.session_id) is not None:
+            logger.info("session %s has begun here already", known.session_id)
+            return
+        try:
+            self._registry.open_late(known.session_id, known)
+        except HearthError as error:
+            logger.warning("session %s is not taken over: %s", known.session_id, error.message)
+            return
+        since = now() - _SPOKEN_INTO_S if known.is_answered else -math.inf
+        for message in recent:
+            if message.at >= since:
+                self._hear_again(known.session_id, message)
+
+    def _hear_again(self, session_id: str, message: RecentMessage) -> None:
+        came = PassedOn(subject_for(AUDIO_STREAM, session_id=session_id), message.data, message.reply)
+        error = self._heard(came, is_known=message.was_taken)
+        if error is not None and not message.was_taken:
+            # Nobody has said so yet.
+            self._tasks.spawn(self._refuse(came, error))
+
     # Messages.
 
-    async def _received(self, message: Msg) -> None:
-        if self._is_acquainted:
-            await self._hear(message)
-        else:
-            self._early.keep(message)
+    async def _hear(self, message: Arrival) -> None:
+        if (error := self._heard(message)) is not None:
+            await self._refuse(message, error)
 
-    async def _take_early(self) -> None:
-        """Take what was kept until the others were known; what comes meanwhile is behind it."""
-        while not self._leaving.is_set() and (message := self._early.next()):
-            await self._hear(message)
-        self._is_acquainted = True
+    def _heard(self, message: Arrival, *, is_known: bool = False) -> HearthError | None:
+        """Take a message; return why it is refused.
 
-    async def _hear(self, message: Msg) -> None:
+        Args:
+            message: What came.
+            is_known: Whether another replica has taken it, too: a session that it starts is open already.
+        """
         session_id = message.subject.rsplit(".", 1)[-1]
         session = self._registry.get(session_id)
-        if session is None and not self._replicas.is_mine(session_id):
-            return
+        if session is not None:
+            session.progress.take(message.data)
         try:
             step = messages_pb2.STTStreamMessage.FromString(message.data)
             check_texts(session_id, step)
+            if is_known and step.type == StreamStep.START:
+                step.type = StreamStep.CHUNK
             if step.HasField("played") and session is not None and session.conversation is not None:
                 session.conversation.played(step.played)
             self._take(session, session_id, step, message)
         except DecodeError:
-            await self._refuse(
-                message, session, InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
-            )
+            return InvalidRequestError(f"the payload is not a {AUDIO_STREAM.message_type}")
         except HearthError as error:
-            await self._refuse(message, session, error)
+            return error
         except Exception:
             logger.exception("a message on %s failed", message.subject)
-            await self._refuse(message, session, InternalError("the message failed inside the ingress"))
+            return InternalError("the message failed inside the ingress")
+        return None
 
     def _take(
-        self, session: LiveSession | None, session_id: str, step: messages_pb2.STTStreamMessage, message: Msg
+        self, session: LiveSession | None, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival
     ) -> None:
         """Do what a message asks for, or put it behind the sound that came before it.
 
         Raises:
             HearthError: It is none that is expected.
         """
+        if session is None and step.type in (StreamStep.CHUNK, StreamStep.STATE_CHANGE):
+            session = self._opened_late(session_id, message.data)
         match step.type:
             case StreamStep.CHUNK:
-                if session := session or self._opened_late(session_id):
+                if session is not None:
                     self._take_sound(session, step)
             case StreamStep.START:
                 self._start(session_id, step, message)
             case StreamStep.STATE_CHANGE:
                 state = state_of(step.state)
-                if session := session or self._opened_late(session_id):
+                if session is not None:
                     session.take_state(state)
                     self._line.put(session)
             case StreamStep.END if session is not None:
@@ -251,7 +307,7 @@ class AudioIngress:
                 expected = ", ".join(StreamStep)
                 raise InvalidRequestError(f"type {step.type[:64]!r}: expected one of {expected}")
 
-    def _start(self, session_id: str, step: messages_pb2.STTStreamMessage, message: Msg) -> None:
+    def _start(self, session_id: str, step: messages_pb2.STTStreamMessage, message: Arrival) -> None:
         with self._turning_away(session_id):
             asker = self._limits.starts(session_id, step, message)
             if asker.user and not step.user_id:
@@ -259,13 +315,15 @@ class AudioIngress:
                 step.user_id = asker.user
                 check_texts(session_id, step)
         session = self._registry.start(session_id, step)
+        if not session.progress.taken:
+            session.progress.take(message.data)
         session.asker = asker
         # It begins anew, whatever another replica knew of it.
         self._replicas.handed_over(session_id)
         if step.audio or step.sample_rate or step.channels or step.bit_depth:
             self._take_sound(session, step)
 
-    def _opened_late(self, session_id: str) -> LiveSession | None:
+    def _opened_late(self, session_id: str, payload: bytes) -> LiveSession | None:
         """Return a session that was not started: one of another replica that is gone, or a new one.
 
         None for one that has ended, or was refused: what comes for it is dropped.
@@ -280,7 +338,9 @@ class AudioIngress:
             return None
         with self._turning_away(session_id):
             self._limits.opens_late(session_id)
-        return self._registry.open_late(session_id, self._replicas.handed_over(session_id))
+        session = self._registry.open_late(session_id, self._replicas.handed_over(session_id))
+        session.progress.take(payload)
+        return session
 
     def _take_sound(self, session: LiveSession, step: messages_pb2.STTStreamMessage) -> None:
         try:
@@ -322,8 +382,9 @@ class AudioIngress:
             self._tasks.spawn(self._clients.tell(session_id, refusal))
             raise
 
-    async def _refuse(self, message: Msg, session: LiveSession | None, error: HearthError) -> None:
+    async def _refuse(self, message: Arrival, error: HearthError) -> None:
         """Tell what is wrong with a message, if somebody is to be told, and the log, once for each open session."""
+        session = self._registry.get(message.subject.rsplit(".", 1)[-1])
         if session is None or not session.counts.refused:
             logger.info("%s on %s: %s", error.kind, message.subject, error.message)
         if session is not None:

@@ -72,6 +72,7 @@ class Interruptions:
             epoch = await self._work.interrupt(session.id)
             await self._stop_elsewhere(session.id, epoch)
             self._metrics.interrupted()
+            await self._clients.until_allowed()
             if session.is_closed:
                 return
             self._reopen(session, reopened)

@@ -45,6 +45,8 @@ class SessionParts:
         metrics: Counts them.
         conversing: What conversations need; None where there are none.
         spawn: Starts a task that the ingress owns.
+        tell_soon: Has the other replicas told at once of what has changed in a session.
+        kept_since: Says from when on other replicas have kept the last messages of each session; infinite for never.
     """
 
     settings: AudioSettings
@@ -55,6 +57,8 @@ class SessionParts:
     metrics: AudioMetrics
     conversing: ConversationParts | None
     spawn: Spawn
+    tell_soon: Callable[[str], None]
+    kept_since: Callable[[], float]
 
 
 class SessionRegistry:
@@ -73,6 +77,7 @@ class SessionRegistry:
         self._room = SoundRoom(parts.settings)
         self._sessions: dict[str, LiveSession] = {}
         self._ended: dict[str, float] = {}
+        self._is_leaving = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -107,11 +112,13 @@ class SessionRegistry:
         session = self._sessions.get(session_id)
         if session is None:
             self._make_room()
+        generation = session.generation if session is not None else 0
         if session is not None and (session.was_started or session.is_ending):
             self._replace(session)
             session = None
         if session is None:
             session = self._open(session_id)
+            session.generation = generation
         session.was_started = True
         session.state = state
         session.speaker_id = step.speaker_id
@@ -136,13 +143,20 @@ class SessionRegistry:
         if known is None:
             return session
         session.was_started = True
+        session.generation = known.generation + 1
         session.sequence = known.next_sequence
         session.state = known.state
         session.speaker_id = known.speaker_id
         session.terms = known.terms
         session.queue.belongs_to(known.terms.user_id)
+        session.reader.go_on(known.format)
         self._parts.work.adopt(session_id, known.epoch)
         self._converse(session, known.turns)
+        if session.conversation is not None:
+            # Nobody answers any more.
+            session.state = SessionState.LISTENING
+            if known.answering:
+                session.conversation.broke_off(known.answering)
         logger.info("session %s is taken over from another replica", session_id)
         return session
 
@@ -183,6 +197,7 @@ class SessionRegistry:
         self._ended.pop(session_id, None)
         parts.work.keep(session_id)
         parts.metrics.sessions(len(self._sessions))
+        parts.tell_soon(session_id)
         return session
 
     def _replace(self, session: LiveSession) -> None:
@@ -200,6 +215,7 @@ class SessionRegistry:
 
         def turn_to(state: SessionState) -> None:
             session.state = state
+            self._parts.tell_soon(session.id)
 
         session.conversation = Conversation(
             session.id,
@@ -229,12 +245,23 @@ class SessionRegistry:
         self._part_from(session, "ended")
 
     def leave(self) -> None:
-        """End all sessions, because this replica leaves: what is being said in them is transcribed."""
+        """End all sessions, because this replica leaves.
+
+        What is being said in them is transcribed here, unless another replica goes on from its beginning.
+        """
+        self._is_leaving = True
 
         def leave(session: LiveSession) -> None:
-            if not session.is_parting:
+            if session.is_parting:
+                return
+            if session.is_ending:
                 # Its "end" may wait behind sound that nobody will hear any more.
-                self._part_from(session, "ended" if session.is_ending else "left")
+                self._part_from(session, "ended")
+            elif session.leave(self._parts.kept_since()):
+                session.is_parting = True
+                self._parts.spawn(self._farewell(session, "left"))
+            else:
+                self._part_from(session, "left")
 
         self._with_each(leave)
 
@@ -261,6 +288,7 @@ class SessionRegistry:
             # It is forgotten all the same, and whoever drops it goes on with the others.
             logger.exception("session %s was not closed in good order", session.id)
         self._parts.metrics.sessions(len(self._sessions))
+        self._parts.tell_soon(session.id)
 
     @contextmanager
     def isolated(self, session: LiveSession) -> Generator[None]:
@@ -315,6 +343,7 @@ class SessionRegistry:
     def _look_after(self, session: LiveSession, at: float) -> None:
         if session.queue.has_waiting or session.is_ending:
             return
+        session.settle_silence()
         silent_s = at - session.heard_at
         if silent_s > self._parts.settings.stall_s and session.utterance is not None:
             self._hearing.finish(session)
@@ -333,11 +362,23 @@ class SessionRegistry:
         found: list[SessionHandover] = []
 
         def find(session: LiveSession) -> None:
-            if not session.is_ending:
-                found.append(session.handover(self._parts.work.epoch(session.id)))
+            if (handover := self.handover(session.id)) is not None:
+                found.append(handover)
 
         self._with_each(find)
         return found
+
+    def handover(self, session_id: str) -> SessionHandover | None:
+        """Return a session as another replica would go on with it; None where none would."""
+        session = self._sessions.get(session_id)
+        # One that is ending is ended here, unless this replica is gone before.
+        if session is None or (session.is_ending and self._is_leaving):
+            return None
+        return session.handover(self._parts.work.epoch(session_id))
+
+    def generation(self, session_id: str) -> int:
+        """Return how often a session that is listened to here was taken over."""
+        return self._sessions[session_id].generation
 
     def moved(self, session_id: str) -> None:
         """Leave a session to another replica, which has more right to it."""

@@ -9,6 +9,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.client_messages import SessionState
 from bridges.live.conversation import Conversation
 from bridges.live.handover import SessionHandover, SessionTerms
+from bridges.live.sound_progress import SoundProgress
 from bridges.live.sound_queue import SoundQueue
 from bridges.live.sound_reader import SoundReader
 from bridges.live.turn import Turn
@@ -24,6 +25,8 @@ from deployments.sound.level import LevelControl
 logger = logging.getLogger(__name__)
 
 _MOST_CONCLUDING = 4
+_BEGINS_S = 1.0
+"""From the beginning of an utterance, as far as it is known, back to where it surely had not begun."""
 
 
 @dataclass(slots=True)
@@ -76,6 +79,9 @@ class LiveSession:
         loss: Why sound was lost since its last final transcript; None where none was.
         reopened: The turn that what is said next goes on with.
         asker: Whose it is; None while nobody has looked.
+        generation: How often it was taken over from another replica.
+        progress: How far its messages were taken and heard.
+        said_until: Where the last utterance ended, in bytes of its sound.
         is_over_limit: Whether its client was told that its user has sent too much sound, and none was taken since.
     """
 
@@ -108,6 +114,9 @@ class LiveSession:
     loss: HearthError | None = None
     reopened: Turn | None = None
     asker: Asker | None = None
+    generation: int = 0
+    progress: SoundProgress = field(default_factory=SoundProgress)
+    said_until: int = 0
     is_over_limit: bool = False
     counts: SessionCounts = field(default_factory=SessionCounts)
 
@@ -186,6 +195,7 @@ class LiveSession:
         try:
             self._count_beginning()
             self.queue.put_sound(pcm)
+            self.progress.put(len(pcm))
         except OverloadedError as error:
             self._lose(len(pcm), error)
             raise
@@ -264,13 +274,54 @@ class LiveSession:
 
     # Its life at another replica.
 
+    @property
+    def _is_concluding(self) -> bool:
+        return self.final is not None and not self.final.done()
+
+    def settle_silence(self) -> None:
+        """Learn that a moment has passed: what was silent is not needed by a replica that goes on."""
+        if self.utterance is None and not self._is_concluding and self.listener.is_quiet:
+            self.progress.settle_silence()
+
+    def leave(self, kept_since: float) -> bool:
+        """Settle where another replica goes on; return whether what is being said is left to it from its beginning.
+
+        Args:
+            kept_since: From when on another replica has kept all messages; infinite for none.
+        """
+        utterance = self.utterance
+        began_at = utterance.began_at if utterance is not None else now()
+        is_speaking = utterance is not None or not self.listener.is_quiet
+        if not is_speaking or began_at < kept_since + _BEGINS_S or (utterance is not None and utterance.parts):
+            self.progress.settle(self.progress.heard)
+            return False
+        if utterance is not None:
+            utterance.cancel()
+            self.utterance = None
+        self.progress.settle(self.said_until)
+        return True
+
     def handover(self, epoch: int) -> SessionHandover:
         """Return it as another replica would go on with it.
 
         Args:
             epoch: How often it was interrupted.
         """
-        turns = self.conversation.turns if self.conversation else 0
+        conversation, progress = self.conversation, self.progress
         # The final transcript on its way takes a number, too.
-        sequence = self.sequence + (self.final is not None and not self.final.done())
-        return SessionHandover(self.id, sequence, self.state, self.speaker_id, epoch, turns, self.terms)
+        is_concluding = self._is_concluding
+        return SessionHandover(
+            self.id,
+            self.sequence + is_concluding,
+            self.state,
+            self.speaker_id,
+            epoch,
+            conversation.turns if conversation else 0,
+            self.terms,
+            self.generation,
+            conversation.unsent_turn if conversation else 0,
+            progress.settled,
+            progress.taken,
+            progress.last_taken,
+            self.reader.format,
+        )

@@ -153,6 +153,20 @@ class SoundReader:
         """Bytes that are kept of a beginning until it says what it is; 0 where they are few."""
         return len(self._rest) if self._may_begin and len(self._rest) > _COUNTED_FROM else 0
 
+    @property
+    def format(self) -> SoundFormat:
+        """How the sound is written, as far as that is known."""
+        return self._format
+
+    def go_on(self, found: SoundFormat) -> None:
+        """Go on with a stream whose beginning another reader has read.
+
+        Raises:
+            InvalidRequestError: The format is none that can be read.
+        """
+        self._may_begin = False
+        self._change(found)
+
     def forget(self) -> None:
         """Give up a beginning: what goes on with it is refused."""
         self._refuse("the beginning of this sound was lost, because too much sound waited")

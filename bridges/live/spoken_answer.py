@@ -14,7 +14,7 @@ from bridges.live.turn import Turn
 from bridges.nats.sender import Sender
 from bridges.operations.clock import now
 from bridges.sessions.epochs import SessionWork, Work
-from bridges.sessions.speech_status import COMPLETED, ERROR, INTERRUPTED, PROCESSING, tell_status
+from bridges.sessions.speech_status import BROKEN_OFF, COMPLETED, ERROR, INTERRUPTED, PROCESSING, tell_status
 from bridges.sessions.spoken_stream import SpokenStream
 from bridges.subjects import CONVERSATION_TEXT, subject_for
 from deployments.errors import HearthError
@@ -93,6 +93,11 @@ class SpokenAnswer:
     def is_over(self) -> bool:
         """Whether it was heard to its end, or stopped."""
         return self._task.done()
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of it was sent."""
+        return self._sent.is_set()
 
     @property
     def is_stopped(self) -> bool:
@@ -242,17 +247,26 @@ class SpokenAnswer:
     async def _send_text(self, text: str, *, is_done: bool = False) -> None:
         if self.is_stopped and not is_done:
             return
-        session_id, number = self._outlet.session_id, self.turn.number
-        chunk = messages_pb2.ChatStreamChunk(
-            request_id=f"{session_id}-{number}",
-            type="done" if is_done else "chunk",
-            content=text,
-            done=is_done,
-            timestamp=int(time.time()),
-            turn=number,
-            epoch=self._progress.epoch,
-        )
-        await self._outlet.sender.send(subject_for(CONVERSATION_TEXT, session_id=session_id), chunk)
+        await _send_text(self._outlet, self.turn.number, self._progress.epoch, text, is_done=is_done)
 
     async def _tell(self, status: str, message: str = "") -> None:
         await tell_status(self._outlet.sender, self._outlet.session_id, status, message)
+
+
+async def tell_broken_off(outlet: AnswerOutlet, turn: int) -> None:
+    """End the answer of a turn that another replica has begun, and that is gone."""
+    await _send_text(outlet, turn, outlet.work.epoch(outlet.session_id), "", is_done=True)
+    await tell_status(outlet.sender, outlet.session_id, ERROR, BROKEN_OFF)
+
+
+async def _send_text(outlet: AnswerOutlet, turn: int, epoch: int, text: str, *, is_done: bool) -> None:
+    chunk = messages_pb2.ChatStreamChunk(
+        request_id=f"{outlet.session_id}-{turn}",
+        type="done" if is_done else "chunk",
+        content=text,
+        done=is_done,
+        timestamp=int(time.time()),
+        turn=turn,
+        epoch=epoch,
+    )
+    await outlet.sender.send(subject_for(CONVERSATION_TEXT, session_id=outlet.session_id), chunk)

@@ -3,7 +3,7 @@
 Nothing here sends anything. `ToldSessions` makes the messages of one replica, `PeerSessions` reads them at another one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,18 +30,33 @@ class ToldSessions:
         self._version = 0
         self._told: dict[str, SessionHandover] = {}
 
+    @property
+    def session_ids(self) -> frozenset[str]:
+        """The sessions that this replica has told to be its own."""
+        return frozenset(self._told)
+
+    def has(self, session_id: str) -> bool:
+        """Say whether this replica has told that a session is its own."""
+        return session_id in self._told
+
     def heartbeat(
-        self, *, leaving: bool = False, asks: str = "", asks_everybody: bool = False
+        self, *, beat: int = 0, leaving: bool = False, asks: str = "", asks_everybody: bool = False
     ) -> audio_pb2.AudioReplica:
         """Return the message that says that this replica is there, and what it has told so far.
 
         Args:
+            beat: When it is sent, in milliseconds of this replica's clock; 0 for one that renews no lease.
             leaving: Whether the others may take its sessions over.
             asks: The replica that is to tell all of its sessions.
             asks_everybody: Whether all are.
         """
         return audio_pb2.AudioReplica(
-            replica=self._replica, version=self._version, leaving=leaving, asks=asks, asks_everybody=asks_everybody
+            replica=self._replica,
+            version=self._version,
+            leaving=leaving,
+            asks=asks,
+            asks_everybody=asks_everybody,
+            beat=beat,
         )
 
     def changes(self, sessions: Iterable[SessionHandover], max_bytes: int) -> list[audio_pb2.AudioReplica]:
@@ -53,16 +68,25 @@ class ToldSessions:
         """
         now = {session.session_id: session for session in sessions}
         told, self._told = self._told, now
-        changed = [
-            session.message(with_terms=before is None or before.terms != session.terms)
-            for name, session in now.items()
-            if (before := told.get(name)) != session
-        ]
-        gone = [name for name in told if name not in now]
-        room = self._room(max_bytes)
-        messages = [self._next(changed=some) for some in _packed(changed, [one.ByteSize() for one in changed], room)]
-        messages += [self._next(gone=some) for some in _packed(gone, [len(name.encode()) for name in gone], room)]
-        return messages
+        return self._differences(told, now, max_bytes)
+
+    def updates(
+        self, sessions: Iterable[tuple[str, SessionHandover | None]], max_bytes: int
+    ) -> list[audio_pb2.AudioReplica]:
+        """Return the messages that tell what has changed in some sessions; none where nothing has.
+
+        Args:
+            sessions: Their ids, with what they are now; None for those that are no more.
+            max_bytes: Of one message, as the server takes it.
+        """
+        now: dict[str, SessionHandover] = {}
+        told: dict[str, SessionHandover] = {}
+        for name, session in sessions:
+            if (before := self._told.pop(name, None)) is not None:
+                told[name] = before
+            if session is not None:
+                now[name] = self._told[name] = session
+        return self._differences(told, now, max_bytes)
 
     def all(self, sessions: Iterable[SessionHandover], max_bytes: int) -> list[audio_pb2.AudioReplica]:
         """Return the messages that tell all sessions, whatever was told before; one at least.
@@ -84,6 +108,20 @@ class ToldSessions:
             )
             for number, piece in enumerate(pieces)
         ]
+
+    def _differences(
+        self, told: Mapping[str, SessionHandover], now: Mapping[str, SessionHandover], max_bytes: int
+    ) -> list[audio_pb2.AudioReplica]:
+        changed = [
+            session.message(with_terms=before is None or before.terms != session.terms)
+            for name, session in now.items()
+            if (before := told.get(name)) != session
+        ]
+        gone = [name for name in told if name not in now]
+        room = self._room(max_bytes)
+        messages = [self._next(changed=some) for some in _packed(changed, [one.ByteSize() for one in changed], room)]
+        messages += [self._next(gone=some) for some in _packed(gone, [len(name.encode()) for name in gone], room)]
+        return messages
 
     def _next(self, changed: Sequence[audio_pb2.AudioSession] = (), gone: Sequence[str] = ()) -> audio_pb2.AudioReplica:
         self._version += 1

@@ -7,6 +7,7 @@ transcript is there. Where they go on, it is thrown away, or, of a long utteranc
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.live.clients import SessionClients
@@ -29,6 +30,8 @@ from deployments.values.speech import Agreement, TurnEnding, Utterance
 
 logger = logging.getLogger(__name__)
 
+_BYTES_PER_S = 32_000
+_BEFORE_SPEECH_BYTES = 10_240
 _TELLS_LANGUAGE_S = 2.0
 """Sound from which its language can be told, silence around the voice included."""
 
@@ -45,6 +48,7 @@ class LiveTranscripts:
         spawn: Starts a task that the ingress owns.
         clients: Hear of the transcripts.
         line: Where a session goes on being listened to that had too many transcripts on their way.
+        tell_soon: Has the other replicas told at once of what has changed in a session.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class LiveTranscripts:
         spawn: Spawn,
         clients: SessionClients,
         line: ListeningLine,
+        tell_soon: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._longest_part = longest_part
@@ -66,6 +71,7 @@ class LiveTranscripts:
         self._spawn = spawn
         self._clients = clients
         self._line = line
+        self._tell_soon = tell_soon
 
     def react(self, session: LiveSession, event: Event) -> None:
         """Do what follows from what a session's listener has heard."""
@@ -98,12 +104,17 @@ class LiveTranscripts:
         """Take an utterance as said, and have its final transcript published behind the one before it."""
         speech_ended_at = now() - session.listener.silence_s
         completion = session.listener.completion
+        # What comes next may begin in the silence.
+        session.said_until = heard = session.progress.heard - min(
+            round(session.listener.silence_s * _BYTES_PER_S), _BEFORE_SPEECH_BYTES
+        )
         part = session.listener.finish()
         session.utterance = None
         if utterance.hearing is not None:
             utterance.hearing.cancel()
         if not session.is_addressed:
             utterance.cancel()
+            session.progress.settle(heard)
             return
         last = utterance.conclusion or self._conclude(session, utterance, part, judge_turn=False)
         utterance.conclusion = None
@@ -115,7 +126,7 @@ class LiveTranscripts:
             turn.pcm, turn.is_one_part = part, len(utterance.parts) == 1
             if completion is not None:
                 turn.decisions["completion"] = f"{completion:.2f}"
-        session.final = self._spawn(self._final(session, utterance, session.final, turn))
+        session.final = self._spawn(self._final(session, utterance, session.final, turn, heard))
 
     def reopen(self, session: LiveSession, utterance: LiveUtterance, turn: Turn) -> None:
         """Let an utterance go on with the question of a turn that was taken as ended too soon."""
@@ -131,7 +142,14 @@ class LiveTranscripts:
         utterance.said_before = turn.question
 
     async def publish(self, session: LiveSession, transcript: messages_pb2.STTTranscription) -> None:
-        """Send a transcript to a session's clients; all but its words is filled in here."""
+        """Send a transcript to a session's clients; all but its words is filled in here.
+
+        Raises:
+            UnavailableError: Another replica may have taken the session over, and that was not known in time.
+        """
+        await self._clients.until_allowed()
+        if session.is_closed:
+            return
         transcript.session_id = session.id
         transcript.sequence = session.next_sequence()
         transcript.timestamp = int(time.time())
@@ -252,6 +270,7 @@ class LiveTranscripts:
         utterance: LiveUtterance,
         before: asyncio.Task[None] | None,
         turn: Turn | None,
+        heard: int,
     ) -> None:
         ended_at = now()
         texts: list[str] = []
@@ -271,6 +290,7 @@ class LiveTranscripts:
         self._metrics.utterance_ended(error.kind if error else "ok", now() - ended_at)
         session.counts.seconds_to_final = now() - ended_at
         if session.is_closed or not (text or utterance.shown or error):
+            session.progress.settle(heard)
             return
         await self.publish(
             session,
@@ -284,6 +304,9 @@ class LiveTranscripts:
                 revision=turn.revision if turn else 0,
             ),
         )
+        # Right behind the transcript: whoever goes on with the session is not to tell it again.
+        session.progress.settle(heard)
+        self._tell_soon(session.id)
         if turn is None or session.conversation is None or session.is_closed:
             return
         if text and error is None:

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import nats
 import nats.errors
 from google.protobuf.message import DecodeError, Message
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from opentelemetry.trace import SpanKind
@@ -26,7 +25,7 @@ from bridges.nats.admission import Admission, Refused, Ticket, row_limits
 from bridges.nats.allowances import Allowances
 from bridges.nats.answer_store import STORED_HEADER_BYTES
 from bridges.nats.askers import Asker, Askers
-from bridges.nats.connection import LastingConnection, is_cancelled
+from bridges.nats.connection import LastingConnection, NatsClient, is_cancelled
 from bridges.nats.demands import check_sizes, demand_of
 from bridges.nats.durable_intake import DurableIntake, KeptRow
 from bridges.nats.micro_service import MicroService
@@ -168,7 +167,7 @@ class Ingress:
         settings: NatsSettings,
         endpoints: Sequence[Endpoint],
         components: Callable[[Call], Awaitable[tuple[ComponentStatus, ...]]],
-        connected: Callable[[Client], Awaitable[None]],
+        connected: Callable[[NatsClient], Awaitable[None]],
         metrics: Metrics,
         activity: Activity | None = None,
         refusals: Refusals | None = None,

@@ -8,6 +8,7 @@ from bridges.subjects import SPEECH_STATUS, subject_for
 
 PROCESSING, COMPLETED, ERROR = "processing", "completed", "error"
 INTERRUPTED = "the listener interrupted it"
+BROKEN_OFF = "it broke off: the replica that spoke it is gone"
 
 
 def status_message(session_id: str, status: str, message: str = "") -> messages_pb2.TTSStatus:

@@ -104,6 +104,11 @@ class Listener:
         return self._activity.speaking and not self._activity.silence
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that was heard lately may be the beginning of an utterance, or a part of one."""
+        return not self._activity.speaking
+
+    @property
     def level(self) -> float:
         """How loud the speech is at its loudest of the last windows, as root mean square from 0 to 1."""
         return max(self._levels[-self._limits.level_windows :], default=0.0)

@@ -112,6 +112,19 @@ class ConversationSettings(Settings):
     preparation: PreparationSettings = PreparationSettings()
 
 
+class TakeoverSettings(Settings):
+    """How a session goes on at another replica when its own dies.
+
+    Attributes:
+        keep_s: Seconds of a session's sound that the replica which would go on with it keeps at most, since the last
+            transcript; 0 to keep none. Then what is being said is lost with its replica.
+        max_mb: Mebibytes of such sound that a replica keeps for all sessions of others together.
+    """
+
+    keep_s: NonNegativeFloat = 30.0
+    max_mb: PositiveInt = 64
+
+
 class AudioSettings(Settings):
     """Live audio.
 
@@ -131,6 +144,7 @@ class AudioSettings(Settings):
         max_total_backlog_s: The same for all sessions of a replica together, at 32 kB a second. No session and no user
             may hold more of it than is left for others.
         transcript_timeout_s: Time that a final transcript may take.
+        takeover: How a session goes on at another replica when its own dies.
     """
 
     enabled: bool = True
@@ -146,6 +160,7 @@ class AudioSettings(Settings):
     max_user_backlog_s: PositiveFloat = 1200.0
     max_total_backlog_s: PositiveFloat = 7200.0
     transcript_timeout_s: PositiveFloat = 30.0
+    takeover: TakeoverSettings = TakeoverSettings()
 
 
 class SpeechOutputSettings(Settings):

@@ -6,6 +6,9 @@ client through a real NATS server; pipecat's is a pipeline for each session in o
 side has one core to itself; client and NATS server have another. A side carries as many sessions as it can decide on,
 99 of 100 times, within two windows (64 ms) of the sound's arrival, with none of it lost.
 
+Several replicas of the ingress share sessions, too, as many for each replica whatever their number: what a session
+costs all of them together should hardly depend on that number. `--replicas 1,2,4 --only-shared` measures this alone.
+
 pipecat is installed at a pinned version in an environment of its own (`tests/benchmarks/peers/pipecat.txt`), because it
 wants an older protobuf.
 """
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,10 @@ class Options:
     most: int = option(600, 4, "sessions of Hearth's that are tried on one core; of pipecat's a fifth")
     idle_sessions: int = option(300, 20, "that are opened to see what an idle one takes")
     settle: float = option(3.0, 0.2, "seconds before an idle session is looked at")
+    replicas: str = option("1,2,4", "1,2", "numbers of replicas that share sessions; none where it is empty")
+    shared_sessions: int = option(15, 3, "of each replica that shares them")
+    settle_shared: float = option(5.0, 0.5, "seconds that replicas, then sessions, are given before that")
+    only_shared: bool = option(False, False, "whether nothing but replicas that share sessions is measured")
     peer: bool = option(True, False, "whether pipecat is measured, too")
 
 
@@ -188,6 +195,23 @@ class Trial:
         return not self.lost and self.p99_ms <= LATEST_S * 1000
 
 
+@dataclass(frozen=True)
+class SharedTrial:
+    """What several replicas did with the sessions that they share.
+
+    Attributes:
+        replicas: How many.
+        cpu_ms: Of all replicas, for one session, for one second.
+        lost: Decisions that were not made; up to one for each session may wait for the rest of its window.
+        shares: The sessions of each replica.
+    """
+
+    replicas: int
+    cpu_ms: float
+    lost: int
+    shares: list[int]
+
+
 class Ours:
     """Hearth's side, on one core; each trial has a process of its own."""
 
@@ -195,6 +219,25 @@ class Ours:
         self._url = url
         self._core = core
         self._sound = sound
+
+    async def shared(self, replicas: int, sessions: int, seconds: float, settle_s: float) -> SharedTrial:
+        """Have several replicas, each a process, share the sessions of one NATS server."""
+        async with AsyncExitStack() as running:
+            reports = [await running.enter_async_context(self._listening()) for _ in range(replicas)]
+            client = await running.enter_async_context(await nats_connected(self._url))
+            await asyncio.sleep(settle_s)
+            await self._open(client, sessions)
+            await self._speak(client, sessions, settle_s)
+            before = [await report() for report in reports]
+            await self._speak(client, sessions, seconds)
+            await client.flush()
+            await asyncio.sleep(min(1.0, seconds))
+            after = [await report() for report in reports]
+        cpu_s = sum(one["cpu_s"] for one in after) - sum(one["cpu_s"] for one in before)
+        decided = _decisions(after) - _decisions(before)
+        windows = int(seconds / CHUNK_S) * CHUNK_BYTES // (2 * WINDOW_SAMPLES)
+        shares = [one["sessions"] for one in after]
+        return SharedTrial(replicas, cpu_s / sessions / seconds * 1000, windows * sessions - decided, shares)
 
     async def trial(self, sessions: int, seconds: float) -> Trial:
         async with self._listening() as report, await nats_connected(self._url) as client:
@@ -287,6 +330,10 @@ class Ours:
                     await asyncio.sleep(wait)
                 await client.publish(f"ai.voice.stream.{number}", chunks[(offsets[number] + chunk) % len(chunks)])
         return began, phases
+
+
+def _decisions(reports: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(stamps) for report in reports for stamps in report["stamps"])
 
 
 def end(process: asyncio.subprocess.Process) -> None:
@@ -402,8 +449,36 @@ async def measure(options: Options) -> list[Figure]:
         url = running.enter_context(servers.nats_server(folder / "nats"))
         (folder / "sound.pcm").write_bytes(heard)
         ours = Ours(url, core, heard)
+        found = await by_replicas(ours, options)
+        if options.only_shared:
+            return found
         peer = PeerSide(python, core, folder / "sound.pcm") if python else None
-        return await compare(ours, peer, options)
+        return [*await compare(ours, peer, options), *found]
+
+
+async def by_replicas(ours: Ours, options: Options) -> list[Figure]:
+    """Measure what a session costs by the number of replicas, each with as many sessions: all numbers in each round."""
+    counts = [int(count) for count in options.replicas.split(",") if count.strip()]
+    cpu_ms: dict[int, list[float]] = {count: [] for count in counts}
+    lost = 0
+    for at in range(options.rounds if counts else 0):
+        for count in counts:
+            sessions = count * options.shared_sessions
+            trial = await ours.shared(count, sessions, options.seconds, options.settle_shared)
+            cpu_ms[count].append(trial.cpu_ms)
+            # The rest of a window may be decided in the next measurement.
+            lost += max(trial.lost - sessions, 0)
+        shown = ", ".join(f"{count}: {made[-1]:.2f} ms" for count, made in cpu_ms.items())
+        print(f"  round {at + 1}, by replicas: {shown}", file=sys.stderr)
+    found = [
+        median(f"{OURS}: CPU of one session for one second, {count} replicas", made, "ms")
+        for count, made in cpu_ms.items()
+    ]
+    found += [
+        ratio(f"CPU of one session, {count} replicas to {counts[0]}", cpu_ms[count], cpu_ms[counts[0]], at_most(1.15))
+        for count in counts[1:]
+    ]
+    return [*found, plain("decisions lost by replicas that share sessions", lost, "", at_most(0))] if counts else []
 
 
 async def compare(ours: Ours, peer: PeerSide | None, options: Options) -> list[Figure]:
@@ -454,7 +529,7 @@ def run(options: Options, site: Site) -> list[Figure]:
 BENCHMARK = Benchmark(
     "audio_sessions",
     __doc__,
-    takes="ten minutes",
+    takes="fifteen minutes",
     needs=(Need.MODELS, Need.TWO_CORES, Need.PEER),
     options=Options,
     run=run,

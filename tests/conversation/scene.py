@@ -17,7 +17,7 @@ from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
 from bridges.nats.allowances import UNLIMITED, Allowances
-from bridges.nats.connection import Connection
+from bridges.nats.connection import SelectiveConnection, Unwanted
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
@@ -231,6 +231,7 @@ class ScriptedVoice:
         speech_error: The same of its speech; nothing is spoken then.
         raised: Raised instead of an answer.
         raised_first: Raised instead of the first answer.
+        raised_after: Raised after the first sentence of the first answer.
         prepare_s: Seconds that finding passages takes.
         read_s: Seconds that reading them takes.
     """
@@ -243,6 +244,7 @@ class ScriptedVoice:
     speech_error: str = ""
     raised: Exception | None = None
     raised_first: Exception | None = None
+    raised_after: Exception | None = None
     prepare_s: float = 0.05
     read_s: float = 0.05
     read_texts: list[str] = field(default_factory=list[str])
@@ -263,6 +265,8 @@ class ScriptedVoice:
                     yield AnswerToken(token)
                 if not self.speech_error:
                     yield spoken_chunk(sentence.strip())
+                if self.raised_after and len(self.asked) == 1:
+                    raise self.raised_after
             for token in re.findall(r"\s*\S+", self.unfinished):
                 yield AnswerToken(token)
             error_kind = "unavailable" if self.error and not self.unfinished else ""
@@ -307,6 +311,7 @@ class WireMessage:
     subject: str
     data: bytes
     reply: str = ""
+    headers: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -328,9 +333,11 @@ class Subscription:
     wire: "Wire"
     pattern: str
     deliver: Callable[[Any], Awaitable[None]]
+    unless: Unwanted | None = None
 
     async def unsubscribe(self) -> None:
-        self.wire.subscriptions.remove(self)
+        if self in self.wire.subscriptions:
+            self.wire.subscriptions.remove(self)
 
     def takes(self, subject: str) -> bool:
         wanted, given = self.pattern.split("."), subject.split(".")
@@ -363,12 +370,21 @@ class Wire:
         if self.is_lost(subject, payload):
             return
         self.sent.append(Sent(asyncio.get_running_loop().time(), subject, payload))
-        for subscription in list(self.subscriptions):
-            if subscription.takes(subject):
-                await subscription.deliver(WireMessage(subject, payload, reply))
+        takers = [subscription for subscription in self.subscriptions if subscription.takes(subject)]
+        for subscription in takers:
+            if subscription.unless is None or not subscription.unless(subject.encode(), reply.encode(), payload):
+                await subscription.deliver(WireMessage(subject, payload, reply, headers))
+        if reply and not takers:
+            await self._say_that_nobody_listens(reply)
 
-    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscription:
-        subscription = Subscription(self, subject, cb)
+    async def _say_that_nobody_listens(self, reply: str) -> None:
+        for subscription in [one for one in self.subscriptions if one.takes(reply)]:
+            await subscription.deliver(WireMessage(reply, b"", headers={"Status": "503"}))
+
+    async def subscribe(
+        self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
+    ) -> Subscription:
+        subscription = Subscription(self, subject, cb, unless)
         self.subscriptions.append(subscription)
         return subscription
 
@@ -382,6 +398,48 @@ class Wire:
     def on(self, subject: str) -> list[Sent]:
         """Return what was sent on a subject."""
         return [sent for sent in self.sent if sent.subject == subject]
+
+
+@dataclass
+class ProcessConnection:
+    """The connection of a replica's process, which can be killed, or stand still for a while.
+
+    Attributes:
+        wire: What it is connected to.
+        is_killed: Whether nothing of it is heard any more, and it hears nothing.
+    """
+
+    wire: Wire
+    is_killed: bool = False
+    subscriptions: list[Subscription] = field(default_factory=list[Subscription])
+
+    @property
+    def max_payload(self) -> int:
+        return self.wire.max_payload
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        if not self.is_killed:
+            await self.wire.publish(subject, payload, reply, headers)
+
+    async def subscribe(
+        self, subject: str, *, cb: Callable[[Any], Awaitable[None]], unless: Unwanted | None = None
+    ) -> Subscription:
+        subscription = await self.wire.subscribe(subject, cb=cb, unless=unless)
+        self.subscriptions.append(subscription)
+        return subscription
+
+    def new_inbox(self) -> str:
+        return self.wire.new_inbox()
+
+    async def flush(self) -> None:
+        await self.wire.flush()
+
+    def kill(self) -> None:
+        """Be gone, as far as others can tell."""
+        self.is_killed = True
+        self.wire.subscriptions = [one for one in self.wire.subscriptions if one not in self.subscriptions]
 
 
 @dataclass
@@ -474,7 +532,7 @@ class Scene:
 async def scene(
     transcription: ReadingTranscription | None = None,
     wire: Wire | None = None,
-    connection: Connection | None = None,
+    connection: SelectiveConnection | None = None,
     replica: str = "",
     voice: ScriptedVoice | None = None,
     turns_file: str = "",

@@ -38,7 +38,13 @@ HEARTH = (Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 INGRESSES = (Role.NATS_INGRESS, Role.AUDIO_INGRESS)
 PLAIN = installation_names(SETTINGS)
 """Of an installation that keeps no requests."""
-BESIDE_AN_INGRESS = {"ai.voice.stream.*", "hearth.audio.interrupt", "hearth.audio.replicas"}
+BESIDE_AN_INGRESS = {
+    "ai.voice.stream.*",
+    "hearth.audio.dispatch.*.*.*",
+    "hearth.audio.dispatcher.*",
+    "hearth.audio.interrupt",
+    "hearth.audio.replicas",
+}
 # When so many runs are unfinished that the server waits for the reader of their list.
 SELDOM = {"$JS.FC.KV_hearth_pipelines.>"}
 # Whoever comes first makes what is not there, and mends a bucket of runs that has no republish.

@@ -32,6 +32,8 @@ from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import (
     ASKER_VALUE,
+    AUDIO_DISPATCH,
+    AUDIO_DISPATCHER,
     AUDIO_INTERRUPT,
     AUDIO_REPLICAS,
     AUDIO_STREAM,
@@ -291,6 +293,8 @@ async def hear_reply_subjects(client: Any) -> None:
 BESIDE_AN_INGRESS: dict[Subject, Callable[[Any], Awaitable[None]]] = {
     ASKER_VALUE: hear_reply_subjects,
     AUDIO_STREAM: hear_live_audio,
+    AUDIO_DISPATCH: hear_live_audio,
+    AUDIO_DISPATCHER: hear_live_audio,
     AUDIO_REPLICAS: hear_live_audio,
     AUDIO_INTERRUPT: hear_live_audio,
     PIPELINE_REPLICAS: hear_pipeline_replicas,

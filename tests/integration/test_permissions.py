@@ -20,6 +20,7 @@ from bridges.handlers.pipelines import NO_PIPELINES, PipelineHandler
 from bridges.handlers.speech import SpeechHandler
 from bridges.live.conversation import ConversationParts
 from bridges.live.ingress import AudioIngress
+from bridges.nats.connection import NatsClient
 from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.ingress import Endpoint, Handler, Ingress
 from bridges.nats.trust import Trust
@@ -120,7 +121,7 @@ class Server:
     def violations(self) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if "Violation" in line]
 
-    async def connect(self, user: str) -> Client:
+    async def connect(self, user: str) -> NatsClient:
         async def ignore(_: Exception) -> None:
             """What the server denies stands in its log."""
 

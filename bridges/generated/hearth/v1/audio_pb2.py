@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from bridges.generated.hearth.v1 import conversation_pb2 as hearth_dot_v1_dot_conversation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/audio.proto\x12\thearth.v1\x1a\x1chearth/v1/conversation.proto\"\xca\x01\n\x0c\x41udioReplica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12(\n\x07\x63hanged\x18\x05 \x03(\x0b\x32\x17.hearth.v1.AudioSession\x12\x0c\n\x04gone\x18\x06 \x03(\t\x12#\n\x03\x61ll\x18\x07 \x01(\x0b\x32\x16.hearth.v1.AllSessions\x12\x16\n\x0e\x61sks_everybody\x18\x08 \x01(\x08\x12\x0c\n\x04\x61sks\x18\t \x01(\tJ\x04\x08\x02\x10\x03\"W\n\x0b\x41llSessions\x12\r\n\x05piece\x18\x01 \x01(\x05\x12\x0e\n\x06pieces\x18\x02 \x01(\x05\x12)\n\x08sessions\x18\x03 \x03(\x0b\x32\x17.hearth.v1.AudioSession\"\xb4\x01\n\x0c\x41udioSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rnext_sequence\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nspeaker_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x12\r\n\x05turns\x18\t \x01(\x05\x12&\n\x05terms\x18\n \x01(\x0b\x32\x17.hearth.v1.SessionTermsJ\x04\x08\x05\x10\x06J\x04\x08\x07\x10\x08J\x04\x08\x08\x10\t\"g\n\x0cSessionTerms\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x1e.hearth.v1.ConversationRequest\"G\n\x11\x41udioInterruption\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hearth/v1/audio.proto\x12\thearth.v1\x1a\x1chearth/v1/conversation.proto\"\xd8\x01\n\x0c\x41udioReplica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07leaving\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12(\n\x07\x63hanged\x18\x05 \x03(\x0b\x32\x17.hearth.v1.AudioSession\x12\x0c\n\x04gone\x18\x06 \x03(\t\x12#\n\x03\x61ll\x18\x07 \x01(\x0b\x32\x16.hearth.v1.AllSessions\x12\x16\n\x0e\x61sks_everybody\x18\x08 \x01(\x08\x12\x0c\n\x04\x61sks\x18\t \x01(\t\x12\x0c\n\x04\x62\x65\x61t\x18\n \x01(\x03J\x04\x08\x02\x10\x03\"W\n\x0b\x41llSessions\x12\r\n\x05piece\x18\x01 \x01(\x05\x12\x0e\n\x06pieces\x18\x02 \x01(\x05\x12)\n\x08sessions\x18\x03 \x03(\x0b\x32\x17.hearth.v1.AudioSession\"\xb4\x02\n\x0c\x41udioSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rnext_sequence\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\nspeaker_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x12\r\n\x05turns\x18\t \x01(\x05\x12&\n\x05terms\x18\n \x01(\x0b\x32\x17.hearth.v1.SessionTerms\x12\x12\n\ngeneration\x18\x0b \x01(\x05\x12\r\n\x05taken\x18\x0c \x01(\x03\x12\x12\n\nlast_taken\x18\r \x01(\x07\x12\x0c\n\x04kept\x18\x0e \x01(\x05\x12\x11\n\tanswering\x18\x0f \x01(\x05\x12&\n\x06\x66ormat\x18\x10 \x01(\x0b\x32\x16.hearth.v1.SoundFormatJ\x04\x08\x05\x10\x06J\x04\x08\x07\x10\x08J\x04\x08\x08\x10\t\"Q\n\x0bSoundFormat\x12\x13\n\x0bsample_rate\x18\x01 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x02 \x01(\x05\x12\x0c\n\x04\x62its\x18\x03 \x01(\x05\x12\r\n\x05\x63odec\x18\x04 \x01(\x05\"g\n\x0cSessionTerms\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x1e.hearth.v1.ConversationRequest\"G\n\x11\x41udioInterruption\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\"V\n\x14\x41udioDispatchRequest\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0c\n\x04\x61sks\x18\x02 \x01(\x08\x12\x10\n\x08releases\x18\x03 \x01(\x08\x12\r\n\x05taken\x18\x04 \x01(\t\"(\n\x12\x41udioDispatchReply\x12\x12\n\ndispatches\x18\x01 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.v1.audio_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDIOREPLICA']._serialized_start=67
-  _globals['_AUDIOREPLICA']._serialized_end=269
-  _globals['_ALLSESSIONS']._serialized_start=271
-  _globals['_ALLSESSIONS']._serialized_end=358
-  _globals['_AUDIOSESSION']._serialized_start=361
-  _globals['_AUDIOSESSION']._serialized_end=541
-  _globals['_SESSIONTERMS']._serialized_start=543
-  _globals['_SESSIONTERMS']._serialized_end=646
-  _globals['_AUDIOINTERRUPTION']._serialized_start=648
-  _globals['_AUDIOINTERRUPTION']._serialized_end=719
+  _globals['_AUDIOREPLICA']._serialized_end=283
+  _globals['_ALLSESSIONS']._serialized_start=285
+  _globals['_ALLSESSIONS']._serialized_end=372
+  _globals['_AUDIOSESSION']._serialized_start=375
+  _globals['_AUDIOSESSION']._serialized_end=683
+  _globals['_SOUNDFORMAT']._serialized_start=685
+  _globals['_SOUNDFORMAT']._serialized_end=766
+  _globals['_SESSIONTERMS']._serialized_start=768
+  _globals['_SESSIONTERMS']._serialized_end=871
+  _globals['_AUDIOINTERRUPTION']._serialized_start=873
+  _globals['_AUDIOINTERRUPTION']._serialized_end=944
+  _globals['_AUDIODISPATCHREQUEST']._serialized_start=946
+  _globals['_AUDIODISPATCHREQUEST']._serialized_end=1032
+  _globals['_AUDIODISPATCHREPLY']._serialized_start=1034
+  _globals['_AUDIODISPATCHREPLY']._serialized_end=1074
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AudioReplica(_message.Message):
-    __slots__ = ("replica", "leaving", "version", "changed", "gone", "all", "asks_everybody", "asks")
+    __slots__ = ("replica", "leaving", "version", "changed", "gone", "all", "asks_everybody", "asks", "beat")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class AudioReplica(_message.Message):
     ALL_FIELD_NUMBER: _ClassVar[int]
     ASKS_EVERYBODY_FIELD_NUMBER: _ClassVar[int]
     ASKS_FIELD_NUMBER: _ClassVar[int]
+    BEAT_FIELD_NUMBER: _ClassVar[int]
     replica: str
     leaving: bool
     version: int
@@ -25,7 +26,8 @@ class AudioReplica(_message.Message):
     all: AllSessions
     asks_everybody: bool
     asks: str
-    def __init__(self, replica: _Optional[str] = ..., leaving: _Optional[bool] = ..., version: _Optional[int] = ..., changed: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., all: _Optional[_Union[AllSessions, _Mapping]] = ..., asks_everybody: _Optional[bool] = ..., asks: _Optional[str] = ...) -> None: ...
+    beat: int
+    def __init__(self, replica: _Optional[str] = ..., leaving: _Optional[bool] = ..., version: _Optional[int] = ..., changed: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., all: _Optional[_Union[AllSessions, _Mapping]] = ..., asks_everybody: _Optional[bool] = ..., asks: _Optional[str] = ..., beat: _Optional[int] = ...) -> None: ...
 
 class AllSessions(_message.Message):
     __slots__ = ("piece", "pieces", "sessions")
@@ -38,7 +40,7 @@ class AllSessions(_message.Message):
     def __init__(self, piece: _Optional[int] = ..., pieces: _Optional[int] = ..., sessions: _Optional[_Iterable[_Union[AudioSession, _Mapping]]] = ...) -> None: ...
 
 class AudioSession(_message.Message):
-    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "epoch", "turns", "terms")
+    __slots__ = ("session_id", "next_sequence", "state", "speaker_id", "epoch", "turns", "terms", "generation", "taken", "last_taken", "kept", "answering", "format")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +48,12 @@ class AudioSession(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TURNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    ANSWERING_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     next_sequence: int
     state: str
@@ -53,7 +61,25 @@ class AudioSession(_message.Message):
     epoch: int
     turns: int
     terms: SessionTerms
-    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., epoch: _Optional[int] = ..., turns: _Optional[int] = ..., terms: _Optional[_Union[SessionTerms, _Mapping]] = ...) -> None: ...
+    generation: int
+    taken: int
+    last_taken: int
+    kept: int
+    answering: int
+    format: SoundFormat
+    def __init__(self, session_id: _Optional[str] = ..., next_sequence: _Optional[int] = ..., state: _Optional[str] = ..., speaker_id: _Optional[str] = ..., epoch: _Optional[int] = ..., turns: _Optional[int] = ..., terms: _Optional[_Union[SessionTerms, _Mapping]] = ..., generation: _Optional[int] = ..., taken: _Optional[int] = ..., last_taken: _Optional[int] = ..., kept: _Optional[int] = ..., answering: _Optional[int] = ..., format: _Optional[_Union[SoundFormat, _Mapping]] = ...) -> None: ...
+
+class SoundFormat(_message.Message):
+    __slots__ = ("sample_rate", "channels", "bits", "codec")
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    sample_rate: int
+    channels: int
+    bits: int
+    codec: int
+    def __init__(self, sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., bits: _Optional[int] = ..., codec: _Optional[int] = ...) -> None: ...
 
 class SessionTerms(_message.Message):
     __slots__ = ("language", "user_id", "conversation")
@@ -74,3 +100,21 @@ class AudioInterruption(_message.Message):
     replica: str
     epoch: int
     def __init__(self, session_id: _Optional[str] = ..., replica: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class AudioDispatchRequest(_message.Message):
+    __slots__ = ("replica", "asks", "releases", "taken")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    asks: bool
+    releases: bool
+    taken: str
+    def __init__(self, replica: _Optional[str] = ..., asks: _Optional[bool] = ..., releases: _Optional[bool] = ..., taken: _Optional[str] = ...) -> None: ...
+
+class AudioDispatchReply(_message.Message):
+    __slots__ = ("dispatches",)
+    DISPATCHES_FIELD_NUMBER: _ClassVar[int]
+    dispatches: bool
+    def __init__(self, dispatches: _Optional[bool] = ...) -> None: ...

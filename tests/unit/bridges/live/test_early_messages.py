@@ -49,6 +49,16 @@ def test_no_more_is_kept_than_32_mib() -> None:
     assert 30 * MIB < sum(len(one.data) for one in kept(*messages)) <= 32 * MIB
 
 
+def test_a_session_that_is_heard_in_another_way_is_forgotten() -> None:
+    early = EarlyMessages()
+    others = [message("s", "start"), message("s", "chunk", 640)]
+    for one in (others[0], message("t", "start"), others[1], message("t", "chunk", 640)):
+        early.keep(one)
+    early.forget("ai.voice.stream.t")
+    early.keep(message("t", "chunk", 640))
+    assert list(iter(early.next, None)) == others
+
+
 def test_one_session_leaves_room_for_the_others() -> None:
     rude = [message("rude", "start"), *(message("rude", "chunk", MIB) for _ in range(40))]
     other = [message("other", "start"), message("other", "chunk", MIB)]

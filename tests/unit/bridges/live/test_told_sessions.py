@@ -1,6 +1,7 @@
 """What replicas tell each other of their sessions: little, in messages that fit, and right in the end."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,14 +10,16 @@ from hypothesis import strategies as st
 from bridges.generated.hearth.v1 import audio_pb2, conversation_pb2
 from bridges.live.client_messages import SessionState
 from bridges.live.handover import SessionHandover, SessionTerms
+from bridges.live.sound_reader import SoundFormat
 from bridges.live.told_sessions import PeerSessions, ToldSessions
 from deployments.errors import InvalidRequestError
+from deployments.sound import wav
 
 MAX_BYTES = 4096
 PROMPT = conversation_pb2.ConversationRequest(system_prompt="x" * 500)
 
 
-def session(name: str, sequence: int = 0, **fields: int) -> SessionHandover:
+def session(name: str, sequence: int = 0, **fields: Any) -> SessionHandover:
     terms = SessionTerms("en", "ada", PROMPT)
     return SessionHandover(name, sequence, SessionState.LISTENING, "ada", terms=terms, **fields)
 
@@ -34,6 +37,36 @@ def test_all_that_is_told_arrives() -> None:
             peer.take(audio_pb2.AudioReplica.FromString(message.SerializeToString()))
         assert peer.sessions == by_name(sessions)
         assert peer.is_whole
+
+
+def test_all_that_it_takes_to_go_on_arrives() -> None:
+    told, peer = ToldSessions("a"), PeerSessions()
+    sound = SoundFormat(8000, 2, 8, wav.MULAW)
+    one = session("s", generation=2, answering=3, settled=90, taken=100, last_taken=0xFFFFFFFF, format=sound)
+    for message in told.all([one], MAX_BYTES):
+        peer.take(audio_pb2.AudioReplica.FromString(message.SerializeToString()))
+    found = peer.sessions["s"]
+    assert found == one
+    assert (found.taken, found.kept, found.last_taken) == (100, 10, 0xFFFFFFFF)
+
+
+def test_messages_that_are_taken_are_no_news_by_themselves() -> None:
+    told = ToldSessions("a")
+    told.changes([session("s", settled=90, taken=100)], MAX_BYTES)
+    assert told.changes([session("s", settled=90, taken=150)], MAX_BYTES) == []
+    assert told.changes([session("s", settled=91, taken=150)], MAX_BYTES)
+
+
+def test_of_some_sessions_is_told_what_has_changed_in_them_and_nothing_else() -> None:
+    told, peer = ToldSessions("a"), PeerSessions()
+    for message in told.all([session("s"), session("t"), session("u")], MAX_BYTES):
+        peer.take(message)
+    for message in told.updates([("s", session("s", 1)), ("t", None), ("u", session("u")), ("x", None)], MAX_BYTES):
+        peer.take(message)
+        assert {one.session_id for one in message.changed} | set(message.gone) <= {"s", "t"}
+    assert peer.sessions == by_name([session("s", 1), session("u")])
+    assert peer.is_whole
+    assert told.session_ids == {"s", "u"}
 
 
 def test_what_has_not_changed_is_not_told_again() -> None:

@@ -79,3 +79,37 @@ def test_an_echo_of_one_s_own_heartbeat_makes_nobody_known() -> None:
     replica = SessionOwners("a")
     assert not replica.heard("a", 0.0)
     assert replica.others == ()
+
+
+def test_a_replica_that_misses_three_heartbeats_is_suspected_by_those_that_hear_themselves() -> None:
+    first, _ = acquainted("a", "b")
+    for quarter in range(1, 41):
+        first.heard("a", quarter / 4)
+        first.heard("b", min(quarter / 4, 9.0))
+    assert first.suspects(9.7) == []
+    assert first.suspects(10.0) == ["b"]
+    assert first.suspects(11.0) == []
+
+
+def test_after_the_server_was_away_the_others_are_given_time_to_come_back() -> None:
+    first, _ = acquainted("a", "b")
+    for quarter in range(41, 60):
+        first.heard("a", quarter / 4)
+        assert (first.suspects(quarter / 4) == ["b"]) == (quarter / 4 >= 10.25 + 2.0)
+
+
+def test_the_successor_of_a_session_is_its_owner_once_its_replica_is_gone() -> None:
+    first, *others = acquainted(*REPLICAS)
+    for name in SESSIONS:
+        owner = first.owner_of(name)
+        expected = first.successor(name, owner)
+        assert expected != owner
+        assert {one.successor(name, owner) for one in others} == {expected}
+    gone = others[-1].replica
+    theirs = {name: first.successor(name, gone) for name in SESSIONS if first.owner_of(name) == gone}
+    first.left(gone)
+    assert theirs == {name: first.owner_of(name) for name in theirs}
+
+
+def test_a_session_of_a_replica_alone_has_no_successor() -> None:
+    assert SessionOwners("a").successor("s", "a") == ""
