@@ -199,7 +199,7 @@ def page_blocks() -> list[str]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_page_s_rule_opens_the_way_to_the_kubernetes_api(overlay: str, tmp_path: Path) -> None:
-    _, _, kubernetes_api, _ = page_blocks()
+    _, _, kubernetes_api, _, _ = page_blocks()
     variant = Variant(overlay, ("network-policy", "workflows", "autoscaler"))
     write_overlay(tmp_path, variant, **yaml.safe_load(kubernetes_api))
     service = one(build(tmp_path), "RayService")
@@ -211,7 +211,7 @@ def test_the_page_s_rule_opens_the_way_to_the_kubernetes_api(overlay: str, tmp_p
 
 
 def test_the_page_s_lines_name_the_secret_of_a_registry(tmp_path: Path) -> None:
-    _, _, _, registry = page_blocks()
+    _, _, _, registry, _ = page_blocks()
     write_overlay(tmp_path, Variant("cpu"), **yaml.safe_load(registry))
     service = one(build(tmp_path), "RayService")
     assert faults(service) == []
@@ -225,7 +225,7 @@ def of_an_owner(tmp_path: Path) -> list[Resource]:
     shutil.copy(ROOT / "serve_config.yaml", tmp_path)
     mine = tmp_path / "kuberay" / "overlays" / "mine"
     mine.mkdir()
-    patch, kustomization, _, _ = page_blocks()
+    patch, kustomization, _, _, _ = page_blocks()
     (mine / "serve_patch.yaml").write_text(patch)
     (mine / "kustomization.yaml").write_text(kustomization)
     for path, text in overlay_configs(tmp_path).items():
