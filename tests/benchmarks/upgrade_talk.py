@@ -1,7 +1,7 @@
 """Clients of live sessions that speak one utterance after the other and are answered aloud, over core NATS.
 
 Each is a microphone that is always open: a question, then silence, again and again. What comes back within the period
-of an utterance belongs to it: one final transcript and one whole answer are right.
+behind an utterance belongs to it: one final transcript and one whole answer are right.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ class Talk:
 
     Attributes:
         session_id: The last token of its subjects.
+        question_s: How long an utterance lasts: what comes before it was said is late, and belongs to the one before.
         spoken_at: When each utterance began.
         finals: When each final transcript came, with its number.
         answers: When the last sound of each answer came.
@@ -43,6 +44,7 @@ class Talk:
     """
 
     session_id: str
+    question_s: float = 0.0
     spoken_at: list[float] = field(default_factory=list[float])
     finals: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     answers: list[float] = field(default_factory=list[float])
@@ -50,7 +52,7 @@ class Talk:
 
     def slots(self) -> list[tuple[int, int]]:
         """Return for each utterance how many final transcripts and whole answers came for it."""
-        edges = [*self.spoken_at, self.stopped_at]
+        edges = [at + self.question_s for at in (*self.spoken_at, self.stopped_at)]
         return [
             (
                 sum(begin <= at < end for at, _ in self.finals),
@@ -108,7 +110,9 @@ class Talks:
         self._client = client
         self._period_s = round(period_s / _CHUNK_S) * _CHUNK_S
         self._chunks = _chunks(question, self._period_s)
-        self.talks = {f"talk-{number}": Talk(f"talk-{number}") for number in range(sessions)}
+        question_s = len(question) / 2 / SPEECH_RATE
+        names = [f"talk-{number}" for number in range(sessions)]
+        self.talks = {name: Talk(name, question_s) for name in names}
 
     async def listen(self) -> None:
         """Hear all sessions from now on."""

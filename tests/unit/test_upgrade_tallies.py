@@ -38,12 +38,12 @@ def test_times_are_those_of_what_was_answered() -> None:
     assert (found.answer_s, found.first_s) == (pytest.approx([0.2]), pytest.approx([0.1]))
 
 
-def test_what_comes_back_belongs_to_the_utterance_before_it() -> None:
-    talk = Talk("a", [10.0, 20.0, 30.0], finals=[(12.0, 0), (32.0, 1), (33.0, 2)], answers=[13.0], stopped_at=40.0)
+def test_what_comes_back_belongs_to_the_last_utterance_that_was_over() -> None:
+    talk = Talk("a", 2.0, [10.0, 20.0, 30.0], finals=[(13.0, 0), (32.5, 1), (33.0, 2)], answers=[21.0], stopped_at=40.0)
     assert talk.slots() == [(1, 1), (0, 0), (2, 0)]
     assert talk.went_on
 
 
-@pytest.mark.parametrize("finals", [[(12.0, 0)], [(12.0, 0), (22.0, 0)]])
+@pytest.mark.parametrize("finals", [[(12.5, 0)], [(12.5, 0), (22.5, 0)]])
 def test_a_session_ended_early_that_begins_anew_or_falls_silent(finals: list[tuple[float, int]]) -> None:
-    assert not Talk("a", [10.0, 20.0], finals=finals, stopped_at=30.0).went_on
+    assert not Talk("a", 2.0, [10.0, 20.0], finals=finals, stopped_at=30.0).went_on
