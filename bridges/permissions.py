@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridges.subjects import SUBJECTS, USER_INBOX, Role, Subject, is_token
+from bridges.subjects import SENT_AGAIN, SUBJECTS, USER_INBOX, Role, is_token
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 
@@ -131,9 +131,13 @@ def permissions(role: Role, names: Mapping[str, str]) -> Permissions:
     if role in _OF_ONE_USER and not names.get("user_id"):
         raise ValueError(f"the user_id of {role} is not known")
     used = [row for row in SUBJECTS if all(names.get(name, name) for name in (*row.tokens, row.needs or "any"))]
+    publish = {row.narrowed(**names) for row in used if role in row.publishers}
+    if role is Role.OPERATOR and names.get("dead_stream"):
+        # A dead letter is sent again as whose it was, and not as an operator's.
+        publish |= {row.wildcard for row in SENT_AGAIN}
     return Permissions(
-        _wildcards((row for row in used if role in row.publishers), names),
-        _wildcards((row for row in used if role in row.subscribers), names),
+        tuple(sorted(publish)),
+        tuple(sorted({row.narrowed(**names) for row in used if role in row.subscribers})),
     )
 
 
@@ -295,7 +299,3 @@ def _user_block(user: User, names: Mapping[str, str]) -> str:
         lines += [f"        {json.dumps(subject, ensure_ascii=False)}" for subject in subjects["allow"]]
         lines += ["      ] }"]
     return "\n".join((*lines, "    } }"))
-
-
-def _wildcards(rows: Iterable[Subject], names: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(sorted({row.narrowed(**names) for row in rows}))

@@ -171,8 +171,6 @@ def _request(
 
 _OR_STREAM = (Delivery.QUEUE_GROUP, Delivery.STREAM)
 """Of requests that a stream keeps where the settings say so (`nats.durable.rows`)."""
-_ASKED_AGAIN = frozenset({Role.CLIENT, Role.OPERATOR})
-"""Who sends what may be a dead letter one day: an operator sends that again."""
 
 CHAT_MESSAGE = _request(
     "ai.chat.user.{user_id}.message",
@@ -180,7 +178,7 @@ CHAT_MESSAGE = _request(
     Role.NATS_INGRESS,
     "A question of a user.",
     _OR_STREAM,
-    _CLIENTS | _ASKED_AGAIN,
+    _CLIENTS,
 )
 CHAT_REQUEST = _request(
     "ai.chat.request",
@@ -188,7 +186,6 @@ CHAT_REQUEST = _request(
     Role.NATS_INGRESS,
     "The same on the subject that older clients use.",
     _OR_STREAM,
-    _ASKED_AGAIN,
 )
 LOGIN = _request(
     "ai.chat.user.{user_id}.login",
@@ -203,7 +200,7 @@ GREETING_REQUEST = _request(
     Role.NATS_INGRESS,
     "Asks for a short greeting, which is empty if the model failed.",
     _OR_STREAM,
-    _CLIENTS | _ASKED_AGAIN,
+    _CLIENTS,
 )
 VOICE_REQUEST = _request(
     "ai.voice.request",
@@ -211,7 +208,6 @@ VOICE_REQUEST = _request(
     Role.NATS_INGRESS,
     "A recorded question. The response has its transcript, the answer, the sources and the spoken answer.",
     _OR_STREAM,
-    _ASKED_AGAIN,
 )
 AUDIO_STREAM = _request(
     "ai.voice.stream.{session_id}",
@@ -540,6 +536,9 @@ DEAD_LETTER = _server(
     needs="dead_stream",
 )
 
+SENT_AGAIN = (CHAT_MESSAGE, CHAT_REQUEST, GREETING_REQUEST, VOICE_REQUEST)
+"""What may be a dead letter one day: an operator sends that again, whoever's it is."""
+
 SUBJECT_HEADER = "Hearth-Subject"
 """Of a dead letter, as the following ones: the subject that it was sent on."""
 REASON_HEADER = "Hearth-Reason"
@@ -699,7 +698,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def _closed_rows() -> list[Subject]:
-    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL)]
+    return [row for row in SUBJECTS if row.direction in (Direction.REQUEST, Direction.INTERNAL) or row is DEAD_LETTER]
 
 
 @cache

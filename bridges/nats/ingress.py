@@ -497,34 +497,44 @@ class Ingress:
         reply = self._reply(request, call, message)
         if not await self._begins(reply, getattr(message, "response_subject", "")):
             return Outcome(request_id=getattr(message, "request_id", ""))
-        if refusal:
-            await self._deliver(request.endpoint.handler.fail(message, refusal, reply))
-            return Outcome(refusal.kind, error=refusal.message)
+        try:
+            if refusal:
+                raise refusal
+            return await self._handled(request, call, message, reply)
+        except HearthError as error:
+            if reply.is_final:
+                logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
+            else:
+                await self._deliver(request.endpoint.handler.fail(message, error, reply))
+            return Outcome(error.kind, error=error.message)
+
+    async def _handled(self, request: _Arrived, call: Call, message: Message | None, reply: Reply) -> Outcome:
+        """Have a request answered by its handler.
+
+        Raises:
+            HearthError: It was not, whatever the reason.
+            GivenBackError: It is left to its stream.
+        """
         try:
             check_sizes(message, self._settings.sizes)
             self._allowances.take(request.asker, demand_of(message))
             async with asyncio.timeout(call.remaining() + _OVERTIME_S):
                 return await request.endpoint.handler.handle(call, message, reply)
-        except GivenBackError:
+        except (GivenBackError, HearthError):
             raise
-        except HearthError as raised:
-            error = raised
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
             # What it waited for was, and not this request.
-            error = RequestEndedError("it was ended inside the graph")
+            raise RequestEndedError("it was ended inside the graph") from None
         except TimeoutError:
             timeout_s = request.endpoint.timeout_s
-            error = DeadlineExceededError(f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s))
+            raise DeadlineExceededError(
+                f"no answer within {timeout_s:g} s", limit=Limit("timeout_s", timeout_s)
+            ) from None
         except Exception:
             logger.exception("request on %s failed", request.message.subject)
-            error = InternalError("the request failed inside the ingress")
-        if reply.is_final:
-            logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
-        else:
-            await self._deliver(request.endpoint.handler.fail(message, error, reply))
-        return Outcome(error.kind, error=error.message)
+            raise InternalError("the request failed inside the ingress") from None
 
     async def _deliver(self, sending: Awaitable[None]) -> None:
         """Send an error's message; when even that fails, the log line stands for it."""

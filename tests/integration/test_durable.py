@@ -24,7 +24,7 @@ from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters
 from bridges.nats.ingress import Ingress
 from bridges.nats.once_answer import WRITTEN_ANEW
-from bridges.permissions import installation_names, permissions
+from bridges.permissions import inbox_prefix, installation_names, permissions
 from bridges.subjects import Role
 from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
@@ -339,8 +339,8 @@ async def test_without_jetstream_the_ingress_is_not_ready_and_takes_nothing(tmp_
 
 
 async def hearth(url: str, *arguments: str) -> str:
-    """Run `hearth` on the server; return what it writes."""
-    command = [program("hearth"), *arguments, "--nats", url]
+    """Run `hearth` on the server as an operator does; return what it writes."""
+    command = [program("hearth"), "--inbox-prefix", inbox_prefix("operator"), *arguments, "--nats", url]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     written, _ = await asyncio.wait_for(process.communicate(), 20)
     return written.decode()
@@ -387,7 +387,7 @@ def permitting_configuration(names: Mapping[str, str]) -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in (Role.CLIENT, Role.NATS_INGRESS, Role.OPERATOR)
-        for may in [permissions(role, names)]
+        for may in [permissions(role, names | {"user_id": "operator"} if role is Role.OPERATOR else names)]
     ]
     return json.dumps({"authorization": {"users": users}})
 

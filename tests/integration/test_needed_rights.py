@@ -6,7 +6,7 @@ needs, or that nobody here uses, fails.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,11 +156,11 @@ class Part:
         return self.refusals.check()
 
 
-def account(name: str, missing: Line | None) -> dict[str, Any]:
+def account(name: str, missing: Line | None, names: Mapping[str, str] = NAMES) -> dict[str, Any]:
     """Return an account as the server's configuration has it."""
     users: list[dict[str, Any]] = [{"user": f"{name}-{ADMIN}", "password": "secret"}]
     for user in EVERYBODY:
-        may = user_permissions(user, NAMES)
+        may = user_permissions(user, names)
         if missing and missing.user is user:
             may[missing.verb] = {"allow": [one for one in may[missing.verb]["allow"] if one != missing.right]}
         users.append({"user": f"{name}-{user.name}", "password": "secret", "permissions": may})

@@ -12,13 +12,13 @@ from nats.aio.msg import Msg
 
 from bridges.command_line.client import NatsServer, connected
 from bridges.command_line.sound.saying import write_wav
-from bridges.permissions import User, inbox_prefix, jwt_claims, users_for
-from bridges.subjects import INBOX, REPLICA_INBOX, SUBJECTS, Direction, Role
+from bridges.permissions import User, inbox_prefix, installation_names, jwt_claims, users_for
+from bridges.subjects import INBOX, REPLICA_INBOX, SENT_AGAIN, STATUS, SUBJECTS, Direction, Role
 from deployments.errors import UnavailableError
 from deployments.values.access import NatsAccess, Secret
 from tests.end_to_end.command import hearth
 from tests.integration.test_needed_rights import ALICE, CLIENTS, OPERATOR, WHOLE, Account, account, remember
-from tests.integration.test_permissions import NAMES, WAIT_S
+from tests.integration.test_permissions import NAMES, SETTINGS, WAIT_S
 from tests.nats_accounts import Operator
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
@@ -38,13 +38,23 @@ ASKED_OF_OTHERS = {"ai.chat.user.bob.message", "ai.chat.user.bob.login", "ai.cha
 HEARD_BY_OTHERS = {"ai.chat.user.bob.greeting.response", "ai.chat.user.*.greeting.response"}
 ASKED = {row.narrowed(**NAMES) for row in SUBJECTS if row.direction is Direction.REQUEST}
 
+# Dead letters are of anybody, and an operator sends them again.
+SENT_AGAIN_BY_OPERATORS = {row.wildcard for row in SENT_AGAIN}
+READ_BY_OPERATORS = {row.narrowed(**NAMES) for row in SUBJECTS if row.publishers == {Role.OPERATOR}}
+PLAIN = "plain"
+WITHOUT_KEPT_REQUESTS = installation_names(SETTINGS)
+
 CLOSED_TO_ALL = INNER | OF_THE_SERVER | INBOXES
 TRIED = [
     (user, verb, subject)
     for user, verb, subjects in (
         (CLIENTS, "publish", CLOSED_TO_ALL | SAID),
         (CLIENTS, "subscribe", (CLOSED_TO_ALL | ASKED | {">", "*", "*.>"}) - OWN_INBOXES[CLIENTS]),
-        (OPERATOR, "publish", CLOSED_TO_ALL | SAID | ASKED_OF_OTHERS),
+        (
+            OPERATOR,
+            "publish",
+            (CLOSED_TO_ALL | SAID | ASKED) - READ_BY_OPERATORS - SENT_AGAIN_BY_OPERATORS - {STATUS.pattern},
+        ),
         (OPERATOR, "subscribe", CLOSED_TO_ALL | ASKED | HEARD_BY_OTHERS | {">"}),
         (ALICE, "publish", CLOSED_TO_ALL | SAID | ASKED_OF_OTHERS),
         (ALICE, "subscribe", CLOSED_TO_ALL | ASKED | HEARD_BY_OTHERS | (SAID - INBOXES) | {">"}),
@@ -56,9 +66,16 @@ TRIED = [
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Generator[Account]:
     folder = tmp_path_factory.mktemp("inside")
-    (folder / "nats.conf").write_text(json.dumps({"accounts": {WHOLE: account(WHOLE, None)}}))
+    accounts = {WHOLE: account(WHOLE, None), PLAIN: account(PLAIN, None, WITHOUT_KEPT_REQUESTS)}
+    (folder / "nats.conf").write_text(json.dumps({"accounts": accounts}))
     with nats_server(folder, "-c", str(folder / "nats.conf"), "-js", "-sd", str(folder / "store")) as url:
         yield Account(url.removeprefix("nats://"), WHOLE)
+
+
+@pytest.fixture
+def plain(whole: Account) -> Account:
+    """An account of an installation that keeps no requests."""
+    return Account(whole.host, PLAIN)
 
 
 async def attempt(account: Account, user: User, verb: str, subject: str) -> None:
@@ -152,7 +169,7 @@ def as_somebody(account: Account, user: User, folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("command", "subject"), COMMANDS, ids=lambda part: part if isinstance(part, str) else part[0])
 def test_a_command_that_is_refused_something_ends_at_once_and_names_it(
-    whole: Account, tmp_path: Path, command: list[str], subject: str
+    plain: Account, tmp_path: Path, command: list[str], subject: str
 ) -> None:
     """An operator may ask for the status alone."""
     (tmp_path / "text.md").write_text("# A title\n\nA text.")
@@ -160,7 +177,7 @@ def test_a_command_that_is_refused_something_ends_at_once_and_names_it(
     files = {"FILE": "sound.wav", "OUT": "out.wav", "TEXT": "text.md"}
     words = [str(tmp_path / files[word]) if word in files else word for word in command]
     began = time.monotonic()
-    done = hearth(as_somebody(whole, OPERATOR, tmp_path), *words)
+    done = hearth(as_somebody(plain, OPERATOR, tmp_path), *words)
     assert done.returncode == 1
     said = " ".join(done.stderr.split())
     assert "does not let us" in said

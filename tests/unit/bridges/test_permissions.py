@@ -178,7 +178,8 @@ def test_an_installation_s_names_come_from_its_settings() -> None:
 
 
 def test_what_kept_requests_need_is_permitted_where_there_are_any() -> None:
-    more = {role: set(permissions(role, DURABLE).publish) - set(permissions(role, NAMES).publish) for role in Role}
+    durable, plain = DURABLE | {"user_id": "u1"}, NAMES | {"user_id": "u1"}
+    more = {role: set(permissions(role, durable).publish) - set(permissions(role, plain).publish) for role in Role}
     assert more[Role.NATS_INGRESS] == {
         "$JS.ACK.*.hearth-requests.>",
         "$JS.API.CONSUMER.CREATE.*.hearth-requests",
@@ -204,5 +205,10 @@ def test_what_kept_requests_need_is_permitted_where_there_are_any() -> None:
         "$JS.API.STREAM.INFO.DEAD",
         "$JS.API.STREAM.MSG.DELETE.DEAD",
         "$JS.API.STREAM.MSG.GET.DEAD",
+        # A dead letter is sent again as whose it was.
+        "ai.chat.request",
+        "ai.chat.user.*.greeting.request",
+        "ai.chat.user.*.message",
+        "ai.voice.request",
     }
     assert [role for role, subjects in more.items() if subjects] == [Role.OPERATOR, Role.NATS_INGRESS]
