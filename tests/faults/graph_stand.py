@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import psutil
 
+from bridges.command_line.client import connected
+from bridges.generated.hearth.v1 import documents_pb2
+from deployments.backoff import Backoff, retry
 from tests import servers
 from tests.benchmarks.site import deploy, ray_environment
 from tests.benchmarks.stand_in_graph import TIMED_MODELS, ZERO_COST_MODELS
@@ -19,6 +22,8 @@ from tests.faults.network import Network
 from tests.faults.stand import Mode, Part, broker_and_network, url_through
 
 DOCUMENT = "The library opens at nine. The roof of the barn was mended in May."
+_INGEST_S = 60.0
+_PAUSE_S = 1.0
 _ROWS = ("chat-message", "chat-request", "greeting", "voice-request")
 _SPEECH_MODELS = "speech-models"
 _APPLICATIONS = {
@@ -145,7 +150,15 @@ def graph_stand(
         if nodes > 1:
             stand.add_node()
         deploy(cluster.dashboard_url, _serve_config(mode, timeout_s, nodes))
+        loop.run(_ingest(broker.url))
         yield stand
+
+
+async def _ingest(nats_url: str) -> None:
+    """Put a document in, once that is taken: an application runs before its ingress takes requests."""
+    request = documents_pb2.IngestRequest(source="library.md", text=DOCUMENT)
+    async with connected(nats_url) as client:
+        await retry(lambda: client.ingest(request, _INGEST_S), Backoff(_PAUSE_S, _PAUSE_S, total_s=_INGEST_S))
 
 
 def _milvus(folder: Path) -> KillableServer:

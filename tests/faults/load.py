@@ -49,7 +49,7 @@ class Load:
             await self._client.connect(
                 self.url,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT_S,
+                reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - only ever slept for
                 reconnected_cb=self._reconnected,
                 error_cb=_expected,
             )
@@ -94,8 +94,8 @@ class Load:
         # What is on its way may be something that came before.
         await asyncio.sleep(_LAST_S)
 
-    async def answers(self, prefix: str, timeout_s: float) -> bool:
-        """Say whether a request of each kind is answered well and from documents now, within some seconds."""
+    async def trouble(self, prefix: str, timeout_s: float) -> str:
+        """Ask once of each kind; return what keeps one from being answered well within some seconds, if anything."""
         probes = [ask(kind, f"{prefix}-{kind}") for kind in dict.fromkeys(self.kinds)]
         for probe in probes:
             self.asked[probe.name] = probe
@@ -103,7 +103,7 @@ class Load:
         await self._until(lambda: all(probe.answered_at for probe in probes), timeout_s)
         for probe in probes:
             del self.asked[probe.name]
-        return all(probe.answered_at and not probe.error and not probe.lacks_documents for probe in probes)
+        return "; ".join(f"{probe.kind}: {wrong}" for probe in probes if (wrong := _wrong(probe)))
 
     async def _until(self, happened: Callable[[], bool], seconds: float) -> None:
         """Return when something has happened that a final message brings, or when the time is over."""
@@ -147,6 +147,12 @@ class Load:
             one.ends += 1
         else:
             one.pieces += 1
+
+
+def _wrong(probe: Asked) -> str:
+    if not probe.answered_at:
+        return "no answer"
+    return probe.error or ("answered without documents" if probe.lacks_documents else "")
 
 
 def _name_of(subject: str) -> str:

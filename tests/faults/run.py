@@ -21,6 +21,7 @@ from tests.faults.stand import SMALL_DISK_MB, Mode, Stand, process_stand
 _WELL_S = 180.0
 _PROBE_S = 10.0
 _LOOK_S = 0.2
+_PAUSE_S = 2.0
 _SHOWN_EVERY = 0.1
 
 Told = Callable[[str], None]
@@ -137,16 +138,16 @@ def _run(stand: Stand, fault: Fault, mode: Mode, options: Options, told: Told, p
     load = Load(stand.broker.url, kinds, sends_again=is_durable)
     stand.loop.run(load.__aenter__())
     try:
-        if not _well(stand, load, f"{prefix}-before", told):
-            return Result(fault.name, fault.about, mode, None, "the stand did not answer before the fault")
+        if trouble := _trouble(stand, load, f"{prefix}-before", told):
+            return Result(fault.name, fault.about, mode, None, f"not well before the fault: {trouble}")
         happened = _break_under_load(stand, load, fault, options, prefix, lambda line: told(f"{mode} {line}"))
         told(f"{mode} {fault.name}: waiting for {load.open()} answers")
         stand.loop.run(load.until_answered(options.timeout_s))
         found = account(list(load.asked.values()), happened, options.timeout_s)
-        well = _well(stand, load, f"{prefix}-after", told)
+        trouble = _trouble(stand, load, f"{prefix}-after", told)
     finally:
         stand.loop.run(load.__aexit__())
-    return Result(fault.name, fault.about, mode, found, "" if well else f"not well again within {_WELL_S:g} s")
+    return Result(fault.name, fault.about, mode, found, trouble and f"not well again: {trouble}")
 
 
 def _break_under_load(
@@ -181,14 +182,13 @@ def _until(reached: threading.Semaphore, asking: Future[None]) -> None:
             asking.result()
 
 
-def _well(stand: Stand, load: Load, prefix: str, told: Told) -> bool:
-    """Wait until a request of each kind is answered well; return False where that takes too long."""
-    until = time.monotonic() + _WELL_S
-    attempt = 0
-    while time.monotonic() < until:
+def _trouble(stand: Stand, load: Load, prefix: str, told: Told) -> str:
+    """Wait until a request of each kind is answered well; return what kept it from that for too long."""
+    until, attempt, trouble = time.monotonic() + _WELL_S, 0, "nothing was asked"
+    while trouble and time.monotonic() < until:
         attempt += 1
-        if stand.loop.run(load.answers(f"{prefix}-{attempt}", _PROBE_S)):
-            return True
-        told("waiting until everything is well")
-        time.sleep(_LOOK_S)
-    return False
+        trouble = stand.loop.run(load.trouble(f"{prefix}-{attempt}", _PROBE_S))
+        if trouble:
+            told(f"waiting: {trouble}")
+            time.sleep(_PAUSE_S)
+    return trouble
