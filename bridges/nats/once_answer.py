@@ -187,6 +187,14 @@ class OnceAnswer:
         await self._write(replace(self._claim, stream=StreamState.ENDED))
         return True
 
+    def begin_again(self) -> None:
+        """See `Once.begin_again`."""
+        if self._claim.stream is StreamState.SILENT:
+            return
+        sent = self._told if self._begun_here else self._unsent and self._unsent.sent
+        self._unsent = _Unsent(sent, sent.characters) if sent and self._go_on else None
+        self._begun_here, self._is_anew = False, True
+
     async def finish(self, messages: Mapping[str, Message]) -> None:
         """See `Once.finish`."""
         payloads = {subject: self._sender.fitting(message) for subject, message in messages.items()}
