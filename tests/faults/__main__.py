@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modes = [Mode(options.mode)] if options.mode else list(Mode)
     how = Options(options.requests, options.rate, options.timeout, options.times, not options.without_ray, options.logs)
     results = list[Result]()
-    # A shell that starts this in the background would have it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell that starts this in the background would have Ctrl-C ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         for result in run(chosen, modes, how, _told):
             results.append(result)

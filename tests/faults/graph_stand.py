@@ -63,7 +63,7 @@ class GraphStand:
             case Part.MILVUS:
                 self.milvus.kill()
             case Part.CONTROLLER:
-                kill(_controller(self._serve()))
+                kill(_controller())
             case Part.RAYLET:
                 kill(_raylet(self.worker_pid))
             case Part.NODE:
@@ -94,20 +94,15 @@ class GraphStand:
         deployment = self._serve()["applications"][_APPLICATIONS[part]]["deployments"][part.value]
         return [replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
 
-    def is_whole(self) -> bool:
-        """Say whether everything runs that is to run."""
-        statuses = [application["status"] for application in self._serve()["applications"].values()]
-        return all(status == "RUNNING" for status in statuses)
-
     def _serve(self) -> dict[str, Any]:
         answer = httpx.get(f"{self.cluster.dashboard_url}/api/serve/applications/", timeout=30, trust_env=False)
         return answer.raise_for_status().json()
 
 
-def _controller(serve: Mapping[str, Any]) -> int:
-    del serve
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith("ray::ServeController"):
+def _controller() -> int:
+    # Among what this process has started: other clusters of this machine have one, too.
+    for process in psutil.Process().children(recursive=True):
+        if (process.cmdline() or [""])[0].startswith("ray::ServeController"):
             return process.pid
     raise LookupError("Serve's controller does not run")
 
