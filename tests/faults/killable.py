@@ -64,10 +64,10 @@ class Broker(KillableServer):
         port = servers.free_port()
         self.store = store or folder / "store"
         config = folder / "nats.conf"
-        # As `hearth up` starts its own.
+        # As `hearth up` starts its own: see `LocalStack`.
         config.write_text(
             f'listen: "{servers.LOOPBACK}:{port}"\nmax_payload: {max_payload}\nno_fast_producer_stall: true\n'
-            f'jetstream {{ store_dir: "{self.store}" }}\n'
+            f'jetstream {{ store_dir: "{self.store}", sync_interval: always }}\n'
         )
         super().__init__([servers.program("nats-server"), "-c", str(config)], folder / "nats", port)
 
