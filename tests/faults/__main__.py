@@ -22,8 +22,9 @@ lost or came twice, or something did not come right again.
 
 The graph is the real one on Ray Serve, with a real NATS server and a real Milvus Lite. Its models cost nothing. This
 needs nothing besides the checkout and the default models (uv run hearth models fetch). Everything that it starts, it
-ends, also after Ctrl-C. In durable mode, a client that has lost its connection to NATS sends again what has no answer
-yet.
+ends, also after Ctrl-C. In durable mode, clients make sure: they
+ask with a reply subject, and ask again where the server says that nobody listens, and where they had lost their
+connection and have no answer yet.
 """
 
 
@@ -32,7 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     chosen = [fault for fault in FAULTS if fault.name in options.faults]
     modes = [Mode(options.mode)] if options.mode else list(Mode)
-    how = Options(options.requests, options.rate, options.timeout, options.times, not options.without_ray, options.logs)
+    how = Options(
+        options.requests,
+        options.rate,
+        options.timeout,
+        options.lasts,
+        options.times,
+        not options.without_ray,
+        options.logs,
+    )
     results = list[Result]()
     # A shell that starts this in the background would have Ctrl-C ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
@@ -77,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rate", type=float, default=20.0, metavar="R", help="requests a second (default: %(default)g)"
     )
     parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="of clients (default: %(default)g s)")
+    parser.add_argument(
+        "--lasts", type=float, default=8.0, metavar="S", help="of a broken network or disk (default: %(default)g s)"
+    )
     parser.add_argument(
         "--times", type=int, default=1, metavar="N", help="how often each happens (default: %(default)s)"
     )

@@ -9,8 +9,6 @@ from tests.faults.stand import Part, Stand
 
 AWAY_S = 2.0
 """How long a server is away before it is started again."""
-BROKEN_S = 8.0
-"""How long a network or a disk is broken."""
 SLOW_S, SLOW_BYTES_PER_S = 0.3, 50_000.0
 
 
@@ -21,7 +19,7 @@ class Fault:
     Attributes:
         name: What the command line calls it.
         about: What happens, in words.
-        make: Makes it, lasts as long as it does, and mends what nothing else mends.
+        make: Makes it, and mends what nothing else mends. What is not killed is broken for the seconds that are given.
         nodes: How many Ray nodes it takes; 0 where it takes no Ray.
         cuts_clients: Whether clients lose their connection, too. They then ask again what has a request id, so
             greetings, which have none, are not asked.
@@ -31,15 +29,16 @@ class Fault:
 
     name: str
     about: str
-    make: Callable[[Stand], None]
+    make: Callable[[Stand, float], None]
     nodes: int = 1
     cuts_clients: bool = False
     small_disk: bool = False
     why_not: Callable[[], str] = lambda: ""
 
 
-def _killed(part: Part) -> Callable[[Stand], None]:
-    def make(stand: Stand) -> None:
+def _killed(part: Part) -> Callable[[Stand, float], None]:
+    def make(stand: Stand, seconds: float) -> None:
+        del seconds
         stand.kill(part)
         time.sleep(AWAY_S)
         stand.mend(part)
@@ -47,52 +46,55 @@ def _killed(part: Part) -> Callable[[Stand], None]:
     return make
 
 
-def _ingress_killed(stand: Stand) -> None:
+def _ingress_killed(stand: Stand, seconds: float) -> None:
+    del seconds
     stand.kill(Part.INGRESS)
     stand.mend(Part.INGRESS)
 
 
-def _nats_killed(stand: Stand) -> None:
+def _nats_killed(stand: Stand, seconds: float) -> None:
+    del seconds
     stand.broker.kill()
     time.sleep(AWAY_S)
     stand.broker.start()
 
 
-def _nats_store_lost(stand: Stand) -> None:
+def _nats_store_lost(stand: Stand, seconds: float) -> None:
+    del seconds
     stand.broker.kill()
     stand.broker.lose_store()
     time.sleep(AWAY_S)
     stand.broker.start()
 
 
-def _network_slow(stand: Stand) -> None:
+def _network_slow(stand: Stand, seconds: float) -> None:
     stand.loop.run(stand.network.slow(SLOW_S, SLOW_BYTES_PER_S))
     try:
-        time.sleep(BROKEN_S)
+        time.sleep(seconds)
     finally:
         stand.loop.run(stand.network.slow(0.0, 0.0))
 
 
-def _network_cut(stand: Stand) -> None:
+def _network_cut(stand: Stand, seconds: float) -> None:
     stand.loop.run(stand.network.cut())
     try:
-        time.sleep(BROKEN_S)
+        time.sleep(seconds)
     finally:
         stand.loop.run(stand.network.open())
 
 
-def _network_silent(stand: Stand) -> None:
+def _network_silent(stand: Stand, seconds: float) -> None:
     stand.loop.run(stand.network.silence())
     try:
-        time.sleep(BROKEN_S)
+        time.sleep(seconds)
     finally:
         stand.loop.run(stand.network.speak())
 
 
-def _disk_full(stand: Stand) -> None:
+def _disk_full(stand: Stand, seconds: float) -> None:
     filler = stand.broker.fill_disk()
     try:
-        time.sleep(BROKEN_S)
+        time.sleep(seconds)
     finally:
         filler.unlink()
     # NATS turns JetStream off over a full disk, and on again with its next start.
@@ -121,15 +123,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault("milvus", f"SIGKILL of Milvus, away for {AWAY_S:g} s", _killed(Part.MILVUS)),
     Fault(
         "slow",
-        f"the network to NATS delays by {SLOW_S:g} s and takes {SLOW_BYTES_PER_S / 1000:g} kB/s, for {BROKEN_S:g} s",
+        f"the network to NATS delays by {SLOW_S:g} s and takes {SLOW_BYTES_PER_S / 1000:g} kB/s for a while",
         _network_slow,
         nodes=0,
     ),
-    Fault("cut", f"Hearth's connections to NATS are cut and refused, for {BROKEN_S:g} s", _network_cut, nodes=0),
-    Fault("silent", f"Hearth's connections to NATS pass nothing on, for {BROKEN_S:g} s", _network_silent, nodes=0),
+    Fault("cut", "Hearth's connections to NATS are cut and refused for a while", _network_cut, nodes=0),
+    Fault("silent", "Hearth's connections to NATS pass nothing on for a while", _network_silent, nodes=0),
     Fault(
         "disk-full",
-        f"the disk of the NATS store is full for {BROKEN_S:g} s; then NATS is started anew",
+        "the disk of the NATS store is full for a while; then NATS is started anew",
         _disk_full,
         nodes=0,
         cuts_clients=True,

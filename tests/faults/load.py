@@ -14,13 +14,15 @@ from nats.aio.msg import Msg
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.connection import NatsClient
 from bridges.subjects import CHAT_STREAM
+from deployments.ending import end
 from tests.faults.asked import ANSWERS, Asked, Kind, ask
 
 _RECONNECT_WAIT_S = 0.1
 _CONNECT_S = 20.0
 _LAST_S = 0.1
+_AGAIN_S = 0.5
 _WAIT_LONGER_S = 10.0
-"""Behind the time-out: an answer that comes then is late, and not lost."""
+"""Behind the time-out, and at most as long as that: an answer that comes then is late, and not lost."""
 
 
 @dataclass(slots=True)
@@ -30,17 +32,19 @@ class Load:
     Attributes:
         url: Of the NATS server.
         kinds: What is asked, in turn.
-        sends_again: Whether a client that has lost its connection asks again what has no answer yet, once it is there
-            again. Core NATS confirms nothing to who publishes, so this is how a client makes sure.
+        makes_sure: Whether clients make sure, as core NATS confirms nothing to who publishes: they ask with a reply
+            subject, and ask again where the server says that nobody listens, and, of what has a request id, where they
+            had lost their connection and have no answer yet.
         asked: What was asked, by name.
     """
 
     url: str
     kinds: Sequence[Kind]
-    sends_again: bool
+    makes_sure: bool
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     _client: NatsClient = field(default_factory=NatsClient)
     _inbox: str = ""
+    _again: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
@@ -63,6 +67,7 @@ class Load:
 
     async def __aexit__(self, *error: object) -> None:
         """Leave."""
+        await end(self._again)
         await self._client.close()
 
     def open(self) -> int:
@@ -90,7 +95,7 @@ class Load:
     async def until_answered(self, timeout_s: float) -> None:
         """Return when all is answered, or when an answer would be later than late."""
         last = max((one.sent_at for one in self.asked.values()), default=0.0)
-        await self._until(lambda: not self.open(), last + timeout_s + _WAIT_LONGER_S - time.monotonic())
+        await self._until(lambda: not self.open(), last + timeout_s + min(timeout_s, _WAIT_LONGER_S) - time.monotonic())
         # What is on its way may be something that came before.
         await asyncio.sleep(_LAST_S)
 
@@ -116,7 +121,7 @@ class Load:
     async def _send(self, one: Asked) -> None:
         one.sent_at = one.sent_at or time.monotonic()
         one.sends += 1
-        reply = f"{self._inbox}.{one.name}" if one.sends > 1 else ""
+        reply = f"{self._inbox}.{one.name}" if self.makes_sure else ""
         try:
             await self._client.publish(one.subject, one.payload, reply)
         except nats.errors.OutboundBufferLimitError:
@@ -124,7 +129,7 @@ class Load:
             return
 
     async def _reconnected(self) -> None:
-        if not self.sends_again:
+        if not self.makes_sure:
             return
         for one in list(self.asked.values()):
             if not one.answered_at and one.may_be_repeated:
@@ -133,10 +138,19 @@ class Load:
     async def _final(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         one = self.asked.get(_name_of(message.subject))
-        # A status is the server's own word: that nobody listens now.
-        if one is not None and not status:
-            one.heard(message.data, message.subject, time.monotonic())
-            self._changed.set()
+        if one is None:
+            return
+        if status:
+            # The server's own word: nobody listens now.
+            self._again.add(asyncio.create_task(self._send_later(one)))
+            return
+        one.heard(message.data, message.subject, time.monotonic())
+        self._changed.set()
+
+    async def _send_later(self, one: Asked) -> None:
+        await asyncio.sleep(_AGAIN_S)
+        if not one.answered_at:
+            await self._send(one)
 
     async def _streamed(self, message: Msg) -> None:
         chunk = messages_pb2.ChatStreamChunk.FromString(message.data)

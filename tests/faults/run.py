@@ -36,6 +36,7 @@ class Options:
         requests: Sent for each fault.
         rate: Of them a second.
         timeout_s: Seconds after which a client waits no more; the graph knows of it.
+        lasts_s: Seconds for which a network or a disk is broken.
         times: How often each fault is made while the requests are sent, evenly spread.
         with_ray: Whether the graph is the real one on Ray, or a few lines in two processes.
         logs: Where logs stay; None for nowhere.
@@ -44,6 +45,7 @@ class Options:
     requests: int = 1000
     rate: float = 20.0
     timeout_s: float = 30.0
+    lasts_s: float = 8.0
     times: int = 1
     with_ray: bool = True
     logs: Path | None = None
@@ -135,7 +137,7 @@ def _stand(loop: BackgroundLoop, mode: Mode, options: Options, nodes: int, *, sm
 def _run(stand: Stand, fault: Fault, mode: Mode, options: Options, told: Told, prefix: str) -> Result:
     is_durable = mode is Mode.DURABLE
     kinds = [kind for kind in stand.kinds if not (fault.cuts_clients and kind is Kind.GREETING)]
-    load = Load(stand.broker.url, kinds, sends_again=is_durable)
+    load = Load(stand.broker.url, kinds, makes_sure=is_durable)
     stand.loop.run(load.__aenter__())
     try:
         if trouble := _trouble(stand, load, f"{prefix}-before", told):
@@ -171,7 +173,7 @@ def _break_under_load(
         _until(reached, asking)
         happened.append(Happened(time.monotonic(), load.open()))
         told(f"{fault.name}: {fault.about}")
-        fault.make(stand)
+        fault.make(stand, options.lasts_s)
     asking.result()
     return happened
 
