@@ -8,6 +8,8 @@ core NATS, too, and notes it.
 
 import asyncio
 import logging
+import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,7 @@ _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _MOST_PENDING = 10_000
 _NOTES_AT_ONCE = 256
+_MOST_UNSURE = 10_000
 _NOTE_S = 5.0
 _FLUSH_S = 2
 _ACK_S = 2.0
@@ -64,6 +67,12 @@ class KeptRow:
     row: Request
     timeout_s: float
     take: Callable[[KeptRequest], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    message: Msg
+    at: datetime
 
 
 class DurableIntake:
@@ -90,6 +99,8 @@ class DurableIntake:
         self._left = asyncio.Event()
         self._notes: list[Subscription] = []
         self._notes_open = asyncio.Semaphore(_NOTES_AT_ONCE)
+        self._opened_at = -1
+        self._unsure: list[_Heard] = []
 
     def connect(self, client: NatsClient, rows: Sequence[KeptRow]) -> None:
         """Take the connection, and what is to be taken over it."""
@@ -176,6 +187,8 @@ class DurableIntake:
 
     async def settle(self, kept: KeptRequest) -> None:
         """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
+        if not kept.is_in_stream:
+            return
         for _ in range(_ACKS):
             try:
                 await kept.message.ack_sync(timeout=_ACK_S)
@@ -199,6 +212,7 @@ class DurableIntake:
         while not self._leaving.is_set():
             try:
                 await self._open(client)
+                await self._take_unsure(client)
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
                     for stream in self._streams:
@@ -216,6 +230,7 @@ class DurableIntake:
 
     async def _open(self, client: NatsClient) -> None:
         """Make, or find, everything that is needed."""
+        connections = client.stats["reconnects"]
         stream = client.jetstream()
         await self._store.open()
         await self._dead.open(client)
@@ -230,6 +245,7 @@ class DurableIntake:
         for name, subjects in foreign.items():
             await self._open_consumer(stream, name, subjects, DeliverPolicy.NEW)
         self._streams = (*([self._settings.stream] if own else []), *foreign)
+        self._opened_at = connections
 
     async def _open_own(self, stream: JetStreamContext, subjects: list[str]) -> None:
         config = StreamConfig(
@@ -333,12 +349,35 @@ class DurableIntake:
 
     def _note_in(self, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
         async def heard(message: Msg) -> None:
-            if self._notes_open.locked():
+            if not self._is_sure():
+                self._hold_unsure(message)
+            elif self._notes_open.locked():
                 logger.warning("a reply subject on %s was not noted: too many at once", message.subject)
-                return
-            group.create_task(self._note(message))
+            else:
+                group.create_task(self._note(message))
 
         return heard
+
+    def _is_sure(self) -> bool:
+        """Say whether the streams are there: a server that was found again may have lost them."""
+        return bool(self._streams) and self._opened_at == self._connected.stats["reconnects"]
+
+    def _hold_unsure(self, message: Msg) -> None:
+        if len(self._unsure) < _MOST_UNSURE:
+            self._unsure.append(_Heard(message, datetime.now(UTC)))
+        else:
+            logger.warning("a request on %s was heard while its stream was away: too many at once", message.subject)
+
+    async def _take_unsure(self, client: NatsClient) -> None:
+        """Note what was heard while nobody knew whether a stream has it, and take what was heard before it was made."""
+        made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
+        newest = max((at for at in made if at), default=None)
+        unsure, self._unsure = self._unsure, []
+        for heard in unsure:
+            await self._note(heard.message)
+            kept_row = self._row_of(heard.message.subject)
+            if kept_row and newest and heard.at < newest:
+                await kept_row.take(_only_heard(heard))
 
     async def _note(self, message: Msg) -> None:
         until = time.monotonic() + _NOTE_S
@@ -347,6 +386,14 @@ class DurableIntake:
                 await self._store.note_asker(digest_of(message), message.reply, lambda: until - time.monotonic())
             except UnavailableError as error:
                 logger.warning("a reply subject on %s was not noted: %s", message.subject, error.message)
+
+
+def _only_heard(heard: _Heard) -> KeptRequest:
+    """Return a request that no stream has, and that is nobody else's therefore."""
+    age_s = (datetime.now(UTC) - heard.at).total_seconds()
+    return KeptRequest(
+        heard.message, f"heard.{secrets.token_hex(16)}", 1, age_s, time.monotonic(), math.inf, is_in_stream=False
+    )
 
 
 def covers(pattern: str, subject: str) -> bool:

@@ -45,6 +45,7 @@ class KeptRequest:
         age_s: Seconds since it was sent.
         taken_at: When it was given out, in seconds of `time.monotonic()`.
         held_until: Until when nobody else is given it.
+        is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
     message: Msg
@@ -53,6 +54,7 @@ class KeptRequest:
     age_s: float
     taken_at: float
     held_until: float
+    is_in_stream: bool = True
 
     @property
     def payload_digest(self) -> str:
