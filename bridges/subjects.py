@@ -515,10 +515,17 @@ _OPERATOR_ONLY = frozenset({Role.OPERATOR})
 CLAIM_VALUE = _server(
     "$KV.{answers_bucket}.claim.{request}", _INGRESS_ONLY, "Keeps who answers a request, and how far that went."
 )
-ASKER_VALUE = _server(
-    "$KV.{answers_bucket}.asker.{request}",
+ASKER_VALUE = Subject(
+    "$KV.{answers_bucket}.asker.{request}.{note}",
+    Direction.SERVER,
+    (),
     _INGRESS_ONLY,
-    "Keeps the reply subject of a request, or that it has none, which no stream does.",
+    _INGRESS_ONLY | {Role.SERVER},
+    "Keeps a reply subject of a request, or that it has none, which no stream does. All ingresses hear it, too.",
+    (Delivery.SERVICE, Delivery.CORE),
+)
+TAKEN_VALUE = _server(
+    "$KV.{answers_bucket}.taken.{note}", _INGRESS_ONLY, "Keeps for which of several equal requests one of these is."
 )
 SENT_VALUE = _server(
     "$KV.{answers_bucket}.sent.{request}", _INGRESS_ONLY, "Keeps how much of an answer its stream was told."
@@ -557,12 +564,15 @@ def _requests_api(pattern: str, about: str, *, open_ended: bool = False) -> Subj
 
 
 REQUESTS_NEXT = _requests_api(f"$JS.API.CONSUMER.MSG.NEXT.{{stream}}.{REQUESTS_CONSUMER}", "Takes kept requests.")
+REQUESTS_CONSUMER_INFO = _requests_api(
+    f"$JS.API.CONSUMER.INFO.{{stream}}.{REQUESTS_CONSUMER}", "Looks for the consumer of a stream, and for the time."
+)
 _DURABLE_API = (
     _requests_api("$JS.API.STREAM.NAMES", "Looks for streams that have the subjects of requests already."),
     _requests_api("$JS.API.STREAM.INFO.{stream}", "Asks how such a stream is set."),
     _server("$JS.API.STREAM.CREATE.{requests_stream}", _INGRESS_ONLY, "Makes the stream that keeps requests."),
     _server("$JS.API.STREAM.UPDATE.{requests_stream}", _INGRESS_ONLY, "Gives it the present settings."),
-    _requests_api(f"$JS.API.CONSUMER.INFO.{{stream}}.{REQUESTS_CONSUMER}", "Looks for the consumer of a stream."),
+    REQUESTS_CONSUMER_INFO,
     _requests_api(f"$JS.API.CONSUMER.CREATE.{{stream}}.{REQUESTS_CONSUMER}", "Makes it, or gives it the settings."),
     REQUESTS_NEXT,
     _requests_api(
@@ -570,7 +580,6 @@ _DURABLE_API = (
         "Says that a request is worked on, or answered.",
         open_ended=True,
     ),
-    _server("$JS.API.STREAM.INFO.KV_{answers_bucket}", _INGRESS_ONLY, "Looks for the bucket of answers."),
     _server("$JS.API.STREAM.CREATE.KV_{answers_bucket}", _INGRESS_ONLY, "Makes it if it does not exist."),
     _server("$JS.API.STREAM.UPDATE.KV_{answers_bucket}", _INGRESS_ONLY, "Gives it the present settings."),
     _server("$JS.API.STREAM.MSG.GET.KV_{answers_bucket}", _INGRESS_ONLY, "Reads a value."),
@@ -624,6 +633,7 @@ SUBJECTS: tuple[Subject, ...] = (
     *_TRIGGERS_API,
     CLAIM_VALUE,
     ASKER_VALUE,
+    TAKEN_VALUE,
     SENT_VALUE,
     FINAL_VALUE,
     DEAD_LETTER,

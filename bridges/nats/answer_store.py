@@ -1,8 +1,9 @@
 """What is kept of requests that are answered once: a NATS key-value bucket that forgets by itself.
 
-* `claim.{request}`: who works on a request, and how far its answer went. It is written over the last one alone.
-* `asker.{request}`: the reply subjects that a request came with, which no stream keeps.
-* `sent.{request}`: how much of an answer's text its stream was told, where a stream goes on after its replica was lost.
+* `claim.{request}`: who works on a request. It is written over the last one alone.
+* `asker.{request}.{note}`: a reply subject that a request came with, which no stream keeps.
+* `taken.{note}`: the request that a reply subject was taken for, of several that are alike.
+* `sent.{request}`: how much of an answer's text its stream was told.
 * `final.{request}.{subject}`: the final message. It is stored once, and the server itself publishes it on the subject
   in the moment in which it is stored. So it goes out once or not at all, whichever replica dies when.
 """
@@ -10,19 +11,20 @@
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, TypeVar, cast
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, Header, RePublish, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, Header, RawStreamMsg, RePublish, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from bridges.nats.streams import open_stream
-from bridges.subjects import ASKER_VALUE, CLAIM_VALUE, FINAL_VALUE, SENT_VALUE, Subject
+from bridges.subjects import ASKER_VALUE, CLAIM_VALUE, FINAL_VALUE, SENT_VALUE, TAKEN_VALUE, Subject
 from deployments.backoff import Backoff, retry
 from deployments.errors import BackEnd, HearthError, UnavailableError
 from deployments.settings.orchestration import DurableSettings
@@ -39,36 +41,24 @@ _WRONG_LAST_SEQUENCE = {10071, 10164}
 """The server's error codes for a write over something else than what was read."""
 _NO_MESSAGE = 10037
 """The server's error code where a stream is there and has no such message."""
-_ASKERS_KEPT = 64
+ASKERS_KEPT = 64
 """Reply subjects of one request; a client that sends the same again and again gets no more answers than that."""
 
 STORED_HEADER_BYTES = 128
 """What the headers of a stored final message take beside its own."""
 
 
-class StreamState(StrEnum):
-    """How far the stream of an answer is."""
-
-    SILENT = ""
-    BEGUN = "begun"
-    ENDED = "ended"
-
-
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who works on a request, and how far its answer is out.
+    """Who works on a request.
 
     Attributes:
         holder: The delivery that it came by: the same for each time that it is given out again.
         attempt: How often it was given out by then.
-        stream: How far the stream of its answer is.
-        subjects: Where its final message goes; empty until it is known.
     """
 
     holder: str
     attempt: int
-    stream: StreamState = StreamState.SILENT
-    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +74,27 @@ class Sent:
     """How much of an answer its stream was told.
 
     Attributes:
-        characters: Of the text.
+        characters: Of the text, where the stream of a lost replica may go on.
         digest: Of these characters.
+        is_ended: Whether it was told its end.
     """
 
     characters: int = 0
     digest: str = ""
+    is_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class AskerNote:
     """A reply subject that a request was heard with.
 
     Attributes:
+        name: Of the note, and no other.
         reply_subject: Empty where it had none.
-        holder: The delivery of the request that it was taken for; empty for none.
     """
 
+    name: str
     reply_subject: str
-    holder: str = ""
 
 
 class TakenOverError(Exception):
@@ -137,7 +129,7 @@ class AnswerStore:
         Raises:
             nats.errors.Error: It cannot be.
         """
-        rows = (CLAIM_VALUE, ASKER_VALUE, SENT_VALUE, FINAL_VALUE)
+        rows = (CLAIM_VALUE, ASKER_VALUE, TAKEN_VALUE, SENT_VALUE, FINAL_VALUE)
         *others, final = (row.narrowed(answers_bucket=self._bucket) for row in rows)
         config = StreamConfig(
             name=f"KV_{self._bucket}",
@@ -201,55 +193,61 @@ class AnswerStore:
         key = self._key(FINAL_VALUE, request, subject)
         return bool(await self._trying(lambda: self._put(key, payload, 0, headers), remaining_s))
 
-    async def published(self, request: str, subject: str, remaining_s: Callable[[], float]) -> bytes | None:
-        """Return the final message of a request that went out on a subject, None where none did.
+    async def published(self, request: str, remaining_s: Callable[[], float]) -> bytes | None:
+        """Return the final message of a request, None where none went out.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        value, _ = await self._trying(lambda: self._read(self._key(FINAL_VALUE, request, subject)), remaining_s)
+        key = self._key(FINAL_VALUE, request, ">")
+        value, _ = await self._trying(lambda: self._read(key, 1), remaining_s)
         return value
 
-    async def note_asker(self, payload: str, reply_subject: str, remaining_s: Callable[[], float]) -> None:
-        """Keep that a request was heard, and with which reply subject.
+    async def note_asker(self, request: str, reply_subject: str) -> None:
+        """Keep that a request was heard, and with which reply subject. All replicas hear it, and none waits for it.
 
         Args:
-            payload: Digest of the request.
+            request: What the request is known by to those that hear it.
             reply_subject: The reply subject; empty where it had none.
-            remaining_s: Tells the seconds that are left.
+
+        Raises:
+            nats.errors.Error: It was not sent.
+        """
+        key = self._key(ASKER_VALUE, request, note=secrets.token_hex(8))
+        await self._connected.publish(key, reply_subject.encode())
+
+    async def hear_askers(self, heard: Callable[[str, AskerNote], None]) -> None:
+        """Have each reply subject told that is kept from now on, by whichever replica.
+
+        Args:
+            heard: Called with what the request is known by, and its reply subject.
+        """
+
+        async def take(message: Msg) -> None:
+            if tokens := self._asker_tokens(message.subject):
+                heard(tokens["request"], AskerNote(tokens["note"], message.data.decode(errors="replace")))
+
+        await self._connected.subscribe(ASKER_VALUE.narrowed(answers_bucket=self._bucket), cb=take)
+
+    async def askers(self, request: str, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
+        """Return the reply subjects that were kept of a request, in the order in which it was heard with them.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        await self._change_askers(payload, lambda askers: [*askers, Asker(reply_subject)], remaining_s)
+        return await self._trying(lambda: self._read_askers(request), remaining_s)
 
-    async def take_asker(self, payload: str, holder: str, remaining_s: Callable[[], float]) -> str | None:
-        """Return the reply subject that a request came with.
-
-        It is the one that was taken for this request before, else the first that was taken for none.
-
-        Returns:
-            Empty where it had none; None where nobody has noted it yet.
+    async def take_asker(self, note: str, holder: str, remaining_s: Callable[[], float]) -> bool:
+        """Take a reply subject for a request; return whether it is that one's.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        taken: str | None = None
-
-        def take(askers: list[Asker]) -> list[Asker]:
-            nonlocal taken
-            own = [asker for asker in askers if asker.holder == holder]
-            free = sorted((asker for asker in askers if not asker.holder), key=lambda asker: not asker.reply_subject)
-            found = next(iter((*own, *free)), None)
-            taken = found.reply_subject if found else None
-            if found is None or not taken:
-                # Who has none takes none from anybody else.
-                return askers
-            at = askers.index(found)
-            return [*askers[:at], Asker(taken, holder), *askers[at + 1 :]]
-
-        await self._change_askers(payload, take, remaining_s)
-        return taken
+        key, value = self._key(TAKEN_VALUE, note=note), holder.encode()
+        if await self._trying(lambda: self._put(key, value, 0), remaining_s):
+            return True
+        found, _ = await self._trying(lambda: self._read(key), remaining_s)
+        return found == value
 
     async def note_sent(self, request: str, sent: Sent) -> None:
         """Keep how much of an answer its stream was told; nobody waits for it, and it goes out before the text does.
@@ -257,45 +255,60 @@ class AnswerStore:
         Raises:
             nats.errors.Error: It was not sent.
         """
-        if self._client is not None:
-            await self._client.publish(self._key(SENT_VALUE, request), json.dumps(asdict(sent)).encode())
+        await self._connected.publish(self._key(SENT_VALUE, request), json.dumps(asdict(sent)).encode())
 
-    async def sent(self, request: str, remaining_s: Callable[[], float]) -> Sent:
-        """Return how much of an answer its stream was told.
+    async def sent(self, request: str, remaining_s: Callable[[], float]) -> Sent | None:
+        """Return how much of an answer its stream was told, None where it was told nothing.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
         value, _ = await self._trying(lambda: self._read(self._key(SENT_VALUE, request)), remaining_s)
-        return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else Sent()
+        return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else None
 
-    async def _change_askers(
-        self, payload: str, change: Callable[[list[Asker]], list[Asker]], remaining_s: Callable[[], float]
-    ) -> None:
-        key = self._key(ASKER_VALUE, payload)
+    async def check(self) -> None:
+        """Store something, to see that something can be.
 
-        async def attempt() -> bool:
-            value, revision = await self._read(key)
-            found = [Asker(*pair) for pair in json.loads(value)] if value is not None else []
-            changed = change(found)[-_ASKERS_KEPT:]
-            if changed == found:
-                return True
-            stored = json.dumps([(asker.reply_subject, asker.holder) for asker in changed]).encode()
-            return bool(await self._put(key, stored, revision))
+        Raises:
+            nats.errors.Error: It cannot.
+        """
+        await self._stream().publish(self._key(SENT_VALUE, "check"), b"{}")
 
-        while not await self._trying(attempt, remaining_s):
-            # Another replica noted or took one in this moment.
-            continue
+    async def _read_askers(self, request: str) -> tuple[AskerNote, ...]:
+        key = self._key(ASKER_VALUE, request, note="*")
+        found, following = list[AskerNote](), 1
+        while len(found) < ASKERS_KEPT:
+            message = await self._get(key, following)
+            if message is None:
+                break
+            tokens = self._asker_tokens(message.subject or "")
+            if tokens:
+                found.append(AskerNote(tokens["note"], (message.data or b"").decode(errors="replace")))
+            following = (message.seq or following) + 1
+        return tuple(found)
 
-    async def _read(self, key: str) -> tuple[bytes | None, int]:
-        """Return the value of a key and its revision; None and 0 where there is none."""
+    def _asker_tokens(self, subject: str) -> dict[str, str] | None:
+        return ASKER_VALUE.parameters(subject)
+
+    async def _read(self, key: str, at_least: int | None = None) -> tuple[bytes | None, int]:
+        """Return the value of a key and its revision; None and 0 where there is none.
+
+        Args:
+            key: The subject, with wildcards where the first of several will do.
+            at_least: The lowest revision that is looked at; None for the last one of the key.
+        """
+        found = await self._get(key, at_least)
+        return (found.data or b"", found.seq or 0) if found else (None, 0)
+
+    async def _get(self, key: str, at_least: int | None) -> RawStreamMsg | None:
         try:
-            found = await self._stream().get_msg(f"KV_{self._bucket}", subject=key)
+            return await self._stream().get_msg(
+                f"KV_{self._bucket}", seq=at_least, subject=key, next=at_least is not None
+            )
         except NotFoundError as error:
             if error.err_code != _NO_MESSAGE:
                 raise
-            return None, 0
-        return found.data or b"", found.seq or 0
+            return None
 
     async def _put(self, key: str, value: bytes, last: int, headers: Mapping[str, str] | None = None) -> int:
         """Store a value over a revision; return the new one, 0 where something else was stored since."""
@@ -332,14 +345,17 @@ class AnswerStore:
             ) from error
 
     def _stream(self) -> JetStreamContext:
+        return self._connected.jetstream(timeout=_PATIENCE_S)
+
+    @property
+    def _connected(self) -> Client:
         if self._client is None:
             raise nats.errors.Error("there is no connection to NATS yet")
-        return self._client.jetstream(timeout=_PATIENCE_S)
+        return self._client
 
-    def _key(self, row: Subject, request: str, subject: str = "") -> str:
-        return row.pattern.format(answers_bucket=self._bucket, request=request, subject=subject)
+    def _key(self, row: Subject, request: str = "", subject: str = "", note: str = "") -> str:
+        return row.pattern.format(answers_bucket=self._bucket, request=request, subject=subject, note=note)
 
 
 def _decode_claim(value: bytes) -> Claim:
-    found = cast("dict[str, Any]", json.loads(value))
-    return Claim(found["holder"], found["attempt"], StreamState(found["stream"]), tuple(found["subjects"]))
+    return Claim(**cast("dict[str, Any]", json.loads(value)))

@@ -7,9 +7,8 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
-from bridges.nats.trust import STRICT, Trust
+from bridges.nats.trust import STRICT, Trust, inbox_user
 from bridges.requests import Request
-from bridges.subjects import USER_INBOX
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import NatsSettings
 
@@ -17,9 +16,20 @@ from deployments.settings.orchestration import NatsSettings
 class Arrival(Protocol):
     """A message of NATS, as far as it says who sent it."""
 
-    subject: str
-    reply: str
-    data: bytes
+    @property
+    def subject(self) -> str:
+        """The subject that it was sent on."""
+        ...
+
+    @property
+    def reply(self) -> str:
+        """Its reply subject; empty where it has none."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """Its payload."""
+        ...
 
     @property
     def headers(self) -> Mapping[str, str] | None:
@@ -101,7 +111,7 @@ class Askers:
         user = parameters.get("user_id", "")
         if not user or self._trust.any_user:
             user = self.header_user(message) or self._payload_user(row, message.data) or user
-        if user := user or _inbox_user(message):
+        if user := user or inbox_user(message.reply):
             return Asker("user", user, self._claimed(message))
         if session := parameters.get("session_id"):
             return Asker("session", session)
@@ -115,7 +125,7 @@ class Askers:
             message: Its "start".
             of_payload: The user that this one names; empty where it names none.
         """
-        if user := self.header_user(message) or of_payload or _inbox_user(message):
+        if user := self.header_user(message) or of_payload or inbox_user(message.reply):
             return Asker("user", user, self._claimed(message))
         return Asker("session", session_id)
 
@@ -139,11 +149,6 @@ class Askers:
             # It is refused for that when its turn has come.
             return ""
         return str(getattr(message, "user_id"))  # noqa: B009 - the message is one of several
-
-
-def _inbox_user(message: Arrival) -> str:
-    """Return the user whose alone the reply subject is; empty where it is anybody's."""
-    return (USER_INBOX.parameters(message.reply) or {}).get("user_id", "")
 
 
 BY_SUBJECT = Askers("", STRICT, looks_inside=False)

@@ -7,13 +7,14 @@ core NATS, too, and notes it.
 """
 
 import asyncio
+import json
 import logging
 import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -22,15 +23,19 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from bridges.nats.answer_store import AnswerStore
+from bridges.nats.admission import row_limits
+from bridges.nats.answer_store import AnswerStore, AskerNote
+from bridges.nats.asker_notes import AskerNotes
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters, DurableMetrics
 from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, digest_of
 from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
+from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
+from bridges.nats.trust import inbox_user
 from bridges.requests import Request
-from bridges.subjects import REQUESTS_CONSUMER
+from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO
 from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -46,12 +51,11 @@ _LATE_S = 60.0
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _MOST_PENDING = 10_000
-_NOTES_AT_ONCE = 256
 _MOST_UNSURE = 10_000
-_NOTE_S = 5.0
+_REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
-_ACK_S = 2.0
-_ACKS = 3
+_LOOK_S = 5.0
+_STORE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,11 @@ class KeptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Unsure:
+    """A request that was heard while nobody knew whether its stream is there, and when, by `time.monotonic()`."""
+
     message: Msg
-    at: datetime
+    at: float
 
 
 class DurableIntake:
@@ -87,25 +93,33 @@ class DurableIntake:
         self._settings = settings.durable
         self._queue_group = settings.queue_group
         self._metrics = metrics
-        self._store = AnswerStore(settings.durable, settings.request_timeout_s + settings.durable.remember_s)
+        lifetime_s = settings.request_timeout_s + settings.durable.remember_s
+        self._user_header = settings.user_header
+        self._nats = settings
+        self._store = AnswerStore(settings.durable, lifetime_s)
+        self._asker_notes = AskerNotes(self._store, lifetime_s)
+        self._clock = ServerClock()
         self._dead = DeadLetters(settings.durable)
         self._max_age_s = settings.request_timeout_s + _LATE_S
         self._client: NatsClient | None = None
         self._rows: Sequence[KeptRow] = ()
         self._streams: tuple[str, ...] = ()
         self._problem = "the streams of requests are not opened yet"
+        self._full = ""
         self._held: set[KeptRequest] = set()
+        self._most_held = 0
         self._leaving = asyncio.Event()
         self._left = asyncio.Event()
-        self._notes: list[Subscription] = []
-        self._notes_open = asyncio.Semaphore(_NOTES_AT_ONCE)
         self._opened_at = -1
-        self._unsure: list[_Heard] = []
+        self._unsure: list[_Unsure] = []
+        self._hearing: list[Subscription] = []
 
     def connect(self, client: NatsClient, rows: Sequence[KeptRow]) -> None:
         """Take the connection, and what is to be taken over it."""
         self._client, self._rows = client, rows
         self._store.connect(client)
+        limits = [row_limits(kept.row, self._nats) for kept in rows]
+        self._most_held = sum(row.in_flight + row.waiting for row in limits) + _REFUSED_AT_ONCE
 
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         """Say whether requests are kept; see `Reporting`. Without JetStream none of these is taken."""
@@ -115,35 +129,37 @@ class DurableIntake:
                     await self._open(self._client)
             except (nats.errors.Error, TimeoutError, UnavailableError) as error:
                 self._failed(error)
-        ready = bool(self._streams)
-        detail = f"requests are kept in {', '.join(self._streams)}" if ready else self._problem
+        ready = bool(self._streams) and not self._full
+        problem = self._full or self._problem
+        detail = f"requests are kept in {', '.join(self._streams)}" if ready else problem
         return (ComponentStatus(COMPONENT, ready=ready, detail=detail),)
 
-    async def subscribe(self, group: asyncio.TaskGroup) -> None:
-        """Note the reply subjects of requests from now on."""
-        heard = self._note_in(group)
+    async def subscribe(self) -> None:
+        """Note the reply subjects of requests from now on, and hear those that other replicas note."""
+        await self._asker_notes.listen()
         for kept in self._rows:
-            self._notes.append(
-                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=heard)
+            self._hearing.append(
+                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=self._hear)
             )
 
     async def run(self) -> None:
         """Take requests until `leave`, and hold those that were taken until cancelled."""
-        keeping = asyncio.create_task(self._keep_holding(self._connected))
+        watching = [asyncio.create_task(watch) for watch in (self._keep_holding(self._connected), self._look_after())]
         try:
             await self._take_all(self._connected)
             self._left.set()
             await asyncio.Event().wait()
         finally:
-            keeping.cancel()
-            await asyncio.wait((keeping,))
+            for watch in watching:
+                watch.cancel()
+            await asyncio.wait(watching)
             self._left.set()
 
     async def leave(self) -> None:
         """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled."""
         self._leaving.set()
         await self._left.wait()
-        for subscription in self._notes:
+        for subscription in self._hearing:
             try:
                 await subscription.drain()
             except nats.errors.Error as error:
@@ -161,25 +177,27 @@ class DurableIntake:
             allows: Says whether a reply subject is answered.
             deadline: When the answer has to be there.
         """
-        key = kept.key(request_id)
         go_on = self._settings.broken_stream == "continue"
-        return OnceAnswer(kept, key, self._store, sender, allows, deadline, go_on=go_on)
+        return OnceAnswer(kept, request_id, self._store, self._askers_of, sender, allows, deadline, go_on=go_on)
 
     def is_spent(self, kept: KeptRequest) -> bool:
         """Say whether a request was begun as often as it may be."""
         return kept.attempt > self._settings.tries
 
-    async def give_up(self, row: Request, kept: KeptRequest) -> str:
-        """Park a request as a dead letter; return why, in words.
+    async def give_up(self, row: Request, kept: KeptRequest, request_id: str) -> str:
+        """Park a request as a dead letter; return why, in words. One that was answered is left alone.
 
         Raises:
             GivenBackError: It could not be kept now.
         """
         times = kept.attempt - 1
         reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
+        key = kept.key(request_id)
         try:
-            await self._dead.put(self._connected, row.name, kept.message, key=kept.key(""), reason=reason, times=times)
-        except (nats.errors.Error, TimeoutError) as error:
+            if await self._store.published(key, _patience()) is not None:
+                return reason
+            await self._dead.put(self._connected, row.name, kept.message, key=key, reason=reason, times=times)
+        except (nats.errors.Error, TimeoutError, UnavailableError) as error:
             raise GivenBackError(f"it could not be kept as a dead letter: {_text(error)}") from error
         self._metrics.given_up(row.subject.pattern)
         logger.error("a request on %s is a dead letter now: %s", row.subject.pattern, reason)
@@ -189,13 +207,10 @@ class DurableIntake:
         """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
         if not kept.is_in_stream:
             return
-        for _ in range(_ACKS):
-            try:
-                await kept.message.ack_sync(timeout=_ACK_S)
-            except (nats.errors.Error, TimeoutError) as error:
-                logger.info("an answered request was not let go of: %s", _text(error))
-                continue
-            return
+        try:
+            await self._connected.publish(kept.message.reply, Msg.Ack.Ack)
+        except nats.errors.Error as error:
+            logger.info("an answered request was not let go of: %s", _text(error))
 
     def let_go(self, kept: KeptRequest) -> None:
         """Hold a request no more: one that was not answered is given out again."""
@@ -216,7 +231,7 @@ class DurableIntake:
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
                     for stream in self._streams:
-                        pulling = Pulling(client, stream, self._arrived)
+                        pulling = Pulling(client, stream, self._taker(group), self._room)
                         group.create_task(pulling.run(self._leaving))
             except* (nats.errors.Error, TimeoutError) as errors:
                 self._failed(errors.exceptions[0])
@@ -245,6 +260,7 @@ class DurableIntake:
         for name, subjects in foreign.items():
             await self._open_consumer(stream, name, subjects, DeliverPolicy.NEW)
         self._streams = (*([self._settings.stream] if own else []), *foreign)
+        await self._set_clock(self._streams[0])
         self._opened_at = connections
 
     async def _open_own(self, stream: JetStreamContext, subjects: list[str]) -> None:
@@ -307,24 +323,72 @@ class DurableIntake:
         if sorted(found.filter_subjects or ()) != wanted or found.ack_wait != ack_wait:
             await stream.add_consumer(name, found.evolve(filter_subjects=wanted, ack_wait=ack_wait))
 
-    async def _arrived(self, message: Msg) -> None:
-        kept_row = self._row_of(message.subject)
-        kept = self._kept(message)
-        if kept_row is None or kept.age_s > kept_row.timeout_s + _LATE_S:
-            # Of a stream of somebody else, which keeps what nobody waits for any more.
-            logger.warning("a request on %s of %.0f s ago is not answered any more", message.subject, kept.age_s)
-            await message.ack()
+    def _room(self) -> int:
+        """Return how many more requests may be taken: others are left to who has room, or to later."""
+        return self._most_held - len(self._held)
+
+    def _taker(self, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
+        async def arrived(message: Msg) -> None:
+            kept_row = self._row_of(message.subject)
+            kept = self._kept(message)
+            if kept_row is None or kept.age_s > kept_row.timeout_s + _LATE_S:
+                # Of a stream of somebody else, which keeps what nobody waits for any more.
+                logger.warning("a request on %s of %.0f s ago is not answered any more", message.subject, kept.age_s)
+                await message.ack()
+                return
+            self._held.add(kept)
+            if kept.attempt > 1:
+                self._metrics.redelivered(kept_row.row.subject.pattern)
+            notes = self._asker_notes.known(kept.digest)
+            if kept.attempt == 1 and _are_of_one(notes):
+                kept.reply = notes[0].reply_subject
+                await kept_row.take(kept)
+            else:
+                group.create_task(self._take_when_known(kept, kept_row))
+
+        return arrived
+
+    async def _take_when_known(self, kept: KeptRequest, kept_row: KeptRow) -> None:
+        """Look for the reply subject of a request, and have it taken."""
+        try:
+            kept.reply = await self._find_reply(kept)
+        except UnavailableError as error:
+            logger.warning("a request on %s is left to its stream: %s", kept.subject, error.message)
+            self.let_go(kept)
             return
-        self._held.add(kept)
-        if kept.attempt > 1:
-            self._metrics.redelivered(kept_row.row.subject.pattern)
+        except asyncio.CancelledError:
+            self.let_go(kept)
+            raise
         await kept_row.take(kept)
+
+    async def _find_reply(self, kept: KeptRequest) -> str:
+        remaining_s = _patience()
+        if kept.attempt > 1:
+            notes = await self._asker_notes.find_all(kept.digest, remaining_s)
+        else:
+            notes = await self._asker_notes.find(kept.digest, kept.age_s, remaining_s)
+        if not notes or _are_of_one(notes):
+            return notes[0].reply_subject if notes else ""
+        # Several users sent the very same: each request is one user's.
+        for note in notes:
+            if await self._store.take_asker(note.name, kept.holder, remaining_s):
+                return note.reply_subject
+        return ""
+
+    async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
+        if kept.attempt > 1:
+            return await self._asker_notes.find_all(kept.digest, remaining_s)
+        return self._asker_notes.known(kept.digest) or await self._store.askers(kept.digest, remaining_s)
 
     def _kept(self, message: Msg) -> KeptRequest:
         given, now = message.metadata, time.monotonic()
-        age_s = max(0.0, (datetime.now(UTC) - given.timestamp).total_seconds())
+        digest = digest_of(message, self._header_user(message))
+        age_s = self._clock.age_s(given.timestamp)
         holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
-        return KeptRequest(message, holder, given.num_delivered, age_s, now, now + self._settings.take_over_s)
+        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, now + self._settings.take_over_s)
+
+    def _header_user(self, message: Msg) -> str:
+        return (message.headers or {}).get(self._user_header, "").strip() if self._user_header else ""
 
     def _row_of(self, subject: str) -> KeptRow | None:
         return next((kept for kept in self._rows if kept.row.subject.parameters(subject) is not None), None)
@@ -347,16 +411,25 @@ class DurableIntake:
         for kept in held:
             kept.held_until = said_at + self._settings.take_over_s
 
-    def _note_in(self, group: asyncio.TaskGroup) -> Callable[[Msg], Awaitable[None]]:
-        async def heard(message: Msg) -> None:
-            if not self._is_sure():
-                self._hold_unsure(message)
-            elif self._notes_open.locked():
-                logger.warning("a reply subject on %s was not noted: too many at once", message.subject)
+    async def _look_after(self) -> None:
+        """See again and again that requests can be kept, and what time it is at the server."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._store.check()
+                    for stream in self._streams:
+                        await self._set_clock(stream)
+            except (nats.errors.Error, TimeoutError) as error:
+                self._full = f"requests cannot be kept: {_text(error)}"
+                logger.warning("%s", self._full)
             else:
-                group.create_task(self._note(message))
+                self._full = ""
 
-        return heard
+    async def _set_clock(self, stream: str) -> None:
+        found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
+        if now := json.loads(found.data).get("ts"):
+            self._clock.set(datetime.fromisoformat(now))
 
     def _is_sure(self) -> bool:
         """Say whether the streams are there: a server that was found again may have lost them."""
@@ -364,36 +437,50 @@ class DurableIntake:
 
     def _hold_unsure(self, message: Msg) -> None:
         if len(self._unsure) < _MOST_UNSURE:
-            self._unsure.append(_Heard(message, datetime.now(UTC)))
+            self._unsure.append(_Unsure(message, time.monotonic()))
         else:
-            logger.warning("a request on %s was heard while its stream was away: too many at once", message.subject)
+            logger.warning("a request on %s was left: too many came while their stream was away", message.subject)
 
     async def _take_unsure(self, client: NatsClient) -> None:
         """Note what was heard while nobody knew whether a stream has it, and take what was heard before it was made."""
         made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
-        newest = max((at for at in made if at), default=None)
+        made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
         unsure, self._unsure = self._unsure, []
-        for heard in unsure:
-            await self._note(heard.message)
-            kept_row = self._row_of(heard.message.subject)
-            if kept_row and newest and heard.at < newest:
-                await kept_row.take(_only_heard(heard))
+        for one in unsure:
+            await self._note(one.message)
+            kept_row = self._row_of(one.message.subject)
+            if kept_row and time.monotonic() - one.at > made_s:
+                await kept_row.take(self._only_heard(one))
+
+    def _only_heard(self, one: _Unsure) -> KeptRequest:
+        """Return a request that no stream has, and that nobody else is given therefore."""
+        digest, now = digest_of(one.message, self._header_user(one.message)), time.monotonic()
+        holder = f"heard.{secrets.token_hex(16)}"
+        return KeptRequest(
+            one.message, digest, holder, 1, now - one.at, now, math.inf, one.message.reply, is_in_stream=False
+        )
+
+    async def _hear(self, message: Msg) -> None:
+        if self._is_sure():
+            await self._note(message)
+        else:
+            self._hold_unsure(message)
 
     async def _note(self, message: Msg) -> None:
-        until = time.monotonic() + _NOTE_S
-        async with self._notes_open:
-            try:
-                await self._store.note_asker(digest_of(message), message.reply, lambda: until - time.monotonic())
-            except UnavailableError as error:
-                logger.warning("a reply subject on %s was not noted: %s", message.subject, error.message)
+        try:
+            await self._store.note_asker(digest_of(message, self._header_user(message)), message.reply)
+        except nats.errors.Error as error:
+            logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 
 
-def _only_heard(heard: _Heard) -> KeptRequest:
-    """Return a request that no stream has, and that is nobody else's therefore."""
-    age_s = (datetime.now(UTC) - heard.at).total_seconds()
-    return KeptRequest(
-        heard.message, f"heard.{secrets.token_hex(16)}", 1, age_s, time.monotonic(), math.inf, is_in_stream=False
-    )
+def _are_of_one(notes: Sequence[AskerNote]) -> bool:
+    """Say whether reply subjects are all of one user, or of nobody in particular."""
+    return len({inbox_user(note.reply_subject) for note in notes}) == 1
+
+
+def _patience() -> Callable[[], float]:
+    until = time.monotonic() + _STORE_S
+    return lambda: until - time.monotonic()
 
 
 def covers(pattern: str, subject: str) -> bool:

@@ -34,7 +34,7 @@ from bridges.nats.presence import Listeners
 from bridges.nats.refusals import Refusals
 from bridges.nats.reply import Reply
 from bridges.nats.sender import Sender
-from bridges.nats.trust import Trust, is_inbox
+from bridges.nats.trust import Trust
 from bridges.operations.activity import Activity
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
@@ -274,7 +274,7 @@ class Ingress:
                 )
             )
         if self._durable:
-            await self._durable.subscribe(group)
+            await self._durable.subscribe()
         self._subscriptions.extend(await self._service.subscribe(self._client))
         await self._client.flush()
 
@@ -307,7 +307,7 @@ class Ingress:
     def _taker(self, endpoint: Endpoint, group: asyncio.TaskGroup) -> Callable[[KeptRequest], Awaitable[None]]:
         async def take(kept: KeptRequest) -> None:
             deadline = kept.taken_at + endpoint.timeout_s - kept.age_s
-            asker = self._askers.asker(endpoint.row, kept.message)
+            asker = self._askers.asker(endpoint.row, kept)
             request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, asker, kept)
             # Each of these speaks with the server, which the next message does not wait for.
             if self._durable and self._durable.is_spent(kept):
@@ -324,7 +324,7 @@ class Ingress:
         """Park a request that was begun too often, and tell its client."""
         assert request.kept  # noqa: S101 - only these are begun more than once
         try:
-            reason = await durable.give_up(request.endpoint.row, request.kept)
+            reason = await durable.give_up(request.endpoint.row, request.kept, _request_id(request))
         except GivenBackError as error:
             self._log_given_back(request, error)
             durable.let_go(request.kept)
@@ -495,7 +495,7 @@ class Ingress:
                 await self._deliver(reply.refuse(error))
             return Outcome(error.kind, error=error.message)
         reply = self._reply(request, call, message)
-        if not await self._begins(reply, getattr(message, "response_subject", "")):
+        if not await self._begins(reply):
             return Outcome(request_id=getattr(message, "request_id", ""))
         try:
             if refusal:
@@ -550,16 +550,9 @@ class Ingress:
             # Of whatever kind: a worker that ended would take all others, and their requests, with it.
             logger.exception("an error could not be told to its client")
 
-    async def _begins(self, reply: Reply, response_subject: str = "") -> bool:
+    async def _begins(self, reply: Reply) -> bool:
         """Say whether a request is to be answered: one that is kept may have been, by another replica."""
-        if not isinstance(reply.once, OnceAnswer):
-            return True
-        if not await reply.once.begin():
-            return False
-        if is_inbox(response_subject):
-            # Whether it may be answered there follows from the reply subject.
-            reply.reply_subject = await reply.once.asker()
-        return True
+        return await reply.once.begin() if isinstance(reply.once, OnceAnswer) else True
 
     def _reply(self, request: _Arrived, call: Call, decoded: Message | None) -> Reply:
         message, row = request.message, request.endpoint.row
@@ -581,10 +574,19 @@ class Ingress:
         if request.kept and self._durable:
             sender = Sender(self._client, self._listeners, dict(call.trace), STORED_HEADER_BYTES)
             once = self._durable.answer(request.kept, request_id, sender, allows, request.deadline)
-            return Reply(sender, message.subject, parameters, own_subjects=own, names=names, once=once)
+            reply_subject = request.kept.reply if allows(request.kept.reply) else ""
+            return Reply(sender, message.subject, parameters, reply_subject, own, names, once=once)
         sender = Sender(self._client, self._listeners, dict(call.trace))
         reply_subject = message.reply if allows(message.reply) else ""
         return Reply(sender, message.subject, parameters, reply_subject, own, names)
+
+
+def _request_id(request: _Arrived) -> str:
+    """Return the client's id of a request; empty where it gave none, or none that can be read."""
+    try:
+        return getattr(_decode(request.endpoint.row, request.message.data), "request_id", "")
+    except InvalidRequestError:
+        return ""
 
 
 def _overloaded(refused: Refused[_Arrived]) -> HearthError:

@@ -1,22 +1,24 @@
 """The answer to a request that is kept until it is answered: nothing of it goes out twice.
 
-A request is given out again where its replica dies. What goes out is fenced by the claim on it (see
-`bridges.nats.answer_store`): its stream is begun by one attempt, ended once, and its final message is stored once.
+A request is given out again where its replica dies. Whoever begins with it writes a claim (see
+`bridges.nats.answer_store`). What its stream is told is noted in front of it, and a replica that has not held on to the
+request tells it nothing more. The final message is stored once, whoever comes first.
 """
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import AnswerStore, Claim, Sent, StreamState, TakenOverError
+from bridges.nats.answer_store import AnswerStore, AskerNote, Claim, Sent, TakenOverError
 from bridges.nats.sender import Sender
+from bridges.nats.trust import inbox_user
 from bridges.subjects import REPLAY_HEADER
 from deployments.errors import UnavailableError
 
@@ -24,9 +26,6 @@ WRITTEN_ANEW = "the replica that wrote the stream was lost: this is the whole an
 
 _STORE_S = 5.0
 """What the bucket has at least, for a server that restarts, even where the request's own time is over."""
-_NOTE_S = 0.25
-"""What a reply subject has to be noted by whoever heard it, after the request was taken from its stream."""
-_NOTE_POLL_S = 0.02
 _OTHER_POLL_S = 0.25
 
 
@@ -40,38 +39,60 @@ class KeptRequest:
 
     Attributes:
         message: The message.
+        digest: What the request is known by to those that hear it elsewhere: see `digest_of`.
         holder: What this request, and no other, is known by, however often it is given out.
         attempt: How often it was given out by now.
         age_s: Seconds since it was sent.
         taken_at: When it was given out, in seconds of `time.monotonic()`.
         held_until: Until when nobody else is given it.
+        reply: The reply subject that it came with; empty where it had none, or nobody heard it.
         is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
     message: Msg
+    digest: str
     holder: str
     attempt: int
     age_s: float
     taken_at: float
     held_until: float
+    reply: str = ""
     is_in_stream: bool = True
 
     @property
-    def payload_digest(self) -> str:
-        """What the request is known by to those that hear it elsewhere."""
-        return digest_of(self.message)
+    def subject(self) -> str:
+        """The subject that it was sent on."""
+        return self.message.subject
+
+    @property
+    def data(self) -> bytes:
+        """Its payload."""
+        return self.message.data
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """Its headers; None where it has none."""
+        return self.message.headers
 
     def key(self, request_id: str) -> str:
-        """Return what the request is known by: one with a request id that is sent again is the same."""
-        if not request_id:
-            return hashlib.sha256(self.holder.encode()).hexdigest()
-        replay = (self.message.headers or {}).get(REPLAY_HEADER, "")
-        return hashlib.sha256(f"{self.payload_digest} {replay}".encode()).hexdigest()
+        """Return what the request is known by: one of the same user with its request id is the same."""
+        known_by = f"{self.digest} {inbox_user(self.reply)}" if request_id else self.holder
+        return hashlib.sha256(known_by.encode()).hexdigest()
 
 
-def digest_of(message: Msg) -> str:
-    """Return a digest of a message's subject and payload."""
-    return hashlib.blake2b(message.subject.encode() + b"\0" + message.data, digest_size=32).hexdigest()
+def digest_of(message: Msg, user: str) -> str:
+    """Return a digest of what makes a request another one: subject, payload, and who asks.
+
+    Args:
+        message: The request.
+        user: Whom its header names; empty where it names none, or is not believed.
+    """
+    replay = (message.headers or {}).get(REPLAY_HEADER, "")
+    digest = hashlib.blake2b(digest_size=32)
+    for part in (message.subject, user, replay):
+        digest.update(f"{part}\0".encode())
+    digest.update(message.data)
+    return digest.hexdigest()
 
 
 @dataclass(slots=True)
@@ -94,8 +115,9 @@ class OnceAnswer:
 
     Args:
         kept: The request.
-        key: What it is known by.
+        request_id: Its client's id of it; empty where it gave none.
         store: Where its claim is.
+        askers: Finds the reply subjects that it came with.
         sender: Of its answers.
         allows: Says whether a reply subject is answered.
         deadline: When its answer has to be there.
@@ -105,8 +127,9 @@ class OnceAnswer:
     def __init__(
         self,
         kept: KeptRequest,
-        key: str,
+        request_id: str,
         store: AnswerStore,
+        askers: Callable[[KeptRequest, Callable[[], float]], Awaitable[Iterable[AskerNote]]],
         sender: Sender,
         allows: Callable[[str], bool],
         deadline: float,
@@ -114,24 +137,26 @@ class OnceAnswer:
         go_on: bool,
     ) -> None:
         self._kept = kept
-        self._key = key
+        self._has_id = bool(request_id)
+        self._key = kept.key(request_id)
         self._store = store
+        self._askers = askers
         self._sender = sender
         self._allows = allows
         self._deadline = deadline
         self._go_on = go_on
         self._claim = Claim(kept.holder, kept.attempt)
-        self._revision = 0
-        self._begun_here = False
+        self._told: Sent | None = None
+        """What the stream was told, by this attempt or by lost ones; None for nothing."""
+        self._is_writing = True
+        """Whether this attempt tells the stream more: of a lost one it does where the answers are alike."""
         self._unsent: _Unsent | None = None
-        self._told = Sent()
         self._digest: Any = hashlib.sha256()
-        self._is_anew = False
 
     @property
     def note(self) -> str:
         """See `Once.note`."""
-        return WRITTEN_ANEW if self._is_anew else ""
+        return "" if self._is_writing else WRITTEN_ANEW
 
     async def begin(self) -> bool:
         """Claim the request.
@@ -145,70 +170,74 @@ class OnceAnswer:
         with _given_back():
             if self._kept.attempt == 1 and await self._is_first():
                 return True
-            while True:
+            while not await self.was_answered():
                 held = await self._store.claim(self._key, self._patience())
-                found = held.claim
-                if found and await self._told_before(found):
-                    return False
-                if found is None or found.holder == self._kept.holder:
-                    await self._take_over(found, held.revision)
+                if held.claim is None or held.claim.holder == self._kept.holder:
+                    await self._take_over(held.claim, held.revision)
                     return True
                 if time.monotonic() >= self._deadline:
                     # Whoever has it answers it, on the subjects that both share.
                     return False
                 await asyncio.sleep(_OTHER_POLL_S)
+            return False
 
-    async def asker(self) -> str:
-        """See `Once.asker`."""
-        with _given_back():
-            while True:
-                asker = await self._store.take_asker(self._kept.payload_digest, self._kept.holder, self._patience())
-                if asker is not None or time.monotonic() > self._kept.taken_at + _NOTE_S:
-                    return asker if asker and self._allows(asker) else ""
-                await asyncio.sleep(_NOTE_POLL_S)
+    async def was_answered(self) -> bool:
+        """Say whether the final message is out; who asked for it and was not told yet is told.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        payload = await self._store.published(self._key, self._patience())
+        if payload is None:
+            return False
+        for subject in await self._reply_subjects():
+            await self._publish(subject, payload)
+        return True
 
     async def untold(self, text: str) -> str:
         """See `Once.untold`."""
-        if time.monotonic() > self._kept.held_until:
-            raise GivenBackError("it was held for too long without a word to its stream")
-        if self._claim.stream is StreamState.ENDED:
-            return ""
-        if self._claim.stream is StreamState.SILENT:
-            await self._write(replace(self._claim, stream=StreamState.BEGUN))
-            self._begun_here = True
-        if not self._begun_here:
+        self._check_held()
+        if not self._is_writing:
             text = self._behind_sent(text)
-        if text and self._go_on:
+        if text and (self._go_on or self._told is None):
             await self._note_sent(text)
         return text
 
     async def may_end_stream(self) -> bool:
         """See `Once.may_end_stream`."""
-        if self._claim.stream is StreamState.ENDED:
+        self._check_held()
+        if self._told and self._told.is_ended:
             return False
-        await self._write(replace(self._claim, stream=StreamState.ENDED))
+        self._told = Sent(is_ended=True)
+        await self._store.note_sent(self._key, self._told)
         return True
 
     def begin_again(self) -> None:
         """See `Once.begin_again`."""
-        if self._claim.stream is StreamState.SILENT:
+        if self._told is None:
             return
-        sent = self._told if self._begun_here else self._unsent and self._unsent.sent
-        self._unsent = _Unsent(sent, sent.characters) if sent and self._go_on else None
-        self._begun_here, self._is_anew = False, True
+        sent = self._told if self._is_writing else self._unsent and self._unsent.sent
+        goes_on = sent is not None and self._go_on and not sent.is_ended
+        self._unsent = _Unsent(sent, sent.characters) if sent is not None and goes_on else None
+        self._is_writing = False
 
-    async def finish(self, messages: Mapping[str, Message]) -> None:
+    async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
         """See `Once.finish`."""
-        payloads = {subject: self._sender.fitting(message) for subject, message in messages.items()}
-        if payloads:
-            await self._write(replace(self._claim, subjects=tuple(payloads)))
+        payload = self._sender.fitting(message)
+        told = payload if to_asker is message else self._sender.fitting(to_asker)
+        self._check_held()
         with _given_back():
-            for subject, payload in payloads.items():
-                await self._publish(subject, payload)
+            if subject and not await self._publish(subject, payload):
+                # Where another attempt was first, all hear the same.
+                stored = await self._store.published(self._key, self._patience())
+                told = told if stored in (None, payload) else stored
+            for asker in await self._reply_subjects():
+                if asker != subject:
+                    await self._publish(asker, told)
 
     async def _is_first(self) -> bool:
         try:
-            self._revision = await self._store.write(self._key, self._claim, 0, self._patience())
+            await self._store.write(self._key, self._claim, 0, self._patience())
         except TakenOverError:
             return False
         return True
@@ -216,34 +245,39 @@ class OnceAnswer:
     async def _take_over(self, found: Claim | None, revision: int) -> None:
         if found and found.attempt > self._kept.attempt:
             raise GivenBackError("it was given out again")
-        stream = found.stream if found else StreamState.SILENT
-        claim = replace(self._claim, stream=stream)
-        self._revision = await self._store.write(self._key, claim, revision, self._patience())
-        self._claim = claim
+        await self._store.write(self._key, self._claim, revision, self._patience())
+        self._told = await self._store.sent(self._key, self._patience())
+        if self._told is None:
+            return
         # One that was ended is whole, and of another answer than the final message that follows now.
-        self._is_anew = stream is not StreamState.SILENT
-        if stream is StreamState.BEGUN and self._go_on:
-            sent = await self._store.sent(self._key, self._patience())
-            self._unsent = _Unsent(sent, sent.characters)
+        self._is_writing = False
+        if self._go_on and not self._told.is_ended:
+            self._unsent = _Unsent(self._told, self._told.characters)
 
-    async def _told_before(self, found: Claim) -> bool:
-        """Say whether the final message is out; who asked for it and was not told yet is told."""
-        for subject in found.subjects:
-            payload = await self._store.published(self._key, subject, self._patience())
-            if payload is not None:
-                break
-        else:
-            return False
-        for subject in dict.fromkeys((*found.subjects, await self.asker())):
-            if subject:
-                await self._publish(subject, payload)
-        return True
+    async def _reply_subjects(self) -> list[str]:
+        """Return where the request is answered besides its own subjects; of one without an id, that is one place."""
+        user = inbox_user(self._kept.reply)
+        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note, user)]
+        if self._has_id:
+            return list(dict.fromkeys(note.reply_subject for note in notes))
+        for note in notes:
+            if await self._store.take_asker(note.name, self._kept.holder, self._patience()):
+                return [note.reply_subject]
+        return []
 
-    async def _publish(self, subject: str, payload: bytes) -> None:
+    def _is_for(self, note: AskerNote, user: str) -> bool:
+        return bool(note.reply_subject) and inbox_user(note.reply_subject) == user and self._allows(note.reply_subject)
+
+    async def _publish(self, subject: str, payload: bytes) -> bool:
         is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())
         if is_new and "." not in subject:
             # The server publishes on subjects of two tokens and more.
             await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
+        return is_new
+
+    def _check_held(self) -> None:
+        if time.monotonic() > self._kept.held_until:
+            raise GivenBackError("it was held for too long without a word to its stream")
 
     def _behind_sent(self, text: str) -> str:
         """Return what of a piece lies behind what a lost attempt has sent; nothing where the new text is another."""
@@ -255,23 +289,21 @@ class OnceAnswer:
         unsent.left -= len(known)
         if unsent.left:
             return ""
+        self._unsent = None
         if unsent.sent.characters and unsent.digest.hexdigest() != unsent.sent.digest:
-            self._unsent = None
             return ""
-        self._begun_here, self._is_anew = True, False
+        self._is_writing = True
         self._told, self._digest = unsent.sent, unsent.digest
         return text
 
     async def _note_sent(self, text: str) -> None:
-        self._digest.update(text.encode())
-        self._told = Sent(self._told.characters + len(text), self._digest.hexdigest())
+        characters = self._told.characters if self._told else 0
+        self._told = Sent()
+        if self._go_on:
+            self._digest.update(text.encode())
+            self._told = Sent(characters + len(text), self._digest.hexdigest())
         # In front of the text in the connection's buffer: what is not noted was not sent.
         await self._store.note_sent(self._key, self._told)
-
-    async def _write(self, claim: Claim) -> None:
-        with _given_back():
-            self._revision = await self._store.write(self._key, claim, self._revision, self._patience())
-        self._claim = claim
 
     def _patience(self) -> Callable[[], float]:
         """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""

@@ -15,11 +15,15 @@ from nats.aio.msg import Msg
 from bridges.subjects import REQUESTS_NEXT
 
 _BATCH = 64
+_MOST_BYTES = 16 << 20
+_FULL_S = 0.05
 _OPEN_S = 2.0
 _LATE_S = 1.0
 _LOOK_S = 0.2
 _NOTHING_THERE = {"404", "408"}
 """The server's words for: a pull request is over, and there was nothing (more)."""
+_ENOUGH = ("maxbytes", "batch completed")
+"""Of its words for: the pull request has all that it asked for, or the next message would be too much for it."""
 _HEARTBEAT = "100"
 
 
@@ -30,12 +34,16 @@ class Pulling:
         client: The connection.
         stream: Whose consumer of requests it is.
         take: Called with each message. It must not wait for long.
+        room: Tells how many more may be taken now.
     """
 
-    def __init__(self, client: Client, stream: str, take: Callable[[Msg], Awaitable[None]]) -> None:
+    def __init__(
+        self, client: Client, stream: str, take: Callable[[Msg], Awaitable[None]], room: Callable[[], int]
+    ) -> None:
         self._client = client
         self._next = REQUESTS_NEXT.pattern.format(stream=stream)
         self._take = take
+        self._room = room
         self._left = 0
         self._status = ""
         self._changed = asyncio.Event()
@@ -50,16 +58,19 @@ class Pulling:
         subscription = await self._client.subscribe(inbox, cb=self._heard)
         try:
             while not leaving.is_set():
-                await self._pull(inbox, leaving)
+                if (batch := min(_BATCH, self._room())) > 0:
+                    await self._pull(inbox, batch, leaving)
+                else:
+                    await asyncio.sleep(_FULL_S)
         finally:
             # A connection that is closed has none any more; a cancellation has to pass all the same.
             with contextlib.suppress(nats.errors.Error):
                 await subscription.drain()
 
-    async def _pull(self, inbox: str, leaving: asyncio.Event) -> None:
-        self._left, self._status = _BATCH, ""
+    async def _pull(self, inbox: str, batch: int, leaving: asyncio.Event) -> None:
+        self._left, self._status = batch, ""
         connections = self._client.stats["reconnects"]
-        request = {"batch": _BATCH, "expires": int(_OPEN_S * 1e9)}
+        request = {"batch": batch, "expires": int(_OPEN_S * 1e9), "max_bytes": _MOST_BYTES + self._client.max_payload}
         await self._client.publish(self._next, json.dumps(request).encode(), inbox)
         try:
             async with asyncio.timeout(_OPEN_S + _LATE_S):
@@ -73,7 +84,8 @@ class Pulling:
                         raise nats.errors.Error("the connection was lost and found again")
         except TimeoutError:
             raise nats.errors.Error("the consumer does not answer") from None
-        if self._status and self._status not in _NOTHING_THERE:
+        status = self._status.lower()
+        if status and status not in _NOTHING_THERE and not any(words in status for words in _ENOUGH):
             raise nats.errors.Error(f"the consumer is away: {self._status}")
 
     async def _heard(self, message: Msg) -> None:

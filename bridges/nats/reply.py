@@ -1,7 +1,6 @@
 """The reply to one request: exactly one final message, wherever its client waits for it."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,10 +26,6 @@ class Once(Protocol):
         """What the final message has to say of the stream before it; empty where nothing is to be said."""
         ...
 
-    async def asker(self) -> str:
-        """Return the reply subject of the request; empty where it has none, or none that is answered."""
-        ...
-
     async def untold(self, text: str) -> str:
         """Return what of the next piece of the answer goes out on its stream now; empty for nothing."""
         ...
@@ -43,8 +38,13 @@ class Once(Protocol):
         """Take what follows for another answer than the one that went out so far."""
         ...
 
-    async def finish(self, messages: Mapping[str, Message]) -> None:
-        """Send the final message, by subject.
+    async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
+        """Send the final message.
+
+        Args:
+            message: The message.
+            subject: Where it goes; empty where it goes to the reply subjects alone.
+            to_asker: What goes to these.
 
         Raises:
             PayloadTooLargeError: The server would not take one of them; none was sent.
@@ -119,33 +119,26 @@ class Reply:
         if self.is_final:
             logger.error("a second final message for a request on %s is not sent", self.request_subject)
             return
-        asker = await self._asker()
-        messages = {asker: to_asker or message} | {subject: message}
-        messages = {target: messages[target] for target in (subject, asker) if target}
-        if not messages:
+        if not subject and not self.reply_subject:
             logger.warning(
                 "nobody asked for the answer on %s: no request id and no reply subject", self.request_subject
             )
         if self.once:
-            await self.once.finish(messages)
+            await self.once.finish(message, subject, to_asker or message)
             self.is_final = True
             return
-        for target, one in messages.items():
-            await self.sender.send(target, one)
-            self.is_final = True
+        messages = {self.reply_subject: to_asker or message} | {subject: message}
+        for target in (subject, self.reply_subject):
+            if target and target in messages:
+                await self.sender.send(target, messages.pop(target))
+                self.is_final = True
 
     async def refuse(self, error: HearthError) -> None:
         """Send an ErrorResponse as the final message: the request cannot be read, or has no response of its own."""
-        if not await self._asker():
+        if not self.reply_subject:
             logger.warning("%s on %s has no reply subject: %s", error.kind, self.request_subject, error.message)
             return
         await self.finish(error_response(error))
-
-    async def _asker(self) -> str:
-        """Return the reply subject; of a request that is kept, it is looked for when it is needed."""
-        if self.once and not self.reply_subject:
-            self.reply_subject = await self.once.asker()
-        return self.reply_subject
 
 
 def error_response(error: HearthError) -> messages_pb2.ErrorResponse:

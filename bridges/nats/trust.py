@@ -107,6 +107,11 @@ def is_inbox(subject: str) -> bool:
     return subject.startswith(_INBOXES)
 
 
+def inbox_user(subject: str) -> str:
+    """Return the user whose alone a reply subject is; empty where it is anybody's."""
+    return (USER_INBOX.parameters(subject) or {}).get("user_id", "")
+
+
 def _inbox(subject: str) -> str:
     """Return the inbox that a subject lies in: all of a connection's own reply subjects lie in one."""
     tokens = 2 if USER_INBOX.parameters(subject) is None else 3

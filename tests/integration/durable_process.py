@@ -19,6 +19,7 @@ from bridges.handlers.greeting import GreetingHandler
 from bridges.nats.conversation_memory import ConversationMemory
 from bridges.nats.durable_intake import DurableIntake
 from bridges.nats.ingress import Endpoint, Ingress
+from bridges.nats.refusals import Refusals
 from bridges.nats.trust import Trust
 from bridges.operations.readiness import Reporter, reported
 from bridges.requests import REQUESTS
@@ -88,7 +89,11 @@ class Graph:
 
 
 def durable_ingress(
-    settings: NatsSettings, graph: Graph, timeout_s: float = 30.0, counts: DurableCounts | None = None
+    settings: NatsSettings,
+    graph: Graph,
+    timeout_s: float = 30.0,
+    counts: DurableCounts | None = None,
+    refusals: Refusals | None = None,
 ) -> Ingress:
     """Return an ingress that keeps the requests of the rows that the settings name."""
     memory, trust = ConversationMemory(MemorySettings(enabled=False)), Trust.of(settings)
@@ -104,7 +109,7 @@ def durable_ingress(
 
     async def connected(client: Client) -> None: ...
 
-    return Ingress(settings, rows, components, connected, counts, durable=durable)
+    return Ingress(settings, rows, components, connected, counts, refusals=refusals, durable=durable)
 
 
 if __name__ == "__main__":

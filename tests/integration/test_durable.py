@@ -424,7 +424,7 @@ def permitting_configuration(names: Mapping[str, str]) -> str:
             "permissions": {"publish": list(may.publish), "subscribe": list(may.subscribe)},
         }
         for role in (Role.CLIENT, Role.NATS_INGRESS, Role.OPERATOR)
-        for may in [permissions(role, names | {"user_id": "operator"} if role is Role.OPERATOR else names)]
+        for may in [permissions(role, {**names, "user_id": "operator"} if role is Role.OPERATOR else names)]
     ]
     return json.dumps({"authorization": {"users": users}})
 

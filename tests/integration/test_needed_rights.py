@@ -5,6 +5,7 @@ needs, or that nobody here uses, fails.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
@@ -18,8 +19,10 @@ from nats.js.errors import NotFoundError
 
 from bridges.command_line.client import HearthClient, NatsServer, connected
 from bridges.generated.messages.v1 import messages_pb2
+from bridges.nats.answer_store import AnswerStore
 from bridges.nats.connection import LastingConnection
 from bridges.nats.conversation_memory import ConversationMemory, Owner
+from bridges.nats.ingress import Ingress
 from bridges.nats.refusals import Refusals
 from bridges.nats.sender import Sender
 from bridges.permissions import User, inbox_prefix, user_permissions, users_for
@@ -28,12 +31,14 @@ from bridges.pipelines.intake import PipelineIntake
 from bridges.pipelines.replica_group import PipelineReplicas
 from bridges.pipelines.run_store import PipelineRuns
 from bridges.subjects import (
+    ASKER_VALUE,
     AUDIO_INTERRUPT,
     AUDIO_REPLICAS,
     AUDIO_STREAM,
     PIPELINE_REPLICAS,
     PIPELINE_TRIGGER,
     REPLICA_INBOX,
+    REQUESTS_CONSUMER,
     SUBJECTS,
     Role,
     Subject,
@@ -43,8 +48,9 @@ from deployments.errors import UnavailableError
 from deployments.settings.orchestration import NatsSettings
 from deployments.values.language import Exchange
 from deployments.values.pipelines import PipelineReport, PipelineTrigger, Run, RunStatus, TriggerReceipt
+from tests.integration.durable_process import Graph, durable_ingress
 from tests.integration.test_least_privilege import HEARTH, covers, ingress, until
-from tests.integration.test_permissions import NAMES, SETTINGS, WAIT_S, audio_ingress
+from tests.integration.test_permissions import EVERYTHING, NAMES, SETTINGS, WAIT_S, audio_ingress
 from tests.kept_by_others import make_what_is_kept
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
@@ -55,6 +61,13 @@ ADMIN = "admin"
 WHOLE = "whole"
 EXCHANGE = Exchange("question", "answer")
 LARGE = "x" * 400_000
+KEEPING = EVERYTHING.model_copy(
+    update={
+        "nats": NatsSettings.model_validate(
+            {"durable": {"rows": ["chat-message", "greeting"], "storage": "memory", "broken_stream": "continue"}}
+        )
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -269,7 +282,14 @@ async def remember(client: Any) -> None:
     assert await memory.recall(Owner("u1")) == (EXCHANGE,)
 
 
+async def hear_reply_subjects(client: Any) -> None:
+    store = AnswerStore(KEEPING.nats.durable, 60.0)
+    store.connect(client)
+    await store.hear_askers(lambda request, note: None)
+
+
 BESIDE_AN_INGRESS: dict[Subject, Callable[[Any], Awaitable[None]]] = {
+    ASKER_VALUE: hear_reply_subjects,
     AUDIO_STREAM: hear_live_audio,
     AUDIO_REPLICAS: hear_live_audio,
     AUDIO_INTERRUPT: hear_live_audio,
@@ -375,8 +395,44 @@ async def consumers(admin: Client) -> int:
         return 0
 
 
+async def keep_requests(account: Account, role: Role) -> str:
+    """Answer requests that a stream keeps: one without an id, and one that is sent twice."""
+    refusals = Refusals(role)
+    settings = KEEPING.nats.model_copy(update={"url": account.url(GRAPH.name)})
+    ingress, admin = durable_ingress(settings, Graph(0.0), refusals=refusals), await account.admin()
+    running = asyncio.ensure_future(ingress.run())
+    asking = asyncio.ensure_future(ask_what_is_kept(ingress, admin))
+    try:
+        await until(lambda: asking.done() or bool(refusals.check()))
+    finally:
+        asking.cancel()
+        ingress.stop()
+        await asyncio.wait([asking])
+        await asyncio.wait_for(running, WAIT_S)
+        await admin.close()
+    return refusals.check()
+
+
+async def ask_what_is_kept(ingress: Ingress, admin: Client) -> None:
+    await ingress.wait_until_serving()
+    greeting = messages_pb2.GreetingRequest(user_id="ada").SerializeToString()
+    question = messages_pb2.ChatRequest(request_id="1", message="Open?", enable_streaming=True).SerializeToString()
+    await admin.request("ai.chat.user.ada.greeting.request", greeting, timeout=WAIT_S)
+    for _ in range(2):
+        await admin.request("ai.chat.user.ada.message", question, timeout=WAIT_S)
+    for stream in (KEEPING.nats.durable.stream, "OTHERS"):
+        await settled(admin, stream)
+
+
+async def settled(admin: Client, stream: str) -> None:
+    """Return once everything that a stream gave out was acknowledged; at once where it is not there."""
+    with contextlib.suppress(NotFoundError):
+        while (await admin.jetstream().consumer_info(stream, REQUESTS_CONSUMER)).num_ack_pending:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def made_by_others(account: Account) -> None:
-    await make_what_is_kept(await account.admin(), SETTINGS)
+    await make_what_is_kept(await account.admin(), KEEPING)
 
 
 async def nothing_before(account: Account) -> None:
@@ -388,10 +444,14 @@ SCENES: dict[str, Callable[[Account, Role], Awaitable[str]]] = {
     "conversations_bucket": keep_conversations,
     "runs_bucket": keep_runs,
     "triggers_stream": keep_triggers,
+    "requests_stream": keep_requests,
 }
+AS_INGRESS = {"conversations_bucket", "requests_stream"}
 
 
 def scene_of(row: Subject) -> str:
+    if row.tokens & {"answers_bucket", "dead_stream"} or row.needs:
+        return "requests_stream"
     (scene,) = row.tokens & SCENES.keys()
     return scene
 
@@ -408,7 +468,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_hearth_keeps_things_with_all_of_its_lines(host: str, scene: str, before: str) -> None:
     account = Account(host, f"{scene}{before}")
     await SETTINGS_BEFORE[before](account)
-    role = Role.NATS_INGRESS if scene == "conversations_bucket" else Role.PIPELINES
+    role = Role.NATS_INGRESS if scene in AS_INGRESS else Role.PIPELINES
     assert await SCENES[scene](account, role) == ""
 
 

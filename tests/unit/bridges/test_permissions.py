@@ -189,16 +189,16 @@ def test_what_kept_requests_need_is_permitted_where_there_are_any() -> None:
         "$JS.API.STREAM.CREATE.KV_answers",
         "$JS.API.STREAM.CREATE.REQUESTS",
         "$JS.API.STREAM.INFO.*",
-        "$JS.API.STREAM.INFO.KV_answers",
         "$JS.API.STREAM.MSG.GET.KV_answers",
         "$JS.API.STREAM.NAMES",
         "$JS.API.STREAM.UPDATE.DEAD",
         "$JS.API.STREAM.UPDATE.KV_answers",
         "$JS.API.STREAM.UPDATE.REQUESTS",
-        "$KV.answers.asker.*",
+        "$KV.answers.asker.*.*",
         "$KV.answers.claim.*",
         "$KV.answers.final.*.>",
         "$KV.answers.sent.*",
+        "$KV.answers.taken.*",
         "hearth.dead.*",
     }
     assert more[Role.OPERATOR] == {
