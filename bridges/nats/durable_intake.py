@@ -442,12 +442,11 @@ class DurableIntake:
             logger.warning("a request on %s was left: too many came while their stream was away", message.subject)
 
     async def _take_unsure(self, client: NatsClient) -> None:
-        """Note what was heard while nobody knew whether a stream has it, and take what was heard before it was made."""
+        """Take what was heard while its stream was away, and before it was made anew: no stream has it."""
         made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
         made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
         unsure, self._unsure = self._unsure, []
         for one in unsure:
-            await self._note(one.message)
             kept_row = self._row_of(one.message.subject)
             if kept_row and time.monotonic() - one.at > made_s:
                 await kept_row.take(self._only_heard(one))
@@ -461,9 +460,8 @@ class DurableIntake:
         )
 
     async def _hear(self, message: Msg) -> None:
-        if self._is_sure():
-            await self._note(message)
-        else:
+        await self._note(message)
+        if not self._is_sure():
             self._hold_unsure(message)
 
     async def _note(self, message: Msg) -> None:

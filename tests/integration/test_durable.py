@@ -468,6 +468,33 @@ async def until_taken(client: NatsClient) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_what_is_asked_while_a_server_without_its_store_has_no_stream_yet_is_answered_once(
+    tmp_path: Path,
+) -> None:
+    port = str(free_port())
+    nats_url = f"nats://127.0.0.1:{port}"
+    ingress = durable_ingress(settings(nats_url), Graph(0.0))
+    with nats_server(tmp_path / "first", "-p", port, "-js", "-sd", str(tmp_path / "store")):
+        task = asyncio.create_task(ingress.run())
+        await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    with nats_server(tmp_path / "second", "-p", port, "-js", "-sd", str(tmp_path / "another")):
+        client, heard = await nats_connected(nats_url), Heard()
+        await client.subscribe("ai.chat.response.*", cb=heard.final)
+        number = 0
+        while not heard.finals:
+            number += 1
+            with contextlib.suppress(nats.errors.NoRespondersError):
+                # The first that an ingress hears is in no stream yet.
+                await client.request("ai.chat.request", question(str(number)), timeout=5)
+        greeted = await client.request("ai.chat.user.ada.greeting.request", b"", timeout=10)
+        assert messages_pb2.GreetingResponse.FromString(greeted.data).greeting.startswith("Hello")
+        await client.close()
+        task.cancel()
+        await asyncio.wait((task,))
+    assert heard.finals.keys() == {str(number)}
+    assert {len(finals) for finals in heard.finals.values()} == {1}
+
+
 async def test_requests_and_answers_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
     port = str(free_port())
     options = ("-p", port, "-js", "-sd", str(tmp_path / "store"))
