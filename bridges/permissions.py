@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridges.subjects import SENT_AGAIN, SUBJECTS, USER_INBOX, Role, is_token
+from bridges.subjects import SENT_AGAIN, SUBJECTS, USER_INBOX, Role, covers, is_token
 from deployments.errors import InvalidRequestError
 from deployments.settings.orchestration import OrchestrationSettings
 
@@ -218,9 +218,15 @@ def user_permissions(user: User, names: Mapping[str, str]) -> dict[str, Any]:
     names = {**names, "user_id": user.user_id} if user.user_id else names
     each = [permissions(role, names) for role in user.roles]
     return {
-        "publish": {"allow": sorted({*user.answers, *(subject for one in each for subject in one.publish)})},
-        "subscribe": {"allow": sorted({subject for one in each for subject in one.subscribe})},
+        "publish": {"allow": _widest((*user.answers, *(subject for one in each for subject in one.publish)))},
+        "subscribe": {"allow": _widest(subject for one in each for subject in one.subscribe)},
     }
+
+
+def _widest(subjects: Iterable[str]) -> list[str]:
+    """Return subjects in their order, without those that another one has in it."""
+    every = set(subjects)
+    return sorted(one for one in every if not any(covers(other, one) for other in every - {one}))
 
 
 def server_configuration(names: Mapping[str, str], users: Iterable[User] = USERS) -> str:

@@ -694,10 +694,10 @@ def may_be_answered(subject: str) -> bool:
 
 def is_closed_to_answers(wildcard: str) -> bool:
     """Say whether Hearth answers on none of the subjects that one with NATS's wildcards matches."""
-    return any(_covers(row.wildcard, wildcard) for row in _closed_rows())
+    return any(covers(row.wildcard, wildcard) for row in _closed_rows())
 
 
-def _covers(wide: str, narrow: str) -> bool:
+def covers(wide: str, narrow: str) -> bool:
     """Say whether a subject with wildcards matches all that another one matches."""
     wides, narrows = wide.split("."), narrow.split(".")
     if wides[-1] == ">":

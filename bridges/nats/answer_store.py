@@ -55,10 +55,12 @@ class Claim:
     Attributes:
         holder: The delivery that it came by: the same for each time that it is given out again.
         attempt: How often it was given out by then.
+        begun: How often it was begun by then.
     """
 
     holder: str
     attempt: int
+    begun: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class AnswerStore:
             subjects=[*others, final],
             allow_rollup_hdrs=True,
             deny_delete=True,
+            # As in buckets that other tools make: the server never turns it off again.
+            allow_msg_ttl=True,
             max_msgs_per_subject=1,
             max_age=self._lifetime_s,
             storage=self._storage,

@@ -35,7 +35,7 @@ from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
 from bridges.nats.trust import inbox_user
 from bridges.requests import Request
-from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO
+from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
 from deployments.call import Call
 from deployments.errors import UnavailableError
@@ -181,27 +181,38 @@ class DurableIntake:
         return OnceAnswer(kept, request_id, self._store, self._askers_of, sender, allows, deadline, go_on=go_on)
 
     def is_spent(self, kept: KeptRequest) -> bool:
-        """Say whether a request was begun as often as it may be."""
+        """Say whether a request may have been begun as often as it may be: it was given out more often."""
         return kept.attempt > self._settings.tries
 
     async def give_up(self, row: Request, kept: KeptRequest, request_id: str) -> str:
-        """Park a request as a dead letter; return why, in words. One that was answered is left alone.
+        """Park a request as a dead letter, if it was begun as often as it may be; return why, in words.
+
+        Returns:
+            Empty for a request that is to be answered as any other: it was given out in vain, as by a server whose
+            store was full, or it was answered.
 
         Raises:
             GivenBackError: It could not be kept now.
         """
-        times = kept.attempt - 1
-        reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
         key = kept.key(request_id)
         try:
-            if await self._store.published(key, _patience()) is not None:
-                return reason
+            times = await self._times_begun(key, kept)
+            if times < self._settings.tries:
+                return ""
+            reason = f"it was begun {times} times, and each time its replica was lost, or could not finish it"
             await self._dead.put(self._connected, row.name, kept.message, key=key, reason=reason, times=times)
         except (nats.errors.Error, TimeoutError, UnavailableError) as error:
             raise GivenBackError(f"it could not be kept as a dead letter: {_text(error)}") from error
         self._metrics.given_up(row.subject.pattern)
         logger.error("a request on %s is a dead letter now: %s", row.subject.pattern, reason)
         return reason
+
+    async def _times_begun(self, key: str, kept: KeptRequest) -> int:
+        """Return how often a request was begun and not answered."""
+        claim = (await self._store.claim(key, _patience())).claim
+        if claim is None or claim.holder != kept.holder:
+            return 0
+        return 0 if await self._store.published(key, _patience()) is not None else claim.begun
 
     async def settle(self, kept: KeptRequest) -> None:
         """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
@@ -479,17 +490,6 @@ def _are_of_one(notes: Sequence[AskerNote]) -> bool:
 def _patience() -> Callable[[], float]:
     until = time.monotonic() + _STORE_S
     return lambda: until - time.monotonic()
-
-
-def covers(pattern: str, subject: str) -> bool:
-    """Say whether everything on a subject with wildcards is on another one, too."""
-    wide, narrow = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wide):
-        if part == ">":
-            return len(narrow) > at
-        if at >= len(narrow) or part not in {"*", narrow[at]}:
-            return False
-    return len(wide) == len(narrow)
 
 
 def _text(error: BaseException) -> str:

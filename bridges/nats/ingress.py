@@ -311,16 +311,21 @@ class Ingress:
             request = _Arrived(endpoint, kept.message, kept.taken_at, deadline, asker, kept)
             # Each of these speaks with the server, which the next message does not wait for.
             if self._durable and self._durable.is_spent(kept):
-                group.create_task(self._give_up(request, self._durable))
-            elif deadline <= kept.taken_at:
-                group.create_task(self._answer_uncounted(request, _too_late(endpoint)))
+                group.create_task(self._give_up(request, self._durable, group))
             else:
-                for refused, refusal in self._admit(request, group):
-                    group.create_task(self._answer(refused, refusal))
+                self._admit_kept(request, group)
 
         return take
 
-    async def _give_up(self, request: _Arrived, durable: DurableIntake) -> None:
+    def _admit_kept(self, request: _Arrived, group: asyncio.TaskGroup) -> None:
+        """Let a request wait that its stream gave out, unless its time is over."""
+        if request.deadline <= request.arrived:
+            group.create_task(self._answer_uncounted(request, _too_late(request.endpoint)))
+            return
+        for refused, refusal in self._admit(request, group):
+            group.create_task(self._answer(refused, refusal))
+
+    async def _give_up(self, request: _Arrived, durable: DurableIntake, group: asyncio.TaskGroup) -> None:
         """Park a request that was begun too often, and tell its client."""
         assert request.kept  # noqa: S101 - only these are begun more than once
         try:
@@ -329,7 +334,10 @@ class Ingress:
             self._log_given_back(request, error)
             durable.let_go(request.kept)
             return
-        await self._answer_uncounted(request, InternalError(f"the request was given up: {reason}"))
+        if reason:
+            await self._answer_uncounted(request, InternalError(f"the request was given up: {reason}"))
+        else:
+            self._admit_kept(request, group)
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Begin with every request whose turn it is."""

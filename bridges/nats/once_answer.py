@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -245,6 +245,7 @@ class OnceAnswer:
     async def _take_over(self, found: Claim | None, revision: int) -> None:
         if found and found.attempt > self._kept.attempt:
             raise GivenBackError("it was given out again")
+        self._claim = replace(self._claim, begun=found.begun + 1 if found else 1)
         await self._store.write(self._key, self._claim, revision, self._patience())
         self._told = await self._store.sent(self._key, self._patience())
         if self._told is None:

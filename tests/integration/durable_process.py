@@ -1,6 +1,6 @@
 """A process with an ingress whose requests are kept, and a graph of a few lines, to be killed by a test.
 
-python -m tests.integration.durable_process NATS_URL SETTINGS_AS_JSON
+python -m tests.integration.durable_process NATS_URL SETTINGS_AS_JSON [SECONDS_BETWEEN_WORDS]
 """
 
 import asyncio
@@ -55,9 +55,11 @@ class Graph:
         pause_s: Seconds between words.
         alike: Whether all answers to a question are the same.
         first: The number of its first answer.
+        words: Of each answer.
     """
 
-    def __init__(self, pause_s: float = PAUSE_S, *, alike: bool = False, first: int = 0) -> None:
+    def __init__(self, pause_s: float = PAUSE_S, *, alike: bool = False, first: int = 0, words: int = WORDS) -> None:
+        self._words = words
         self._pause_s = pause_s
         self._alike = alike
         self._answers = itertools.count(first)
@@ -66,7 +68,7 @@ class Graph:
         if question.text == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
         answer = "" if self._alike else f"{os.getpid()}.{next(self._answers)}"
-        for number in range(WORDS):
+        for number in range(self._words):
             await asyncio.sleep(self._pause_s)
             yield AnswerToken(f"{question.text}:{answer}:{number} ")
         yield AnswerEnd()
@@ -115,4 +117,5 @@ def durable_ingress(
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     given = NatsSettings(url=sys.argv[1], durable=json.loads(sys.argv[2]))
-    asyncio.run(durable_ingress(given, Graph()).run())
+    pause_s = float(sys.argv[3]) if len(sys.argv) > 3 else PAUSE_S
+    asyncio.run(durable_ingress(given, Graph(pause_s)).run())

@@ -404,13 +404,15 @@ async def keep_requests(account: Account, role: Role) -> str:
     asking = asyncio.ensure_future(ask_what_is_kept(ingress, admin))
     try:
         await until(lambda: asking.done() or bool(refusals.check()))
+        return refusals.check()
     finally:
         asking.cancel()
         ingress.stop()
         await asyncio.wait([asking])
-        await asyncio.wait_for(running, WAIT_S)
+        # One that waits for what it was refused takes its time to stop.
+        running.cancel()
+        await asyncio.wait([running])
         await admin.close()
-    return refusals.check()
 
 
 async def ask_what_is_kept(ingress: Ingress, admin: Client) -> None:

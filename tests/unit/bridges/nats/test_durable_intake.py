@@ -8,10 +8,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from bridges.nats.connection import NatsClient
-from bridges.nats.durable_intake import covers
 from bridges.nats.once_answer import KeptRequest, digest_of
 from bridges.nats.server_clock import ServerClock
-from bridges.subjects import REPLAY_HEADER, is_token
+from bridges.subjects import REPLAY_HEADER, covers, is_token
 
 
 @pytest.mark.parametrize(
