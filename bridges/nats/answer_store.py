@@ -125,6 +125,12 @@ class AnswerStore:
         """Take the connection that it is reached over."""
         self._client = client
 
+    @property
+    def connection(self) -> int | None:
+        """Which connection it is reached over, the first or a later one; None while there is none."""
+        client = self._client
+        return client.stats["reconnects"] if client is not None and client.is_connected else None
+
     async def open(self) -> None:
         """Make the bucket, or give it the present settings.
 

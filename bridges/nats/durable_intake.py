@@ -238,9 +238,9 @@ class DurableIntake:
         while not self._leaving.is_set():
             try:
                 await self._open(client)
-                await self._take_unsure(client)
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
+                    group.create_task(self._take_unsure(client))
                     for stream in self._streams:
                         pulling = Pulling(client, stream, self._taker(group), self._room)
                         group.create_task(pulling.run(self._leaving))
@@ -453,7 +453,13 @@ class DurableIntake:
             logger.warning("a request on %s was left: too many came while their stream was away", message.subject)
 
     async def _take_unsure(self, client: NatsClient) -> None:
-        """Take what was heard while its stream was away, and before it was made anew: no stream has it."""
+        """Take what was heard while its stream was away, and before it was made anew: no stream has it.
+
+        It is another replica's if it was sent before and is worked on: that one has a while to say so.
+        """
+        if not self._unsure:
+            return
+        await asyncio.sleep(self._settings.take_over_s)
         made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
         made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
         unsure, self._unsure = self._unsure, []

@@ -146,6 +146,7 @@ class OnceAnswer:
         self._deadline = deadline
         self._go_on = go_on
         self._claim = Claim(kept.holder, kept.attempt)
+        self._connection = store.connection
         self._told: Sent | None = None
         """What the stream was told, by this attempt or by lost ones; None for nothing."""
         self._is_writing = True
@@ -196,7 +197,7 @@ class OnceAnswer:
 
     async def untold(self, text: str) -> str:
         """See `Once.untold`."""
-        self._check_held()
+        await self._check_mine()
         if not self._is_writing:
             text = self._behind_sent(text)
         if text and (self._go_on or self._told is None):
@@ -205,7 +206,7 @@ class OnceAnswer:
 
     async def may_end_stream(self) -> bool:
         """See `Once.may_end_stream`."""
-        self._check_held()
+        await self._check_mine()
         if self._told and self._told.is_ended:
             return False
         self._told = Sent(is_ended=True)
@@ -225,7 +226,7 @@ class OnceAnswer:
         """See `Once.finish`."""
         payload = self._sender.fitting(message)
         told = payload if to_asker is message else self._sender.fitting(to_asker)
-        self._check_held()
+        await self._check_mine()
         with _given_back():
             if subject and not await self._publish(subject, payload):
                 # Where another attempt was first, all hear the same.
@@ -275,6 +276,25 @@ class OnceAnswer:
             # The server publishes on subjects of two tokens and more.
             await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
         return is_new
+
+    async def _check_mine(self) -> None:
+        if self._connection is None or self._store.connection != self._connection:
+            await self._claim_again()
+        self._check_held()
+
+    async def _claim_again(self) -> None:
+        """Make sure of the claim where the connection was lost: a server may come back without its store."""
+        with _given_back():
+            held = await self._store.claim(self._key, self._patience())
+            if held.claim is None:
+                await self._store.write(self._key, self._claim, 0, self._patience())
+                # Its stream is gone, too, and gives it to nobody.
+                self._kept.held_until = max(self._kept.held_until, time.monotonic() + _STORE_S)
+                if self._told is not None:
+                    await self._store.note_sent(self._key, self._told)
+            elif (held.claim.holder, held.claim.attempt) != (self._kept.holder, self._kept.attempt):
+                raise GivenBackError("another replica has it")
+        self._connection = self._store.connection
 
     def _check_held(self) -> None:
         if time.monotonic() > self._kept.held_until:
