@@ -82,6 +82,17 @@ class GraphStand:
             case _:
                 return
 
+    def missing(self) -> str:
+        """See `Stand.missing`."""
+        missing: list[str] = []
+        for application in self._serve()["applications"].values():
+            for name, deployment in application["deployments"].items():
+                wanted = deployment["target_num_replicas"]
+                running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
+                if running < wanted:
+                    missing.append(f"{running} of {wanted} replicas of {name} run")
+        return ", ".join(missing)
+
     def add_node(self) -> None:
         """Start the second node."""
         self.workers += 1

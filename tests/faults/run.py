@@ -185,11 +185,11 @@ def _until(reached: threading.Semaphore, asking: Future[None]) -> None:
 
 
 def _trouble(stand: Stand, load: Load, prefix: str, told: Told) -> str:
-    """Wait until a request of each kind is answered well; return what kept it from that for too long."""
+    """Wait until all runs, and a request of each kind is answered well; return what kept it from that for too long."""
     until, attempt, trouble = time.monotonic() + _WELL_S, 0, "nothing was asked"
     while trouble and time.monotonic() < until:
         attempt += 1
-        trouble = stand.loop.run(load.trouble(f"{prefix}-{attempt}", _PROBE_S))
+        trouble = stand.missing() or stand.loop.run(load.trouble(f"{prefix}-{attempt}", _PROBE_S))
         if trouble:
             told(f"waiting: {trouble}")
             time.sleep(_PAUSE_S)

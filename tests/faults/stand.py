@@ -73,6 +73,10 @@ class Stand(Protocol):
         """Start again what was killed, where nothing in Hearth or Ray does so by itself."""
         ...
 
+    def missing(self) -> str:
+        """Return what does not run that is to run, in words; empty for nothing."""
+        ...
+
 
 @contextmanager
 def broker_and_network(folder: Path, loop: BackgroundLoop, store: Path | None) -> Generator[tuple[Broker, Network]]:
@@ -138,6 +142,10 @@ class ProcessStand:
         log = self.folder / f"ingress-{self._starts}.log"
         process = self._running.enter_context(servers.running([*command, json.dumps(self._durable())], log))
         self._pids.append(process.pid)
+
+    def missing(self) -> str:
+        """See `Stand.missing`: a process that does not answer yet shows itself in the answers."""
+        return ""
 
     def _durable(self) -> Mapping[str, Any]:
         rows = ["chat-message", "chat-request", "greeting"] if self.mode is Mode.DURABLE else []
