@@ -420,7 +420,9 @@ class DurableIntake:
             logger.warning("it could not be said what is worked on: %s", _text(error))
             return
         for kept in held:
-            kept.held_until = said_at + self._settings.take_over_s
+            # What was not held for a while may be somebody else's by now.
+            if said_at < kept.held_until:
+                kept.held_until = said_at + self._settings.take_over_s
 
     async def _look_after(self) -> None:
         """See again and again that requests can be kept, and what time it is at the server."""

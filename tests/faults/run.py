@@ -19,9 +19,9 @@ from tests.faults.load import Load
 from tests.faults.stand import SMALL_DISK_MB, Mode, Stand, process_stand
 
 _WELL_S = 180.0
-_PROBE_S = 10.0
+_PROBE_S = 2.0
 _LOOK_S = 0.2
-_PAUSE_S = 2.0
+_PAUSE_S = 0.5
 _SHOWN_EVERY = 0.1
 
 Told = Callable[[str], None]
