@@ -213,7 +213,7 @@ class AnswerStore:
         value, _ = await self._trying(lambda: self._read(key, 1), remaining_s)
         return value
 
-    async def note_asker(self, request: str, reply_subject: str) -> None:
+    async def note_asker(self, request: str, reply_subject: str) -> AskerNote:
         """Keep that a request was heard, and with which reply subject. All replicas hear it, and none waits for it.
 
         Args:
@@ -223,8 +223,9 @@ class AnswerStore:
         Raises:
             nats.errors.Error: It was not sent.
         """
-        key = self._key(ASKER_VALUE, request, note=secrets.token_hex(8))
-        await self._connected.publish(key, reply_subject.encode())
+        note = AskerNote(secrets.token_hex(8), reply_subject)
+        await self._connected.publish(self._key(ASKER_VALUE, request, note=note.name), reply_subject.encode())
+        return note
 
     async def hear_askers(self, heard: Callable[[str, AskerNote], None]) -> None:
         """Have each reply subject told that is kept from now on, by whichever replica.
@@ -277,12 +278,17 @@ class AnswerStore:
         return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else None
 
     async def check(self) -> None:
-        """Store something, to see that something can be.
+        """Store something, to see that something can be; make the bucket anew where it is lost.
 
         Raises:
             nats.errors.Error: It cannot.
         """
-        await self._stream().publish(self._key(SENT_VALUE, "check"), b"{}")
+        key = self._key(SENT_VALUE, "check")
+        try:
+            await self._stream().publish(key, b"{}")
+        except NoStreamResponseError:
+            await self.open()
+            await self._stream().publish(key, b"{}")
 
     async def _read_askers(self, request: str) -> tuple[AskerNote, ...]:
         key = self._key(ASKER_VALUE, request, note="*")

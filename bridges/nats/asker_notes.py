@@ -10,13 +10,30 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from bridges.nats.answer_store import ASKERS_KEPT, AnswerStore, AskerNote
+from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
 
 _LATE_S = 0.25
 """What a note may come later than the request that it is of."""
 _MOST = 100_000
 """Requests whose notes are remembered; what is forgotten is still in the bucket."""
+
+
+class KeptNotes(Protocol):
+    """Where notes are kept; see `bridges.nats.answer_store.AnswerStore`."""
+
+    async def note_asker(self, request: str, reply_subject: str) -> AskerNote:
+        """Keep that a request was heard, and with which reply subject."""
+        ...
+
+    async def hear_askers(self, heard: Callable[[str, AskerNote], None]) -> None:
+        """Have each note told that is kept from now on, by whichever replica."""
+        ...
+
+    async def askers(self, request: str, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
+        """Return the notes of a request, in the order in which it was heard."""
+        ...
 
 
 @dataclass(slots=True)
@@ -40,7 +57,7 @@ class AskerNotes:
         lifetime_s: Seconds for which they are remembered here.
     """
 
-    def __init__(self, store: AnswerStore, lifetime_s: float) -> None:
+    def __init__(self, store: KeptNotes, lifetime_s: float) -> None:
         self._store = store
         self._lifetime_s = lifetime_s
         self._heard: dict[str, _Heard] = {}
@@ -51,15 +68,18 @@ class AskerNotes:
         """Hear from now on what is noted, by whichever replica."""
         await self._store.hear_askers(self._take)
 
+    async def note(self, request: str, reply_subject: str) -> None:
+        """Keep that a request was heard here, and with which reply subject.
+
+        Raises:
+            nats.errors.Error: It was not sent.
+        """
+        self._take(request, await self._store.note_asker(request, reply_subject))
+
     def known(self, request: str) -> tuple[AskerNote, ...]:
         """Return the reply subjects that were heard here, in their order."""
         heard = self._heard.get(request)
         return tuple(heard.notes) if heard else ()
-
-    def age_s(self, request: str) -> float | None:
-        """Return how long ago a request was heard here, as it was heard once; None where it was not, or is not sure."""
-        heard = self._heard.get(request)
-        return time.monotonic() - heard.at if heard and len(heard.notes) == 1 else None
 
     async def find(self, request: str, age_s: float, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
         """Return the reply subjects of a request; none where nobody heard it.
@@ -102,7 +122,8 @@ class AskerNotes:
         if heard is None:
             heard = self._heard[request] = _Heard(now)
             self._order.append(request)
-        if len(heard.notes) < ASKERS_KEPT:
+        if len(heard.notes) < ASKERS_KEPT and note not in heard.notes:
+            # What was noted here is told here, too.
             heard.notes.append(note)
         if event := self._awaited.get(request):
             event.set()

@@ -7,6 +7,7 @@ from typing import Protocol
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import Header, StorageType, StreamConfig
+from nats.js.errors import NoStreamResponseError
 
 from bridges.nats.sender import header_bytes
 from bridges.nats.streams import open_stream
@@ -87,7 +88,13 @@ class DeadLetters:
         payload = message.data
         if len(payload) + header_bytes(headers) > client.max_payload:
             headers[LEFT_OUT_HEADER], payload = str(len(payload)), b""
-        await client.jetstream().publish(subject_for(DEAD_LETTER, row=row), payload, headers=headers)
+        subject = subject_for(DEAD_LETTER, row=row)
+        try:
+            await client.jetstream().publish(subject, payload, headers=headers)
+        except NoStreamResponseError:
+            # Somebody deleted the stream.
+            await self.open(client)
+            await client.jetstream().publish(subject, payload, headers=headers)
 
 
 def _others(headers: Mapping[str, str]) -> dict[str, str]:

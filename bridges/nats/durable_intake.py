@@ -50,6 +50,7 @@ _LATE_S = 60.0
 """A request whose time was over for longer is not even told that: nobody waits any more."""
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_SAME_MESSAGE_S = 0.1
 _MOST_PENDING = 10_000
 _MOST_UNSURE = 10_000
 _REFUSED_AT_ONCE = 256
@@ -285,6 +286,8 @@ class DurableIntake:
             num_replicas=self._settings.replicas,
             # Else the server would answer a requester before Hearth does.
             no_ack=True,
+            # The least there is: what a client calls its messages is nothing to go by.
+            duplicate_window=_SAME_MESSAGE_S,
         )
         if not await open_stream(stream, config):
             raise nats.errors.Error(f"another stream has a part of {', '.join(subjects)}")
@@ -485,7 +488,7 @@ class DurableIntake:
 
     async def _note(self, message: Msg) -> None:
         try:
-            await self._store.note_asker(digest_of(message, self._header_user(message)), message.reply)
+            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply)
         except nats.errors.Error as error:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 

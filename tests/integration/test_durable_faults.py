@@ -16,7 +16,7 @@ from bridges.nats import durable_intake
 from bridges.nats.connection import NatsClient
 from bridges.subjects import REPLAY_HEADER
 from deployments.settings.orchestration import NatsSettings
-from tests.integration.durable_process import WORDS, DurableCounts, Graph, durable_ingress
+from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.integration.test_durable import (
     DURABLE,
     ROWS,
@@ -60,7 +60,7 @@ async def hearing(client: NatsClient) -> Heard:
 
 
 def with_settings(url: str, **changes: object) -> NatsSettings:
-    return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE, **changes})
+    return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE} | changes)
 
 
 async def waiting(client: NatsClient) -> int:
@@ -155,7 +155,7 @@ async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
     nats_url: str, client: NatsClient, heard: Heard
 ) -> None:
     few = with_settings(nats_url, max_in_flight=1, max_waiting=4)
-    async with serving(few, Graph(0.01)):
+    async with serving(few, Graph(0.01, words=2)):
         for number in range(50):
             await client.publish("ai.chat.request", question(str(number)))
         await heard.answered(50)
@@ -172,7 +172,7 @@ async def test_one_user_s_flood_on_a_shared_subject_leaves_another_s_request_its
     """They are told apart by their inboxes, although no stream keeps a reply subject."""
     few = with_settings(nats_url, max_in_flight=1, max_waiting=8)
     other = await nats_connected(nats_url)
-    async with serving(few, Graph(0.01)):
+    async with serving(few, Graph(0.01, words=2)):
         inbox = client.new_inbox()
         for number in range(100):
             await client.publish("ai.chat.request", question(str(number)), reply=inbox)
@@ -258,6 +258,28 @@ async def test_what_is_deleted_while_it_runs_is_made_anew(
     assert len(heard.finals["2"]) == 1
 
 
+async def test_a_dead_letter_is_kept_though_its_stream_was_deleted(
+    nats_url: str, client: NatsClient, heard: Heard, tmp_path: Path
+) -> None:
+    with process(nats_url, tmp_path, "first") as first:
+        await joined(client, 1)
+        await client.publish("ai.chat.request", question("1", POISON))
+        await asyncio.to_thread(first.wait, 10)
+    await client.jetstream().delete_stream("HEARTH_DEAD")
+    counts = DurableCounts()
+    async with serving(settings(nats_url, tries=1), counts=counts):
+        await heard.answered(1)
+    assert counts.dead == 1
+    assert (await client.jetstream().get_msg("HEARTH_DEAD", seq=1)).data == question("1", POISON)
+
+
+async def test_messages_that_a_client_calls_alike_are_kept_all_the_same(nats_url: str, client: NatsClient) -> None:
+    """NATS drops what has the `Nats-Msg-Id` of another message, for two minutes unless it is told otherwise."""
+    async with serving(settings(nats_url)):
+        config = (await client.jetstream().stream_info("HEARTH_REQUESTS")).config
+    assert config.duplicate_window == 0.1
+
+
 async def test_a_server_that_comes_back_without_its_store_is_set_up_anew(tmp_path: Path) -> None:
     port = str(free_port())
     nats_url = f"nats://127.0.0.1:{port}"
@@ -316,7 +338,7 @@ async def test_large_requests_and_answers_are_carried(tmp_path: Path) -> None:
     with nats_server(tmp_path / "nats", "-c", str(tmp_path / "nats.conf")) as url:
         client = await nats_connected(url)
         sizes = {"question_characters": 3 << 20}
-        large = NatsSettings(url=url, sizes=sizes, durable={"rows": ROWS, "storage": "memory"})
+        large = with_settings(url, sizes=sizes, durable={"rows": ROWS, "storage": "memory"})
         payload = messages_pb2.ChatRequest(message="x" * (2 << 20)).SerializeToString()
         async with serving(large, Graph(0.0, words=1)):
             answers = await asyncio.gather(*(asked(client, "ai.chat.request", payload) for _ in range(12)))
