@@ -147,7 +147,8 @@ class NatsClient(AccessClient):
     async def _until_found(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while self.is_reconnecting:
+                # nats-py tells by a callback of its user's alone.
+                while self.is_reconnecting:  # noqa: ASYNC110
                     await asyncio.sleep(_FOUND_POLL_S)
         except TimeoutError:
             raise nats.errors.FlushTimeoutError from None

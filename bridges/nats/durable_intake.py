@@ -113,6 +113,7 @@ class DurableIntake:
         self._left = asyncio.Event()
         self._opened_at = -1
         self._unsure: list[_Unsure] = []
+        self._has_taken = False
         self._hearing: list[Subscription] = []
 
     def connect(self, client: NatsClient, rows: Sequence[KeptRow]) -> None:
@@ -239,9 +240,10 @@ class DurableIntake:
         while not self._leaving.is_set():
             try:
                 await self._open(client)
+                await self._take_unsure(client)
+                self._has_taken = True
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._take_unsure(client))
                     for stream in self._streams:
                         pulling = Pulling(client, stream, self._taker(group), self._room)
                         group.create_task(pulling.run(self._leaving))
@@ -425,7 +427,7 @@ class DurableIntake:
         for kept in held:
             # What was not held for a while may be somebody else's by now.
             if said_at < kept.held_until:
-                kept.held_until = said_at + self._settings.take_over_s
+                kept.held_until = max(kept.held_until, said_at + self._settings.take_over_s)
 
     async def _look_after(self) -> None:
         """See again and again that requests can be kept, and what time it is at the server."""
@@ -460,13 +462,16 @@ class DurableIntake:
     async def _take_unsure(self, client: NatsClient) -> None:
         """Take what was heard while its stream was away, and before it was made anew: no stream has it.
 
-        It is another replica's if it was sent before and is worked on: that one has a while to say so.
+        What is sent again then may be worked on since before. Whoever does has a while to say so, before anybody takes
+        anything.
         """
-        if not self._unsure:
+        if not self._has_taken and not self._unsure:
             return
-        await asyncio.sleep(self._settings.take_over_s)
         made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
         made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
+        if self._has_taken and made_s < self._settings.take_over_s:
+            await asyncio.sleep(self._settings.take_over_s - made_s)
+            made_s = self._settings.take_over_s
         unsure, self._unsure = self._unsure, []
         for one in unsure:
             kept_row = self._row_of(one.message.subject)

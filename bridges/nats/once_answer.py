@@ -7,6 +7,7 @@ request tells it nothing more. The final message is stored once, whoever comes f
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote, Claim, Sent, TakenOverError
 from bridges.nats.sender import Sender
 from bridges.nats.trust import inbox_user
 from bridges.subjects import REPLAY_HEADER
@@ -173,7 +174,7 @@ class OnceAnswer:
                 return True
             while not await self.was_answered():
                 held = await self._store.claim(self._key, self._patience())
-                if held.claim is None or held.claim.holder == self._kept.holder:
+                if held.claim is None or held.claim.holder in {NOBODY, self._kept.holder}:
                     await self._take_over(held.claim, held.revision)
                     return True
                 if time.monotonic() >= self._deadline:
@@ -210,7 +211,8 @@ class OnceAnswer:
         if self._told and self._told.is_ended:
             return False
         self._told = Sent(is_ended=True)
-        await self._store.note_sent(self._key, self._told)
+        with _given_back():
+            await self._store.note_sent(self._key, self._told, self._patience())
         return True
 
     def begin_again(self) -> None:
@@ -244,7 +246,7 @@ class OnceAnswer:
         return True
 
     async def _take_over(self, found: Claim | None, revision: int) -> None:
-        if found and found.attempt > self._kept.attempt:
+        if found and found.holder == self._kept.holder and found.attempt > self._kept.attempt:
             raise GivenBackError("it was given out again")
         self._claim = replace(self._claim, begun=found.begun + 1 if found else 1)
         await self._store.write(self._key, self._claim, revision, self._patience())
@@ -280,7 +282,9 @@ class OnceAnswer:
     async def _check_mine(self) -> None:
         if self._connection is None or self._store.connection != self._connection:
             await self._claim_again()
-        self._check_held()
+        if time.monotonic() > self._kept.held_until:
+            await self._let_go()
+            raise GivenBackError("it was held for too long without a word to its stream")
 
     async def _claim_again(self) -> None:
         """Make sure of the claim where the connection was lost: a server may come back without its store."""
@@ -288,17 +292,20 @@ class OnceAnswer:
             held = await self._store.claim(self._key, self._patience())
             if held.claim is None:
                 await self._store.write(self._key, self._claim, 0, self._patience())
-                # Its stream is gone, too, and gives it to nobody.
-                self._kept.held_until = max(self._kept.held_until, time.monotonic() + _STORE_S)
+                # Its stream is gone, too, and gives it to nobody any more.
+                self._kept.held_until = math.inf
                 if self._told is not None:
-                    await self._store.note_sent(self._key, self._told)
-            elif (held.claim.holder, held.claim.attempt) != (self._kept.holder, self._kept.attempt):
+                    await self._store.note_sent(self._key, self._told, self._patience())
+            elif held.claim.writer != self._claim.writer:
                 raise GivenBackError("another replica has it")
         self._connection = self._store.connection
 
-    def _check_held(self) -> None:
-        if time.monotonic() > self._kept.held_until:
-            raise GivenBackError("it was held for too long without a word to its stream")
+    async def _let_go(self) -> None:
+        """Leave the claim to whoever comes: its stream may be gone, and the same request be sent again."""
+        with _given_back():
+            held = await self._store.claim(self._key, self._patience())
+            if held.claim and held.claim.writer == self._claim.writer:
+                await self._store.write(self._key, replace(held.claim, holder=NOBODY), held.revision, self._patience())
 
     def _behind_sent(self, text: str) -> str:
         """Return what of a piece lies behind what a lost attempt has sent; nothing where the new text is another."""
@@ -318,13 +325,19 @@ class OnceAnswer:
         return text
 
     async def _note_sent(self, text: str) -> None:
+        is_first = self._told is None
         characters = self._told.characters if self._told else 0
         self._told = Sent()
         if self._go_on:
             self._digest.update(text.encode())
             self._told = Sent(characters + len(text), self._digest.hexdigest())
+        if is_first:
+            # A server that is killed has passed on what it was told a moment before, and has not stored that yet.
+            with _given_back():
+                await self._store.note_sent(self._key, self._told, self._patience())
+            return
         # In front of the text in the connection's buffer: what is not noted was not sent.
-        await self._store.note_sent(self._key, self._told)
+        await self._store.note_more_sent(self._key, self._told)
 
     def _patience(self) -> Callable[[], float]:
         """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""
