@@ -1,5 +1,6 @@
 """Two attempts at one request, over a real NATS server: what one has told, the other one does not tell again."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from dataclasses import replace
@@ -78,9 +79,15 @@ async def test_a_request_that_is_given_back_is_answered_where_it_is_sent_again(
 
 
 async def test_a_flush_does_not_take_a_lost_connection_for_one_that_has_said_all(tmp_path: Path) -> None:
+    lost = asyncio.Event()
+
+    async def disconnected() -> None:
+        lost.set()
+
     with nats_server(tmp_path / "another") as url:
-        client = await nats_connected(url, max_reconnect_attempts=-1)
+        client = await nats_connected(url, max_reconnect_attempts=-1, disconnected_cb=disconnected)
         await client.flush()
+    await asyncio.wait_for(lost.wait(), 10)
     with pytest.raises(nats.errors.FlushTimeoutError):
         await client.flush(1)
     await client.close()
