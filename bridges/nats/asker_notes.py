@@ -43,10 +43,12 @@ class _Heard:
     Attributes:
         at: When it was heard first, in seconds of `time.monotonic()`.
         notes: With which reply subjects.
+        late: Is told of further ones; None as long as it is not answered.
     """
 
     at: float
     notes: list[AskerNote] = field(default_factory=list[AskerNote])
+    late: Callable[[AskerNote], None] | None = None
 
 
 class AskerNotes:
@@ -116,16 +118,32 @@ class AskerNotes:
         finally:
             self._awaited.pop(request, None)
 
+    def answered(self, request: str, late: Callable[[AskerNote], None]) -> None:
+        """Have it told if an answered request is heard with a further reply subject, by a replica that was slow.
+
+        Args:
+            request: What it is known by to those that hear it.
+            late: Called with each of these.
+        """
+        self._entry(request).late = late
+
     def _take(self, request: str, note: AskerNote) -> None:
+        heard = self._entry(request)
+        if len(heard.notes) >= ASKERS_KEPT or note in heard.notes:
+            # What was noted here is told here, too.
+            return
+        heard.notes.append(note)
+        if event := self._awaited.get(request):
+            event.set()
+        if heard.late:
+            heard.late(note)
+
+    def _entry(self, request: str) -> _Heard:
         now = time.monotonic()
+        while self._order and (len(self._order) > _MOST or self._heard[self._order[0]].at < now - self._lifetime_s):
+            del self._heard[self._order.popleft()]
         heard = self._heard.get(request)
         if heard is None:
             heard = self._heard[request] = _Heard(now)
             self._order.append(request)
-        if len(heard.notes) < ASKERS_KEPT and note not in heard.notes:
-            # What was noted here is told here, too.
-            heard.notes.append(note)
-        if event := self._awaited.get(request):
-            event.set()
-        while self._order and (len(self._order) > _MOST or self._heard[self._order[0]].at < now - self._lifetime_s):
-            del self._heard[self._order.popleft()]
+        return heard

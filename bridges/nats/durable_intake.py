@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -33,7 +34,7 @@ from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
 from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
-from bridges.nats.trust import inbox_user
+from bridges.nats.trust import Trust, inbox_user
 from bridges.requests import Request
 from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
@@ -51,6 +52,7 @@ _LATE_S = 60.0
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _SAME_MESSAGE_S = 0.1
+_MOST_LATE = 10_000
 _MOST_PENDING = 10_000
 _MOST_UNSURE = 10_000
 _REFUSED_AT_ONCE = 256
@@ -107,6 +109,8 @@ class DurableIntake:
         self._streams: tuple[str, ...] = ()
         self._problem = "the streams of requests are not opened yet"
         self._full = ""
+        self._trust = Trust.of(settings)
+        self._late: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_MOST_LATE)
         self._held: set[KeptRequest] = set()
         self._most_held = 0
         self._leaving = asyncio.Event()
@@ -146,7 +150,8 @@ class DurableIntake:
 
     async def run(self) -> None:
         """Take requests until `leave`, and hold those that were taken until cancelled."""
-        watching = [asyncio.create_task(watch) for watch in (self._keep_holding(self._connected), self._look_after())]
+        watches = (self._keep_holding(self._connected), self._look_after(), self._tell_late_askers())
+        watching = [asyncio.create_task(watch) for watch in watches]
         try:
             await self._take_all(self._connected)
             self._left.set()
@@ -179,6 +184,7 @@ class DurableIntake:
             allows: Says whether a reply subject is answered.
             deadline: When the answer has to be there.
         """
+        kept.answer_key = kept.key(request_id) if request_id else ""
         go_on = self._settings.broken_stream == "continue"
         return OnceAnswer(kept, request_id, self._store, self._askers_of, sender, allows, deadline, go_on=go_on)
 
@@ -224,6 +230,8 @@ class DurableIntake:
             await self._connected.publish(kept.message.reply, Msg.Ack.Ack)
         except nats.errors.Error as error:
             logger.info("an answered request was not let go of: %s", _text(error))
+        if kept.answer_key:
+            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept.answer_key, inbox_user(kept.reply)))
 
     def let_go(self, kept: KeptRequest) -> None:
         """Hold a request no more: one that was not answered is given out again."""
@@ -390,6 +398,26 @@ class DurableIntake:
             if await self._store.take_asker(note.name, kept.holder, remaining_s):
                 return note.reply_subject
         return ""
+
+    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
+        reply = note.reply_subject
+        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
+            return
+        if self._late.full():
+            logger.warning("a reply subject that was noted late is not answered: too many at once")
+            return
+        self._late.put_nowait((answer_key, reply))
+
+    async def _tell_late_askers(self) -> None:
+        """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
+        while True:
+            answer_key, reply = await self._late.get()
+            try:
+                payload = await self._store.published(answer_key, _patience())
+                if payload is not None:
+                    await self._store.publish(answer_key, reply, payload, {}, _patience())
+            except UnavailableError as error:
+                logger.warning("a reply subject that was noted late is not answered: %s", error.message)
 
     async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
         if kept.attempt > 1:

@@ -45,6 +45,7 @@ class KeptRequest:
         attempt: How often it was given out by now.
         age_s: Seconds since it was sent.
         taken_at: When it was given out, in seconds of `time.monotonic()`.
+        answer_key: What its answer is known by; empty as long as nobody has asked, and for one without a request id.
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
         is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
@@ -56,6 +57,7 @@ class KeptRequest:
     attempt: int
     age_s: float
     taken_at: float
+    answer_key: str = field(default="", init=False)
     held_until: float
     reply: str = ""
     is_in_stream: bool = True

@@ -235,6 +235,23 @@ async def test_a_replica_that_was_stopped_and_goes_on_says_nothing_of_what_anoth
     assert len({piece.split(":")[1] for piece in heard.chunks["1"]}) == 1
 
 
+async def test_who_was_heard_by_a_replica_that_was_stopped_is_told_when_it_goes_on(
+    nats_url: str, client: NatsClient, tmp_path: Path
+) -> None:
+    with process(nats_url, tmp_path, "stopped") as stopped:
+        async with serving(settings(nats_url), Graph(0.0)):
+            await joined(client, 2)
+            os.kill(stopped.pid, signal.SIGSTOP)
+            asking = [
+                asyncio.create_task(asked(client, "ai.chat.request", question(str(number)))) for number in range(20)
+            ]
+            await client.flush()
+            await settled(client)
+            os.kill(stopped.pid, signal.SIGCONT)
+            answers = await asyncio.gather(*asking)
+    assert all(answer.success for answer in answers)
+
+
 async def test_a_replica_that_is_merely_slow_keeps_its_request(nats_url: str, client: NatsClient, heard: Heard) -> None:
     counts = DurableCounts()
     hurried = settings(nats_url, take_over_s=0.3, tries=1)

@@ -23,7 +23,7 @@ from bridges.nats.reply import Reply
 from bridges.operations.health import HealthServer
 from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import Reporter, reported
-from bridges.permissions import permissions
+from bridges.permissions import installation_names, permissions
 from bridges.requests import REQUESTS
 from bridges.subjects import SUBJECTS, Delivery, Direction, Role
 from deployments.call import Call
@@ -31,11 +31,13 @@ from deployments.errors import HearthError
 from deployments.settings.orchestration import HealthSettings, NatsSettings
 from deployments.values.status import ComponentStatus
 from tests.integration import test_permissions as scenes
-from tests.integration.test_permissions import NAMES, WAIT_S, NoMetrics, Server, concrete
+from tests.integration.test_permissions import NAMES, SETTINGS, WAIT_S, NoMetrics, Server, concrete
 from tests.servers import free_port, nats_server
 
 HEARTH = (Role.NATS_INGRESS, Role.AUDIO_INGRESS, Role.PIPELINES)
 INGRESSES = (Role.NATS_INGRESS, Role.AUDIO_INGRESS)
+PLAIN = installation_names(SETTINGS)
+"""Of an installation that keeps no requests."""
 BESIDE_AN_INGRESS = {"ai.voice.stream.*", "hearth.audio.interrupt", "hearth.audio.replicas"}
 # When so many runs are unfinished that the server waits for the reader of their list.
 SELDOM = {"$JS.FC.KV_hearth_pipelines.>"}
@@ -96,7 +98,8 @@ async def test_hearth_has_no_right_in_jetstream_that_it_does_not_use(
             await play(server, monkeypatch, is_made_before=is_made_before)
             assert server.violations == []
             logs += server.log.read_text().replace("cid:", f"cid:{int(is_made_before)}")
-    rights = {(right, role) for role in HEARTH for right in permissions(role, NAMES).publish if right[0] == "$"}
+    # Those for kept requests are tried line by line in test_needed_rights.
+    rights = {(right, role) for role in HEARTH for right in permissions(role, PLAIN).publish if right[0] == "$"}
     needed = {(right, role) for right, role in rights if any(covers(right, one) for one in used(logs, role)[0])}
     assert {right for right, _ in rights} - {right for right, _ in needed} == SELDOM
     assert {right for right, _ in rights - needed} <= SELDOM | BY_WHOEVER_IS_FIRST
@@ -223,8 +226,8 @@ def configuration_without(missing: dict[str, str], role: Role) -> str:
 
 @pytest.mark.parametrize("role", INGRESSES)
 async def test_an_ingress_names_the_subscription_that_it_is_refused(tmp_path: Path, role: Role) -> None:
-    # What the ingress itself subscribes to; live audio has rights of its own.
-    rights = [right for right in permissions(role, NAMES).subscribe if right not in BESIDE_AN_INGRESS]
+    # What the ingress itself subscribes to; live audio, and what keeps requests, have rights of their own.
+    rights = [right for right in permissions(role, PLAIN).subscribe if right not in BESIDE_AN_INGRESS]
     missing = {f"user-{at}": right for at, right in enumerate(rights)}
     (tmp_path / "nats.conf").write_text(configuration_without(missing, role))
     with nats_server(tmp_path / "nats", "-c", str(tmp_path / "nats.conf")) as url:

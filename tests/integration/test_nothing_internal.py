@@ -40,7 +40,7 @@ ASKED = {row.narrowed(**NAMES) for row in SUBJECTS if row.direction is Direction
 
 # Dead letters are of anybody, and an operator sends them again.
 SENT_AGAIN_BY_OPERATORS = {row.wildcard for row in SENT_AGAIN}
-READ_BY_OPERATORS = {row.narrowed(**NAMES) for row in SUBJECTS if row.publishers == {Role.OPERATOR}}
+READ_BY_OPERATORS = {row.narrowed(**NAMES) for row in SUBJECTS if row.publishers == frozenset({Role.OPERATOR})}
 PLAIN = "plain"
 WITHOUT_KEPT_REQUESTS = installation_names(SETTINGS)
 

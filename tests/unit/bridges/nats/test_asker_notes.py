@@ -95,3 +95,13 @@ async def test_what_is_old_is_forgotten() -> None:
     bucket.tell("old", AskerNote("n1", "_INBOX.a"))
     bucket.tell("new", AskerNote("n2", "_INBOX.b"))
     assert notes.known("old") == ()
+
+
+async def test_a_note_that_comes_behind_the_answer_is_told() -> None:
+    bucket, late = Bucket(), list[AskerNote]()
+    notes = await notes_of(bucket)
+    bucket.tell("r", AskerNote("n1", "_INBOX.a"))
+    notes.answered("r", late.append)
+    for note in (AskerNote("n1", "_INBOX.a"), AskerNote("n2", "_INBOX.b"), AskerNote("n2", "_INBOX.b")):
+        bucket.tell("r", note)
+    assert late == [AskerNote("n2", "_INBOX.b")]
