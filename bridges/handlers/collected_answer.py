@@ -1,5 +1,6 @@
 """An answer, written or spoken, as a handler collects it for one final message."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -144,9 +145,11 @@ async def with_another_replica(
     backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_ASKED_AGAIN, total_s=call.remaining())
     while True:
         answer = await attempt()
-        if not answer.end.replica_lost or not may_begin_again(answer) or not await backoff.pause():
+        pause_s = backoff.next_s() if answer.end.replica_lost else None
+        if pause_s is None or not may_begin_again(answer):
             return answer
         logger.warning("request %s is answered anew: %s", call.request_id, answer.end.error)
+        await asyncio.sleep(pause_s)
 
 
 def joined(*notes: str) -> str:
