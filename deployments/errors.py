@@ -137,6 +137,10 @@ class UnavailableError(HearthError):
     retryable = True
 
 
+class ReplicaLostError(UnavailableError):
+    """The replica that worked on the request is gone, or was gone before it began: another one may answer at once."""
+
+
 class UpstreamFailedError(HearthError):
     """A back end answered with a failure of its own, or refused what Hearth asks of it.
 

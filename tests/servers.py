@@ -105,7 +105,7 @@ def milvus_server(folder: Path, port: int = 0) -> Generator[str]:
     port = port or free_port()
     command = [program("milvus-lite"), "server", "--data-dir", str(folder / "data"), "--host", LOOPBACK]
     with running([*command, "--port", str(port)], folder / "milvus.log"):
-        wait_until("Milvus Lite", lambda: _listens(port))
+        wait_until("Milvus Lite", lambda: listens(port))
         yield f"http://{LOOPBACK}:{port}"
 
 
@@ -180,7 +180,7 @@ def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCl
     command += ["--metrics-export-port", str(metrics_port)]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
     with running(command, folder / "ray.log", environment) as head:
-        wait_until("Ray's dashboard", lambda: _listens(dashboard_port))
+        wait_until("Ray's dashboard", lambda: listens(dashboard_port))
         _wait_for_ray(folder / "ray.log")
         metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
         yield RayCluster(f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard_port}", metrics_url, head)
@@ -205,6 +205,6 @@ def _wait_for_ray(log: Path) -> None:
     wait_until("Ray", lambda: "Ray runtime started" in log.read_text(errors="replace"))
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((LOOPBACK, port)) == 0

@@ -9,7 +9,7 @@ from functools import partial
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.citations import citation_message
-from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
+from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined, with_another_replica
 from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.reply import Reply
 from bridges.nats.sender import cut_to_fit
@@ -54,12 +54,20 @@ class ChatHandler:
         question = _question(request, named or reply.user)
         question = replace(question, history=await self._memory.recall(Owner(question.user_id)))
         call = replace(call, session=question.user_id)
-        answer = CollectedAnswer(reply.sender.room)
-        try:
-            items = self._answer(call, question, spoken=request.enable_tts)
-            await self._collect(items, answer, request, stream_subject, reply)
-        except HearthError as error:
-            answer.broke_off(error)
+
+        async def attempt() -> CollectedAnswer:
+            answer = CollectedAnswer(reply.sender.room)
+            try:
+                items = self._answer(call, question, spoken=request.enable_tts)
+                await self._collect(items, answer, request, stream_subject, reply)
+            except HearthError as error:
+                answer.broke_off(error)
+            return answer
+
+        def may_begin_again(answer: CollectedAnswer) -> bool:
+            return reply.may_begin_again(is_told=bool(stream_subject and answer.tokens))
+
+        answer = await with_another_replica(call, attempt, may_begin_again)
         if stream_subject and not answer.is_text_told:
             await _end_stream(stream_subject, request, reply)
         if answer.remembered and not answer.end.error_kind:
@@ -89,7 +97,7 @@ class ChatHandler:
                     answer.take(item)
                     if stream_subject and isinstance(item, AnswerToken) and (text := await reply.untold(item.text)):
                         await reply.sender.send(stream_subject, _chunk(request, text), watch.next_reply())
-                    if stream_subject and isinstance(item, AnswerEnd):
+                    if stream_subject and isinstance(item, AnswerEnd) and not item.replica_lost:
                         # What is still being spoken is not waited for.
                         answer.is_text_told = True
                         await _end_stream(stream_subject, request, reply)

@@ -1,17 +1,27 @@
 """An answer, written or spoken, as a handler collects it for one final message."""
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from bridges.operations.outcome import Outcome
-from deployments.errors import HearthError, InternalError
+from deployments.backoff import Backoff
+from deployments.call import Call
+from deployments.errors import HearthError, InternalError, ReplicaLostError
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken
 from deployments.values.sound import wav_file, wav_header
 from deployments.values.speech import SpokenChunk, Transcript
 from deployments.values.voice import SpokenAnswerEnd, SpokenAnswerItem
 
+logger = logging.getLogger(__name__)
+
 TEXT_CUT = "the answer was cut: it is longer than the NATS server takes in one message"
 SPEECH_CUT = "the speech was cut: it is longer than the NATS server takes in one message"
+_ASKED_AGAIN = 2
+"""A question that ends each replica that takes it must not end one after the other."""
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 0.5
 _NO_END = AnswerEnd(error="the graph ended without an answer", error_kind=InternalError.kind)
 
 
@@ -69,7 +79,9 @@ class CollectedAnswer:
         """Take an error that came between the graph, which tells its own at the end, and us: what came stands."""
         if self.end is _NO_END:
             prefix = "the answer broke off: " if self.tokens else ""
-            self.end = AnswerEnd(error=prefix + error.message, error_kind=error.kind)
+            self.end = AnswerEnd(
+                error=prefix + error.message, error_kind=error.kind, replica_lost=isinstance(error, ReplicaLostError)
+            )
         else:
             self.spoken_end = SpokenAnswerEnd(self.end, speech_error=error.message)
 
@@ -118,6 +130,26 @@ class CollectedAnswer:
         fitting = fitting_sound(bytes(self.sound), room)
         is_whole = self._is_sound_whole and len(fitting) == len(self.sound)
         return (wav_file(fitting, self.sound_rate) if fitting else b""), is_whole
+
+
+async def with_another_replica(
+    call: Call, attempt: Callable[[], Awaitable[CollectedAnswer]], may_begin_again: Callable[[CollectedAnswer], bool]
+) -> CollectedAnswer:
+    """Return an answer, made anew where the replica that made it was lost.
+
+    Args:
+        call: How long the request has.
+        attempt: Makes the answer, and takes its errors.
+        may_begin_again: Says of a lost answer whether another one may take its place, and is to follow.
+    """
+    backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, pauses=_ASKED_AGAIN, total_s=call.remaining())
+    while True:
+        answer = await attempt()
+        pause_s = backoff.next_s() if answer.end.replica_lost else None
+        if pause_s is None or not may_begin_again(answer):
+            return answer
+        logger.warning("request %s is answered anew: %s", call.request_id, answer.end.error)
+        await asyncio.sleep(pause_s)
 
 
 def joined(*notes: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from bridges.generated.hearth.v1 import conversation_pb2
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.handlers.citations import citation_message
-from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined
+from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAnswer, joined, with_another_replica
 from bridges.nats.reply import Reply
 from bridges.nats.sender import cut_to_fit
 from bridges.operations.outcome import Outcome
@@ -38,24 +38,24 @@ class VoiceHandler:
     async def handle(self, call: Call, request: messages_pb2.VoiceRequest, reply: Reply) -> Outcome:
         """Answer one request; see `Handler`."""
         subject = _subject(request)
-        if self._voice is None:
+        voice = self._voice
+        if voice is None:
             raise UnavailableError("nothing is heard and spoken here: `audio.enabled` is off", retryable=False)
         if not request.audio:
             raise InvalidRequestError(
                 "audio is empty: expected an audio file, such as WAV, FLAC, Ogg, MP3 or AIFF", field="audio"
             )
         began_at = asyncio.get_running_loop().time()
-        answer = CollectedAnswer(reply.sender.room)
-        question = ChatQuestion("", retrieve=True, rerank=True, collection=request.collection)
-        items = self._voice.answer_recording(
-            call, Recording(request.audio, request.language), SpokenQuestion(question, language=request.language)
-        )
-        try:
-            async with aclosing(items):
-                async for item in items:
-                    answer.take(item)
-        except HearthError as error:
-            answer.broke_off(error)
+
+        async def attempt() -> CollectedAnswer:
+            answer = CollectedAnswer(reply.sender.room)
+            try:
+                await _collect(voice, call, request, answer)
+            except HearthError as error:
+                answer.broke_off(error)
+            return answer
+
+        answer = await with_another_replica(call, attempt, lambda _: reply.may_begin_again(is_told=False))
         response = _response(request, answer, reply.sender.room)
         await reply.finish(response, subject)
         await self._records.write(reply.sender, _record(call, request, answer, began_at))
@@ -67,6 +67,19 @@ class VoiceHandler:
         response = messages_pb2.VoiceResponse(request_id=request.request_id, error=error.message)
         usable = own_subjects((VOICE_RESPONSE,), {"request_id": request.request_id})
         await reply.finish(response, next(iter(usable), ""))
+
+
+async def _collect(
+    voice: VoiceService, call: Call, request: messages_pb2.VoiceRequest, answer: CollectedAnswer
+) -> None:
+    """Take the answer to a request as it comes."""
+    question = SpokenQuestion(
+        ChatQuestion("", retrieve=True, rerank=True, collection=request.collection), language=request.language
+    )
+    recording = Recording(request.audio, request.language)
+    async with aclosing(voice.answer_recording(call, recording, question)) as items:
+        async for item in items:
+            answer.take(item)
 
 
 def _subject(request: messages_pb2.VoiceRequest) -> str:

@@ -13,7 +13,7 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, cast
 
 import nats.errors
@@ -44,6 +44,8 @@ _NO_MESSAGE = 10037
 ASKERS_KEPT = 64
 """Reply subjects of one request; a client that sends the same again and again gets no more answers than that."""
 
+NOBODY = ""
+
 STORED_HEADER_BYTES = 128
 """What the headers of a stored final message take beside its own."""
 
@@ -53,14 +55,17 @@ class Claim:
     """Who works on a request.
 
     Attributes:
-        holder: The delivery that it came by: the same for each time that it is given out again.
-        attempt: How often it was given out by then.
+        holder: The delivery that it came by: the same for each time that it is given out again. `NOBODY` where it was
+            let go of.
+        attempt: How often it was given out by then. A server that was killed may have forgotten the last time.
         begun: How often it was begun by then.
+        writer: Whoever wrote it: another one for each attempt.
     """
 
     holder: str
     attempt: int
     begun: int = 1
+    writer: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,12 @@ class AnswerStore:
     def connect(self, client: Client) -> None:
         """Take the connection that it is reached over."""
         self._client = client
+
+    @property
+    def connection(self) -> int | None:
+        """Which connection it is reached over, the first or a later one; None while there is none."""
+        client = self._client
+        return client.stats["reconnects"] if client is not None and client.is_connected else None
 
     async def open(self) -> None:
         """Make the bucket, or give it the present settings.
@@ -254,8 +265,17 @@ class AnswerStore:
         found, _ = await self._trying(lambda: self._read(key), remaining_s)
         return found == value
 
-    async def note_sent(self, request: str, sent: Sent) -> None:
-        """Keep how much of an answer its stream was told; nobody waits for it, and it goes out before the text does.
+    async def note_sent(self, request: str, sent: Sent, remaining_s: Callable[[], float]) -> None:
+        """Keep how much of an answer its stream was told; return once that is kept, before the text goes out.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        key, value = self._key(SENT_VALUE, request), json.dumps(asdict(sent)).encode()
+        await self._trying(lambda: self._stream().publish(key, value), remaining_s)
+
+    async def note_more_sent(self, request: str, sent: Sent) -> None:
+        """Keep that its stream was told more; nobody waits for it, and it goes out before the text does.
 
         Raises:
             nats.errors.Error: It was not sent.

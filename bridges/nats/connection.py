@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _RECONNECT_WAIT_S = 0.5
 _ASK_AGAIN_S = 5.0
 _GATHER_S = 0.004
+_FOUND_POLL_S = 0.05
 _PING_S = 8.0
 _UNANSWERED_PINGS = 2
 """A server that says nothing, of a machine that is gone for instance, is given up after three times as long."""
@@ -165,12 +166,25 @@ class NatsClient(AccessClient):
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:  # noqa: ASYNC109 - nats-py's own signature
         """Return once the server has read all commands that were given before.
 
+        nats-py returns at once while the connection is lost and sought; here it is waited for.
+
         Raises:
-            nats.errors.FlushTimeoutError: A round trip took longer than `timeout` seconds.
+            nats.errors.FlushTimeoutError: A round trip took longer than `timeout` seconds, or the connection was not
+                found again by then.
             nats.errors.ConnectionClosedError: The connection is closed.
         """
+        await self._until_found(timeout)
         await super().flush(timeout)
         await super().flush(timeout)
+
+    async def _until_found(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                # nats-py tells by a callback of its user's alone.
+                while self.is_reconnecting:  # noqa: ASYNC110
+                    await asyncio.sleep(_FOUND_POLL_S)
+        except TimeoutError:
+            raise nats.errors.FlushTimeoutError from None
 
     async def abandon(self, subscription: Subscription, within_s: float) -> None:
         """Take what a subscription has received, and no more, where it could not be drained.

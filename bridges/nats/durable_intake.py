@@ -9,6 +9,8 @@ core NATS, too, and notes it.
 import asyncio
 import json
 import logging
+import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ _LONGEST_PAUSE_S = 5.0
 _SAME_MESSAGE_S = 0.1
 _MOST_LATE = 10_000
 _MOST_PENDING = 10_000
+_MOST_UNSURE = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
@@ -72,6 +75,14 @@ class KeptRow:
     row: Request
     timeout_s: float
     take: Callable[[KeptRequest], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """A request that was heard while nobody knew whether its stream is there, and when, by `time.monotonic()`."""
+
+    message: Msg
+    at: float
 
 
 class DurableIntake:
@@ -105,6 +116,9 @@ class DurableIntake:
         self._most_held = 0
         self._leaving = asyncio.Event()
         self._left = asyncio.Event()
+        self._opened_at = -1
+        self._unsure: list[_Unsure] = []
+        self._has_taken = False
         self._hearing: list[Subscription] = []
 
     def connect(self, client: NatsClient, rows: Sequence[KeptRow]) -> None:
@@ -132,7 +146,7 @@ class DurableIntake:
         await self._asker_notes.listen()
         for kept in self._rows:
             self._hearing.append(
-                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=self._note)
+                await self._connected.subscribe(kept.row.subject.wildcard, queue=self._queue_group, cb=self._hear)
             )
 
     async def run(self) -> None:
@@ -233,6 +247,8 @@ class DurableIntake:
 
     async def settle(self, kept: KeptRequest) -> None:
         """Say that a request was answered. Where that is not heard, it is given out again, and its answer is found."""
+        if not kept.is_in_stream:
+            return
         try:
             await self._connected.publish(kept.message.reply, Msg.Ack.Ack)
         except nats.errors.Error as error:
@@ -268,6 +284,8 @@ class DurableIntake:
         while not self._leaving.is_set():
             try:
                 await self._open(client)
+                await self._take_unsure(client)
+                self._has_taken = True
                 backoff.reset()
                 async with asyncio.TaskGroup() as group:
                     for stream in self._streams:
@@ -285,6 +303,7 @@ class DurableIntake:
 
     async def _open(self, client: NatsClient) -> None:
         """Make, or find, everything that is needed."""
+        connections = client.stats["reconnects"]
         stream = client.jetstream()
         await self._store.open()
         await self._dead.open(client)
@@ -300,6 +319,7 @@ class DurableIntake:
             await self._open_consumer(stream, name, subjects, DeliverPolicy.NEW)
         self._streams = (*([self._settings.stream] if own else []), *foreign)
         await self._set_clock(self._streams[0])
+        self._opened_at = connections
 
     async def _open_own(self, stream: JetStreamContext, subjects: list[str]) -> None:
         config = StreamConfig(
@@ -469,7 +489,9 @@ class DurableIntake:
             logger.warning("it could not be said what is worked on: %s", _text(error))
             return
         for kept in held:
-            kept.held_until = said_at + self._settings.take_over_s
+            # What was not held for a while may be somebody else's by now.
+            if said_at < kept.held_until:
+                kept.held_until = max(kept.held_until, said_at + self._settings.take_over_s)
 
     async def _look_after(self) -> None:
         """See again and again that requests can be kept, and what time it is at the server."""
@@ -490,6 +512,48 @@ class DurableIntake:
         found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
         if now := json.loads(found.data).get("ts"):
             self._clock.set(datetime.fromisoformat(now))
+
+    def _is_sure(self) -> bool:
+        """Say whether the streams are there: a server that was found again may have lost them."""
+        return bool(self._streams) and self._opened_at == self._connected.stats["reconnects"]
+
+    def _hold_unsure(self, message: Msg) -> None:
+        if len(self._unsure) < _MOST_UNSURE:
+            self._unsure.append(_Unsure(message, time.monotonic()))
+        else:
+            logger.warning("a request on %s was left: too many came while their stream was away", message.subject)
+
+    async def _take_unsure(self, client: NatsClient) -> None:
+        """Take what was heard while its stream was away, and before it was made anew: no stream has it.
+
+        What is sent again then may be worked on since before. Whoever does has a while to say so, before anybody takes
+        anything.
+        """
+        if not self._has_taken and not self._unsure:
+            return
+        made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
+        made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
+        if self._has_taken and made_s < self._settings.take_over_s:
+            await asyncio.sleep(self._settings.take_over_s - made_s)
+            made_s = self._settings.take_over_s
+        unsure, self._unsure = self._unsure, []
+        for one in unsure:
+            kept_row = self._row_of(one.message.subject)
+            if kept_row and time.monotonic() - one.at > made_s:
+                await kept_row.take(self._only_heard(one))
+
+    def _only_heard(self, one: _Unsure) -> KeptRequest:
+        """Return a request that no stream has, and that nobody else is given therefore."""
+        digest, now = digest_of(one.message, self._header_user(one.message)), time.monotonic()
+        holder = f"heard.{secrets.token_hex(16)}"
+        return KeptRequest(
+            one.message, digest, holder, 1, now - one.at, now, math.inf, one.message.reply, is_in_stream=False
+        )
+
+    async def _hear(self, message: Msg) -> None:
+        await self._note(message)
+        if not self._is_sure():
+            self._hold_unsure(message)
 
     async def _note(self, message: Msg) -> None:
         try:

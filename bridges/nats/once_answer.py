@@ -7,6 +7,7 @@ request tells it nothing more. The final message is stored once, whoever comes f
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote, Claim, Sent, TakenOverError
 from bridges.nats.sender import Sender
 from bridges.nats.trust import inbox_user
 from bridges.subjects import REPLAY_HEADER
@@ -47,6 +48,7 @@ class KeptRequest:
         answer_key: What its answer is known by; empty as long as nobody has asked, and for one without a request id.
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
+        is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
     message: Msg
@@ -58,6 +60,7 @@ class KeptRequest:
     answer_key: str = field(default="", init=False)
     held_until: float
     reply: str = ""
+    is_in_stream: bool = True
 
     @property
     def subject(self) -> str:
@@ -146,6 +149,7 @@ class OnceAnswer:
         self._deadline = deadline
         self._go_on = go_on
         self._claim = Claim(kept.holder, kept.attempt)
+        self._connection = store.connection
         self._told: Sent | None = None
         """What the stream was told, by this attempt or by lost ones; None for nothing."""
         self._is_writing = True
@@ -172,7 +176,7 @@ class OnceAnswer:
                 return True
             while not await self.was_answered():
                 held = await self._store.claim(self._key, self._patience())
-                if held.claim is None or held.claim.holder == self._kept.holder:
+                if held.claim is None or held.claim.holder in {NOBODY, self._kept.holder}:
                     await self._take_over(held.claim, held.revision)
                     return True
                 if time.monotonic() >= self._deadline:
@@ -196,7 +200,7 @@ class OnceAnswer:
 
     async def untold(self, text: str) -> str:
         """See `Once.untold`."""
-        self._check_held()
+        await self._check_mine()
         if not self._is_writing:
             text = self._behind_sent(text)
         if text and (self._go_on or self._told is None):
@@ -205,18 +209,28 @@ class OnceAnswer:
 
     async def may_end_stream(self) -> bool:
         """See `Once.may_end_stream`."""
-        self._check_held()
+        await self._check_mine()
         if self._told and self._told.is_ended:
             return False
         self._told = Sent(is_ended=True)
-        await self._store.note_sent(self._key, self._told)
+        with _given_back():
+            await self._store.note_sent(self._key, self._told, self._patience())
         return True
+
+    def begin_again(self) -> None:
+        """See `Once.begin_again`."""
+        if self._told is None:
+            return
+        sent = self._told if self._is_writing else self._unsent and self._unsent.sent
+        goes_on = sent is not None and self._go_on and not sent.is_ended
+        self._unsent = _Unsent(sent, sent.characters) if sent is not None and goes_on else None
+        self._is_writing = False
 
     async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
         """See `Once.finish`."""
         payload = self._sender.fitting(message)
         told = payload if to_asker is message else self._sender.fitting(to_asker)
-        self._check_held()
+        await self._check_mine()
         with _given_back():
             if subject and not await self._publish(subject, payload):
                 # Where another attempt was first, all hear the same.
@@ -234,7 +248,7 @@ class OnceAnswer:
         return True
 
     async def _take_over(self, found: Claim | None, revision: int) -> None:
-        if found and found.attempt > self._kept.attempt:
+        if found and found.holder == self._kept.holder and found.attempt > self._kept.attempt:
             raise GivenBackError("it was given out again")
         self._claim = replace(self._claim, begun=found.begun + 1 if found else 1)
         await self._store.write(self._key, self._claim, revision, self._patience())
@@ -267,9 +281,33 @@ class OnceAnswer:
             await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
         return is_new
 
-    def _check_held(self) -> None:
+    async def _check_mine(self) -> None:
+        if self._connection is None or self._store.connection != self._connection:
+            await self._claim_again()
         if time.monotonic() > self._kept.held_until:
+            await self._let_go()
             raise GivenBackError("it was held for too long without a word to its stream")
+
+    async def _claim_again(self) -> None:
+        """Make sure of the claim where the connection was lost: a server may come back without its store."""
+        with _given_back():
+            held = await self._store.claim(self._key, self._patience())
+            if held.claim is None:
+                await self._store.write(self._key, self._claim, 0, self._patience())
+                # Its stream is gone, too, and gives it to nobody any more.
+                self._kept.held_until = math.inf
+                if self._told is not None:
+                    await self._store.note_sent(self._key, self._told, self._patience())
+            elif held.claim.writer != self._claim.writer:
+                raise GivenBackError("another replica has it")
+        self._connection = self._store.connection
+
+    async def _let_go(self) -> None:
+        """Leave the claim to whoever comes: its stream may be gone, and the same request be sent again."""
+        with _given_back():
+            held = await self._store.claim(self._key, self._patience())
+            if held.claim and held.claim.writer == self._claim.writer:
+                await self._store.write(self._key, replace(held.claim, holder=NOBODY), held.revision, self._patience())
 
     def _behind_sent(self, text: str) -> str:
         """Return what of a piece lies behind what a lost attempt has sent; nothing where the new text is another."""
@@ -289,13 +327,19 @@ class OnceAnswer:
         return text
 
     async def _note_sent(self, text: str) -> None:
+        is_first = self._told is None
         characters = self._told.characters if self._told else 0
         self._told = Sent()
         if self._go_on:
             self._digest.update(text.encode())
             self._told = Sent(characters + len(text), self._digest.hexdigest())
+        if is_first:
+            # A server that is killed has passed on what it was told a moment before, and has not stored that yet.
+            with _given_back():
+                await self._store.note_sent(self._key, self._told, self._patience())
+            return
         # In front of the text in the connection's buffer: what is not noted was not sent.
-        await self._store.note_sent(self._key, self._told)
+        await self._store.note_more_sent(self._key, self._told)
 
     def _patience(self) -> Callable[[], float]:
         """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""

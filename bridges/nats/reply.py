@@ -34,6 +34,10 @@ class Once(Protocol):
         """Say whether the end of the stream goes out; it does once."""
         ...
 
+    def begin_again(self) -> None:
+        """Take what follows for another answer than the one that went out so far."""
+        ...
+
     async def finish(self, message: Message, subject: str, to_asker: Message) -> None:
         """Send the final message.
 
@@ -89,6 +93,17 @@ class Reply:
     async def may_end_stream(self) -> bool:
         """Say whether the end of the stream goes out."""
         return await self.once.may_end_stream() if self.once else True
+
+    def may_begin_again(self, *, is_told: bool) -> bool:
+        """Say whether another answer may take the place of one that was lost, and is to follow now.
+
+        Args:
+            is_told: Whether something of the lost one went out on its stream. Of a request that is kept, what follows
+                is then told as after the loss of an ingress.
+        """
+        if self.once:
+            self.once.begin_again()
+        return self.once is not None or not is_told
 
     async def finish(self, message: Message, subject: str = "", to_asker: Message | None = None) -> None:
         """Send the final message: on `subject`, where one is given, and on the reply subject.

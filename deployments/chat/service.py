@@ -20,6 +20,7 @@ from deployments.errors import (
     HearthError,
     InvalidRequestError,
     NotFoundError,
+    ReplicaLostError,
     UnavailableError,
     UpstreamFailedError,
 )
@@ -357,6 +358,7 @@ def _end(progress: _Progress, error: HearthError | None) -> AnswerEnd:
         used_retrieval=bool(progress.passages) and bool(progress.said),
         error=message,
         error_kind=error.kind if error else "",
+        replica_lost=isinstance(error, ReplicaLostError),
         unfinished=unfinished_sentence("".join(progress.said)) if progress.is_cut and not error else "",
         thought_tokens=progress.thought_tokens,
         stages=progress.stages,

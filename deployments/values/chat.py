@@ -81,6 +81,7 @@ class AnswerEnd:
         error: Why the answer is not whole, in a text for the client; empty where it is.
         error_kind: The error's kind where nothing could be answered or the answer broke off; empty where the
             answer stands, whatever `error` says beside it.
+        replica_lost: Whether a replica was lost under it: the same question may be asked again at once.
         unfinished: The end of the text that is no whole sentence, where the model was stopped before its answer's end.
             It is shown, and neither spoken nor remembered.
         thought_tokens: Tokens that the model thought for it, by an estimate.
@@ -93,6 +94,7 @@ class AnswerEnd:
     used_retrieval: bool = False
     error: str = ""
     error_kind: str = ""
+    replica_lost: bool = False
     unfinished: str = ""
     thought_tokens: int = 0
     stages: dict[str, float] = field(default_factory=dict[str, float])

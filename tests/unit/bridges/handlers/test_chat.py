@@ -17,7 +17,14 @@ from bridges.nats.sender import Sender
 from bridges.nats.trust import Trust
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, own_subjects
 from deployments.call import Call
-from deployments.errors import HearthError, InvalidRequestError, Limit, PayloadTooLargeError, UnavailableError
+from deployments.errors import (
+    HearthError,
+    InvalidRequestError,
+    Limit,
+    PayloadTooLargeError,
+    ReplicaLostError,
+    UnavailableError,
+)
 from deployments.settings.orchestration import MemorySettings
 from deployments.values.chat import AnswerEnd, AnswerItem, AnswerToken, ChatQuestion, Preparation
 from deployments.values.retrieval import Passage
@@ -96,6 +103,26 @@ class ScriptedChat:
     async def components(self, call: Call) -> tuple[ComponentStatus, ...]:
         del call
         return ()
+
+
+@dataclass
+class LosingChat(ScriptedChat):
+    """Loses its replica some times before it answers: then it has made some items, and ends or raises."""
+
+    lost: tuple[AnswerItem, ...] = ()
+    lost_with: HearthError | None = None
+    losses: int = 0
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        if len(self.asked) >= self.losses:
+            async for item in super().answer(call, question):
+                yield item
+            return
+        self.asked.append(question)
+        for item in self.lost:
+            yield item
+        if self.lost_with:
+            raise self.lost_with
 
 
 def reply_to(connection: Connection, reply: str = "", user_id: str = "u1", request_id: str = "r1") -> Reply:
@@ -236,6 +263,44 @@ async def test_a_graph_that_dies_in_mid_answer_leaves_the_text_so_far(error: Exc
     assert (response.success, response.response) == (False, "So far")
     assert response.error == "the answer broke off: Chat.answer broke off, its replica is gone"
     assert connection.chunks("ai.chat.response.stream.r1")[-1].done
+
+
+LOST = (
+    ((AnswerToken("So"), AnswerEnd(error="gone", error_kind="unavailable", replica_lost=True)), None),
+    ((AnswerToken("So"),), ReplicaLostError("gone")),
+)
+"""A model below Chat, and Chat itself."""
+
+
+@pytest.mark.parametrize(("items", "error"), LOST)
+async def test_an_answer_whose_replica_is_lost_is_made_anew_where_nothing_was_told(
+    items: tuple[AnswerItem, ...], error: HearthError | None
+) -> None:
+    chat = LosingChat(lost=items, lost_with=error, losses=2)
+    connection = await handle(chat, request_id="r1", message="?")
+    response = connection.response("ai.chat.response.r1")
+    assert (response.success, response.response, response.error) == (True, "Yes.", "")
+    assert len(chat.asked) == 3
+
+
+async def test_a_question_that_ends_each_replica_is_asked_three_times() -> None:
+    chat = LosingChat(lost=LOST[0][0], losses=9)
+    response = (await handle(chat, request_id="r1", message="?")).response("ai.chat.response.r1")
+    assert not response.success
+    assert len(chat.asked) == 3
+
+
+async def test_an_answer_that_was_streamed_in_part_is_not_made_anew() -> None:
+    chat = LosingChat(lost=LOST[0][0], losses=1)
+    connection = await handle(chat, request_id="r1", message="?", enable_streaming=True)
+    assert [chunk.content for chunk in connection.chunks("ai.chat.response.stream.r1")] == ["So", ""]
+    assert (connection.response("ai.chat.response.r1").response, len(chat.asked)) == ("So", 1)
+
+
+async def test_a_stream_that_was_told_nothing_is_told_the_answer_that_is_made_anew() -> None:
+    chat = LosingChat(lost=(AnswerEnd(error="gone", error_kind="unavailable", replica_lost=True),), losses=1)
+    connection = await handle(chat, request_id="r1", message="?", enable_streaming=True)
+    assert [chunk.content for chunk in connection.chunks("ai.chat.response.stream.r1")] == ["Yes", ".", ""]
 
 
 async def test_an_answer_that_was_cut_at_the_model_s_limit_stands_and_says_so() -> None:

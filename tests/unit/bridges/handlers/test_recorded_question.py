@@ -77,6 +77,17 @@ class ItemVoice:
         return ()
 
 
+@dataclass
+class LosingVoice(ItemVoice):
+    """Loses its replica before it answers: then it has made some items."""
+
+    lost: tuple[SpokenAnswerItem, ...] = ()
+
+    async def answer(self, call: Call, question: SpokenQuestion) -> AsyncGenerator[SpokenAnswerItem]:
+        for item in self.lost if len(self.recordings) == 1 else self.items:
+            yield item
+
+
 def reply_to(wire: Wire, subject: str, reply: str = "") -> Reply:
     return Reply(Sender(wire), subject, {"user_id": "ada"}, reply)
 
@@ -111,6 +122,11 @@ class TestVoiceRequests:
         assert [source.citation.source for source in response.sources] == [passage.source for passage in PASSAGES]
         assert seconds_of(response.audio) == 0.5
         assert (response.error, outcome.name, outcome.tokens) == ("", "ok", 2)
+
+    async def test_an_answer_whose_replica_is_lost_is_made_anew(self) -> None:
+        voice = LosingVoice(lost=(*ITEMS[:3], SpokenAnswerEnd(AnswerEnd(error="gone", replica_lost=True))))
+        response, _ = await ask(voice, Wire())
+        assert (response.response, response.error, len(voice.recordings)) == ("The first.", "", 2)
 
     async def test_the_collection_and_the_language_are_the_request_s(self) -> None:
         voice = ItemVoice()

@@ -17,6 +17,7 @@ from deployments.errors import (
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
+    ReplicaLostError,
     UnavailableError,
     UpstreamFailedError,
 )
@@ -234,7 +235,13 @@ async def test_a_model_that_breaks_off_leaves_the_text_so_far() -> None:
     tokens, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Hi"))
     assert tokens == ["So", " far"]
     assert end.error == "the answer broke off: the replica is gone"
-    assert end.error_kind == "unavailable"
+    assert (end.error_kind, end.replica_lost) == ("unavailable", False)
+
+
+async def test_a_model_whose_replica_is_lost_may_be_asked_again_at_once() -> None:
+    model = ScriptedModel(["So", " far"], error=ReplicaLostError("it is gone"))
+    _, end = await answer(Chat(model, ScriptedRetrieval()), ChatQuestion("Hi"))
+    assert (end.error_kind, end.replica_lost) == ("unavailable", True)
 
 
 @pytest.mark.parametrize(
