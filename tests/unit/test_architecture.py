@@ -165,7 +165,14 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "deployments.engines.speech_engines": ANY_ENGINE | {"deployments.engines", "deployments.settings"},
     # The graph joins them.
     "deployments.graph": frozenset(
-        {"deployments.call", "deployments.errors", "deployments.services", "deployments.values"}
+        # A call whose replica is lost is made again after a pause.
+        {
+            "deployments.backoff",
+            "deployments.call",
+            "deployments.errors",
+            "deployments.services",
+            "deployments.values",
+        }
     ),
     "deployments.applications": frozenset({"deployments"}),
     "deployments.ray_language_model": frozenset({"deployments"}),
