@@ -3,7 +3,7 @@
 from collections import deque
 from zlib import crc32
 
-_MOST_KEPT = 2048
+_MOST_KEPT = 4096
 """Messages after which the first ones are settled anyhow: nobody keeps so many."""
 _SECOND = 32_000
 _SILENCE_STEP = 5 * _SECOND // 2
