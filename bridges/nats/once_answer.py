@@ -213,8 +213,7 @@ class OnceAnswer:
         if self._told and self._told.is_ended:
             return False
         self._told = Sent(is_ended=True)
-        with _given_back():
-            await self._store.note_sent(self._key, self._told, self._patience())
+        await self._store_sent(self._told)
         return True
 
     def begin_again(self) -> None:
@@ -334,12 +333,20 @@ class OnceAnswer:
             self._digest.update(text.encode())
             self._told = Sent(characters + len(text), self._digest.hexdigest())
         if is_first:
-            # A server that is killed has passed on what it was told a moment before, and has not stored that yet.
-            with _given_back():
-                await self._store.note_sent(self._key, self._told, self._patience())
+            await self._store_sent(self._told)
             return
         # In front of the text in the connection's buffer: what is not noted was not sent.
         await self._store.note_more_sent(self._key, self._told)
+
+    async def _store_sent(self, sent: Sent) -> None:
+        """Return once it is stored what goes out now, and only where it still may.
+
+        A server that is killed has passed on what it was told a moment before, and has not stored that yet. And a
+        network that passed nothing on for a while has let others take the request.
+        """
+        with _given_back():
+            await self._store.note_sent(self._key, sent, self._patience())
+        await self._check_mine()
 
     def _patience(self) -> Callable[[], float]:
         """Return what tells the seconds that the bucket has: those of the request, and a moment in any case."""

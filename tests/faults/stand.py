@@ -15,7 +15,8 @@ from tests.faults.background import BackgroundLoop
 from tests.faults.killable import Broker, kill
 from tests.faults.network import Network
 
-SMALL_DISK_MB = 16
+SMALL_DISK_MB = 256
+"""Room for all that a thousand requests leave, answers that are heard among them."""
 
 
 class Mode(StrEnum):

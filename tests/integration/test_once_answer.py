@@ -10,7 +10,7 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import AnswerStore, AskerNote
+from bridges.nats.answer_store import AnswerStore, AskerNote, Sent
 from bridges.nats.connection import NatsClient
 from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer
 from bridges.nats.sender import Sender
@@ -76,6 +76,23 @@ async def test_a_request_that_is_given_back_is_answered_where_it_is_sent_again(
         await first.untold("Yes")
     assert await sent_again.begin()
     assert await sent_again.untold("Yes") == "Yes"
+
+
+async def test_what_was_not_held_while_its_note_was_stored_is_not_told(
+    client: NatsClient, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = given_out(client, "stream.1")
+    note = store.note_sent
+
+    async def late(request: str, sent: Sent, remaining_s: Callable[[], float]) -> None:
+        await note(request, sent, remaining_s)
+        kept.held_until = 0.0
+
+    monkeypatch.setattr(store, "note_sent", late)
+    answer = attempt(store, client, kept)
+    assert await answer.begin()
+    with pytest.raises(GivenBackError):
+        await answer.untold("Yes")
 
 
 async def test_a_flush_does_not_take_a_lost_connection_for_one_that_has_said_all(tmp_path: Path) -> None:
