@@ -46,6 +46,8 @@ ASKERS_KEPT = 64
 
 NOBODY = ""
 
+_END = "-end"
+
 STORED_HEADER_BYTES = 128
 """What the headers of a stored final message take beside its own."""
 
@@ -84,11 +86,13 @@ class Sent:
         characters: Of the text, where the stream of a lost replica may go on.
         digest: Of these characters.
         is_ended: Whether it was told its end.
+        writer: The attempt that tells it.
     """
 
     characters: int = 0
     digest: str = ""
     is_ended: bool = False
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +269,30 @@ class AnswerStore:
         found, _ = await self._trying(lambda: self._read(key), remaining_s)
         return found == value
 
-    async def note_sent(self, request: str, sent: Sent, remaining_s: Callable[[], float]) -> None:
-        """Keep how much of an answer its stream was told; return once that is kept, before the text goes out.
+    async def begin_stream(self, request: str, sent: Sent, remaining_s: Callable[[], float]) -> bool:
+        """Keep that a stream is told the first of an answer now; say whether this attempt is the one that tells it.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
         """
-        key, value = self._key(SENT_VALUE, request), json.dumps(asdict(sent)).encode()
-        await self._trying(lambda: self._stream().publish(key, value), remaining_s)
+        return await self._put_once(self._key(SENT_VALUE, request), sent, remaining_s)
+
+    async def end_stream(self, request: str, writer: str, remaining_s: Callable[[], float]) -> bool:
+        """Keep that a stream is ended now; say whether this attempt is the one that ends it.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        key = self._key(SENT_VALUE, request + _END)
+        return await self._put_once(key, Sent(is_ended=True, writer=writer), remaining_s)
+
+    async def _put_once(self, key: str, sent: Sent, remaining_s: Callable[[], float]) -> bool:
+        value = json.dumps(asdict(sent)).encode()
+        if await self._trying(lambda: self._put(key, value, 0), remaining_s):
+            return True
+        # Where it was an earlier attempt at this very write whose confirmation was lost, it is ours all the same.
+        found, _ = await self._trying(lambda: self._read(key), remaining_s)
+        return found == value
 
     async def note_more_sent(self, request: str, sent: Sent) -> None:
         """Keep that its stream was told more; nobody waits for it, and it goes out before the text does.
@@ -289,6 +309,9 @@ class AnswerStore:
             UnavailableError: The bucket could not be reached in time.
         """
         value, _ = await self._trying(lambda: self._read(self._key(SENT_VALUE, request)), remaining_s)
+        ended, _ = await self._trying(lambda: self._read(self._key(SENT_VALUE, request + _END)), remaining_s)
+        if ended is not None:
+            return Sent(is_ended=True)
         return Sent(**cast("dict[str, Any]", json.loads(value))) if value is not None else None
 
     async def check(self) -> None:

@@ -205,7 +205,7 @@ class OnceAnswer:
             text = self._behind_sent(text)
         if text and (self._go_on or self._told is None):
             await self._note_sent(text)
-        return text
+        return text if self._is_writing else ""
 
     async def may_end_stream(self) -> bool:
         """See `Once.may_end_stream`."""
@@ -213,8 +213,8 @@ class OnceAnswer:
         if self._told and self._told.is_ended:
             return False
         self._told = Sent(is_ended=True)
-        await self._store_sent(self._told)
-        return True
+        with _given_back():
+            return await self._store.end_stream(self._key, self._claim.writer, self._patience())
 
     def begin_again(self) -> None:
         """See `Once.begin_again`."""
@@ -295,8 +295,10 @@ class OnceAnswer:
                 await self._store.write(self._key, self._claim, 0, self._patience())
                 # Its stream is gone, too, and gives it to nobody any more.
                 self._kept.held_until = math.inf
-                if self._told is not None:
-                    await self._store.note_sent(self._key, self._told, self._patience())
+                if self._told is not None and not await self._store.begin_stream(
+                    self._key, self._told, self._patience()
+                ):
+                    raise GivenBackError("another replica tells its stream")
             elif held.claim.writer != self._claim.writer:
                 raise GivenBackError("another replica has it")
         self._connection = self._store.connection
@@ -328,24 +330,24 @@ class OnceAnswer:
     async def _note_sent(self, text: str) -> None:
         is_first = self._told is None
         characters = self._told.characters if self._told else 0
-        self._told = Sent()
+        self._told = Sent(writer=self._claim.writer)
         if self._go_on:
             self._digest.update(text.encode())
-            self._told = Sent(characters + len(text), self._digest.hexdigest())
+            self._told = Sent(characters + len(text), self._digest.hexdigest(), writer=self._claim.writer)
         if is_first:
-            await self._store_sent(self._told)
+            await self._begin_stream(self._told)
             return
         # In front of the text in the connection's buffer: what is not noted was not sent.
         await self._store.note_more_sent(self._key, self._told)
 
-    async def _store_sent(self, sent: Sent) -> None:
-        """Return once it is stored what goes out now, and only where it still may.
+    async def _begin_stream(self, sent: Sent) -> None:
+        """Return once it is stored that the stream is begun; where another attempt was first, it is that one's.
 
         A server that is killed has passed on what it was told a moment before, and has not stored that yet. And a
         network that passed nothing on for a while has let others take the request.
         """
         with _given_back():
-            await self._store.note_sent(self._key, sent, self._patience())
+            self._is_writing = await self._store.begin_stream(self._key, sent, self._patience())
         await self._check_mine()
 
     def _patience(self) -> Callable[[], float]:

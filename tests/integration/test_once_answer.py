@@ -82,17 +82,31 @@ async def test_what_was_not_held_while_its_note_was_stored_is_not_told(
     client: NatsClient, store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = given_out(client, "stream.1")
-    note = store.note_sent
+    begin_stream = store.begin_stream
 
-    async def late(request: str, sent: Sent, remaining_s: Callable[[], float]) -> None:
-        await note(request, sent, remaining_s)
+    async def late(request: str, sent: Sent, remaining_s: Callable[[], float]) -> bool:
+        is_ours = await begin_stream(request, sent, remaining_s)
         kept.held_until = 0.0
+        return is_ours
 
-    monkeypatch.setattr(store, "note_sent", late)
+    monkeypatch.setattr(store, "begin_stream", late)
     answer = attempt(store, client, kept)
     assert await answer.begin()
     with pytest.raises(GivenBackError):
         await answer.untold("Yes")
+
+
+async def test_of_two_attempts_that_know_nothing_of_each_other_one_tells_the_stream_and_one_ends_it(
+    client: NatsClient, store: AnswerStore
+) -> None:
+    attempts = [attempt(store, client, given_out(client, "stream.1")) for _ in range(2)]
+    for one in attempts:
+        # Before either has told anything.
+        assert await one.begin()
+    told = [await one.untold("Yes") for one in attempts]
+    ends = [await one.may_end_stream() for one in attempts]
+    assert sorted(told) == ["", "Yes"]
+    assert sorted(ends) == [False, True]
 
 
 async def test_a_flush_does_not_take_a_lost_connection_for_one_that_has_said_all(tmp_path: Path) -> None:
