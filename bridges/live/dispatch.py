@@ -352,6 +352,9 @@ class Dispatch:
 
     async def _keep_by_lines(self) -> None:
         """Subscribe to the sessions whose messages are to be kept, unless they come with all others."""
+        if self._kept_lines and self.hears_all:
+            # The server sends all messages before a line to one session is closed.
+            await self._connection.flush()
         wanted = set[str]() if self.hears_all and not self._is_narrowing else self._owners.succeeding
         for session_id in self._kept_lines.keys() - wanted:
             if (line := self._kept_lines.pop(session_id, None)) is not None:
