@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bridges.application import until_taking
 from bridges.generated.messages.v1 import messages_pb2
-from bridges.nats.connection import NatsClient
 from bridges.nats.ingress import Ingress
 from deployments.settings.orchestration import NatsSettings
 from tests.integration.durable_process import DurableCounts, Graph, durable_ingress
@@ -30,10 +30,9 @@ def nats_url(tmp_path: Path) -> Generator[str]:
 
 
 @pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[NatsClient]:
-    connection = await nats_connected(nats_url)
-    yield connection
-    await connection.close()
+async def client(nats_url: str) -> AsyncGenerator[Client]:
+    async with await nats_connected(nats_url) as connection:
+        yield connection
 
 
 def settings(url: str, **durable: object) -> NatsSettings:
@@ -73,7 +72,7 @@ class Answers:
                 await self._changed.wait()
 
 
-async def asked(client: NatsClient, *request_ids: str) -> Answers:
+async def asked(client: Client, *request_ids: str) -> Answers:
     """Ask; return the answers to come."""
     answers = Answers()
     await client.subscribe("ai.chat.response.*", cb=answers.heard)
@@ -94,7 +93,7 @@ async def until_held(ingress: Ingress, number: int) -> None:
 
 
 async def test_what_waits_is_answered_by_another_before_the_one_that_leaves_has_ended_what_it_began(
-    nats_url: str, client: NatsClient
+    nats_url: str, client: Client
 ) -> None:
     nats, counts = settings(nats_url), DurableCounts()
     async with serving(nats, Graph(LONG_S), counts) as leaving:
@@ -110,7 +109,7 @@ async def test_what_waits_is_answered_by_another_before_the_one_that_leaves_has_
 
 
 async def test_what_was_handed_back_as_often_as_it_may_be_begun_is_answered_by_who_has_it(
-    nats_url: str, client: NatsClient
+    nats_url: str, client: Client
 ) -> None:
     nats, counts = settings(nats_url, tries=1), DurableCounts()
     async with serving(nats, Graph(0.01), counts) as leaving:
@@ -123,7 +122,7 @@ async def test_what_was_handed_back_as_often_as_it_may_be_begun_is_answered_by_w
     assert (counts.given_out_again, counts.dead) == (0, 0)
 
 
-async def test_what_cannot_be_done_in_time_is_done_by_another_at_once(nats_url: str, client: NatsClient) -> None:
+async def test_what_cannot_be_done_in_time_is_done_by_another_at_once(nats_url: str, client: Client) -> None:
     nats, counts = settings(nats_url), DurableCounts()
     leaves = nats.model_copy(update={"leave_within_s": 0.2})
     async with serving(leaves, Graph(LONG_S), counts) as leaving:
@@ -135,7 +134,7 @@ async def test_what_cannot_be_done_in_time_is_done_by_another_at_once(nats_url: 
     assert (answers.came, counts.given_out_again, counts.dead) == (["long"], 1, 0)
 
 
-async def test_who_asked_what_is_not_kept_is_told_that_it_cannot_be_done(nats_url: str, client: NatsClient) -> None:
+async def test_who_asked_what_is_not_kept_is_told_that_it_cannot_be_done(nats_url: str, client: Client) -> None:
     nats = settings(nats_url, rows=[]).model_copy(update={"leave_within_s": 0.2})
     async with serving(nats, Graph(LONG_S), DurableCounts()) as leaving:
         answers = [
