@@ -25,7 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.errors import NotFoundError
 
 from bridges.nats.admission import row_limits
-from bridges.nats.answer_store import AnswerStore, AskerNote
+from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote
 from bridges.nats.asker_notes import AskerNotes
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters, DurableMetrics
@@ -241,7 +241,8 @@ class DurableIntake:
     async def _times_begun(self, key: str, kept: KeptRequest) -> int:
         """Return how often a request was begun and not answered."""
         claim = (await self._store.claim(key, _patience())).claim
-        if claim is None or claim.holder != kept.holder:
+        # One that was let go of, by an attempt that was held up for too long, was begun all the same.
+        if claim is None or claim.holder not in {NOBODY, kept.holder}:
             return 0
         return 0 if await self._store.published(key, _patience()) is not None else claim.begun
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats import durable_intake
 from bridges.nats.connection import NatsClient
 from bridges.subjects import REPLAY_HEADER
+from deployments.call import Call
 from deployments.settings.orchestration import NatsSettings
+from deployments.values.chat import AnswerItem, ChatQuestion
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.integration.test_durable import (
     DURABLE,
@@ -61,6 +64,15 @@ async def hearing(client: NatsClient) -> Heard:
 
 def with_settings(url: str, **changes: object) -> NatsSettings:
     return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE} | changes)
+
+
+class BlockingGraph(Graph):
+    """Holds its whole replica up for longer than a request is held."""
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        time.sleep(1.3)  # noqa: ASYNC251 - what it is about
+        async for item in super().answer(call, question):
+            yield item
 
 
 async def waiting(client: NatsClient) -> int:
@@ -377,3 +389,13 @@ async def test_a_clock_that_is_set_wrong_leaves_requests_their_time(
     async with serving(settings(nats_url), Graph(0.0), timeout_s=5.0):
         answer = messages_pb2.ChatResponse.FromString((await subscription.next_msg(timeout=10)).data)
     assert answer.success
+
+
+async def test_a_request_that_holds_its_replica_up_is_given_up(nats_url: str, client: NatsClient, heard: Heard) -> None:
+    counts = DurableCounts()
+    async with serving(settings(nats_url, tries=1), BlockingGraph(0.0), counts=counts):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.answered(1)
+    (final,) = heard.finals["1"]
+    assert "given up" in final.error
+    assert counts.dead == 1
