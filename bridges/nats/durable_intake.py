@@ -26,7 +26,7 @@ from nats.js.errors import NotFoundError
 
 from bridges.nats.admission import row_limits
 from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote
-from bridges.nats.asker_notes import AskerNotes
+from bridges.nats.asker_notes import AskerNotes, of_request
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters, DurableMetrics
 from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, digest_of
@@ -400,9 +400,9 @@ class DurableIntake:
             self._held.add(kept)
             if kept.attempt > 1:
                 self._metrics.redelivered(kept_row.row.subject.pattern)
-            notes = self._asker_notes.known(kept.digest)
+            notes = self._asker_notes.fresh(kept.digest, kept.sent_at)
             if kept.attempt == 1 and _are_of_one(notes):
-                kept.reply = notes[0].reply_subject
+                kept.reply = self._taken(kept, notes[0])
                 await kept_row.take(kept)
             else:
                 group.create_task(self._take_when_known(kept, kept_row))
@@ -425,16 +425,21 @@ class DurableIntake:
     async def _find_reply(self, kept: KeptRequest) -> str:
         remaining_s = _patience()
         if kept.attempt > 1:
-            notes = await self._asker_notes.find_all(kept.digest, remaining_s)
+            every = await self._asker_notes.find_all(kept.digest, remaining_s)
+            notes = of_request(every, kept.sent_at) or every
         else:
-            notes = await self._asker_notes.find(kept.digest, kept.age_s, remaining_s)
+            notes = await self._asker_notes.find(kept.digest, kept.age_s, kept.sent_at, remaining_s)
         if not notes or _are_of_one(notes):
-            return notes[0].reply_subject if notes else ""
+            return self._taken(kept, notes[0]) if notes else ""
         # Several users sent the very same: each request is one user's.
         for note in notes:
             if await self._store.take_asker(note.name, kept.holder, remaining_s):
-                return note.reply_subject
+                return self._taken(kept, note)
         return ""
+
+    def _taken(self, kept: KeptRequest, note: AskerNote) -> str:
+        self._asker_notes.take(kept.digest, note)
+        return note.reply_subject
 
     def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
         reply = note.reply_subject
@@ -459,14 +464,16 @@ class DurableIntake:
     async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
         if kept.attempt > 1:
             return await self._asker_notes.find_all(kept.digest, remaining_s)
-        return self._asker_notes.known(kept.digest) or await self._store.askers(kept.digest, remaining_s)
+        known = self._asker_notes.known(kept.digest)
+        return known if of_request(known, kept.sent_at) else await self._store.askers(kept.digest, remaining_s)
 
     def _kept(self, message: Msg) -> KeptRequest:
         given, now = message.metadata, time.monotonic()
         digest = digest_of(message, self._header_user(message))
         age_s = self._clock.age_s(given.timestamp)
         holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
-        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, now + self._settings.take_over_s)
+        held_until, sent_at = now + self._settings.take_over_s, given.timestamp.timestamp()
+        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, held_until, sent_at=sent_at)
 
     def _header_user(self, message: Msg) -> str:
         return (message.headers or {}).get(self._user_header, "").strip() if self._user_header else ""
@@ -510,9 +517,10 @@ class DurableIntake:
                 self._full = ""
 
     async def _set_clock(self, stream: str) -> None:
+        asked_at = time.monotonic()
         found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
         if now := json.loads(found.data).get("ts"):
-            self._clock.set(datetime.fromisoformat(now))
+            self._clock.set(datetime.fromisoformat(now), asked_at)
 
     def _is_sure(self) -> bool:
         """Say whether the streams are there: a server that was found again may have lost them."""
@@ -548,7 +556,16 @@ class DurableIntake:
         digest, now = digest_of(one.message, self._header_user(one.message)), time.monotonic()
         holder = f"heard.{secrets.token_hex(16)}"
         return KeptRequest(
-            one.message, digest, holder, 1, now - one.at, now, math.inf, one.message.reply, is_in_stream=False
+            one.message,
+            digest,
+            holder,
+            1,
+            now - one.at,
+            now,
+            math.inf,
+            one.message.reply,
+            self._clock.now() - (now - one.at),
+            is_in_stream=False,
         )
 
     async def _hear(self, message: Msg) -> None:
@@ -557,8 +574,9 @@ class DurableIntake:
             self._hold_unsure(message)
 
     async def _note(self, message: Msg) -> None:
+        now = self._clock.now()
         try:
-            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply)
+            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply, now)
         except nats.errors.Error as error:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
 from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.asker_notes import of_request
 from bridges.nats.sender import Sender
 from bridges.nats.trust import inbox_user
 from bridges.subjects import REPLAY_HEADER
@@ -48,6 +49,7 @@ class KeptRequest:
         answer_key: What its answer is known by; empty as long as nobody has asked, and for one without a request id.
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
+        sent_at: When it was sent, in seconds since 1970 by the server's clock.
         is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
@@ -60,6 +62,7 @@ class KeptRequest:
     answer_key: str = field(default="", init=False)
     held_until: float
     reply: str = ""
+    sent_at: float = 0.0
     is_in_stream: bool = True
 
     @property
@@ -265,7 +268,7 @@ class OnceAnswer:
         notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note, user)]
         if self._has_id:
             return list(dict.fromkeys(note.reply_subject for note in notes))
-        for note in notes:
+        for note in of_request(notes, self._kept.sent_at):
             if await self._store.take_asker(note.name, self._kept.holder, self._patience()):
                 return [note.reply_subject]
         return []

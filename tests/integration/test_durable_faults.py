@@ -9,12 +9,15 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import APIError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats import durable_intake
+from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
 from bridges.nats.connection import NatsClient
+from bridges.nats.once_answer import digest_of
 from bridges.subjects import REPLAY_HEADER
 from deployments.call import Call
 from deployments.settings.orchestration import NatsSettings
@@ -161,6 +164,44 @@ async def test_a_request_that_is_too_large_for_the_settings_is_refused_once_and_
     assert not answer.success
     assert heard.finals["1"] == [answer]
     assert counts.dead == 0
+
+
+async def test_an_equal_request_that_was_not_kept_leaves_the_next_one_its_reply(
+    nats_url: str, client: NatsClient
+) -> None:
+    """Its note stays, as when the store of NATS was full, and nobody listens on its inbox any more."""
+    payload, inbox = messages_pb2.ChatRequest(message="Open?", user_id="ada").SerializeToString(), client.new_inbox()
+    message = Msg(_client=client, subject="ai.chat.request", data=payload)
+    lost = AskerNote.made(inbox, time.time() - 5)
+    async with serving(settings(nats_url), Graph(0.0)):
+        await client.publish(f"$KV.hearth_answers.asker.{digest_of(message, '')}.{lost.name}", inbox.encode())
+        for _ in range(3):
+            assert (await asked(client, "ai.chat.request", payload)).success
+
+
+async def test_one_request_without_an_id_is_answered_as_often_as_it_is_sent(nats_url: str, client: NatsClient) -> None:
+    async with serving(settings(nats_url), Graph(0.0)):
+        for _ in range(ASKERS_KEPT + 6):
+            await client.request("ai.chat.user.ada.greeting.request", GREETING, timeout=2)
+
+
+@pytest.mark.parametrize("request_id", ["", "1"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.05, 0.3])
+async def test_the_same_words_of_two_users_are_two_requests_however_close(
+    nats_url: str, request_id: str, gap_s: float
+) -> None:
+    payload = messages_pb2.ChatRequest(request_id=request_id, message="Open?").SerializeToString()
+    users = [await nats_connected(nats_url, inbox_prefix=f"_INBOX_USER.{user}") for user in ("ada", "bob")]
+
+    async def ask_after(seconds: float, user: NatsClient) -> str:
+        await asyncio.sleep(seconds)
+        return (await asked(user, "ai.chat.request", payload)).response
+
+    async with serving(settings(nats_url), Graph(0.01)):
+        texts = await asyncio.gather(*(ask_after(gap_s * number, user) for number, user in enumerate(users)))
+    for user in users:
+        await user.close()
+    assert len(set(texts)) == 2
 
 
 async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
