@@ -34,7 +34,7 @@ from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
 from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
-from bridges.nats.trust import Trust, inbox_user
+from bridges.nats.trust import Trust
 from bridges.requests import Request
 from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
@@ -255,7 +255,7 @@ class DurableIntake:
         except nats.errors.Error as error:
             logger.info("an answered request was not let go of: %s", _text(error))
         if kept.answer_key:
-            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept.answer_key, inbox_user(kept.reply)))
+            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept))
 
     def may_hand_back(self, kept: KeptRequest) -> bool:
         """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
@@ -401,7 +401,7 @@ class DurableIntake:
             if kept.attempt > 1:
                 self._metrics.redelivered(kept_row.row.subject.pattern)
             notes = self._asker_notes.fresh(kept.digest, kept.sent_at)
-            if kept.attempt == 1 and _are_of_one(notes):
+            if kept.attempt == 1 and _are_of_one(kept, notes):
                 kept.reply = self._taken(kept, notes[0])
                 await kept_row.take(kept)
             else:
@@ -429,7 +429,7 @@ class DurableIntake:
             notes = of_request(every, kept.sent_at) or every
         else:
             notes = await self._asker_notes.find(kept.digest, kept.age_s, kept.sent_at, remaining_s)
-        if not notes or _are_of_one(notes):
+        if not notes or _are_of_one(kept, notes):
             return self._taken(kept, notes[0]) if notes else ""
         # Several users sent the very same: each request is one user's.
         for note in notes:
@@ -441,14 +441,14 @@ class DurableIntake:
         self._asker_notes.take(kept.digest, note)
         return note.reply_subject
 
-    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
+    def _heard_late(self, kept: KeptRequest, note: AskerNote) -> None:
         reply = note.reply_subject
-        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
+        if not kept.may_be_told_at(reply) or not self._trust.allows_reply(reply):
             return
         if self._late.full():
             logger.warning("a reply subject that was noted late is not answered: too many at once")
             return
-        self._late.put_nowait((answer_key, reply))
+        self._late.put_nowait((kept.answer_key, reply))
 
     async def _tell_late_askers(self) -> None:
         """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
@@ -473,7 +473,22 @@ class DurableIntake:
         age_s = self._clock.age_s(given.timestamp)
         holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
         held_until, sent_at = now + self._settings.take_over_s, given.timestamp.timestamp()
-        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, held_until, sent_at=sent_at)
+        return KeptRequest(
+            message,
+            digest,
+            holder,
+            given.num_delivered,
+            age_s,
+            now,
+            held_until,
+            sent_at=sent_at,
+            names_user=self._names_user(message),
+        )
+
+    def _names_user(self, message: Msg) -> bool:
+        kept_row = self._row_of(message.subject)
+        parameters = kept_row.row.subject.parameters(message.subject) if kept_row else None
+        return bool((parameters or {}).get("user_id") or self._header_user(message))
 
     def _header_user(self, message: Msg) -> str:
         return (message.headers or {}).get(self._user_header, "").strip() if self._user_header else ""
@@ -565,6 +580,7 @@ class DurableIntake:
             math.inf,
             one.message.reply,
             self._clock.now() - (now - one.at),
+            self._names_user(one.message),
             is_in_stream=False,
         )
 
@@ -581,9 +597,8 @@ class DurableIntake:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 
 
-def _are_of_one(notes: Sequence[AskerNote]) -> bool:
-    """Say whether reply subjects are all of one user, or of nobody in particular."""
-    return len({inbox_user(note.reply_subject) for note in notes}) == 1
+def _are_of_one(kept: KeptRequest, notes: Iterable[AskerNote]) -> bool:
+    return kept.is_of_one(note.reply_subject for note in notes)
 
 
 def _patience() -> Callable[[], float]:

@@ -50,6 +50,7 @@ class KeptRequest:
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
         sent_at: When it was sent, in seconds since 1970 by the server's clock.
+        names_user: Whether its subject or a header that is believed says whose it is. Else its inbox may.
         is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
@@ -63,6 +64,7 @@ class KeptRequest:
     held_until: float
     reply: str = ""
     sent_at: float = 0.0
+    names_user: bool = False
     is_in_stream: bool = True
 
     @property
@@ -82,8 +84,20 @@ class KeptRequest:
 
     def key(self, request_id: str) -> str:
         """Return what the request is known by: one of the same user with its request id is the same."""
-        known_by = f"{self.digest} {inbox_user(self.reply)}" if request_id else self.holder
+        known_by = f"{self.digest} {self._user_of(self.reply)}" if request_id else self.holder
         return hashlib.sha256(known_by.encode()).hexdigest()
+
+    def may_be_told_at(self, reply_subject: str) -> bool:
+        """Say whether who was heard with a reply subject may be told its answer: it is the same user's."""
+        return bool(reply_subject) and self._user_of(reply_subject) == self._user_of(self.reply)
+
+    def is_of_one(self, reply_subjects: Iterable[str]) -> bool:
+        """Say whether reply subjects that it was heard with, one or more, are all of one user, or of nobody's."""
+        return len({self._user_of(reply_subject) for reply_subject in reply_subjects}) == 1
+
+    def _user_of(self, reply_subject: str) -> str:
+        # Whoever is named is a part of the digest already. The reply subject may not be known yet, or never be.
+        return "" if self.names_user else inbox_user(reply_subject)
 
 
 def digest_of(message: Msg, user: str) -> str:
@@ -264,8 +278,7 @@ class OnceAnswer:
 
     async def _reply_subjects(self) -> list[str]:
         """Return where the request is answered besides its own subjects; of one without an id, that is one place."""
-        user = inbox_user(self._kept.reply)
-        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note, user)]
+        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note)]
         if self._has_id:
             return list(dict.fromkeys(note.reply_subject for note in notes))
         for note in of_request(notes, self._kept.sent_at):
@@ -273,8 +286,8 @@ class OnceAnswer:
                 return [note.reply_subject]
         return []
 
-    def _is_for(self, note: AskerNote, user: str) -> bool:
-        return bool(note.reply_subject) and inbox_user(note.reply_subject) == user and self._allows(note.reply_subject)
+    def _is_for(self, note: AskerNote) -> bool:
+        return self._kept.may_be_told_at(note.reply_subject) and self._allows(note.reply_subject)
 
     async def _publish(self, subject: str, payload: bytes) -> bool:
         is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())

@@ -288,20 +288,24 @@ async def test_a_replica_that_was_stopped_and_goes_on_says_nothing_of_what_anoth
     assert len({piece.split(":")[1] for piece in heard.chunks["1"]}) == 1
 
 
+@pytest.mark.parametrize("inboxes", ["_INBOX", "_INBOX_USER.ada"])
 async def test_who_was_heard_by_a_replica_that_was_stopped_is_told_when_it_goes_on(
-    nats_url: str, client: NatsClient, tmp_path: Path
+    nats_url: str, client: NatsClient, tmp_path: Path, inboxes: str
 ) -> None:
+    ada = await nats_connected(nats_url, inbox_prefix=inboxes)
     with process(nats_url, tmp_path, "stopped") as stopped:
         async with serving(settings(nats_url), Graph(0.0)):
             await joined(client, 2)
             os.kill(stopped.pid, signal.SIGSTOP)
             asking = [
-                asyncio.create_task(asked(client, "ai.chat.request", question(str(number)))) for number in range(20)
+                asyncio.create_task(asked(ada, "ai.chat.user.ada.message", question(str(number))))
+                for number in range(20)
             ]
-            await client.flush()
+            await ada.flush()
             await settled(client)
             os.kill(stopped.pid, signal.SIGCONT)
             answers = await asyncio.gather(*asking)
+    await ada.close()
     assert all(answer.success for answer in answers)
 
 
