@@ -15,6 +15,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import nats.errors
@@ -48,6 +49,9 @@ _ASKERS_READ = 1024
 
 NOBODY = ""
 
+PASSING: Mapping[str, str] = MappingProxyType({"Hearth-Retryable": "true"})
+"""The header of a final message that is none to the same request if it is sent again later."""
+
 STORED_HEADER_BYTES = 128
 """What the headers of a stored final message take beside its own."""
 
@@ -68,6 +72,19 @@ class Claim:
     attempt: int
     begun: int = 1
     writer: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclass(frozen=True, slots=True)
+class PassingRefusal:
+    """A final message that says why a request is not answered now, and that it may be later.
+
+    Attributes:
+        revision: Of it, and of nothing else in the bucket.
+        at: When it was stored, in seconds since 1970 by the server's clock.
+    """
+
+    revision: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +247,18 @@ class AnswerStore:
         key = self._key(FINAL_VALUE, request, ">")
         value, _ = await self._trying(lambda: self._read(key, 1), remaining_s)
         return value
+
+    async def passing_refusal(self, request: str, remaining_s: Callable[[], float]) -> PassingRefusal | None:
+        """Return the final message of a request if it has `PASSING`; None where it has not, or none went out.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        key = self._key(FINAL_VALUE, request, ">")
+        found = await self._trying(lambda: self._get(key, 1), remaining_s)
+        if found is None or found.time is None or not (found.headers or {}).keys() & PASSING.keys():
+            return None
+        return PassingRefusal(found.seq or 0, found.time.timestamp())
 
     async def note_asker(self, request: str, reply_subject: str, heard_at: float) -> AskerNote:
         """Keep that a request was heard, and with which reply subject. All replicas hear it, and none waits for it.

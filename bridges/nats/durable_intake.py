@@ -29,7 +29,7 @@ from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote
 from bridges.nats.asker_notes import AskerNotes, of_request
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters, DurableMetrics
-from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, digest_of
+from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, answer_key, digest_of
 from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
 from bridges.nats.server_clock import ServerClock
@@ -225,8 +225,8 @@ class DurableIntake:
         Raises:
             GivenBackError: It could not be kept now.
         """
-        key = kept.key(request_id)
         try:
+            key = await answer_key(kept, request_id, self._store, _patience())
             times = await self._times_begun(key, kept)
             if times < self._settings.tries:
                 return ""

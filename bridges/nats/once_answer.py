@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.answer_store import NOBODY, PASSING, AnswerStore, AskerNote, Claim, Sent, TakenOverError
 from bridges.nats.asker_notes import of_request
 from bridges.nats.sender import Sender
 from bridges.nats.trust import inbox_user
@@ -115,6 +115,29 @@ def digest_of(message: Msg, user: str) -> str:
     return digest.hexdigest()
 
 
+async def answer_key(kept: KeptRequest, request_id: str, store: AnswerStore, remaining_s: Callable[[], float]) -> str:
+    """Return what the answer of a request is known by.
+
+    One that is sent again after it was refused for now is asked anew. One that was sent before that is refused, too.
+
+    Args:
+        kept: The request.
+        request_id: Its client's id of it; empty where it gave none.
+        store: Where refusals are.
+        remaining_s: Tells the seconds that the bucket has.
+
+    Raises:
+        UnavailableError: The bucket could not be reached in time.
+    """
+    key = kept.key(request_id)
+    while request_id:
+        refusal = await store.passing_refusal(key, remaining_s)
+        if refusal is None or kept.sent_at <= refusal.at:
+            break
+        key = hashlib.sha256(f"{key} {refusal.revision}".encode()).hexdigest()
+    return key
+
+
 @dataclass(slots=True)
 class _Unsent:
     """What a lost attempt has sent of the text, as the new one comes to it.
@@ -157,7 +180,7 @@ class OnceAnswer:
         go_on: bool,
     ) -> None:
         self._kept = kept
-        self._has_id = bool(request_id)
+        self._request_id = request_id
         self._key = kept.key(request_id)
         self._store = store
         self._askers = askers
@@ -171,6 +194,7 @@ class OnceAnswer:
         """What the stream was told, by this attempt or by lost ones; None for nothing."""
         self._is_writing = True
         """Whether this attempt tells the stream more: of a lost one it does where the answers are alike."""
+        self._is_refused_for_now = False
         self._unsent: _Unsent | None = None
         self._digest: Any = hashlib.sha256()
 
@@ -191,6 +215,8 @@ class OnceAnswer:
         with _given_back():
             if self._kept.attempt == 1 and await self._is_first():
                 return True
+            self._key = await answer_key(self._kept, self._request_id, self._store, self._patience())
+            self._kept.answer_key = self._key if self._request_id else ""
             while not await self.was_answered():
                 held = await self._store.claim(self._key, self._patience())
                 if held.claim is None or held.claim.holder in {NOBODY, self._kept.holder}:
@@ -214,6 +240,12 @@ class OnceAnswer:
         for subject in await self._reply_subjects():
             await self._publish(subject, payload)
         return True
+
+    def refuse_for_now(self) -> None:
+        """Take the final message that follows for none to the same request if it is sent again later."""
+        self._is_refused_for_now = True
+        # Who is heard from now on asks anew.
+        self._kept.answer_key = ""
 
     async def untold(self, text: str) -> str:
         """See `Once.untold`."""
@@ -279,7 +311,7 @@ class OnceAnswer:
     async def _reply_subjects(self) -> list[str]:
         """Return where the request is answered besides its own subjects; of one without an id, that is one place."""
         notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note)]
-        if self._has_id:
+        if self._request_id:
             return list(dict.fromkeys(note.reply_subject for note in notes))
         for note in of_request(notes, self._kept.sent_at):
             if await self._store.take_asker(note.name, self._kept.holder, self._patience()):
@@ -290,10 +322,11 @@ class OnceAnswer:
         return self._kept.may_be_told_at(note.reply_subject) and self._allows(note.reply_subject)
 
     async def _publish(self, subject: str, payload: bytes) -> bool:
-        is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())
+        headers = {**self._sender.headers, **(PASSING if self._is_refused_for_now else {})}
+        is_new = await self._store.publish(self._key, subject, payload, headers, self._patience())
         if is_new and "." not in subject:
             # The server publishes on subjects of two tokens and more.
-            await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
+            await self._sender.connection.publish(subject, payload, "", headers or None)
         return is_new
 
     async def _check_mine(self) -> None:

@@ -219,6 +219,25 @@ async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
     assert all("such requests wait already" in answer.error for answer in answers if not answer.success)
 
 
+async def test_a_request_that_was_refused_for_now_is_asked_anew_when_it_is_sent_again(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    few = with_settings(nats_url, max_in_flight=1, max_waiting=1)
+    async with serving(few, Graph(0.02)):
+        for user in ("u1", "u2"):
+            await client.publish(f"ai.chat.user.{user}.message", question(user))
+        await heard.streamed("u1", 1)
+        refused = await asked(client, "ai.chat.user.ada.message", question("1"))
+        await heard.answered(3)
+        answer = await asked(client, "ai.chat.user.ada.message", question("1"))
+        again = await asked(client, "ai.chat.user.ada.message", question("1"))
+        await settled(client)
+    assert (refused.success, answer.success, answer.error) == (False, True, "")
+    assert again == answer
+    assert heard.finals["1"] == [refused, answer]
+    assert "".join(heard.chunks["1"]) == answer.response
+
+
 async def test_one_user_s_flood_on_a_shared_subject_leaves_another_s_request_its_turn(
     nats_url: str, client: NatsClient, heard: Heard
 ) -> None:
