@@ -7,6 +7,7 @@ core NATS, too, and notes it.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -60,6 +61,9 @@ _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
+_LOOKS_UNTIL_LOWERED = 3
+_TAKE_OVER_S = "hearth-take-over-s"
+"""What a consumer says of the time in which a request has to be held: it will be that soon, and is longer as yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,9 @@ class DurableIntake:
         self._most_held = 0
         self._leaving = asyncio.Event()
         self._left = asyncio.Event()
+        self._take_over_s = float(settings.durable.take_over_s)
+        self._is_hurried = asyncio.Event()
+        self._looks_until_lowered = _LOOKS_UNTIL_LOWERED
         self._opened_at = -1
         self._unsure: list[_Unsure] = []
         self._has_taken = False
@@ -362,7 +369,10 @@ class DurableIntake:
     async def _open_consumer(
         self, stream: JetStreamContext, name: str, subjects: list[str], policy: DeliverPolicy
     ) -> None:
-        """Make the consumer. One that is there goes on where it was, with the present settings."""
+        """Make the consumer. One that is there goes on where it was, with the present settings.
+
+        A time that is shorter than before is announced first: other replicas hold what they have by the longer one.
+        """
         wanted, ack_wait = sorted(subjects), float(self._settings.take_over_s)
         try:
             info = await stream.consumer_info(name, REQUESTS_CONSUMER)
@@ -381,8 +391,15 @@ class DurableIntake:
             await stream.add_consumer(name, config)
             return
         found = info.config
-        if sorted(found.filter_subjects or ()) != wanted or found.ack_wait != ack_wait:
-            await stream.add_consumer(name, found.evolve(filter_subjects=wanted, ack_wait=ack_wait))
+        self._looks_until_lowered = _LOOKS_UNTIL_LOWERED
+        metadata = {**(found.metadata or {}), _TAKE_OVER_S: f"{ack_wait:g}"}
+        changed = found.evolve(filter_subjects=wanted, ack_wait=max(ack_wait, found.ack_wait or 0.0), metadata=metadata)
+        if (sorted(found.filter_subjects or ()), found.ack_wait, found.metadata) != (
+            wanted,
+            changed.ack_wait,
+            metadata,
+        ):
+            await stream.add_consumer(name, changed)
 
     def _room(self) -> int:
         """Return how many more requests may be taken: others are left to who has room, or to later."""
@@ -472,7 +489,7 @@ class DurableIntake:
         digest = digest_of(message, self._header_user(message))
         age_s = self._clock.age_s(given.timestamp)
         holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
-        held_until, sent_at = now + self._settings.take_over_s, given.timestamp.timestamp()
+        held_until, sent_at = now + self._take_over_s, given.timestamp.timestamp()
         return KeptRequest(
             message,
             digest,
@@ -499,7 +516,10 @@ class DurableIntake:
     async def _keep_holding(self, client: NatsClient) -> None:
         """Say of what is held that it is worked on, for as long as it is."""
         while True:
-            await asyncio.sleep(self._settings.take_over_s / 3)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._take_over_s / 3):
+                    await self._is_hurried.wait()
+            self._is_hurried.clear()
             await self._hold_on(client, list(self._held))
 
     async def _hold_on(self, client: NatsClient, held: Iterable[KeptRequest]) -> None:
@@ -514,7 +534,7 @@ class DurableIntake:
         for kept in held:
             # What was not held for a while may be somebody else's by now.
             if said_at < kept.held_until:
-                kept.held_until = max(kept.held_until, said_at + self._settings.take_over_s)
+                kept.held_until = max(kept.held_until, said_at + self._take_over_s)
 
     async def _look_after(self) -> None:
         """See again and again that requests can be kept, and what time it is at the server."""
@@ -525,11 +545,29 @@ class DurableIntake:
                     await self._store.check()
                     for stream in self._streams:
                         await self._set_clock(stream)
+                    await self._look_how_long_to_hold()
             except (nats.errors.Error, TimeoutError) as error:
                 self._full = f"requests cannot be kept: {_text(error)}"
                 logger.warning("%s", self._full)
             else:
                 self._full = ""
+
+    async def _look_how_long_to_hold(self) -> None:
+        """Hold by the shortest time that a consumer has or announces, and lower it to ours once all have seen that."""
+        stream, wanted = self._connected.jetstream(), float(self._settings.take_over_s)
+        found = {name: (await stream.consumer_info(name, REQUESTS_CONSUMER)).config for name in self._streams}
+        announced = [(config.metadata or {}).get(_TAKE_OVER_S, "inf") for config in found.values()]
+        shortest_s = min([wanted, *map(float, announced), *(config.ack_wait or wanted for config in found.values())])
+        if shortest_s < self._take_over_s:
+            self._is_hurried.set()
+        self._take_over_s = shortest_s
+        longer = {name: config for name, config in found.items() if (config.ack_wait or 0.0) > wanted}
+        if not longer or shortest_s < wanted:
+            return
+        self._looks_until_lowered -= 1
+        if self._looks_until_lowered < 0:
+            for name, config in longer.items():
+                await stream.add_consumer(name, config.evolve(ack_wait=wanted))
 
     async def _set_clock(self, stream: str) -> None:
         asked_at = time.monotonic()

@@ -18,7 +18,7 @@ from bridges.nats import durable_intake
 from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
 from bridges.nats.connection import NatsClient
 from bridges.nats.once_answer import digest_of
-from bridges.subjects import REPLAY_HEADER
+from bridges.subjects import REPLAY_HEADER, REQUESTS_CONSUMER
 from deployments.call import Call
 from deployments.settings.orchestration import NatsSettings
 from deployments.values.chat import AnswerItem, ChatQuestion
@@ -335,6 +335,21 @@ async def test_a_replica_that_is_merely_slow_keeps_its_request(nats_url: str, cl
         assert (await asked(client, "ai.chat.request", question("1"))).success
     assert (counts.given_out_again, counts.dead) == (0, 0)
     assert len(heard.chunks["1"]) == WORDS
+
+
+async def test_a_shorter_time_to_take_over_is_set_when_who_holds_by_the_longer_one_knows_it(
+    nats_url: str, client: NatsClient, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_intake, "_LOOK_S", 0.2)
+    counts = DurableCounts()
+    async with serving(settings(nats_url, take_over_s=6.0), Graph(0.15), counts=counts):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.streamed("1", 1)
+        async with serving(settings(nats_url, take_over_s=0.4), Graph(0.0), counts=counts):
+            await heard.answered(1)
+            consumer = await client.jetstream().consumer_info("HEARTH_REQUESTS", REQUESTS_CONSUMER)
+    assert consumer.config.ack_wait == 0.4
+    assert (counts.given_out_again, len(heard.chunks["1"])) == (0, WORDS)
 
 
 @pytest.mark.parametrize("lost", ["HEARTH_REQUESTS", "KV_hearth_answers", "HEARTH_DEAD"])
