@@ -12,8 +12,10 @@ import asyncio
 import json
 import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import nats.errors
@@ -42,11 +44,14 @@ _WRONG_LAST_SEQUENCE = {10071, 10164}
 _NO_MESSAGE = 10037
 """The server's error code where a stream is there and has no such message."""
 ASKERS_KEPT = 64
-"""Reply subjects of one request; a client that sends the same again and again gets no more answers than that."""
+"""Reply subjects of one request, the last ones: who sends the same more often at once gets no more answers."""
+_ASKERS_READ = 1024
 
 NOBODY = ""
 
 _END = "-end"
+PASSING: Mapping[str, str] = MappingProxyType({"Hearth-Retryable": "true"})
+"""The header of a final message that is none to the same request if it is sent again later."""
 
 STORED_HEADER_BYTES = 128
 """What the headers of a stored final message take beside its own."""
@@ -68,6 +73,19 @@ class Claim:
     attempt: int
     begun: int = 1
     writer: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclass(frozen=True, slots=True)
+class PassingRefusal:
+    """A final message that says why a request is not answered now, and that it may be later.
+
+    Attributes:
+        revision: Of it, and of nothing else in the bucket.
+        at: When it was stored, in seconds since 1970 by the server's clock.
+    """
+
+    revision: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +118,23 @@ class AskerNote:
     """A reply subject that a request was heard with.
 
     Attributes:
-        name: Of the note, and no other.
+        name: Of the note, and no other. It begins with the time at which the request was heard.
         reply_subject: Empty where it had none.
     """
 
     name: str
     reply_subject: str
+
+    @classmethod
+    def made(cls, reply_subject: str, heard_at: float) -> "AskerNote":
+        """Return a new note of a request that was heard at a time of the server's, in seconds since 1970."""
+        return cls(f"{round(heard_at * 1000)}-{secrets.token_hex(8)}", reply_subject)
+
+    @property
+    def heard_at(self) -> float | None:
+        """When the request was heard, in seconds since 1970 by the server's clock; None where the note has not said."""
+        milliseconds, _, random = self.name.partition("-")
+        return int(milliseconds) / 1000 if random and milliseconds.isdecimal() else None
 
 
 class TakenOverError(Exception):
@@ -222,17 +251,30 @@ class AnswerStore:
         value, _ = await self._trying(lambda: self._read(key, 1), remaining_s)
         return value
 
-    async def note_asker(self, request: str, reply_subject: str) -> AskerNote:
+    async def passing_refusal(self, request: str, remaining_s: Callable[[], float]) -> PassingRefusal | None:
+        """Return the final message of a request if it has `PASSING`; None where it has not, or none went out.
+
+        Raises:
+            UnavailableError: The bucket could not be reached in time.
+        """
+        key = self._key(FINAL_VALUE, request, ">")
+        found = await self._trying(lambda: self._get(key, 1), remaining_s)
+        if found is None or found.time is None or not (found.headers or {}).keys() & PASSING.keys():
+            return None
+        return PassingRefusal(found.seq or 0, found.time.timestamp())
+
+    async def note_asker(self, request: str, reply_subject: str, heard_at: float) -> AskerNote:
         """Keep that a request was heard, and with which reply subject. All replicas hear it, and none waits for it.
 
         Args:
             request: What the request is known by to those that hear it.
             reply_subject: The reply subject; empty where it had none.
+            heard_at: When, in seconds since 1970 by the server's clock.
 
         Raises:
             nats.errors.Error: It was not sent.
         """
-        note = AskerNote(secrets.token_hex(8), reply_subject)
+        note = AskerNote.made(reply_subject, heard_at)
         await self._connected.publish(self._key(ASKER_VALUE, request, note=note.name), reply_subject.encode())
         return note
 
@@ -250,7 +292,7 @@ class AnswerStore:
         await self._connected.subscribe(ASKER_VALUE.narrowed(answers_bucket=self._bucket), cb=take)
 
     async def askers(self, request: str, remaining_s: Callable[[], float]) -> tuple[AskerNote, ...]:
-        """Return the reply subjects that were kept of a request, in the order in which it was heard with them.
+        """Return the last reply subjects that were kept of a request, in the order in which it was heard with them.
 
         Raises:
             UnavailableError: The bucket could not be reached in time.
@@ -329,8 +371,8 @@ class AnswerStore:
 
     async def _read_askers(self, request: str) -> tuple[AskerNote, ...]:
         key = self._key(ASKER_VALUE, request, note="*")
-        found, following = list[AskerNote](), 1
-        while len(found) < ASKERS_KEPT:
+        found, following = deque[AskerNote](maxlen=ASKERS_KEPT), 1
+        for _ in range(_ASKERS_READ):
             message = await self._get(key, following)
             if message is None:
                 break

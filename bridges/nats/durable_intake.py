@@ -7,6 +7,7 @@ core NATS, too, and notes it.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -25,16 +26,16 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.errors import NotFoundError
 
 from bridges.nats.admission import row_limits
-from bridges.nats.answer_store import AnswerStore, AskerNote
-from bridges.nats.asker_notes import AskerNotes
+from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote
+from bridges.nats.asker_notes import AskerNotes, of_request
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters, DurableMetrics
-from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, digest_of
+from bridges.nats.once_answer import GivenBackError, KeptRequest, OnceAnswer, answer_key, digest_of
 from bridges.nats.pulling import Pulling
 from bridges.nats.sender import Sender
 from bridges.nats.server_clock import ServerClock
 from bridges.nats.streams import open_stream
-from bridges.nats.trust import Trust, inbox_user
+from bridges.nats.trust import Trust
 from bridges.requests import Request
 from bridges.subjects import REQUESTS_CONSUMER, REQUESTS_CONSUMER_INFO, covers
 from deployments.backoff import Backoff
@@ -60,6 +61,9 @@ _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
 _LOOK_S = 5.0
 _STORE_S = 5.0
+_LOOKS_UNTIL_LOWERED = 3
+_TAKE_OVER_S = "hearth-take-over-s"
+"""What a consumer says of the time in which a request has to be held: it will be that soon, and is longer as yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,9 @@ class DurableIntake:
         self._most_held = 0
         self._leaving = asyncio.Event()
         self._left = asyncio.Event()
+        self._take_over_s = float(settings.durable.take_over_s)
+        self._is_hurried = asyncio.Event()
+        self._looks_until_lowered = _LOOKS_UNTIL_LOWERED
         self._opened_at = -1
         self._unsure: list[_Unsure] = []
         self._has_taken = False
@@ -225,8 +232,8 @@ class DurableIntake:
         Raises:
             GivenBackError: It could not be kept now.
         """
-        key = kept.key(request_id)
         try:
+            key = await answer_key(kept, request_id, self._store, _patience())
             times = await self._times_begun(key, kept)
             if times < self._settings.tries:
                 return ""
@@ -241,7 +248,8 @@ class DurableIntake:
     async def _times_begun(self, key: str, kept: KeptRequest) -> int:
         """Return how often a request was begun and not answered."""
         claim = (await self._store.claim(key, _patience())).claim
-        if claim is None or claim.holder != kept.holder:
+        # One that was let go of, by an attempt that was held up for too long, was begun all the same.
+        if claim is None or claim.holder not in {NOBODY, kept.holder}:
             return 0
         return 0 if await self._store.published(key, _patience()) is not None else claim.begun
 
@@ -254,7 +262,7 @@ class DurableIntake:
         except nats.errors.Error as error:
             logger.info("an answered request was not let go of: %s", _text(error))
         if kept.answer_key:
-            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept.answer_key, inbox_user(kept.reply)))
+            self._asker_notes.answered(kept.digest, partial(self._heard_late, kept))
 
     def may_hand_back(self, kept: KeptRequest) -> bool:
         """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
@@ -361,7 +369,10 @@ class DurableIntake:
     async def _open_consumer(
         self, stream: JetStreamContext, name: str, subjects: list[str], policy: DeliverPolicy
     ) -> None:
-        """Make the consumer. One that is there goes on where it was, with the present settings."""
+        """Make the consumer. One that is there goes on where it was, with the present settings.
+
+        A time that is shorter than before is announced first: other replicas hold what they have by the longer one.
+        """
         wanted, ack_wait = sorted(subjects), float(self._settings.take_over_s)
         try:
             info = await stream.consumer_info(name, REQUESTS_CONSUMER)
@@ -380,8 +391,15 @@ class DurableIntake:
             await stream.add_consumer(name, config)
             return
         found = info.config
-        if sorted(found.filter_subjects or ()) != wanted or found.ack_wait != ack_wait:
-            await stream.add_consumer(name, found.evolve(filter_subjects=wanted, ack_wait=ack_wait))
+        self._looks_until_lowered = _LOOKS_UNTIL_LOWERED
+        metadata = {**(found.metadata or {}), _TAKE_OVER_S: f"{ack_wait:g}"}
+        changed = found.evolve(filter_subjects=wanted, ack_wait=max(ack_wait, found.ack_wait or 0.0), metadata=metadata)
+        if (sorted(found.filter_subjects or ()), found.ack_wait, found.metadata) != (
+            wanted,
+            changed.ack_wait,
+            metadata,
+        ):
+            await stream.add_consumer(name, changed)
 
     def _room(self) -> int:
         """Return how many more requests may be taken: others are left to who has room, or to later."""
@@ -399,9 +417,9 @@ class DurableIntake:
             self._held.add(kept)
             if kept.attempt > 1:
                 self._metrics.redelivered(kept_row.row.subject.pattern)
-            notes = self._asker_notes.known(kept.digest)
-            if kept.attempt == 1 and _are_of_one(notes):
-                kept.reply = notes[0].reply_subject
+            notes = self._asker_notes.fresh(kept.digest, kept.sent_at)
+            if kept.attempt == 1 and _are_of_one(kept, notes):
+                kept.reply = self._taken(kept, notes[0])
                 await kept_row.take(kept)
             else:
                 group.create_task(self._take_when_known(kept, kept_row))
@@ -424,25 +442,30 @@ class DurableIntake:
     async def _find_reply(self, kept: KeptRequest) -> str:
         remaining_s = _patience()
         if kept.attempt > 1:
-            notes = await self._asker_notes.find_all(kept.digest, remaining_s)
+            every = await self._asker_notes.find_all(kept.digest, remaining_s)
+            notes = of_request(every, kept.sent_at) or every
         else:
-            notes = await self._asker_notes.find(kept.digest, kept.age_s, remaining_s)
-        if not notes or _are_of_one(notes):
-            return notes[0].reply_subject if notes else ""
+            notes = await self._asker_notes.find(kept.digest, kept.age_s, kept.sent_at, remaining_s)
+        if not notes or _are_of_one(kept, notes):
+            return self._taken(kept, notes[0]) if notes else ""
         # Several users sent the very same: each request is one user's.
         for note in notes:
             if await self._store.take_asker(note.name, kept.holder, remaining_s):
-                return note.reply_subject
+                return self._taken(kept, note)
         return ""
 
-    def _heard_late(self, answer_key: str, user: str, note: AskerNote) -> None:
+    def _taken(self, kept: KeptRequest, note: AskerNote) -> str:
+        self._asker_notes.take(kept.digest, note)
+        return note.reply_subject
+
+    def _heard_late(self, kept: KeptRequest, note: AskerNote) -> None:
         reply = note.reply_subject
-        if not reply or inbox_user(reply) != user or not self._trust.allows_reply(reply):
+        if not kept.may_be_told_at(reply) or not self._trust.allows_reply(reply):
             return
         if self._late.full():
             logger.warning("a reply subject that was noted late is not answered: too many at once")
             return
-        self._late.put_nowait((answer_key, reply))
+        self._late.put_nowait((kept.answer_key, reply))
 
     async def _tell_late_askers(self) -> None:
         """Tell who was heard when the request was answered already: whoever heard them was slow to say so."""
@@ -458,14 +481,31 @@ class DurableIntake:
     async def _askers_of(self, kept: KeptRequest, remaining_s: Callable[[], float]) -> Iterable[AskerNote]:
         if kept.attempt > 1:
             return await self._asker_notes.find_all(kept.digest, remaining_s)
-        return self._asker_notes.known(kept.digest) or await self._store.askers(kept.digest, remaining_s)
+        known = self._asker_notes.known(kept.digest)
+        return known if of_request(known, kept.sent_at) else await self._store.askers(kept.digest, remaining_s)
 
     def _kept(self, message: Msg) -> KeptRequest:
         given, now = message.metadata, time.monotonic()
         digest = digest_of(message, self._header_user(message))
         age_s = self._clock.age_s(given.timestamp)
         holder = f"{given.stream}.{given.sequence.stream}.{given.timestamp.timestamp():.6f}"
-        return KeptRequest(message, digest, holder, given.num_delivered, age_s, now, now + self._settings.take_over_s)
+        held_until, sent_at = now + self._take_over_s, given.timestamp.timestamp()
+        return KeptRequest(
+            message,
+            digest,
+            holder,
+            given.num_delivered,
+            age_s,
+            now,
+            held_until,
+            sent_at=sent_at,
+            names_user=self._names_user(message),
+        )
+
+    def _names_user(self, message: Msg) -> bool:
+        kept_row = self._row_of(message.subject)
+        parameters = kept_row.row.subject.parameters(message.subject) if kept_row else None
+        return bool((parameters or {}).get("user_id") or self._header_user(message))
 
     def _header_user(self, message: Msg) -> str:
         return (message.headers or {}).get(self._user_header, "").strip() if self._user_header else ""
@@ -476,7 +516,10 @@ class DurableIntake:
     async def _keep_holding(self, client: NatsClient) -> None:
         """Say of what is held that it is worked on, for as long as it is."""
         while True:
-            await asyncio.sleep(self._settings.take_over_s / 3)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._take_over_s / 3):
+                    await self._is_hurried.wait()
+            self._is_hurried.clear()
             await self._hold_on(client, list(self._held))
 
     async def _hold_on(self, client: NatsClient, held: Iterable[KeptRequest]) -> None:
@@ -491,7 +534,7 @@ class DurableIntake:
         for kept in held:
             # What was not held for a while may be somebody else's by now.
             if said_at < kept.held_until:
-                kept.held_until = max(kept.held_until, said_at + self._settings.take_over_s)
+                kept.held_until = max(kept.held_until, said_at + self._take_over_s)
 
     async def _look_after(self) -> None:
         """See again and again that requests can be kept, and what time it is at the server."""
@@ -502,16 +545,35 @@ class DurableIntake:
                     await self._store.check()
                     for stream in self._streams:
                         await self._set_clock(stream)
+                    await self._look_how_long_to_hold()
             except (nats.errors.Error, TimeoutError) as error:
                 self._full = f"requests cannot be kept: {_text(error)}"
                 logger.warning("%s", self._full)
             else:
                 self._full = ""
 
+    async def _look_how_long_to_hold(self) -> None:
+        """Hold by the shortest time that a consumer has or announces, and lower it to ours once all have seen that."""
+        stream, wanted = self._connected.jetstream(), float(self._settings.take_over_s)
+        found = {name: (await stream.consumer_info(name, REQUESTS_CONSUMER)).config for name in self._streams}
+        announced = [(config.metadata or {}).get(_TAKE_OVER_S, "inf") for config in found.values()]
+        shortest_s = min([wanted, *map(float, announced), *(config.ack_wait or wanted for config in found.values())])
+        if shortest_s < self._take_over_s:
+            self._is_hurried.set()
+        self._take_over_s = shortest_s
+        longer = {name: config for name, config in found.items() if (config.ack_wait or 0.0) > wanted}
+        if not longer or shortest_s < wanted:
+            return
+        self._looks_until_lowered -= 1
+        if self._looks_until_lowered < 0:
+            for name, config in longer.items():
+                await stream.add_consumer(name, config.evolve(ack_wait=wanted))
+
     async def _set_clock(self, stream: str) -> None:
+        asked_at = time.monotonic()
         found = await self._connected.request(REQUESTS_CONSUMER_INFO.pattern.format(stream=stream), timeout=_FLUSH_S)
         if now := json.loads(found.data).get("ts"):
-            self._clock.set(datetime.fromisoformat(now))
+            self._clock.set(datetime.fromisoformat(now), asked_at)
 
     def _is_sure(self) -> bool:
         """Say whether the streams are there: a server that was found again may have lost them."""
@@ -547,7 +609,17 @@ class DurableIntake:
         digest, now = digest_of(one.message, self._header_user(one.message)), time.monotonic()
         holder = f"heard.{secrets.token_hex(16)}"
         return KeptRequest(
-            one.message, digest, holder, 1, now - one.at, now, math.inf, one.message.reply, is_in_stream=False
+            one.message,
+            digest,
+            holder,
+            1,
+            now - one.at,
+            now,
+            math.inf,
+            one.message.reply,
+            self._clock.now() - (now - one.at),
+            self._names_user(one.message),
+            is_in_stream=False,
         )
 
     async def _hear(self, message: Msg) -> None:
@@ -556,15 +628,15 @@ class DurableIntake:
             self._hold_unsure(message)
 
     async def _note(self, message: Msg) -> None:
+        now = self._clock.now()
         try:
-            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply)
+            await self._asker_notes.note(digest_of(message, self._header_user(message)), message.reply, now)
         except nats.errors.Error as error:
             logger.warning("a reply subject on %s was not noted: %s", message.subject, _text(error))
 
 
-def _are_of_one(notes: Sequence[AskerNote]) -> bool:
-    """Say whether reply subjects are all of one user, or of nobody in particular."""
-    return len({inbox_user(note.reply_subject) for note in notes}) == 1
+def _are_of_one(kept: KeptRequest, notes: Iterable[AskerNote]) -> bool:
+    return kept.is_of_one(note.reply_subject for note in notes)
 
 
 def _patience() -> Callable[[], float]:

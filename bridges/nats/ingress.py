@@ -580,6 +580,8 @@ class Ingress:
             if reply.is_final:
                 logger.warning("request on %s failed behind its answer: %s", request.message.subject, error.message)
             else:
+                if error.retryable and isinstance(reply.once, OnceAnswer):
+                    reply.once.refuse_for_now()
                 await self._deliver(request.endpoint.handler.fail(message, error, reply))
             return Outcome(error.kind, error=error.message)
 

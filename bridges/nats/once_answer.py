@@ -17,7 +17,8 @@ from typing import Any
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
-from bridges.nats.answer_store import NOBODY, AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.answer_store import NOBODY, PASSING, AnswerStore, AskerNote, Claim, Sent, TakenOverError
+from bridges.nats.asker_notes import of_request
 from bridges.nats.sender import Sender
 from bridges.nats.trust import inbox_user
 from bridges.subjects import REPLAY_HEADER
@@ -48,6 +49,8 @@ class KeptRequest:
         answer_key: What its answer is known by; empty as long as nobody has asked, and for one without a request id.
         held_until: Until when nobody else is given it.
         reply: The reply subject that it came with; empty where it had none, or nobody heard it.
+        sent_at: When it was sent, in seconds since 1970 by the server's clock.
+        names_user: Whether its subject or a header that is believed says whose it is. Else its inbox may.
         is_in_stream: Whether its stream has it. One that was heard while the stream was away is taken as it was heard.
     """
 
@@ -60,6 +63,8 @@ class KeptRequest:
     answer_key: str = field(default="", init=False)
     held_until: float
     reply: str = ""
+    sent_at: float = 0.0
+    names_user: bool = False
     is_in_stream: bool = True
 
     @property
@@ -79,8 +84,20 @@ class KeptRequest:
 
     def key(self, request_id: str) -> str:
         """Return what the request is known by: one of the same user with its request id is the same."""
-        known_by = f"{self.digest} {inbox_user(self.reply)}" if request_id else self.holder
+        known_by = f"{self.digest} {self._user_of(self.reply)}" if request_id else self.holder
         return hashlib.sha256(known_by.encode()).hexdigest()
+
+    def may_be_told_at(self, reply_subject: str) -> bool:
+        """Say whether who was heard with a reply subject may be told its answer: it is the same user's."""
+        return bool(reply_subject) and self._user_of(reply_subject) == self._user_of(self.reply)
+
+    def is_of_one(self, reply_subjects: Iterable[str]) -> bool:
+        """Say whether reply subjects that it was heard with, one or more, are all of one user, or of nobody's."""
+        return len({self._user_of(reply_subject) for reply_subject in reply_subjects}) == 1
+
+    def _user_of(self, reply_subject: str) -> str:
+        # Whoever is named is a part of the digest already. The reply subject may not be known yet, or never be.
+        return "" if self.names_user else inbox_user(reply_subject)
 
 
 def digest_of(message: Msg, user: str) -> str:
@@ -96,6 +113,29 @@ def digest_of(message: Msg, user: str) -> str:
         digest.update(f"{part}\0".encode())
     digest.update(message.data)
     return digest.hexdigest()
+
+
+async def answer_key(kept: KeptRequest, request_id: str, store: AnswerStore, remaining_s: Callable[[], float]) -> str:
+    """Return what the answer of a request is known by.
+
+    One that is sent again after it was refused for now is asked anew. One that was sent before that is refused, too.
+
+    Args:
+        kept: The request.
+        request_id: Its client's id of it; empty where it gave none.
+        store: Where refusals are.
+        remaining_s: Tells the seconds that the bucket has.
+
+    Raises:
+        UnavailableError: The bucket could not be reached in time.
+    """
+    key = kept.key(request_id)
+    while request_id:
+        refusal = await store.passing_refusal(key, remaining_s)
+        if refusal is None or kept.sent_at <= refusal.at:
+            break
+        key = hashlib.sha256(f"{key} {refusal.revision}".encode()).hexdigest()
+    return key
 
 
 @dataclass(slots=True)
@@ -140,7 +180,7 @@ class OnceAnswer:
         go_on: bool,
     ) -> None:
         self._kept = kept
-        self._has_id = bool(request_id)
+        self._request_id = request_id
         self._key = kept.key(request_id)
         self._store = store
         self._askers = askers
@@ -154,6 +194,7 @@ class OnceAnswer:
         """What the stream was told, by this attempt or by lost ones; None for nothing."""
         self._is_writing = True
         """Whether this attempt tells the stream more: of a lost one it does where the answers are alike."""
+        self._is_refused_for_now = False
         self._unsent: _Unsent | None = None
         self._digest: Any = hashlib.sha256()
 
@@ -174,6 +215,8 @@ class OnceAnswer:
         with _given_back():
             if self._kept.attempt == 1 and await self._is_first():
                 return True
+            self._key = await answer_key(self._kept, self._request_id, self._store, self._patience())
+            self._kept.answer_key = self._key if self._request_id else ""
             while not await self.was_answered():
                 held = await self._store.claim(self._key, self._patience())
                 if held.claim is None or held.claim.holder in {NOBODY, self._kept.holder}:
@@ -197,6 +240,12 @@ class OnceAnswer:
         for subject in await self._reply_subjects():
             await self._publish(subject, payload)
         return True
+
+    def refuse_for_now(self) -> None:
+        """Take the final message that follows for none to the same request if it is sent again later."""
+        self._is_refused_for_now = True
+        # Who is heard from now on asks anew.
+        self._kept.answer_key = ""
 
     async def untold(self, text: str) -> str:
         """See `Once.untold`."""
@@ -261,23 +310,23 @@ class OnceAnswer:
 
     async def _reply_subjects(self) -> list[str]:
         """Return where the request is answered besides its own subjects; of one without an id, that is one place."""
-        user = inbox_user(self._kept.reply)
-        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note, user)]
-        if self._has_id:
+        notes = [note for note in await self._askers(self._kept, self._patience()) if self._is_for(note)]
+        if self._request_id:
             return list(dict.fromkeys(note.reply_subject for note in notes))
-        for note in notes:
+        for note in of_request(notes, self._kept.sent_at):
             if await self._store.take_asker(note.name, self._kept.holder, self._patience()):
                 return [note.reply_subject]
         return []
 
-    def _is_for(self, note: AskerNote, user: str) -> bool:
-        return bool(note.reply_subject) and inbox_user(note.reply_subject) == user and self._allows(note.reply_subject)
+    def _is_for(self, note: AskerNote) -> bool:
+        return self._kept.may_be_told_at(note.reply_subject) and self._allows(note.reply_subject)
 
     async def _publish(self, subject: str, payload: bytes) -> bool:
-        is_new = await self._store.publish(self._key, subject, payload, self._sender.headers, self._patience())
+        headers = {**self._sender.headers, **(PASSING if self._is_refused_for_now else {})}
+        is_new = await self._store.publish(self._key, subject, payload, headers, self._patience())
         if is_new and "." not in subject:
             # The server publishes on subjects of two tokens and more.
-            await self._sender.connection.publish(subject, payload, "", self._sender.headers or None)
+            await self._sender.connection.publish(subject, payload, "", headers or None)
         return is_new
 
     async def _check_mine(self) -> None:

@@ -4,18 +4,24 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import APIError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats import durable_intake
+from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
 from bridges.nats.connection import NatsClient
-from bridges.subjects import REPLAY_HEADER
+from bridges.nats.once_answer import digest_of
+from bridges.subjects import REPLAY_HEADER, REQUESTS_CONSUMER
+from deployments.call import Call
 from deployments.settings.orchestration import NatsSettings
+from deployments.values.chat import AnswerItem, ChatQuestion
 from tests.integration.durable_process import POISON, WORDS, DurableCounts, Graph, durable_ingress
 from tests.integration.test_durable import (
     DURABLE,
@@ -61,6 +67,15 @@ async def hearing(client: NatsClient) -> Heard:
 
 def with_settings(url: str, **changes: object) -> NatsSettings:
     return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE} | changes)
+
+
+class BlockingGraph(Graph):
+    """Holds its whole replica up for longer than a request is held."""
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        time.sleep(1.3)  # noqa: ASYNC251 - what it is about
+        async for item in super().answer(call, question):
+            yield item
 
 
 async def waiting(client: NatsClient) -> int:
@@ -151,6 +166,44 @@ async def test_a_request_that_is_too_large_for_the_settings_is_refused_once_and_
     assert counts.dead == 0
 
 
+async def test_an_equal_request_that_was_not_kept_leaves_the_next_one_its_reply(
+    nats_url: str, client: NatsClient
+) -> None:
+    """Its note stays, as when the store of NATS was full, and nobody listens on its inbox any more."""
+    payload, inbox = messages_pb2.ChatRequest(message="Open?", user_id="ada").SerializeToString(), client.new_inbox()
+    message = Msg(_client=client, subject="ai.chat.request", data=payload)
+    lost = AskerNote.made(inbox, time.time() - 5)
+    async with serving(settings(nats_url), Graph(0.0)):
+        await client.publish(f"$KV.hearth_answers.asker.{digest_of(message, '')}.{lost.name}", inbox.encode())
+        for _ in range(3):
+            assert (await asked(client, "ai.chat.request", payload)).success
+
+
+async def test_one_request_without_an_id_is_answered_as_often_as_it_is_sent(nats_url: str, client: NatsClient) -> None:
+    async with serving(settings(nats_url), Graph(0.0)):
+        for _ in range(ASKERS_KEPT + 6):
+            await client.request("ai.chat.user.ada.greeting.request", GREETING, timeout=2)
+
+
+@pytest.mark.parametrize("request_id", ["", "1"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.05, 0.3])
+async def test_the_same_words_of_two_users_are_two_requests_however_close(
+    nats_url: str, request_id: str, gap_s: float
+) -> None:
+    payload = messages_pb2.ChatRequest(request_id=request_id, message="Open?").SerializeToString()
+    users = [await nats_connected(nats_url, inbox_prefix=f"_INBOX_USER.{user}") for user in ("ada", "bob")]
+
+    async def ask_after(seconds: float, user: NatsClient) -> str:
+        await asyncio.sleep(seconds)
+        return (await asked(user, "ai.chat.request", payload)).response
+
+    async with serving(settings(nats_url), Graph(0.01)):
+        texts = await asyncio.gather(*(ask_after(gap_s * number, user) for number, user in enumerate(users)))
+    for user in users:
+        await user.close()
+    assert len(set(texts)) == 2
+
+
 async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
     nats_url: str, client: NatsClient, heard: Heard
 ) -> None:
@@ -164,6 +217,25 @@ async def test_of_more_than_may_wait_the_rest_is_refused_at_once_and_let_go(
     assert len(answers) == 50
     assert sum(answer.success for answer in answers) >= 5
     assert all("such requests wait already" in answer.error for answer in answers if not answer.success)
+
+
+async def test_a_request_that_was_refused_for_now_is_asked_anew_when_it_is_sent_again(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    few = with_settings(nats_url, max_in_flight=1, max_waiting=1)
+    async with serving(few, Graph(0.02)):
+        for user in ("u1", "u2"):
+            await client.publish(f"ai.chat.user.{user}.message", question(user))
+        await heard.streamed("u1", 1)
+        refused = await asked(client, "ai.chat.user.ada.message", question("1"))
+        await heard.answered(3)
+        answer = await asked(client, "ai.chat.user.ada.message", question("1"))
+        again = await asked(client, "ai.chat.user.ada.message", question("1"))
+        await settled(client)
+    assert (refused.success, answer.success, answer.error) == (False, True, "")
+    assert again == answer
+    assert heard.finals["1"] == [refused, answer]
+    assert "".join(heard.chunks["1"]) == answer.response
 
 
 async def test_one_user_s_flood_on_a_shared_subject_leaves_another_s_request_its_turn(
@@ -235,20 +307,24 @@ async def test_a_replica_that_was_stopped_and_goes_on_says_nothing_of_what_anoth
     assert len({piece.split(":")[1] for piece in heard.chunks["1"]}) == 1
 
 
+@pytest.mark.parametrize("inboxes", ["_INBOX", "_INBOX_USER.ada"])
 async def test_who_was_heard_by_a_replica_that_was_stopped_is_told_when_it_goes_on(
-    nats_url: str, client: NatsClient, tmp_path: Path
+    nats_url: str, client: NatsClient, tmp_path: Path, inboxes: str
 ) -> None:
+    ada = await nats_connected(nats_url, inbox_prefix=inboxes)
     with process(nats_url, tmp_path, "stopped") as stopped:
         async with serving(settings(nats_url), Graph(0.0)):
             await joined(client, 2)
             os.kill(stopped.pid, signal.SIGSTOP)
             asking = [
-                asyncio.create_task(asked(client, "ai.chat.request", question(str(number)))) for number in range(20)
+                asyncio.create_task(asked(ada, "ai.chat.user.ada.message", question(str(number))))
+                for number in range(20)
             ]
-            await client.flush()
+            await ada.flush()
             await settled(client)
             os.kill(stopped.pid, signal.SIGCONT)
             answers = await asyncio.gather(*asking)
+    await ada.close()
     assert all(answer.success for answer in answers)
 
 
@@ -259,6 +335,21 @@ async def test_a_replica_that_is_merely_slow_keeps_its_request(nats_url: str, cl
         assert (await asked(client, "ai.chat.request", question("1"))).success
     assert (counts.given_out_again, counts.dead) == (0, 0)
     assert len(heard.chunks["1"]) == WORDS
+
+
+async def test_a_shorter_time_to_take_over_is_set_when_who_holds_by_the_longer_one_knows_it(
+    nats_url: str, client: NatsClient, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_intake, "_LOOK_S", 0.2)
+    counts = DurableCounts()
+    async with serving(settings(nats_url, take_over_s=6.0), Graph(0.15), counts=counts):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.streamed("1", 1)
+        async with serving(settings(nats_url, take_over_s=0.4), Graph(0.0), counts=counts):
+            await heard.answered(1)
+            consumer = await client.jetstream().consumer_info("HEARTH_REQUESTS", REQUESTS_CONSUMER)
+    assert consumer.config.ack_wait == 0.4
+    assert (counts.given_out_again, len(heard.chunks["1"])) == (0, WORDS)
 
 
 @pytest.mark.parametrize("lost", ["HEARTH_REQUESTS", "KV_hearth_answers", "HEARTH_DEAD"])
@@ -377,3 +468,13 @@ async def test_a_clock_that_is_set_wrong_leaves_requests_their_time(
     async with serving(settings(nats_url), Graph(0.0), timeout_s=5.0):
         answer = messages_pb2.ChatResponse.FromString((await subscription.next_msg(timeout=10)).data)
     assert answer.success
+
+
+async def test_a_request_that_holds_its_replica_up_is_given_up(nats_url: str, client: NatsClient, heard: Heard) -> None:
+    counts = DurableCounts()
+    async with serving(settings(nats_url, tries=1), BlockingGraph(0.0), counts=counts):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.answered(1)
+    (final,) = heard.finals["1"]
+    assert "given up" in final.error
+    assert counts.dead == 1

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bridges.nats.answer_store import ASKERS_KEPT, AskerNote
-from bridges.nats.asker_notes import AskerNotes
+from bridges.nats.asker_notes import AskerNotes, of_request
+
+SENT_AT = 1_000.0
 
 
 @dataclass
@@ -16,7 +18,7 @@ class Bucket:
     looked_up: list[str] = field(default_factory=list[str])
     listeners: list[Callable[[str, AskerNote], None]] = field(default_factory=list[Callable[[str, AskerNote], None]])
 
-    async def note_asker(self, request: str, reply_subject: str) -> AskerNote:
+    async def note_asker(self, request: str, reply_subject: str, heard_at: float) -> AskerNote:
         note = AskerNote(f"{request}-{len(self.kept.get(request, ()))}", reply_subject)
         self.kept.setdefault(request, []).append(note)
         return note
@@ -40,13 +42,13 @@ async def notes_of(bucket: Bucket, lifetime_s: float = 60.0) -> AskerNotes:
 
 
 async def found(notes: AskerNotes, request: str, age_s: float = 0.0) -> list[str]:
-    return [note.reply_subject for note in await notes.find(request, age_s, lambda: 1.0)]
+    return [note.reply_subject for note in await notes.find(request, age_s, SENT_AT, lambda: 1.0)]
 
 
 async def test_what_was_noted_here_is_known_at_once_and_once() -> None:
     bucket = Bucket()
     notes = await notes_of(bucket)
-    await notes.note("r", "_INBOX.a")
+    await notes.note("r", "_INBOX.a", SENT_AT)
     bucket.tell("r", bucket.kept["r"][0])
     assert await found(notes, "r") == ["_INBOX.a"]
     assert bucket.looked_up == []
@@ -81,12 +83,30 @@ async def test_of_one_that_is_given_out_again_all_are_found_each_once() -> None:
     assert await notes.find_all("r", lambda: 1.0) == (missed, known)
 
 
-async def test_only_so_many_are_remembered() -> None:
+def test_a_note_is_of_the_request_that_was_sent_when_it_was_heard() -> None:
+    """What was sent before may not have been kept: nobody waits for its answer any more."""
+    old, before, own, behind = (AskerNote.made("_INBOX.a", SENT_AT + seconds) for seconds in (-2.5, -1.0, 0.1, 5.0))
+    assert of_request((old, before, behind, own), SENT_AT) == (own, before, behind)
+
+
+async def test_a_note_that_an_equal_request_was_taken_with_is_not_the_next_one_s() -> None:
+    first, second = (AskerNote.made(f"_INBOX_USER.{user}.x", SENT_AT) for user in ("ada", "bob"))
     bucket = Bucket()
     notes = await notes_of(bucket)
-    for number in range(ASKERS_KEPT + 5):
-        bucket.tell("r", AskerNote(str(number), "_INBOX.a"))
-    assert len(notes.known("r")) == ASKERS_KEPT
+    bucket.tell("r", first)
+    notes.take("r", first)
+    finding = asyncio.create_task(found(notes, "r"))
+    await asyncio.sleep(0)
+    bucket.tell("r", second)
+    assert await finding == ["_INBOX_USER.bob.x"]
+
+
+async def test_the_last_of_many_are_remembered() -> None:
+    bucket, told = Bucket(), [AskerNote(str(number), "_INBOX.a") for number in range(ASKERS_KEPT + 5)]
+    notes = await notes_of(bucket)
+    for note in told:
+        bucket.tell("r", note)
+    assert notes.known("r") == tuple(told[5:])
 
 
 async def test_what_is_old_is_forgotten() -> None:
