@@ -108,6 +108,8 @@ class DurableIntake:
         self._client: NatsClient | None = None
         self._rows: Sequence[KeptRow] = ()
         self._streams: tuple[str, ...] = ()
+        self._stream_of: dict[str, str] = {}
+        """The stream that keeps a row, by the row's name."""
         self._problem = "the streams of requests are not opened yet"
         self._full = ""
         self._trust = Trust.of(settings)
@@ -313,6 +315,7 @@ class DurableIntake:
             subject = kept.row.subject.wildcard
             name = await self._foreign_stream(stream, subject)
             (foreign.setdefault(name, []) if name else own).append(subject)
+            self._stream_of[kept.row.name] = name or self._settings.stream
         if own:
             await self._open_own(stream, own)
         for name, subjects in foreign.items():
@@ -531,16 +534,22 @@ class DurableIntake:
         """
         if not self._has_taken and not self._unsure:
             return
-        made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
-        made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
-        if self._has_taken and made_s < self._settings.take_over_s:
-            await asyncio.sleep(self._settings.take_over_s - made_s)
-            made_s = self._settings.take_over_s
+        made_s = {stream: await self._made_s(client, stream) for stream in self._streams}
+        pause_s = self._settings.take_over_s - min(made_s.values(), default=math.inf)
+        if self._has_taken and pause_s > 0:
+            await asyncio.sleep(pause_s)
+            made_s = {stream: age_s + pause_s for stream, age_s in made_s.items()}
         unsure, self._unsure = self._unsure, []
         for one in unsure:
             kept_row = self._row_of(one.message.subject)
-            if kept_row and time.monotonic() - one.at > made_s:
+            # A stream that was there all the time has it.
+            if kept_row and time.monotonic() - one.at > made_s[self._stream_of[kept_row.row.name]]:
                 await kept_row.take(self._only_heard(one))
+
+    async def _made_s(self, client: NatsClient, stream: str) -> float:
+        """Return how many seconds ago a stream was made."""
+        made = (await client.jetstream().stream_info(stream)).created
+        return self._clock.age_s(made) if made else math.inf
 
     def _only_heard(self, one: _Unsure) -> KeptRequest:
         """Return a request that no stream has, and that nobody else is given therefore."""
