@@ -7,6 +7,7 @@ core NATS, too, and notes it.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -58,6 +59,7 @@ _MOST_PENDING = 10_000
 _MOST_UNSURE = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
+_LAST_HEARD_S = 1.0
 _LOOK_S = 5.0
 _STORE_S = 5.0
 
@@ -118,6 +120,8 @@ class DurableIntake:
         self._most_held = 0
         self._leaving = asyncio.Event()
         self._left = asyncio.Event()
+        self._taking = asyncio.timeout_at(None)
+        """Ends what is done to take requests, where a server does not answer who leaves."""
         self._opened_at = -1
         self._unsure: list[_Unsure] = []
         self._has_taken = False
@@ -156,7 +160,9 @@ class DurableIntake:
         watches = (self._keep_holding(self._connected), self._look_after(), self._tell_late_askers())
         watching = [asyncio.create_task(watch) for watch in watches]
         try:
-            await self._take_all(self._connected)
+            with contextlib.suppress(TimeoutError):
+                async with self._taking:
+                    await self._take_all(self._connected)
             self._left.set()
             await asyncio.Event().wait()
         finally:
@@ -165,15 +171,23 @@ class DurableIntake:
             await asyncio.wait(watching)
             self._left.set()
 
-    async def leave(self) -> None:
-        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled."""
+    async def leave(self, within_s: float) -> None:
+        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled.
+
+        Args:
+            within_s: What JetStream has for it where it does not answer.
+        """
         self._leaving.set()
-        await self._left.wait()
-        for subscription in self._hearing:
-            try:
-                await subscription.drain()
-            except nats.errors.Error as error:
-                logger.info("reply subjects were not heard to the end: %s", _text(error))
+        try:
+            async with asyncio.timeout(within_s):
+                await self._left.wait()
+        except TimeoutError:
+            logger.warning("requests were not taken to the end: JetStream did not answer in %g s", within_s)
+            self._taking.reschedule(0)
+        try:
+            await self._connected.leave(self._hearing, _LAST_HEARD_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("reply subjects were not heard to the end: %s", _text(error))
 
     @property
     def held(self) -> int:
