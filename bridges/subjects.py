@@ -598,6 +598,11 @@ _DURABLE_API = (
     _server("$JS.API.STREAM.MSG.GET.KV_{answers_bucket}", _INGRESS_ONLY, "Reads a value."),
     _server("$JS.API.STREAM.CREATE.{dead_stream}", _INGRESS_ONLY, "Makes the stream of dead letters."),
     _server("$JS.API.STREAM.UPDATE.{dead_stream}", _INGRESS_ONLY, "Gives it the present settings."),
+    _server(
+        "$JS.API.STREAM.MSG.GET.{requests_stream}",
+        _OPERATOR_ONLY,
+        "Sees that a dead letter that was sent again is kept.",
+    ),
     _server("$JS.API.STREAM.INFO.{dead_stream}", _OPERATOR_ONLY, "Looks for dead letters."),
     _server("$JS.API.STREAM.MSG.GET.{dead_stream}", _OPERATOR_ONLY, "Reads one."),
     _server("$JS.API.STREAM.MSG.DELETE.{dead_stream}", _OPERATOR_ONLY, "Takes one away."),

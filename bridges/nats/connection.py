@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import nats.errors
@@ -197,6 +197,32 @@ class NatsClient(AccessClient):
             async with asyncio.timeout(0 if self.is_closed else within_s):
                 await subscription._pending_queue.join()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         subscription._stop_processing()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def leave(self, subscriptions: Iterable[Subscription], within_s: float) -> None:
+        """Drain subscriptions, all at once; those that cannot be drained are abandoned.
+
+        Args:
+            subscriptions: The subscriptions.
+            within_s: Seconds for the server to confirm it, and as many again for what was received by then.
+
+        Raises:
+            nats.errors.Error: The connection is closed.
+            TimeoutError: The server did not confirm it in time.
+        """
+        error: Exception | None = None
+        subscriptions = list(subscriptions)
+        try:
+            async with asyncio.timeout(within_s), asyncio.TaskGroup() as group:
+                for subscription in subscriptions:
+                    group.create_task(subscription.drain())
+        except* (nats.errors.Error, TimeoutError) as errors:
+            error = errors.exceptions[0]
+        if error is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            for subscription in subscriptions:
+                group.create_task(self.abandon(subscription, within_s))
+        raise error
 
     async def ask_again(self, subject: str) -> None:
         """Subscribe once more to a subject that the server refused, and return when it has answered.

@@ -59,6 +59,7 @@ _MOST_PENDING = 10_000
 _MOST_UNSURE = 10_000
 _REFUSED_AT_ONCE = 256
 _FLUSH_S = 2
+_LAST_HEARD_S = 1.0
 _LOOK_S = 5.0
 _STORE_S = 5.0
 _LOOKS_UNTIL_LOWERED = 3
@@ -112,6 +113,8 @@ class DurableIntake:
         self._client: NatsClient | None = None
         self._rows: Sequence[KeptRow] = ()
         self._streams: tuple[str, ...] = ()
+        self._stream_of: dict[str, str] = {}
+        """The stream that keeps a row, by the row's name."""
         self._problem = "the streams of requests are not opened yet"
         self._full = ""
         self._trust = Trust.of(settings)
@@ -123,6 +126,8 @@ class DurableIntake:
         self._take_over_s = float(settings.durable.take_over_s)
         self._is_hurried = asyncio.Event()
         self._looks_until_lowered = _LOOKS_UNTIL_LOWERED
+        self._taking = asyncio.timeout_at(None)
+        """Ends what is done to take requests, where a server does not answer who leaves."""
         self._opened_at = -1
         self._unsure: list[_Unsure] = []
         self._has_taken = False
@@ -161,7 +166,9 @@ class DurableIntake:
         watches = (self._keep_holding(self._connected), self._look_after(), self._tell_late_askers())
         watching = [asyncio.create_task(watch) for watch in watches]
         try:
-            await self._take_all(self._connected)
+            with contextlib.suppress(TimeoutError):
+                async with self._taking:
+                    await self._take_all(self._connected)
             self._left.set()
             await asyncio.Event().wait()
         finally:
@@ -170,15 +177,23 @@ class DurableIntake:
             await asyncio.wait(watching)
             self._left.set()
 
-    async def leave(self) -> None:
-        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled."""
+    async def leave(self, within_s: float) -> None:
+        """Take no more; return when nothing more arrives. What was taken is held on to until `run` is cancelled.
+
+        Args:
+            within_s: What JetStream has for it where it does not answer.
+        """
         self._leaving.set()
-        await self._left.wait()
-        for subscription in self._hearing:
-            try:
-                await subscription.drain()
-            except nats.errors.Error as error:
-                logger.info("reply subjects were not heard to the end: %s", _text(error))
+        try:
+            async with asyncio.timeout(within_s):
+                await self._left.wait()
+        except TimeoutError:
+            logger.warning("requests were not taken to the end: JetStream did not answer in %g s", within_s)
+            self._taking.reschedule(0)
+        try:
+            await self._connected.leave(self._hearing, _LAST_HEARD_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("reply subjects were not heard to the end: %s", _text(error))
 
     @property
     def held(self) -> int:
@@ -321,6 +336,7 @@ class DurableIntake:
             subject = kept.row.subject.wildcard
             name = await self._foreign_stream(stream, subject)
             (foreign.setdefault(name, []) if name else own).append(subject)
+            self._stream_of[kept.row.name] = name or self._settings.stream
         if own:
             await self._open_own(stream, own)
         for name, subjects in foreign.items():
@@ -593,16 +609,22 @@ class DurableIntake:
         """
         if not self._has_taken and not self._unsure:
             return
-        made = [(await client.jetstream().stream_info(stream)).created for stream in self._streams]
-        made_s = min((self._clock.age_s(at) for at in made if at), default=math.inf)
-        if self._has_taken and made_s < self._settings.take_over_s:
-            await asyncio.sleep(self._settings.take_over_s - made_s)
-            made_s = self._settings.take_over_s
+        made_s = {stream: await self._made_s(client, stream) for stream in self._streams}
+        pause_s = self._settings.take_over_s - min(made_s.values(), default=math.inf)
+        if self._has_taken and pause_s > 0:
+            await asyncio.sleep(pause_s)
+            made_s = {stream: age_s + pause_s for stream, age_s in made_s.items()}
         unsure, self._unsure = self._unsure, []
         for one in unsure:
             kept_row = self._row_of(one.message.subject)
-            if kept_row and time.monotonic() - one.at > made_s:
+            # A stream that was there all the time has it.
+            if kept_row and time.monotonic() - one.at > made_s[self._stream_of[kept_row.row.name]]:
                 await kept_row.take(self._only_heard(one))
+
+    async def _made_s(self, client: NatsClient, stream: str) -> float:
+        """Return how many seconds ago a stream was made."""
+        made = (await client.jetstream().stream_info(stream)).created
+        return self._clock.age_s(made) if made else math.inf
 
     def _only_heard(self, one: _Unsure) -> KeptRequest:
         """Return a request that no stream has, and that nobody else is given therefore."""

@@ -71,7 +71,14 @@ _OVERTIME_S = 1.0
 """For telling what was done when the deadline passed inside the graph, before the ingress ends it itself."""
 
 
+_LEAST_S = 1.0
+"""What each step of leaving has at least: for a server that answers, it is enough."""
+
 _STOPPED = "the replica that had the request was stopped before it was done"
+
+
+class _LeftOverError(Exception):
+    """Requests could not even be ended in the time there is for leaving."""
 
 
 class Handler(Protocol):
@@ -266,11 +273,14 @@ class Ingress:
 
     async def _serve_when_ready(self) -> None:
         """Take requests, once the graph is ready, until `drain` or `stop`, and finish them."""
-        async with asyncio.TaskGroup() as group:
-            if self._durable:
-                self._durable.connect(self._client, self._kept_rows(group))
-            if await self._until_ready():
-                await self._serve(group)
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self._durable:
+                    self._durable.connect(self._client, self._kept_rows(group))
+                if await self._until_ready():
+                    await self._serve(group)
+        except* _LeftOverError as errors:
+            logger.warning("%s", errors.exceptions[0])
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         watching = [group.create_task(self._keep_watch(group))]
@@ -386,26 +396,33 @@ class Ingress:
     async def _leave(self) -> None:
         """Leave the queue groups, then wait for the requests that were taken and are not left to others."""
         logger.info("leaving queue group %r", self._settings.queue_group)
+        until = time.monotonic() + self._settings.leave_within_s
         if self._durable:
-            await self._durable.leave()
+            await self._durable.leave(max(_LEAST_S, self._settings.leave_within_s / 2))
             await self._hand_back(self._durable)
+        await self._leave_queues(min(_FLUSH_S, max(_LEAST_S, until - time.monotonic())))
         try:
-            async with asyncio.timeout(_FLUSH_S), asyncio.TaskGroup() as group:
-                for subscription in self._subscriptions:
-                    group.create_task(subscription.drain())
-        except* (nats.errors.Error, TimeoutError) as errors:
-            error = errors.exceptions[0]
-            # Without a server nothing more arrives; what was taken is still worked off.
-            logger.warning("the queue group could not be left in good order: %s", str(error) or type(error).__name__)
-            for subscription in self._subscriptions:
-                await self._client.abandon(subscription, _FLUSH_S)
-        try:
-            async with asyncio.timeout(self._settings.leave_within_s):
+            async with asyncio.timeout(until - time.monotonic()):
                 await self._until_idle()
         except TimeoutError:
             await self._end_all()
-        if self._client.is_connected:
-            await self._client.flush(_FLUSH_S)
+        await self._flush_at_last()
+
+    async def _leave_queues(self, within_s: float) -> None:
+        try:
+            await self._client.leave(self._subscriptions, within_s)
+        except (nats.errors.Error, TimeoutError) as error:
+            # Without a server nothing more arrives; what was taken is still worked off.
+            logger.warning("the queue group could not be left in good order: %s", str(error) or type(error).__name__)
+
+    async def _flush_at_last(self) -> None:
+        if not self._client.is_connected:
+            return
+        try:
+            async with asyncio.timeout(_LEAST_S):
+                await self._client.flush(_FLUSH_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            logger.warning("it is not known whether the last answers went out: %s", str(error) or type(error).__name__)
 
     async def _hand_back(self, durable: DurableIntake) -> None:
         """Leave the requests that wait and are kept to other ingresses, which may have places for them now."""
@@ -420,16 +437,25 @@ class Ingress:
             logger.info("%d requests that waited are left to other ingresses", len(requests))
 
     async def _end_all(self) -> None:
-        """End what is still worked on, and what waits for its turn."""
+        """End what is still worked on, and what waits for its turn.
+
+        Raises:
+            _LeftOverError: Some cannot be ended, as where they wait for a server that does not answer.
+        """
         number = sum(self._admission.held().values())
         logger.warning("%d requests are not done in %g s, and are ended", number, self._settings.leave_within_s)
         self._is_out_of_time = True
         waiting = self._admission.withdraw(lambda _: True)
         for handling in self._handling:
             handling.reschedule(asyncio.get_running_loop().time())
-        for request in waiting:
-            await self._answer(request, UnavailableError(_STOPPED))
-        await self._until_idle()
+        try:
+            async with asyncio.timeout(_LEAST_S):
+                for request in waiting:
+                    await self._answer(request, UnavailableError(_STOPPED))
+                await self._until_idle()
+        except TimeoutError:
+            left = sum(self._admission.held().values())
+            raise _LeftOverError(f"{left} requests are left as they are: they could not be ended in time") from None
 
     async def _until_idle(self) -> None:
         """Wait until nothing waits and nothing is worked on."""

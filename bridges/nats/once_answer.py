@@ -83,8 +83,12 @@ class KeptRequest:
         return self.message.headers
 
     def key(self, request_id: str) -> str:
-        """Return what the request is known by: one of the same user with its request id is the same."""
-        known_by = f"{self.digest} {self._user_of(self.reply)}" if request_id else self.holder
+        """Return what the request is known by: one of the same user with its request id is the same.
+
+        So is a dead letter that is sent again twice, with an id or without.
+        """
+        is_known = request_id or REPLAY_HEADER in (self.headers or {})
+        known_by = f"{self.digest} {self._user_of(self.reply)}" if is_known else self.holder
         return hashlib.sha256(known_by.encode()).hexdigest()
 
     def may_be_told_at(self, reply_subject: str) -> bool:

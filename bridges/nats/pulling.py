@@ -20,6 +20,7 @@ _FULL_S = 0.05
 _OPEN_S = 2.0
 _LATE_S = 1.0
 _LOOK_S = 0.2
+_DRAIN_S = 2.0
 _NOTHING_THERE = {"404", "408"}
 """The server's words for: a pull request is over, and there was nothing (more)."""
 _ENOUGH = ("maxbytes", "batch completed")
@@ -64,8 +65,9 @@ class Pulling:
                     await asyncio.sleep(_FULL_S)
         finally:
             # A connection that is closed has none any more; a cancellation has to pass all the same.
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.drain()
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    await subscription.drain()
 
     async def _pull(self, inbox: str, batch: int, leaving: asyncio.Event) -> None:
         self._left, self._status = batch, ""

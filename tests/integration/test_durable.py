@@ -16,16 +16,19 @@ from typing import Any
 
 import nats.errors
 import pytest
+from click.testing import CliRunner, Result
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
+from bridges.command_line.commands import dead_commands
+from bridges.command_line.commands.dead_commands import dead_command
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats.connection import NatsClient
 from bridges.nats.dead_letters import DeadLetters
 from bridges.nats.ingress import Ingress
 from bridges.nats.once_answer import WRITTEN_ANEW
 from bridges.permissions import inbox_prefix, installation_names, permissions
-from bridges.subjects import Role
+from bridges.subjects import SUBJECT_HEADER, Role
 from deployments.call import Call
 from deployments.errors import ReplicaLostError
 from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
@@ -443,6 +446,84 @@ async def test_an_operator_looks_at_dead_letters_sends_them_again_and_drops_them
         await heard.answered(2)
     assert heard.finals.keys() == {"1", "3"}
     assert (await hearth(nats_url, "dead", "list")).startswith("There are no dead letters")
+
+
+def dead(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(dead_command, [*arguments, "--nats", url])
+
+
+async def dead_letters(nats: NatsSettings, client: NatsClient, *payloads: bytes) -> None:
+    """Keep requests as dead letters."""
+    await DeadLetters(nats.durable).open(client)
+    for payload in payloads:
+        headers = {SUBJECT_HEADER: "ai.chat.request"}
+        await client.jetstream().publish("hearth.dead.chat-request", payload, headers=headers)
+
+
+async def test_a_dead_letter_stays_where_nobody_takes_its_request(nats_url: str, client: NatsClient) -> None:
+    await dead_letters(settings(nats_url), client, question("1"))
+    replayed = await asyncio.to_thread(dead, nats_url, "replay", "--all")
+    assert (replayed.exit_code, str(replayed.exception)) == (
+        1,
+        "dead letter 1 stays: nobody takes requests on ai.chat.request",
+    )
+    assert (await client.jetstream().stream_info("HEARTH_DEAD")).state.messages == 1
+
+
+@pytest.mark.parametrize(("no_ack", "why"), [(True, "did not keep it"), (False, "refuses it")])
+async def test_a_dead_letter_stays_where_a_stream_refuses_its_request(
+    nats_url: str, client: NatsClient, monkeypatch: pytest.MonkeyPatch, why: str, *, no_ack: bool
+) -> None:
+    monkeypatch.setattr(dead_commands, "_KNOWN_WITHIN_S", 0.3)
+    await dead_letters(settings(nats_url), client, question("1"))
+    config = StreamConfig(name="HEARTH_REQUESTS", subjects=["ai.chat.request"], max_msg_size=1, no_ack=no_ack)
+    await client.jetstream().add_stream(config)
+    replayed = await asyncio.to_thread(dead, nats_url, "replay", "--all")
+    assert replayed.exit_code == 1
+    assert why in str(replayed.exception)
+    assert (await client.jetstream().stream_info("HEARTH_DEAD")).state.messages == 1
+
+
+async def test_a_dead_letter_is_sent_again_while_no_ingress_runs(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    async with serving(settings(nats_url)):
+        pass
+    await dead_letters(settings(nats_url), client, question("1"))
+    assert (await asyncio.to_thread(dead, nats_url, "replay", "1")).output == "1 sent again.\n"
+    async with serving(settings(nats_url), Graph(0.0)):
+        await heard.answered(1)
+    assert (await client.jetstream().stream_info("HEARTH_DEAD")).state.messages == 0
+
+
+async def test_a_dead_letter_that_two_operators_send_again_is_answered_once(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    names = [str(number) for number in range(5)]
+    nameless = messages_pb2.ChatRequest(message="q", response_subject="ai.chat.response.nameless")
+    nats = settings(nats_url).model_copy(update={"answer_subjects": ("ai.chat.response.*",)})
+    await dead_letters(nats, client, *(question(name) for name in names), nameless.SerializeToString())
+    async with serving(nats, Graph(0.0)):
+        both = await asyncio.gather(*(asyncio.to_thread(dead, nats_url, "replay", "--all") for _ in range(2)))
+        await heard.answered(6)
+    assert sum(int(one.output.split()[0]) for one in both) == 6
+    assert "replayed or dropped by somebody else" in "".join(one.output for one in both)
+    assert {name: len(finals) for name, finals in heard.finals.items()} == dict.fromkeys([*names, "nameless"], 1)
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "1"), ("replay", "--all"), ("drop", "--all")], ids=" ".join)
+async def test_a_stream_of_something_else_has_no_dead_letters(
+    nats_url: str, client: NatsClient, words: tuple[str, ...]
+) -> None:
+    await client.jetstream().add_stream(StreamConfig(name="LIVE", subjects=["ai.chat.request"]))
+    await client.jetstream().publish("ai.chat.request", question("1"))
+    refused = await asyncio.to_thread(dead, nats_url, *words, "--stream", "LIVE")
+    assert "--stream 'LIVE' keeps ai.chat.request; a stream of dead letters was expected" in str(refused.exception)
+    assert (await client.jetstream().stream_info("LIVE")).state.messages == 1
+
+
+def test_a_number_that_no_message_has_is_no_dead_letter(nats_url: str) -> None:
+    assert "99999999999999999999 is not in the range" in dead(nats_url, "show", "9" * 20).output
 
 
 def permitting_configuration(names: Mapping[str, str]) -> str:

@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
 from nats.js.api import StorageType, StreamConfig
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from bridges.generated.messages.v1 import messages_pb2
 from bridges.nats import durable_intake
@@ -364,6 +365,40 @@ async def test_what_is_deleted_while_it_runs_is_made_anew(
                 await client.publish("ai.chat.request", question("2"))
                 await asyncio.sleep(0.1)
     assert len(heard.finals["2"]) == 1
+
+
+async def test_what_a_stream_of_somebody_else_has_is_answered_once_though_ours_is_lost(
+    nats_url: str, client: NatsClient
+) -> None:
+    told: Counter[str] = Counter()
+
+    async def hear(message: Msg) -> None:
+        told[message.subject] += 1
+
+    await client.subscribe("ai.chat.user.*.greeting.response", cb=hear)
+    theirs = StreamConfig(name="THEIRS", subjects=["ai.chat.user.*.greeting.request"], no_ack=True)
+    await client.jetstream().add_stream(theirs)
+    async with serving(settings(nats_url, take_over_s=0.3), Graph(0.0)):
+        assert (await asked(client, "ai.chat.request", question("first"))).success
+        await client.jetstream().delete_stream("HEARTH_REQUESTS")
+        for number in range(100):
+            greeting = messages_pb2.GreetingRequest(user_id=f"u{number}", nickname="x").SerializeToString()
+            await asyncio.sleep(0.005)
+            await client.publish(f"ai.chat.user.u{number}.greeting.request", greeting)
+        async with asyncio.timeout(10):
+            while not await is_there(client, "HEARTH_REQUESTS") or len(told) < 100:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.1)
+        # Taken behind all that came before.
+        await asked(client, "ai.chat.request", question("last"))
+    assert told == {f"ai.chat.user.u{number}.greeting.response": 1 for number in range(100)}
+
+
+async def is_there(client: NatsClient, stream: str) -> bool:
+    try:
+        await client.jetstream().stream_info(stream)
+    except NotFoundError:
+        return False
+    return True
 
 
 async def test_a_dead_letter_is_kept_though_its_stream_was_deleted(

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -86,6 +87,12 @@ def question(request_id: str) -> bytes:
     return messages_pb2.ChatRequest(request_id=request_id, message=request_id).SerializeToString()
 
 
+def process_of(folder: Path) -> psutil.Process:
+    """Return the NATS server whose files are in a folder."""
+    (ports,) = folder.glob("nats-server_*.ports")
+    return psutil.Process(int(ports.stem.partition("_")[2]))
+
+
 async def until_held(ingress: Ingress, number: int) -> None:
     async with asyncio.timeout(10):
         while sum(ingress.held().values()) != number:  # noqa: ASYNC110 - nothing tells of it
@@ -146,6 +153,26 @@ async def test_who_asked_what_is_not_kept_is_told_that_it_cannot_be_done(nats_ur
         told = [messages_pb2.ChatResponse.FromString((await answer).data) for answer in answers]
     assert [one.success for one in told] == [False, False]
     assert all("was stopped before it was done" in one.error for one in told)
+
+
+@pytest.mark.parametrize("rows", [[], ["chat-message"]], ids=["core", "kept"])
+async def test_one_leaves_in_time_though_the_server_does_not_answer(tmp_path: Path, rows: list[str]) -> None:
+    with nats_server(tmp_path, "-js", "-sd", str(tmp_path / "jetstream")) as url:
+        nats = settings(url, rows=rows).model_copy(update={"leave_within_s": 0.5})
+        ingress, client = durable_ingress(nats, Graph(LONG_S)), await nats_connected(url)
+        running = asyncio.create_task(ingress.run())
+        await asyncio.wait_for(ingress.wait_until_serving(), 10)
+        await asked(client, "begun", "waits")
+        await until_held(ingress, 2)
+        server = process_of(tmp_path)
+        server.suspend()
+        try:
+            ingress.stop()
+            # Some seconds go to what has a second of its own, and to the closing of the connection.
+            await asyncio.wait_for(running, 7)
+        finally:
+            server.resume()
+        await client.close()
 
 
 # Who comes. Serve ends the old replica when the new one is there.

@@ -205,6 +205,7 @@ def test_what_kept_requests_need_is_permitted_where_there_are_any() -> None:
         "$JS.API.STREAM.INFO.DEAD",
         "$JS.API.STREAM.MSG.DELETE.DEAD",
         "$JS.API.STREAM.MSG.GET.DEAD",
+        "$JS.API.STREAM.MSG.GET.REQUESTS",
         # A dead letter is sent again as whose it was.
         "ai.chat.request",
         "ai.chat.user.*.greeting.request",
