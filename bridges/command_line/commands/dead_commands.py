@@ -189,7 +189,7 @@ def replay_command(ids: tuple[int, ...], server: NatsServer, stream: str, reques
     The answers go where those clients waited for them: on the answer subjects of the requests, not on reply subjects.
     A letter is dropped once its request is in its stream again, or was answered. Else it stays, and may be sent again.
     """
-    replayed = asyncio.run(_replay(server, stream, _chosen(ids, every=every), requests))
+    replayed = asyncio.run(replay(server, stream, _chosen(ids, every=every), requests))
     console.print(f"{replayed.sent} sent again.")
     if replayed.gone:
         console.print(f"{replayed.gone} not: replayed or dropped by somebody else.")
@@ -223,7 +223,19 @@ async def _one(server: NatsServer, stream: str, letter_id: int) -> DeadLetter:
         return await _letter(connection, stream, letter_id)
 
 
-async def _replay(server: NatsServer, stream: str, ids: Sequence[int], requests: str = "HEARTH_REQUESTS") -> Replayed:
+async def replay(server: NatsServer, stream: str, ids: Sequence[int], requests: str = "HEARTH_REQUESTS") -> Replayed:
+    """Send dead letters again, and drop them.
+
+    Args:
+        server: Where they are.
+        stream: Of the dead letters.
+        ids: Which; all where none are given.
+        requests: The stream that keeps requests.
+
+    Raises:
+        InvalidRequestError: One was too large to be kept whole; none is sent.
+        UnavailableError: Nobody takes a request. Its letter, and those behind it, stay.
+    """
     gone = 0
     async with _reading(server, stream) as connection:
         letters = await _meant(connection, stream, ids)
