@@ -430,6 +430,8 @@ class DurableIntake:
                 logger.warning("a request on %s of %.0f s ago is not answered any more", message.subject, kept.age_s)
                 await message.ack()
                 return
+            if self._goes_on(kept):
+                return
             self._held.add(kept)
             if kept.attempt > 1:
                 self._metrics.redelivered(kept_row.row.subject.pattern)
@@ -441,6 +443,17 @@ class DurableIntake:
                 group.create_task(self._take_when_known(kept, kept_row))
 
         return arrived
+
+    def _goes_on(self, given: KeptRequest) -> bool:
+        """Say whether a request is worked on here as it is given out: its consumer was deleted, and is a new one.
+
+        What is worked on is held, and let go, by what was given out last.
+        """
+        held = next((kept for kept in self._held if kept.holder == given.holder), None)
+        if held is None or time.monotonic() >= held.held_until:
+            return False
+        held.message, held.held_until = given.message, given.held_until
+        return True
 
     async def _take_when_known(self, kept: KeptRequest, kept_row: KeptRow) -> None:
         """Look for the reply subject of a request, and have it taken."""

@@ -70,6 +70,17 @@ def with_settings(url: str, **changes: object) -> NatsSettings:
     return NatsSettings.model_validate({"url": url, "user_share": 1.0, "durable": DURABLE} | changes)
 
 
+class CountingGraph(Graph):
+    """Counts the answers that it begins."""
+
+    begun = 0
+
+    async def answer(self, call: Call, question: ChatQuestion) -> AsyncGenerator[AnswerItem]:
+        self.begun += 1
+        async for item in super().answer(call, question):
+            yield item
+
+
 class BlockingGraph(Graph):
     """Holds its whole replica up for longer than a request is held."""
 
@@ -351,6 +362,22 @@ async def test_a_shorter_time_to_take_over_is_set_when_who_holds_by_the_longer_o
             consumer = await client.jetstream().consumer_info("HEARTH_REQUESTS", REQUESTS_CONSUMER)
     assert consumer.config.ack_wait == 0.4
     assert (counts.given_out_again, len(heard.chunks["1"])) == (0, WORDS)
+
+
+async def test_a_request_whose_consumer_is_deleted_is_worked_on_by_who_has_it(
+    nats_url: str, client: NatsClient, heard: Heard
+) -> None:
+    graph = CountingGraph(0.15)
+    async with serving(settings(nats_url), graph):
+        await client.publish("ai.chat.request", question("1"))
+        await heard.streamed("1", 1)
+        await client.jetstream().delete_consumer("HEARTH_REQUESTS", REQUESTS_CONSUMER)
+        await heard.answered(1)
+        await settled(client)
+    (final,) = heard.finals["1"]
+    assert (final.success, final.error) == (True, "")
+    assert "".join(heard.chunks["1"]) == final.response
+    assert (graph.begun, heard.ends["1"]) == (1, 1)
 
 
 @pytest.mark.parametrize("lost", ["HEARTH_REQUESTS", "KV_hearth_answers", "HEARTH_DEAD"])
