@@ -13,7 +13,7 @@ from bridges.handlers.collected_answer import SPEECH_CUT, TEXT_CUT, CollectedAns
 from bridges.nats.conversation_memory import ConversationMemory, Owner
 from bridges.nats.reply import Reply
 from bridges.nats.sender import cut_to_fit
-from bridges.nats.trust import Trust
+from bridges.nats.trust import Trust, is_inbox
 from bridges.operations.outcome import Outcome
 from bridges.sessions.spoken_stream import ENVELOPE_BYTES
 from bridges.subjects import CHAT_RESPONSE, CHAT_STREAM, subject_for
@@ -123,6 +123,9 @@ class ChatHandler:
         await reply.finish(_response(request, reply, "", end, error.message), final_subject)
 
     def _final_subject(self, request: messages_pb2.ChatRequest, reply: Reply) -> str:
+        if reply.has_lost_its_asker and is_inbox(request.response_subject) and request.request_id:
+            # It may be the asker's own inbox, or somebody else's: nobody heard with which reply subject it came.
+            return _default_subject(request)
         if request.response_subject:
             return self._trust.response_subject(request.response_subject, reply.reply_subject, reply.own_subjects)
         return _default_subject(request)

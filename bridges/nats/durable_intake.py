@@ -102,7 +102,8 @@ class DurableIntake:
         self._settings = settings.durable
         self._queue_group = settings.queue_group
         self._metrics = metrics
-        lifetime_s = settings.request_timeout_s + settings.durable.remember_s
+        # No shorter than the stream keeps a request, or one that is given out again late would be answered again.
+        lifetime_s = settings.request_timeout_s + max(settings.durable.remember_s, _LATE_S)
         self._user_header = settings.user_header
         self._nats = settings
         self._store = AnswerStore(settings.durable, lifetime_s)

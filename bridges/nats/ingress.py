@@ -40,7 +40,7 @@ from bridges.operations.outcome import Outcome
 from bridges.operations.readiness import is_ready
 from bridges.operations.refused_requests import RefusedRequests
 from bridges.requests import REQUESTS, Request
-from bridges.subjects import Delivery, Role, own_subjects
+from bridges.subjects import REPLAY_HEADER, Delivery, Role, own_subjects
 from deployments.call import Call
 from deployments.errors import (
     DeadlineExceededError,
@@ -701,7 +701,9 @@ class Ingress:
         if request.kept and self._durable:
             sender = Sender(self._client, self._listeners, dict(call.trace), STORED_HEADER_BYTES)
             once = self._durable.answer(request.kept, request_id, sender, allows, request.deadline)
-            reply_subject = request.kept.reply if allows(request.kept.reply) else ""
+            # An operator who sends a dead letter again is not who asked.
+            is_replay = REPLAY_HEADER in (message.headers or {})
+            reply_subject = request.kept.reply if not is_replay and allows(request.kept.reply) else ""
             return Reply(sender, message.subject, parameters, reply_subject, own, names, once=once)
         sender = Sender(self._client, self._listeners, dict(call.trace))
         reply_subject = message.reply if allows(message.reply) else ""

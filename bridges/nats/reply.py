@@ -82,6 +82,11 @@ class Reply:
         return self.names.user
 
     @property
+    def has_lost_its_asker(self) -> bool:
+        """Whether it is not known with which reply subject the request came: it was kept, and nobody heard it."""
+        return self.once is not None and not self.reply_subject
+
+    @property
     def stream_note(self) -> str:
         """What the final message has to say of the stream before it; empty where nothing is to be said."""
         return self.once.note if self.once else ""

@@ -115,6 +115,7 @@ class DurableSettings(Settings):
         tries: How often a request is begun, at most, before it is given up.
         take_over_s: Seconds after which a request is given to another replica if the one that has it says nothing.
         remember_s: Seconds, beyond the time that a request has, that an answered one is known by its request id.
+            It is a minute at least, for as long as its stream keeps a request.
         broken_stream: What the stream of an answer gets whose replica was lost: its end, or what follows in the new
             answer if that begins like the old one.
         dead_letter_s: Seconds that a dead letter is kept.

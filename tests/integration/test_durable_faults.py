@@ -394,6 +394,30 @@ async def test_what_is_deleted_while_it_runs_is_made_anew(
     assert len(heard.finals["2"]) == 1
 
 
+@pytest.mark.parametrize("headers", [None, {REPLAY_HEADER: "1 then"}], ids=["unheard", "replayed"])
+async def test_an_answer_for_an_inbox_that_may_be_anybodys_goes_where_the_contract_says(
+    nats_url: str, client: NatsClient, heard: Heard, headers: dict[str, str] | None
+) -> None:
+    async with serving(settings(nats_url)):
+        pass
+    asked_with = question("1", response_subject="_INBOX.ada.1")
+    await client.publish("ai.chat.request", asked_with, reply="_INBOX.bob.1" if headers else "", headers=headers)
+    async with serving(settings(nats_url), Graph(0.0)):
+        await heard.answered(1)
+    assert [answer.success for answer in heard.finals["1"]] == [True]
+
+
+async def test_answers_are_remembered_for_as_long_as_their_requests_are_kept(nats_url: str, client: NatsClient) -> None:
+    async with serving(settings(nats_url, remember_s=0.0)):
+        requests, answers = [
+            (await client.jetstream().stream_info(name)).config.max_age
+            for name in ("HEARTH_REQUESTS", "KV_hearth_answers")
+        ]
+    assert requests
+    assert answers
+    assert answers >= requests
+
+
 async def test_what_a_stream_of_somebody_else_has_is_answered_once_though_ours_is_lost(
     nats_url: str, client: NatsClient
 ) -> None:
