@@ -17,10 +17,10 @@ import trustme
 from bridges.command_line.client import NatsServer, connected
 from bridges.nats.connection import LastingConnection
 from bridges.nats.refusals import Refusals
-from bridges.permissions import USERS, inbox_prefix, server_configuration, users_for
+from bridges.permissions import USERS, inbox_prefix, installation_names, server_configuration, users_for
 from bridges.subjects import Role
 from deployments.errors import UnavailableError
-from deployments.settings.orchestration import NatsSettings
+from deployments.settings.orchestration import NatsSettings, OrchestrationSettings
 from deployments.values.access import NatsAccess, Secret
 from tests.nats_accounts import Key, Operator, new_key
 from tests.servers import LOOPBACK, free_port, nats_server, program
@@ -298,7 +298,7 @@ async def test_any_password_holds_that_stands_in_its_variable_as_the_permissions
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = users_for([f"u{number}" for number in range(len(ODD_PASSWORDS))])
-    names = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": ""}
+    names = installation_names(OrchestrationSettings())
     passwords = {user.name: odd for user, odd in zip(users[-len(ODD_PASSWORDS) :], ODD_PASSWORDS, strict=True)}
     for user in users:
         monkeypatch.setenv(user.password_variable, f"'{passwords.get(user.name, SECRET)}'")
@@ -315,7 +315,7 @@ def test_without_quotes_a_password_is_read_as_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     """What the printed head says of it."""
-    names = {"conversations_bucket": "talks", "runs_bucket": "runs", "triggers_stream": ""}
+    names = installation_names(OrchestrationSettings())
     (tmp_path / "nats.conf").write_text(server_configuration(names))
     for user in USERS:
         monkeypatch.setenv(user.password_variable, password)
