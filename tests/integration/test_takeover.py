@@ -8,7 +8,6 @@ import pytest
 from tests.servers import nats_server
 from tests.takeover import HOWS, Outcome, table, takeovers
 
-GOES_ON_WITHIN_S = {HOWS[0]: 2.0, HOWS[1]: 4.5, HOWS[2]: 2.0}
 SESSIONS = 6
 
 
@@ -25,8 +24,10 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outc
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_what_was_said_is_transcribed_whole_and_once_and_soon(found: dict[str, list[Outcome]], how: str) -> None:
+async def test_what_was_said_is_transcribed_whole_and_once_and_the_session_goes_on(
+    found: dict[str, list[Outcome]], how: str
+) -> None:
     of_this = found[how]
     assert len(of_this) >= SESSIONS // 3
     assert all(one.is_whole and not one.doubled for one in of_this), table(of_this)
-    assert all(one.goes_on_s is not None and one.goes_on_s < GOES_ON_WITHIN_S[how] for one in of_this), table(of_this)
+    assert all(one.goes_on_s is not None for one in of_this), table(of_this)
