@@ -32,7 +32,7 @@ from bridges.generated.messages.v1 import messages_pb2
 from deployments.engines.speaking.hibari_speech import HibariSpeech
 from deployments.values.sound import SPEECH_RATE, pcm_of, samples_of
 from deployments.values.speech import SpeechText
-from tests.conversation.scene import square_voice
+from tests.conversation.scene import square_voice, words_said
 from tests.nats_client import nats_connected
 from tests.servers import nats_server
 from tests.speaking import spoken_by
@@ -160,8 +160,10 @@ class Processes:
     async def _start(self) -> None:
         self._started += 1
         name = f"replica-{self._started}"
+        # Its words are known from then on.
+        square_waves()
         process = await self._running.enter_async_context(
-            _process(self._url, name, "" if self._spoken else " ".join(SENTENCES))
+            _process(self._url, name, "" if self._spoken else words_said())
         )
         self.by_name[name] = process
 

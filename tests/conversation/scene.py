@@ -70,6 +70,11 @@ def square_voice(text: str) -> bytes:
     return b"".join(pieces)
 
 
+def words_said() -> str:
+    """Return all words that were said so far: another process that says the same reads them off the same waves."""
+    return " ".join(_VOCABULARY)
+
+
 def words_in(pcm: bytes) -> list[str]:
     """Return the words that can be read off a sound, each once however long it is."""
     heights = np.abs(np.frombuffer(pcm, "<i2").astype(np.int32))
