@@ -281,7 +281,11 @@ class DurableIntake:
             self._asker_notes.answered(kept.digest, partial(self._heard_late, kept))
 
     def may_hand_back(self, kept: KeptRequest) -> bool:
-        """Say whether a request may be left to another replica. Each time counts as one in which it was begun."""
+        """Say whether a request may be left to another replica.
+
+        One that was given out as often as it may be begun is worked off here: left to another, it could become a dead
+        letter for nothing but that replicas stop.
+        """
         return kept.attempt < self._settings.tries
 
     async def hand_back(self, kept: KeptRequest) -> None:
