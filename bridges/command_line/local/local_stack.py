@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -18,6 +19,7 @@ import httpx
 import psutil
 import yaml
 
+from bridges.command_line.local import worker_forks
 from bridges.command_line.local.bytecode import with_bytecode
 from bridges.command_line.local.installation import THIS, find_program, shipped
 from bridges.command_line.local.state import (
@@ -206,15 +208,12 @@ class LocalStack:
         return [program, "server", "--data-dir", data, "--host", LOOPBACK, "--port", str(port)]
 
     def _ray_command(self, dashboard_port: int) -> list[str]:
-        command = [_program("ray", "ray[serve]"), "start", "--head", "--block", "--disable-usage-stats"]
-        command += ["--node-ip-address", LOOPBACK, "--dashboard-host", LOOPBACK]
-        command += ["--dashboard-port", str(dashboard_port)]
-        command += ["--object-store-memory", str(_OBJECT_STORE_BYTES)]
-        for option in ("--port", "--ray-client-server-port", "--dashboard-agent-listen-port"):
-            command += [option, str(_free_port(0))]
-        # One machine is not scaled and has no driver to forward logs to.
-        command += ["--no-monitor", "--include-log-monitor", "false"]
-        return command
+        return [
+            *(sys.executable, "-m", "bridges.command_line.local.ray_head"),
+            *("--host", LOOPBACK, "--port", str(_free_port(0))),
+            *("--dashboard-port", str(dashboard_port), "--agent-port", str(_free_port(0))),
+            *("--object-store-bytes", str(_OBJECT_STORE_BYTES)),
+        ]
 
     def _ray_environment(self, state: LocalState) -> dict[str, str]:
         """Return the environment of Ray's processes, which every replica inherits."""
@@ -230,6 +229,7 @@ class LocalStack:
             **dict.fromkeys(NATS_ACCESS_VARIABLES, ""),
             "MILVUS_HOST": state.milvus_uri,
             "HEARTH_TURNS": str(turns_file().resolve()),
+            worker_forks.VARIABLE: "1",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",

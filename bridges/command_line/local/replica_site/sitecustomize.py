@@ -1,11 +1,13 @@
-"""Start-up of the Python processes that `hearth up` makes Ray run: pandas is there for pymilvus alone.
+"""Start-up of the Python processes that `hearth up` makes Ray run. Python imports a module of this name by itself when
+its folder is on PYTHONPATH.
 
-Ray Serve imports pandas wherever it is installed, to encode data frames in HTTP answers. Here it is installed only
+Two things make them lighter. Workers are forks of one process: see `worker_forks`. And pandas is there for pymilvus
+alone: Ray Serve imports it wherever it is installed, to encode data frames in HTTP answers. Here it is installed only
 because pymilvus needs it, and a graph that answers over NATS has no data frames. Importing it takes longer than the
-rest of a replica's imports together and 40 MB in each of a dozen processes, so it is hidden from whoever asks before
-pymilvus does. Python imports a module of this name by itself when its folder is on PYTHONPATH.
+rest of a replica's imports together and 40 MB in each process, so it is hidden from whoever asks before pymilvus does.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -24,3 +26,10 @@ class _OnlyForPymilvus(MetaPathFinder):
 
 
 sys.meta_path.insert(0, _OnlyForPymilvus())
+
+# Asked here, too: every Python process that Ray starts comes by, and few of them are workers.
+if os.environ.get("HEARTH_FORK_WORKERS") == "1" and "--runtime-env-hash=0" in sys.orig_argv:
+    from bridges.command_line.local.worker_forks import fork_instead, worker_start
+
+    if start := worker_start(sys.orig_argv):
+        fork_instead(start)
