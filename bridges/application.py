@@ -99,8 +99,13 @@ class NatsIngressDeployment:
                 Reporter(SPEECH.name, services.speech(settings, handles), required=False),
             ]
         pipelines: PipelinesService | None = None
+        self._pipelines: RunningPipelines | None = None
         if settings.pipelines.table:
-            pipelines = PIPELINES.by_handle(handles[PIPELINES.name])
+            if handle := handles.get(PIPELINES.name):
+                pipelines = PIPELINES.by_handle(handle)
+            else:
+                self._pipelines = RunningPipelines(settings)
+                pipelines = PIPELINES.in_process(self._pipelines.service)
             reporters.append(Reporter(PIPELINES.name, pipelines, required=False))
         if audio := handles.get(Role.AUDIO_INGRESS):
             # It has a connection of its own.
@@ -169,6 +174,8 @@ class NatsIngressDeployment:
     def _check(self) -> None:
         check_running(self._running, Role.NATS_INGRESS)
         self._ingress.check()
+        if self._pipelines:
+            self._pipelines.check()
 
     async def __del__(self) -> None:
         """Leave NATS and finish what was taken. Serve awaits it before it ends a replica."""
@@ -177,6 +184,8 @@ class NatsIngressDeployment:
         self._ingress.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
+        if self._pipelines:
+            await self._pipelines.close()
         await self._drain.stop()
 
 
@@ -288,23 +297,42 @@ class AudioIngressDeployment:
             await self._drain.stop()
 
 
+class RunningPipelines:
+    """The pipelines service with its work: it keeps its runs in NATS, and tells their clients itself.
+
+    Args:
+        settings: Of the orchestration.
+
+    Attributes:
+        service: What triggers are given to.
+    """
+
+    def __init__(self, settings: OrchestrationSettings) -> None:
+        self._replica = PipelineReplica(settings.pipelines, settings.nats, RayMetrics().pipeline_reported)
+        self._running = asyncio.create_task(self._replica.run())
+        self.service: PipelinesService = self._replica.service
+
+    def check(self) -> None:
+        """Raise `UnavailableError` where runs are looked after no more."""
+        check_running(self._running, PIPELINES.name)
+        self._replica.check()
+
+    async def close(self) -> None:
+        """Leave unfinished runs to the other replicas."""
+        self._replica.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+
+
 def _pipelines(settings: OrchestrationSettings) -> Replica[PipelinesService]:
-    """Build the pipelines service. It keeps its runs in NATS, and tells their clients itself."""
-    replica = PipelineReplica(settings.pipelines, settings.nats, RayMetrics().pipeline_reported)
-    running = asyncio.create_task(replica.run())
+    """Build the pipelines service for a replica of its own."""
+    pipelines = RunningPipelines(settings)
 
     async def check_health() -> None:
         """Fail when runs are looked after no more."""
-        check_running(running, PIPELINES.name)
-        replica.check()
+        pipelines.check()
 
-    async def close() -> None:
-        """Leave unfinished runs to the other replicas."""
-        replica.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-    return Replica(replica.service, check_health=check_health, close=close)
+    return Replica(pipelines.service, check_health=check_health, close=pipelines.close)
 
 
 def replica_load(role: Role, requests: OpenRequests, scaling: ScalingSettings, sessions: int = 0) -> ReplicaLoad:
@@ -362,7 +390,9 @@ def orchestration(args: OrchestrationSettings) -> Application:
         handles[CHAT.name] = CHAT.bind(services.build_chat, args, dict(handles))
     if INGESTION.name not in args.in_process:
         handles[INGESTION.name] = INGESTION.bind(services.build_ingestion, args)
-    pipelines: dict[str, Any] = {PIPELINES.name: PIPELINES.bind(_pipelines, args)} if args.pipelines.table else {}
+    pipelines: dict[str, Any] = {}
+    if args.pipelines.table and PIPELINES.name not in args.in_process:
+        pipelines[PIPELINES.name] = PIPELINES.bind(_pipelines, args)
     if not args.audio.enabled:
         return NatsIngressDeployment.bind(args, handles | pipelines)
     if TRANSCRIPTION.name not in args.in_process:

@@ -1,5 +1,6 @@
 """Ingestion: documents in, chunks with their vectors in Milvus out."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -92,7 +93,9 @@ class Ingestion:
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        cut = chunk_text(
+        # On a thread: a large document takes a second, and others' requests may run in this process.
+        cut = await asyncio.to_thread(
+            chunk_text,
             document.text,
             document.format,
             headings=headings,

@@ -314,8 +314,8 @@ class OrchestrationSettings(Settings):
         speech_to_text: Name of the application, as for the language model.
         text_to_speech: Likewise.
         in_process: Services that run in the replica of their caller (of an ingress, or of Chat in the case of
-            Retrieval) and not as deployments of their own: fewer hops and less memory, against being seen, scaled and
-            restarted apart. The application's `deployments` must not list them.
+            Retrieval) and not as deployments of their own: fewer hops, less memory and a sooner start, against being
+            seen, scaled and restarted apart. The application's `deployments` must not list them.
     """
 
     nats: NatsSettings = NatsSettings()
@@ -333,7 +333,9 @@ class OrchestrationSettings(Settings):
     reranker: str = "reranker"
     speech_to_text: str = "speech-to-text"
     text_to_speech: str = "text-to-speech"
-    in_process: tuple[Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice"], ...] = ()
+    in_process: tuple[
+        Literal["Chat", "Retrieval", "Ingestion", "Transcription", "Speech", "Voice", "Pipelines"], ...
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod

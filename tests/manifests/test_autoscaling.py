@@ -75,8 +75,8 @@ def launched(reply: SchedulingReply) -> Counter[str]:
 
 def test_replicas_that_find_no_room_bring_workers_of_the_first_group(service: Service) -> None:
     group = name_of(workers(service)[0])
-    (chat,) = (entry for entry in deployments(service) if entry["name"] == "Chat")
-    reply = scheduled(service, [demand(chat, cpus=2)] * MOST)
+    (ingress,) = (entry for entry in deployments(service) if entry["name"] == "NatsIngress")
+    reply = scheduled(service, [demand(ingress, cpus=2)] * MOST)
     assert launched(reply)[group] == MOST
     assert not reply.infeasible_resource_requests
 
@@ -118,7 +118,7 @@ def test_what_the_page_s_patch_scales_is_scaled_by_hearth_s_policy_and_within_se
         for entry in scaling(application)
     }
     policy = f"{LoadPolicy.__module__}:{LoadPolicy.__name__}"
-    assert found == dict.fromkeys(("LanguageModel", "NatsIngress", "Chat"), policy)
+    assert found == dict.fromkeys(("LanguageModel", "NatsIngress"), policy)
 
 
 def test_the_ingress_of_the_page_s_patch_is_never_without_a_replica_and_reaches_its_target(

@@ -231,6 +231,7 @@ MAY_IMPORT_RAY = {
     "deployments.orchestration",
     "bridges.application",
     "bridges.operations.metrics",
+    "bridges.command_line.local.ray_head",
 }
 
 Imports = dict[str, set[str]]

@@ -229,7 +229,7 @@ class LocalStack:
             **dict.fromkeys(NATS_ACCESS_VARIABLES, ""),
             "MILVUS_HOST": state.milvus_uri,
             "HEARTH_TURNS": str(turns_file().resolve()),
-            worker_forks.VARIABLE: "1",
+            worker_forks.VARIABLE: os.environ.get(worker_forks.VARIABLE, "1"),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -9,16 +9,16 @@ import argparse
 import ctypes
 import logging
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
+from ray._private import services, utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-from ray._private.services import resolve_ip_for_localhost
-from ray._private.utils import write_ray_address
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +54,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     _adopt_orphans()
     signal.signal(signal.SIGTERM, _exit)
-    parameters = _parameters()
-    head = Head(parameters)
-    write_ray_address(head.address, head.get_temp_dir_path())
-    logger.info("Ray runs at %s, its logs are in %s", head.address, head.get_logs_dir_path())
+    head: Any = Head(_parameters())
+    logs = head.get_logs_dir_path()
+    utils.write_ray_address(head.address, head.get_temp_dir_path())
+    logger.info("Ray runs at %s, its logs are in %s", head.address, logs)
     while not (ended := _ended(head)):
         time.sleep(_LOOK_S)
-    sys.exit(f"of Ray, these processes have ended: {', '.join(ended)}; see {head.get_logs_dir_path()}")
+    sys.exit(f"of Ray, these processes have ended: {', '.join(ended)}; see {logs}")
 
 
 def _parameters() -> RayParams:
@@ -72,7 +72,7 @@ def _parameters() -> RayParams:
     parser.add_argument("--object-store-bytes", required=True, type=int)
     given = parser.parse_args()
     # Where Ray connects to a loopback address, it takes that of the machine instead: so the head must be there.
-    address = resolve_ip_for_localhost(given.host)
+    address = str(cast("Any", services).resolve_ip_for_localhost(given.host))
     return RayParams(
         node_ip_address=address,
         node_name=address,
@@ -84,7 +84,7 @@ def _parameters() -> RayParams:
         include_dashboard=True,
         # One machine is not scaled and has no driver to forward logs to.
         no_monitor=True,
-        include_log_monitor=False,
+        include_log_monitor=cast("Any", False),
     )
 
 
@@ -99,7 +99,8 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 
 def _ended(head: Node) -> list[str]:
-    return [name for name, process in head.dead_processes() if process.returncode not in _ENDED_WELL]
+    ended = cast("list[tuple[str, subprocess.Popen[bytes]]]", head.dead_processes())
+    return [name for name, process in ended if process.returncode not in _ENDED_WELL]
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def _start_server(path: Path, start: WorkerStart) -> None:
             [sys.executable, "-m", __name__, str(listener.fileno())],
             pass_fds=(listener.fileno(),),
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             env=start.environment | _ANY_JOB | _ONE_THREAD,
             start_new_session=True,
         )
@@ -202,7 +203,7 @@ def _preload(modules: Iterable[str]) -> None:
     Ray names each class that is marked as an actor by one, and Ray and Serve mark some as they are imported. Its random
     numbers take their seed at the first draw, so that all forks would go on with the same ones.
     """
-    actor = importlib.import_module("ray.actor")
+    actor: Any = importlib.import_module("ray.actor")
     class_id = actor.ActorClassID
 
     class FromTheSystem:

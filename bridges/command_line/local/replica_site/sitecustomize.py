@@ -1,7 +1,8 @@
-"""Start-up of the Python processes that `hearth up` makes Ray run. Python imports a module of this name by itself when
-its folder is on PYTHONPATH.
+"""Start-up of the Python processes that `hearth up` makes Ray run: two things make them lighter.
 
-Two things make them lighter. Workers are forks of one process: see `worker_forks`. And pandas is there for pymilvus
+Python imports a module of this name by itself when its folder is on PYTHONPATH.
+
+Workers are forks of one process: see `worker_forks`. And pandas is there for pymilvus
 alone: Ray Serve imports it wherever it is installed, to encode data frames in HTTP answers. Here it is installed only
 because pymilvus needs it, and a graph that answers over NATS has no data frames. Importing it takes longer than the
 rest of a replica's imports together and 40 MB in each process, so it is hidden from whoever asks before pymilvus does.
