@@ -16,6 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from bridges.command_line.local import worker_forks
+from bridges.command_line.local.local_stack import REPLICA_SITE
+
 ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.1"
 
@@ -167,6 +170,11 @@ class RayCluster:
     dashboard_url: str
     metrics_url: str
     head: subprocess.Popen[bytes]
+
+
+def replica_environment() -> dict[str, str]:
+    """Return what makes the start of a replica cheap, as it is for `hearth up`, with the checkout on the path."""
+    return {"PYTHONPATH": os.pathsep.join((str(ROOT), str(REPLICA_SITE))), worker_forks.VARIABLE: "1"}
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What benchmarks run on: servers, each started for one benchmark or shared by several."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
@@ -11,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import httpx
 
-from bridges.command_line.local.local_stack import REPLICA_SITE, SERVE_ENVIRONMENT
+from bridges.command_line.local.local_stack import SERVE_ENVIRONMENT
 from deployments.models.store import ModelStore
 from tests import servers
 from tests.benchmarks.shipped import serve_config
@@ -96,7 +95,7 @@ class OwnSite:
 def ray_environment() -> dict[str, str]:
     """Return the environment of Ray's processes: Hearth's own settings of it, and the checkout on the path."""
     return {
-        "PYTHONPATH": os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE))),
+        **servers.replica_environment(),
         "HEARTH_MODELS": str(ModelStore.from_environment().folder),
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

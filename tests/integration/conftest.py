@@ -1,11 +1,9 @@
-import os
 from collections.abc import Generator
 
 import pytest
 import ray
 from ray import serve
 
-from bridges.command_line.local.local_stack import REPLICA_SITE
 from tests import servers
 from tests.integration.door_deployments import APPLICATION, build
 
@@ -13,10 +11,7 @@ from tests.integration.door_deployments import APPLICATION, build
 @pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[servers.RayCluster]:
     """Run a Ray head for the tests of one module."""
-    # The tests' own deployments are imported from the checkout; the other folder halves what a replica imports, as it
-    # does for `hearth up`.
-    environment = {"PYTHONPATH": os.pathsep.join((str(servers.ROOT), str(REPLICA_SITE)))}
-    with servers.ray_cluster(tmp_path_factory.mktemp("ray"), environment) as cluster:
+    with servers.ray_cluster(tmp_path_factory.mktemp("ray"), servers.replica_environment()) as cluster:
         yield cluster
 
 

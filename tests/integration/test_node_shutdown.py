@@ -97,7 +97,7 @@ def applications(model: OpenAIServer, nats_url: str) -> list[dict[str, Any]]:
 def nodes(tmp_path_factory: pytest.TempPathFactory, nats_url: str, models: ModelStore) -> Generator[Nodes]:
     folder = tmp_path_factory.mktemp("nodes")
     common = {
-        "PYTHONPATH": str(servers.ROOT),
+        **servers.replica_environment(),
         "HEARTH_MODELS": str(models.folder),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S),
     }

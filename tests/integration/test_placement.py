@@ -17,7 +17,7 @@ WORKERS = ("orchestration", "language-model")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[servers.RayCluster]:
     """Run a head and two workers, which have the label of their group, as KubeRay's operator starts them."""
     folder = tmp_path_factory.mktemp("placement")
-    environment = {"PYTHONPATH": str(servers.ROOT)}
+    environment = servers.replica_environment()
     with servers.ray_cluster(folder / "head", environment) as running:
         first, second = (
             servers.ray_worker(folder / group, running, environment, labels={"hearth/group": group})

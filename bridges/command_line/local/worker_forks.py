@@ -105,7 +105,7 @@ def worker_start(command: Sequence[str]) -> WorkerStart | None:
 def fork_instead(start: WorkerStart) -> None:
     """Have the fork server make the worker, and end this process; return where that cannot be done.
 
-    The first that calls this in a session of Ray starts the fork server.
+    The first worker of a raylet starts the fork server.
     """
     path = _socket_path(start.arguments)
     if path is None:
@@ -124,13 +124,13 @@ def fork_instead(start: WorkerStart) -> None:
 
 
 def _socket_path(arguments: Iterable[str]) -> Path | None:
-    """Return where the fork server of this session of Ray listens: beside the raylet, in a folder of the same user."""
+    """Return where the fork server of this raylet listens: beside it, in a folder of the same user."""
     raylet = next((word.removeprefix(_RAYLET_SOCKET) for word in arguments if word.startswith(_RAYLET_SOCKET)), "")
-    return Path(raylet).with_name("hearth_forks") if raylet else None
+    return Path(f"{raylet}_forks") if raylet else None
 
 
 def _start_server(path: Path, start: WorkerStart) -> None:
-    """Start the fork server of this session, unless another worker is about to."""
+    """Start the fork server, unless another worker is about to."""
     own = path.with_name(f"{path.name}_{os.getpid()}")
     with socket.socket(socket.AF_UNIX) as listener:
         mask = os.umask(0o077)
