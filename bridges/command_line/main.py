@@ -1,6 +1,7 @@
 """The `hearth` command."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -37,6 +38,7 @@ from bridges.command_line.commands.speech_commands import listen_command, say_co
 from bridges.command_line.commands.voice_commands import ask_as_spoken, ask_command, talk_command, turn_command
 from bridges.command_line.console import (
     INTERRUPTED,
+    Step,
     Steps,
     assembled,
     console,
@@ -66,8 +68,10 @@ T = TypeVar("T")
 SAMPLES = shipped("bridges.command_line", "sample_documents")
 DEMO_QUESTION = "How long does the remote site keep monthly snapshots?"
 
-_READY_WAIT_S = 120.0
-_READY_POLL_S = 0.2
+_READY_WAIT_S = 180.0
+_READY_POLL_S = 0.25
+_STATUS_WAIT_S = 5.0
+_SEARCHING = frozenset({"Embeddings", "Reranker"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -350,26 +354,54 @@ def _up(steps: Steps, config: Path) -> state.LocalState:
     with steps.step("NATS, Milvus, Ray") as step:
         local = stack.start(step.report)
         step.detail = f"{local.nats_url}  {local.milvus_uri}"
+    with steps.step("Chat") as step:
+        stack.deploy(local, config)
+        _run(_await_graph(stack, local, step, _answers))
+        step.detail = "may be asked now"
     with steps.step("Graph") as step:
-        stack.deploy(local, step.report, config)
-        status = _run(_await_ready(local.nats_url))
+        status = _run(_await_graph(stack, local, step, _is_whole))
         step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {config.name}"
     return local
 
 
-async def _await_ready(url: str) -> status_pb2.StatusResponse:
+Waited = Callable[[HearthClient, status_pb2.StatusResponse, Sequence[str]], Coroutine[Any, Any, bool]]
+"""Says whether the graph is as it should be, by its status and the applications that do not run yet."""
+
+
+async def _await_graph(
+    stack: LocalStack, local: state.LocalState, step: Step, reached: Waited
+) -> status_pb2.StatusResponse:
+    """Wait until the graph is as `reached` wants it; return its status.
+
+    Raises:
+        UpstreamFailedError: An application failed; the message says why.
+        DeadlineExceededError: It took too long.
+    """
     deadline = time.monotonic() + _READY_WAIT_S
-    async with connected(url) as client:
+    missing: list[str] = []
+    async with connected(local.nats_url) as client:
         while time.monotonic() < deadline:
-            try:
-                status = await client.status(5.0)
-            except UnavailableError:
-                await asyncio.sleep(_READY_POLL_S)
-                continue
-            if status.ready and await _speaks(client, status):
-                return status
+            missing = await asyncio.to_thread(stack.not_running, local)
+            step.report(f"Deploying {', '.join(missing)}" if missing else "Waiting for the first answers")
+            with contextlib.suppress(UnavailableError):
+                status = await client.status(_STATUS_WAIT_S)
+                if await reached(client, status, missing):
+                    return status
             await asyncio.sleep(_READY_POLL_S)
-    raise DeadlineExceededError(f"the graph takes no requests after {_READY_WAIT_S:g} s: see `hearth status`")
+    waiting = f"{', '.join(missing)} not running" if missing else "no requests taken"
+    raise DeadlineExceededError(f"{waiting} after {_READY_WAIT_S:g} s: see `hearth status`")
+
+
+async def _answers(client: HearthClient, status: status_pb2.StatusResponse, missing: Sequence[str]) -> bool:
+    """Say whether a question is answered from documents, though other applications may not run yet."""
+    del client
+    searching = [part.ready for part in status.components if part.name in _SEARCHING]
+    return status.ready and (not missing or all(searching))
+
+
+async def _is_whole(client: HearthClient, status: status_pb2.StatusResponse, missing: Sequence[str]) -> bool:
+    """Say whether everything runs, and takes requests."""
+    return status.ready and not missing and await _speaks(client, status)
 
 
 async def _speaks(client: HearthClient, status: status_pb2.StatusResponse) -> bool:

@@ -19,10 +19,12 @@ import yaml
 
 from bridges.command_line.client import HearthClient, connected
 from bridges.command_line.local.local_stack import LocalStack
+from bridges.command_line.local.state import LocalState
 from bridges.command_line.sound.saying import Said, unheard
 from bridges.command_line.sound.saying import say as said_by
 from bridges.generated.hearth.v1 import documents_pb2
 from bridges.generated.messages.v1 import messages_pb2
+from tests import servers
 from tests.benchmarks.benchmark import Benchmark, Need, option
 from tests.benchmarks.figures import Figure, at_most, median, milliseconds, plain
 from tests.benchmarks.shipped import serve_config
@@ -93,12 +95,18 @@ def started_stack() -> Generator[StartedStack]:
         started = time.monotonic()
         try:
             state = stack.start(_untold)
-            stack.deploy(state, _untold)
+            stack.deploy(state)
             asyncio.run(_ready(state.nats_url))
             ready_s = time.monotonic() - started
-            yield StartedStack(state.nats_url, ready_s, lambda: stack.deploy(state, _untold, unchecked))
+            yield StartedStack(state.nats_url, ready_s, lambda: _deployed(stack, state, unchecked))
         finally:
             stack.stop(_untold)
+
+
+def _deployed(stack: LocalStack, state: LocalState, config: Path) -> None:
+    """Deploy a configuration, and return once it runs."""
+    stack.deploy(state, config)
+    servers.wait_until("the graph", lambda: not stack.not_running(state), 180)
 
 
 @contextmanager

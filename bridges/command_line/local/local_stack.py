@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -31,7 +32,7 @@ from bridges.command_line.local.state import (
     state_folder,
     turns_file,
 )
-from deployments.errors import DeadlineExceededError, InvalidRequestError, UnavailableError, UpstreamFailedError
+from deployments.errors import InvalidRequestError, UnavailableError, UpstreamFailedError
 from deployments.values.access import NATS_ACCESS_VARIABLES
 
 LOOPBACK = "127.0.0.1"
@@ -56,6 +57,8 @@ SERVE_ENVIRONMENT = {
 }
 """How Serve is to run in Ray's processes."""
 
+_RAY_HEAD = "bridges.command_line.local.ray_head"
+"""Not imported here: it imports Ray."""
 _NATS_PORT = 4222
 _MILVUS_PORT = 19530
 _DASHBOARD_PORT = 8265
@@ -63,9 +66,12 @@ _NATS_MAX_PAYLOAD = 8 << 20
 _OBJECT_STORE_BYTES = 256 << 20
 _PORT_WAIT_S = 30.0
 _RAY_WAIT_S = 180.0
+_LEAVE_S = 3.0
+"""For the applications, to answer what they have taken."""
 _STOP_WAIT_S = 20.0
-_RAY_STOP_WAIT_S = 1.0
+_RAY_STOP_WAIT_S = 0.5
 _POLL_S = 0.1
+_END_POLL_S = 0.02
 _LOG_TAIL_LINES = 5
 
 Report = Callable[[str], None]
@@ -120,32 +126,31 @@ class LocalStack:
             raise
         return state
 
-    def deploy(self, state: LocalState, report: Report, config: Path = SERVE_CONFIG) -> None:
-        """Give the configuration to Serve and wait until every application runs.
+    def deploy(self, state: LocalState, config: Path = SERVE_CONFIG) -> None:
+        """Give a configuration to Serve, which then deploys it.
 
         Raises:
             InvalidRequestError: The configuration is not YAML.
-            UpstreamFailedError: Serve refused the configuration or an application failed; the message says why.
-            DeadlineExceededError: It took too long.
+            UpstreamFailedError: Serve refused the configuration; the message says why.
         """
         body = _read_config(config)
         with self.dashboard(state) as client:
             response = client.put("/api/serve/applications/", json=body)
-            if not response.is_success:
-                raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
-            deadline = time.monotonic() + _RAY_WAIT_S
-            waiting: list[str] = []
-            while time.monotonic() < deadline:
-                applications = _applications(client)
-                waiting = [name for name, (status, _) in applications.items() if status != "RUNNING"]
-                for name, (status, message) in applications.items():
-                    if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                        raise UpstreamFailedError(f"application {name} is {status}: {_last_lines(message)}")
-                if applications and not waiting:
-                    return
-                report(f"Deploying {', '.join(waiting)}")
-                time.sleep(_POLL_S)
-        raise DeadlineExceededError(f"not running after {_RAY_WAIT_S:g} s: {', '.join(waiting)}")
+        if not response.is_success:
+            raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
+
+    def not_running(self, state: LocalState) -> list[str]:
+        """Return the applications that do not run yet.
+
+        Raises:
+            UpstreamFailedError: An application failed; the message says why.
+        """
+        with self.dashboard(state) as client:
+            applications = _applications(client)
+        for name, (status, message) in applications.items():
+            if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                raise UpstreamFailedError(f"application {name} is {status}: {_last_lines(message)}")
+        return [name for name, (status, _) in applications.items() if status != "RUNNING"]
 
     def stop(self, report: Report) -> bool:
         """Stop what runs; return False where nothing did."""
@@ -153,16 +158,17 @@ class LocalStack:
         if state is None:
             return False
         found = {name: process.find() for name, process in state.processes.items()}
-        if (ray := found.get("ray")) is not None:
+        if found.get("ray") is not None:
             report("Stopping the graph")
             self._delete_applications(state)
-            report("Stopping Ray")
-            # Without applications Ray holds nothing that is worth waiting for, and its processes wait for each other.
-            _end([ray, *_descendants(ray)], _RAY_STOP_WAIT_S)
-        for name in ("milvus", "nats"):
-            if (process := found.get(name)) is not None:
-                report(f"Stopping {name}")
-                _end([process, *_descendants(process)], _STOP_WAIT_S)
+        report("Stopping Ray, Milvus and NATS")
+        trees = {name: [process, *_descendants(process)] for name, process in found.items() if process is not None}
+        for process in chain.from_iterable(trees.values()):
+            _signal(process, signal.SIGTERM)
+        # Without applications Ray holds nothing that is worth waiting for, and its processes wait for each other. The
+        # others write down what they hold.
+        _kill_after(trees.pop("ray", ()), _RAY_STOP_WAIT_S)
+        _kill_after([*chain.from_iterable(trees.values())], _STOP_WAIT_S)
         forget_state()
         return any(found.values())
 
@@ -209,7 +215,7 @@ class LocalStack:
 
     def _ray_command(self, dashboard_port: int) -> list[str]:
         return [
-            *(sys.executable, "-m", "bridges.command_line.local.ray_head"),
+            *(sys.executable, "-m", _RAY_HEAD),
             *("--host", LOOPBACK, "--port", str(_free_port(0))),
             *("--dashboard-port", str(dashboard_port), "--agent-port", str(_free_port(0))),
             *("--object-store-bytes", str(_OBJECT_STORE_BYTES)),
@@ -285,7 +291,7 @@ class LocalStack:
         """End the applications in good order; one that does not is ended with its processes."""
         try:
             with self.dashboard(state) as client:
-                client.delete("/api/serve/applications/")
+                client.delete("/api/serve/applications/", timeout=_LEAVE_S)
         except (httpx.HTTPError, OSError):
             return
 
@@ -362,15 +368,26 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _end(processes: Iterable[psutil.Process], wait_s: float) -> None:
-    """Ask processes to end, and end those that do not within `wait_s` seconds."""
-    asked = list(processes)
-    for process in asked:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(asked, timeout=wait_s)
-    for process in alive:
+def _kill_after(asked: Iterable[psutil.Process], wait_s: float) -> None:
+    """Wait for processes that were asked to end, and end those that have not within `wait_s` seconds."""
+    for process in _await_end(asked, wait_s):
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=_STOP_WAIT_S)
+
+
+def _await_end(processes: Iterable[psutil.Process], wait_s: float) -> list[psutil.Process]:
+    """Wait for the end of processes; return those that still run after `wait_s` seconds."""
+    deadline = time.monotonic() + wait_s
+    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(_END_POLL_S)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Say whether a process runs: one that has ended may stay in the table until its parent asks for it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -85,7 +85,7 @@ def test_a_configuration_that_is_no_yaml_is_refused_by_name(tmp_path: Path) -> N
     config.write_text("applications: [")
     nowhere = LocalState("", "", "http://127.0.0.1:9", {"ray": StartedProcess(0, 0.0)})
     with pytest.raises(InvalidRequestError, match=r"mine\.yaml cannot be read as YAML"):
-        LocalStack(tmp_path).deploy(nowhere, lambda _: None, config)
+        LocalStack(tmp_path).deploy(nowhere, config)
 
 
 def test_a_configuration_that_is_not_there_is_told_before_anything_starts() -> None:

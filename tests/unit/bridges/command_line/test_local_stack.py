@@ -22,6 +22,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     program.chmod(0o700)
     monkeypatch.setenv("HEARTH_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(local_stack, "find_program", lambda _: str(program))
+    monkeypatch.setattr(LocalStack, "_ray_command", lambda *_: [str(program)])
     return LocalStack()
 
 
