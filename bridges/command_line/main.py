@@ -97,7 +97,7 @@ def demo(question: str, *, stop: bool) -> None:
     started = time.monotonic()
     console.print(assembled(("Hearth", "bold"), ("   a question over NATS, answered from documents", "dim")))
     fetch_defaults(steps)
-    _up(steps, SERVE_CONFIG)
+    stack, local = _up_to_chat(steps, SERVE_CONFIG)
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
@@ -109,12 +109,13 @@ def demo(question: str, *, stop: bool) -> None:
     show_sources(asked)
     console.print(styled(f"  {_timing(asked)}; {time.monotonic() - started:.0f} s since the start", style="dim"))
     console.print()
+    _up_to_speech(steps, SERVE_CONFIG, stack, local)
     console.print(styled("The same aloud: spoken into a session, heard, answered and spoken", style="dim"))
     answer = ask_as_spoken(question, state.state_folder() / "demo", 60.0)
     print_line(styled(f"  {answer}: the answer as it was heard", style="dim"))
     console.print()
     if stop:
-        LocalStack().stop(lambda _: None)
+        stack.stop(lambda _: None)
         return
     console.print(
         Panel(
@@ -143,14 +144,17 @@ def demo(question: str, *, stop: bool) -> None:
 def up(config: Path | None) -> None:
     """Start NATS, Milvus Lite, Ray and the graph on this machine.
 
-    It deploys the graph of serve_config.yaml. Processes that already run are kept. Run it again to deploy a changed
-    configuration. To write a configuration of your own, start with the one that `hearth config` prints.
+    It deploys the graph of serve_config.yaml. Chat may be asked before the models of speech are there. Processes that
+    already run are kept. Run it again to deploy a changed configuration. To write a configuration of your own, start
+    with the one that `hearth config` prints.
     """
     steps = Steps()
     if config is None:
         require_local()
         fetch_defaults(steps)
-    local = _up(steps, config or SERVE_CONFIG)
+    config = config or SERVE_CONFIG
+    stack, local = _up_to_chat(steps, config)
+    _up_to_speech(steps, config, stack, local)
     console.print()
     console.print(f"  NATS       {local.nats_url}")
     console.print(f"  Milvus     {local.milvus_uri}")
@@ -349,19 +353,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _up(steps: Steps, config: Path) -> state.LocalState:
+def _up_to_chat(steps: Steps, config: Path) -> tuple[LocalStack, state.LocalState]:
+    """Start everything until chat may be asked; the rest goes on starting."""
     stack = LocalStack()
     with steps.step("NATS, Milvus, Ray") as step:
         local = stack.start(step.report)
         step.detail = f"{local.nats_url}  {local.milvus_uri}"
     with steps.step("Chat") as step:
-        stack.deploy(local, config)
+        stack.deploy(local, config, speech=False)
         _run(_await_graph(stack, local, step, _answers))
+        stack.deploy(local, config)
         step.detail = "may be asked now"
+    return stack, local
+
+
+def _up_to_speech(steps: Steps, config: Path, stack: LocalStack, local: state.LocalState) -> None:
+    """Wait until all that the configuration has runs."""
     with steps.step("Graph") as step:
         status = _run(_await_graph(stack, local, step, _is_whole))
         step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {config.name}"
-    return local
 
 
 Waited = Callable[[HearthClient, status_pb2.StatusResponse, Sequence[str]], Coroutine[Any, Any, bool]]

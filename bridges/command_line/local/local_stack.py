@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -57,6 +57,8 @@ SERVE_ENVIRONMENT = {
 }
 """How Serve is to run in Ray's processes."""
 
+_SPEECH_MODELS = frozenset({"speech-to-text", "text-to-speech"})
+"""The applications that chat can do without, by their usual names."""
 _RAY_HEAD = "bridges.command_line.local.ray_head"
 """Not imported here: it imports Ray."""
 _NATS_PORT = 4222
@@ -126,8 +128,13 @@ class LocalStack:
             raise
         return state
 
-    def deploy(self, state: LocalState, config: Path = SERVE_CONFIG) -> None:
+    def deploy(self, state: LocalState, config: Path = SERVE_CONFIG, *, speech: bool = True) -> None:
         """Give a configuration to Serve, which then deploys it.
+
+        Args:
+            state: Of this stack.
+            config: The configuration.
+            speech: Deploy the models of speech, too. Without them chat is there sooner; those that are deployed stay.
 
         Raises:
             InvalidRequestError: The configuration is not YAML.
@@ -135,6 +142,8 @@ class LocalStack:
         """
         body = _read_config(config)
         with self.dashboard(state) as client:
+            if not speech:
+                body = without(body, _SPEECH_MODELS - _applications(client).keys())
             response = client.put("/api/serve/applications/", json=body)
         if not response.is_success:
             raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
@@ -326,6 +335,22 @@ def _read_config(path: Path) -> object:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidRequestError(f"{path} cannot be read as YAML: {error}") from error
+
+
+def without(config: object, applications: Collection[str]) -> object:
+    """Return a configuration of Serve without some of its applications; one of another form as it is, to be refused."""
+    if not isinstance(config, dict) or not isinstance(
+        entries := cast("dict[str, Any]", config).get("applications"), list
+    ):
+        return cast("object", config)
+    return {
+        **cast("dict[str, Any]", config),
+        "applications": [entry for entry in cast("list[Any]", entries) if not _is_named(entry, applications)],
+    }
+
+
+def _is_named(application: object, names: Collection[str]) -> bool:
+    return isinstance(application, dict) and cast("dict[str, object]", application).get("name") in names
 
 
 def _applications(client: httpx.Client) -> dict[str, tuple[str, str]]:

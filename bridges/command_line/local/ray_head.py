@@ -8,6 +8,7 @@ programs on other machines use; and whatever any process of Ray leaves behind be
 import argparse
 import ctypes
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from typing import Any, cast
 from ray._private import services, utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+from bridges.command_line.local import worker_forks
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,15 @@ class Head(Node):
         # The raylet tells its workers where it will be.
         self._webui_url = f"{self._ray_params.dashboard_host}:{self._ray_params.dashboard_port}"
         self._dashboard = self._starter.submit(super().start_api_server, **how)
+
+    def start_raylet(self, *arguments: Any, **named: Any) -> None:
+        """Start the raylet, and at once what forks its workers: it imports for three seconds."""
+        super().start_raylet(*arguments, **named)
+        if os.environ.get(worker_forks.VARIABLE) == "1":
+            node = cast("Any", self)
+            raylet = node.all_processes[PROCESS_TYPE_RAYLET][0].process
+            environment = {**os.environ, worker_forks.RAYLET_PROCESS: str(raylet.pid)}
+            worker_forks.start_server(node.raylet_socket_name, environment)
 
 
 def main() -> None:

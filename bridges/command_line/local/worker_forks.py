@@ -25,7 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,8 @@ logger = logging.getLogger(__name__)
 _WORKER = "default_worker.py"
 _NO_RUNTIME_ENVIRONMENT = "--runtime-env-hash=0"
 _RAYLET_SOCKET = "--raylet-name="
-_RAYLET_PROCESS = "RAY_RAYLET_PID"
+RAYLET_PROCESS = "RAY_RAYLET_PID"
+"""Environment variable by which a worker of Ray knows the process of its raylet."""
 _ANY_JOB = {"RAY_JOB_ID": "ffffffff"}
 """Ray reads this once, in the fork server. A worker of no job is given to whichever asks for one."""
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -97,24 +98,23 @@ def worker_start(command: Sequence[str]) -> WorkerStart | None:
     if os.environ.get(VARIABLE) != "1" or _NO_RUNTIME_ENVIRONMENT not in command:
         return None
     script = next((place for place, word in enumerate(command[:4]) if Path(word).name == _WORKER), None)
-    if script is None or _RAYLET_PROCESS not in os.environ:
+    if script is None or RAYLET_PROCESS not in os.environ:
         return None
     return WorkerStart(command[script:], dict(os.environ), str(Path.cwd()))
 
 
 def fork_instead(start: WorkerStart) -> None:
-    """Have the fork server make the worker, and end this process; return where that cannot be done.
-
-    The first worker of a raylet starts the fork server.
-    """
-    path = _socket_path(start.arguments)
-    if path is None:
+    """Have the fork server make the worker, and end this process; return where that cannot be done."""
+    raylet = next(
+        (word.removeprefix(_RAYLET_SOCKET) for word in start.arguments if word.startswith(_RAYLET_SOCKET)), ""
+    )
+    if not raylet:
         return
-    if not path.exists():
-        _start_server(path, start)
+    if not _socket_path(raylet).exists():
+        start_server(raylet, start.environment)
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_ANSWER_S)
-        connection.connect(str(path))
+        connection.connect(str(_socket_path(raylet)))
         streams = array.array("i", range(_STANDARD_STREAMS))
         # The first byte carries the streams.
         connection.sendmsg([b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
@@ -123,14 +123,21 @@ def fork_instead(start: WorkerStart) -> None:
             os._exit(0)
 
 
-def _socket_path(arguments: Iterable[str]) -> Path | None:
-    """Return where the fork server of this raylet listens: beside it, in a folder of the same user."""
-    raylet = next((word.removeprefix(_RAYLET_SOCKET) for word in arguments if word.startswith(_RAYLET_SOCKET)), "")
-    return Path(f"{raylet}_forks") if raylet else None
+def _socket_path(raylet: str) -> Path:
+    """Return where the fork server of a raylet listens: beside it, in a folder of the same user."""
+    return Path(f"{raylet}_forks")
 
 
-def _start_server(path: Path, start: WorkerStart) -> None:
-    """Start the fork server, unless another worker is about to."""
+def start_server(raylet: str, environment: Mapping[str, str]) -> None:
+    """Start the fork server of a raylet, unless it is started already.
+
+    The first worker does it. Whoever starts the raylet may do it sooner.
+
+    Args:
+        raylet: The path of its socket.
+        environment: That of its workers, with `RAY_RAYLET_PID`.
+    """
+    path = _socket_path(raylet)
     own = path.with_name(f"{path.name}_{os.getpid()}")
     with socket.socket(socket.AF_UNIX) as listener:
         mask = os.umask(0o077)
@@ -151,7 +158,7 @@ def _start_server(path: Path, start: WorkerStart) -> None:
             pass_fds=(listener.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env=start.environment | _ANY_JOB | _ONE_THREAD,
+            env={**environment, **_ANY_JOB, **_ONE_THREAD},
             start_new_session=True,
         )
 
@@ -166,7 +173,7 @@ def serve(listener: socket.socket, preloaded: Iterable[str] = _PRELOADED) -> Wor
     Raises:
         SystemExit: The raylet has ended, or this process must not be forked.
     """
-    raylet = os.pidfd_open(int(os.environ[_RAYLET_PROCESS]))
+    raylet = os.pidfd_open(int(os.environ[RAYLET_PROCESS]))
     _preload(preloaded)
     _check()
     # What is here already is garbage in no fork, and looking through it would copy its pages.

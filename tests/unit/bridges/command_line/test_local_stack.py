@@ -1,6 +1,7 @@
 """Starting and stopping processes on one machine. The programs are scripts that wait: nothing of Ray is started."""
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import psutil
 import pytest
 
 from bridges.command_line.local import local_stack
-from bridges.command_line.local.local_stack import LocalStack, interrupted_afterwards
-from bridges.command_line.local.state import StartedProcess, load_state
+from bridges.command_line.local.local_stack import LocalStack, interrupted_afterwards, without
+from bridges.command_line.local.state import LocalState, StartedProcess, load_state, save_state
 
 # The processes outlive the objects that started them, as they do in use.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -83,3 +84,33 @@ def test_a_ctrl_c_is_put_off_to_the_end_of_a_block_and_then_works_as_before() ->
     assert done == ["all of the block"]
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_configuration_without_some_applications_keeps_all_else() -> None:
+    config = {"http_options": {}, "applications": [{"name": "chat", "args": {}}, {"name": "speech"}, "no application"]}
+    assert without(config, {"speech", "elsewhere"}) == {
+        "http_options": {},
+        "applications": [{"name": "chat", "args": {}}, "no application"],
+    }
+
+
+@pytest.mark.parametrize("config", [None, "text", [1], {}, {"applications": "none"}])
+def test_what_is_no_configuration_stays_for_serve_to_refuse(config: object) -> None:
+    assert without(config, {"speech"}) == config
+
+
+def test_processes_that_do_not_end_when_asked_are_ended(stack: LocalStack) -> None:
+    stubborn = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert stubborn.stdout
+    assert stubborn.stdout.readline() == b"1\n"
+    save_state(LocalState("", "", "http://127.0.0.1:9", {"ray": StartedProcess.of(stubborn.pid)}))
+    assert stack.stop(lambda _: None)
+    assert stubborn.wait(10) == -signal.SIGKILL
+    assert load_state() is None
