@@ -82,6 +82,12 @@ def socket_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-{os.getpid()}{_SUFFIX}"
 
 
+def process_of(path: Path) -> int:
+    """Return the process id of the ingress that listens at a socket; 0 where its name has none."""
+    process_id = path.stem.rpartition("-")[2]
+    return int(process_id) if process_id.isdecimal() else 0
+
+
 def make_folder(folder: Path) -> None:
     """Make the folder of the sockets, where it is not there yet.
 

@@ -393,7 +393,7 @@ async def _await_graph(
         while time.monotonic() < deadline:
             missing = await asyncio.to_thread(stack.not_running, local)
             step.report(f"Deploying {', '.join(missing)}" if missing else "Waiting for the first answers")
-            with contextlib.suppress(UnavailableError):
+            with contextlib.suppress(UnavailableError, DeadlineExceededError):
                 status = await client.status(_STATUS_WAIT_S)
                 if await reached(client, status, missing):
                     return status

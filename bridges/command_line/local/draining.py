@@ -1,13 +1,13 @@
 """The drain of a node: every ingress on it is asked to take nothing more, and is waited for."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from bridges.draining import DRAIN_PATH, DrainProgress, find_sockets
+from bridges.draining import DRAIN_PATH, DrainProgress, find_sockets, process_of
 from deployments.errors import UnavailableError
 
 Report = Callable[[str], None]
@@ -90,8 +90,8 @@ class _Ingress:
 
     def __str__(self) -> str:
         """Return its deployment and its process."""
-        name, _, process_id = self.path.stem.rpartition("-")
-        return f"{name} (process {process_id})"
+        name, _, _ = self.path.stem.rpartition("-")
+        return f"{name} (process {process_of(self.path)})"
 
 
 @dataclass(slots=True)
@@ -101,10 +101,12 @@ class NodeDrainer:
     Args:
         folder: Of their sockets.
         report: Hears how far they are.
+        processes: Whose ingresses are drained, by process id; all of the folder by default.
     """
 
     folder: Path
     report: Report
+    processes: Collection[int] | None = None
     _ingresses: dict[Path, _Ingress] = field(default_factory=dict[Path, _Ingress], init=False)
     _following: dict[Path, asyncio.Task[None]] = field(default_factory=dict[Path, asyncio.Task[None]], init=False)
 
@@ -144,7 +146,7 @@ class NodeDrainer:
                 "command"
             ) from error
         for path in found:
-            if path not in self._ingresses:
+            if path not in self._ingresses and (self.processes is None or process_of(path) in self.processes):
                 self._ingresses[path] = ingress = _Ingress(path, self.report)
                 self._following[path] = asyncio.create_task(ingress.follow())
 

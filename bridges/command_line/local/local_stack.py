@@ -1,5 +1,6 @@
 """Starting and stopping, on one machine, what the graph runs on: a NATS server, Milvus Lite and Ray."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ import yaml
 
 from bridges.command_line.local import worker_forks
 from bridges.command_line.local.bytecode import with_bytecode
+from bridges.command_line.local.draining import NodeDrainer
 from bridges.command_line.local.installation import THIS, find_program, shipped
 from bridges.command_line.local.state import (
     LocalState,
@@ -32,6 +34,7 @@ from bridges.command_line.local.state import (
     state_folder,
     turns_file,
 )
+from bridges.draining import drain_folder
 from deployments.errors import InvalidRequestError, UnavailableError, UpstreamFailedError
 from deployments.values.access import NATS_ACCESS_VARIABLES
 
@@ -69,7 +72,7 @@ _OBJECT_STORE_BYTES = 256 << 20
 _PORT_WAIT_S = 30.0
 _RAY_WAIT_S = 180.0
 _LEAVE_S = 3.0
-"""For the applications, to answer what they have taken."""
+"""For the ingresses, to answer what they have taken."""
 _STOP_WAIT_S = 20.0
 _RAY_STOP_WAIT_S = 0.5
 _POLL_S = 0.1
@@ -167,15 +170,14 @@ class LocalStack:
         if state is None:
             return False
         found = {name: process.find() for name, process in state.processes.items()}
-        if found.get("ray") is not None:
-            report("Stopping the graph")
-            self._delete_applications(state)
-        report("Stopping Ray, Milvus and NATS")
         trees = {name: [process, *_descendants(process)] for name, process in found.items() if process is not None}
+        report("Letting the ingresses finish")
+        _drain(trees.get("ray", ()))
+        report("Stopping Ray, Milvus and NATS")
         for process in chain.from_iterable(trees.values()):
             _signal(process, signal.SIGTERM)
-        # Without applications Ray holds nothing that is worth waiting for, and its processes wait for each other. The
-        # others write down what they hold.
+        # Of Ray nothing is left that is worth waiting for, and its processes wait for each other. The others write down
+        # what they hold.
         _kill_after(trees.pop("ray", ()), _RAY_STOP_WAIT_S)
         _kill_after([*chain.from_iterable(trees.values())], _STOP_WAIT_S)
         forget_state()
@@ -296,14 +298,6 @@ class LocalStack:
         lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
         return " / ".join(lines[-_LOG_TAIL_LINES:]) + f" (log: {self._log(name)})"
 
-    def _delete_applications(self, state: LocalState) -> None:
-        """End the applications in good order; one that does not is ended with its processes."""
-        try:
-            with self.dashboard(state) as client:
-                client.delete("/api/serve/applications/", timeout=_LEAVE_S)
-        except (httpx.HTTPError, OSError):
-            return
-
 
 @contextmanager
 def interrupted_afterwards() -> Generator[None]:
@@ -391,6 +385,14 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _drain(processes: Iterable[psutil.Process]) -> None:
+    """Have the ingresses among some processes answer what they have taken, and take nothing more."""
+    drainer = NodeDrainer(drain_folder(), lambda _: None, frozenset(process.pid for process in processes))
+    # Where no ingress can be found, none can be waited for.
+    with suppress(UnavailableError):
+        asyncio.run(drainer.drain(_LEAVE_S, 0.0))
 
 
 def _kill_after(asked: Iterable[psutil.Process], wait_s: float) -> None:
