@@ -108,6 +108,15 @@ async def test_when_the_time_is_over_it_says_what_is_left(folder: Path, told: To
     assert drain == NodeDrain(1, (f"NatsIngress ({ME}) still holds 2 on {SUBJECT}",))
 
 
+async def test_only_the_ingresses_of_some_processes_are_asked_where_these_are_named(folder: Path, told: Told) -> None:
+    async with serving(Ingress(0)):
+        assert await NodeDrainer(folder, told.hear, {os.getpid()}).drain(10, 0) == NodeDrain(1, ())
+    spared = Ingress(0)
+    async with serving(spared):
+        assert await NodeDrainer(folder, told.hear, {os.getpid() + 1}).drain(10, 0) == NodeDrain(0, ())
+    assert not spared.asked.is_set()
+
+
 async def test_without_an_ingress_it_is_done_at_once(folder: Path, told: Told) -> None:
     started = asyncio.get_running_loop().time()
     assert await NodeDrainer(folder, told.hear).drain(60, 0) == NodeDrain(0, ())
