@@ -45,6 +45,7 @@ def patched_config(config: str, patch: str) -> str:
     A mapping of the patch is merged into the one at its place, and null removes a key. There are two exceptions. A
     mapping that says its `kind` replaces what is there, because the settings of two kinds differ. The lists of
     applications and of deployments are patched by name: the patch has a mapping there, and adds the names that are new.
+    Of a new one there is nothing to remove, so a null such as `route_prefix: null` is its value.
 
     Raises:
         ValueError: The patch has no mapping where it needs one.
@@ -85,8 +86,11 @@ def _merged_by_name(entries: list[Node], patches: Node) -> list[Node]:
     for name, patch in patches.items():
         if patch is None:
             named.pop(name, None)
+        elif name in named:
+            named[name] = _merged(named[name], _mapping(name, patch))
         else:
-            named[name] = _merged(named.get(name, {"name": name}), _mapping(name, patch))
+            nulls = {key: None for key, value in _mapping(name, patch).items() if value is None}
+            named[name] = _merged({"name": name}, patch) | nulls
     return list(named.values())
 
 

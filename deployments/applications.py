@@ -1,4 +1,4 @@
-"""The inference applications that `serve_config.yaml` names, each a model of its own.
+"""The inference applications that `serve_config.yaml` names, each with models of its own.
 
 Models live apart from the orchestration, so that new orchestration code never restarts a loaded model. An application
 here loads an engine and wraps the plain service around it. What differs between machines (replicas, CPUs, limits)
@@ -7,7 +7,7 @@ stands in `serve_config.yaml`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ray.serve import Application
@@ -22,7 +22,7 @@ from deployments.engines.speech_engines import (
     voice_activity_engine,
     voice_folder,
 )
-from deployments.engines.text_engines import embeddings_engine, language_model_engine, reranker_engine
+from deployments.engines.text_engines import embeddings_with_reranker, language_model_engine, reranker_engine
 from deployments.graph.definitions import EMBEDDINGS, LANGUAGE_MODEL, RERANKER, SPEECH_TO_TEXT, TEXT_TO_SPEECH
 from deployments.graph.deployment import Replica
 from deployments.graph.foreign import ForeignDeployment
@@ -53,8 +53,9 @@ def language_model(args: LanguageModelSettings) -> Application:
 
 
 def embeddings(args: EmbeddingsSettings) -> Application:
-    """Build the embeddings application."""
-    return EMBEDDINGS.bind(_embeddings, args)
+    """Build the embeddings application, with the reranker in the same replicas where the settings say so."""
+    definition = EMBEDDINGS.hosting(RERANKER) if args.reranker else EMBEDDINGS
+    return definition.bind(_embeddings, args)
 
 
 def reranker(args: RerankerSettings) -> Application:
@@ -79,7 +80,18 @@ def replica_with(
 
     A model that runs elsewhere is no reason for that: a new replica would not mend it. The service's status tells it.
     """
-    return Replica(service, None if engine.is_remote else engine.check, reconfigure)
+    return Replica(service, check_of([engine]), reconfigure)
+
+
+def check_of(engines: Sequence[Engine]) -> Callable[[], Awaitable[None]] | None:
+    """Return what raises when an engine of a replica fails; None where all run elsewhere: see `replica_with`."""
+    checks = [engine.check for engine in engines if not engine.is_remote]
+
+    async def check_health() -> None:
+        for check in checks:
+            await check()
+
+    return check_health if checks else None
 
 
 def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
@@ -109,8 +121,10 @@ def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
 
 
 def _embeddings(settings: EmbeddingsSettings) -> Replica[Embeddings]:
-    engine = embeddings_engine(settings, ForeignDeployment)
-    return replica_with(Embeddings(engine), engine)
+    engine, reranker = embeddings_with_reranker(settings, ForeignDeployment)
+    if reranker is None:
+        return replica_with(Embeddings(engine), engine)
+    return Replica(Embeddings(engine), check_of([engine, reranker]), hosted=RERANKER.hosted(Reranker(reranker)))
 
 
 def _reranker(settings: RerankerSettings) -> Replica[Reranker]:

@@ -28,7 +28,14 @@ from deployments.ingestion.service import Ingestion
 from deployments.listening.transcription import Transcription
 from deployments.listening.voice_activity import VoiceActivityEngine
 from deployments.retrieval.service import PassageStore, Retrieval
-from deployments.services import ChatService, IngestionService, SpeechService, TranscriptionService, VoiceService
+from deployments.services import (
+    ChatService,
+    IngestionService,
+    RerankerService,
+    SpeechService,
+    TranscriptionService,
+    VoiceService,
+)
 from deployments.settings.orchestration import MilvusSettings, OrchestrationSettings
 from deployments.speaking.speech import Speech
 from deployments.speaking.voice import Voice
@@ -108,8 +115,7 @@ def build_voice(
 def build_retrieval(settings: OrchestrationSettings, open_passages: OpenPassages = milvus_passages) -> Retrieval:
     """Build retrieval."""
     embeddings = EMBEDDINGS.in_application(settings.embeddings)
-    reranker = RERANKER.in_application(settings.reranker)
-    return Retrieval(embeddings, reranker, open_passages(settings.milvus), settings.milvus)
+    return Retrieval(embeddings, _reranker(settings), open_passages(settings.milvus), settings.milvus)
 
 
 def build_ingestion(settings: OrchestrationSettings) -> Ingestion:
@@ -126,6 +132,12 @@ def build_transcription(settings: OrchestrationSettings) -> Transcription:
 def build_speech(settings: OrchestrationSettings) -> Speech:
     """Build speech."""
     return Speech(TEXT_TO_SPEECH.in_application(settings.text_to_speech), settings.speech.max_characters)
+
+
+def _reranker(settings: OrchestrationSettings) -> RerankerService:
+    if settings.reranker == settings.embeddings:
+        return RERANKER.in_replicas_of(EMBEDDINGS, settings.embeddings)
+    return RERANKER.in_application(settings.reranker)
 
 
 # Imported where it is used, as `milvus_passages` does.

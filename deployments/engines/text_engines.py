@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployments.engines.adapter_protocols import Adapter, load_adapter
 from deployments.engines.back_end import BackEndErrors
@@ -31,6 +32,9 @@ from deployments.settings.text_models import (
     RerankerSettings,
     TeiSettings,
 )
+
+if TYPE_CHECKING:
+    from deployments.engines.vectors.onnx_encoder import OnnxEncoder
 
 FindDeployed = Callable[[str, str, str], DeployedModel]
 """Gives a deployment of the cluster that is not Hearth's, by its application, its name, and its role for Hearth."""
@@ -92,18 +96,10 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
     """
     match settings.engine:
         case OnnxEmbeddingsSettings() as engine:
-            library_required("onnxruntime", "onnx")
+            encoder = _embeddings_encoder(engine)
             from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
-            folder = _folder(engine.model, "embeddings")
-            return OnnxEmbeddings(
-                folder,
-                threads=engine.threads,
-                max_tokens=engine.max_tokens,
-                batch_tokens=engine.batch_tokens,
-                device=engine.device,
-                pooling=engine.pooling,
-            )
+            return OnnxEmbeddings(encoder)
         case OpenAIEmbeddingsSettings() as engine:
             from deployments.engines.vectors.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
 
@@ -125,6 +121,31 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
             return DeployedEmbeddings(bound(engine, adapter, find, _EMBEDDINGS), adapter)
 
 
+def embeddings_with_reranker(
+    settings: EmbeddingsSettings, find: FindDeployed
+) -> tuple[EmbeddingsEngine, RerankerEngine | None]:
+    """Load the embeddings model and the reranker that the settings name beside it; see `language_model_engine`.
+
+    Where both are one model, it is loaded once: see `EmbeddingsSettings.one_model`.
+
+    Returns:
+        The embeddings, and the reranker where there is one.
+
+    Raises:
+        HearthError: One of them cannot be loaded. The message says what to do.
+    """
+    if one_model := settings.one_model():
+        engine, reranker = one_model
+        encoder = _embeddings_encoder(engine)
+        from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
+
+        return OnnxEmbeddings(encoder), _late_interaction(encoder, reranker)
+    embeddings = embeddings_engine(settings, find)
+    if settings.reranker is None:
+        return embeddings, None
+    return embeddings, reranker_engine(settings.reranker, find)
+
+
 def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerEngine:
     """Load the reranker that the settings name; see `language_model_engine`.
 
@@ -134,16 +155,11 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
     match settings.engine:
         case LateInteractionSettings() as engine:
             library_required("onnxruntime", "onnx")
-            from deployments.engines.vectors.late_interaction import LateInteractionReranker  # noqa: PLC0415
+            from deployments.engines.vectors.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
-            return LateInteractionReranker(
-                _folder(engine.model, "reranker"),
-                threads=engine.threads,
-                max_tokens=engine.max_tokens,
-                token_weight=engine.token_weight,
-                cache_bytes=engine.cache_bytes,
-                device=engine.device,
-            )
+            folder = _folder(engine.model, "reranker")
+            encoder = OnnxEncoder(folder, threads=engine.threads, max_tokens=engine.max_tokens, device=engine.device)
+            return _late_interaction(encoder, engine)
         case CrossEncoderSettings() as engine:
             library_required("onnxruntime", "onnx")
             from deployments.engines.vectors.cross_encoder import CrossEncoderReranker  # noqa: PLC0415
@@ -175,6 +191,26 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
 
             adapter = load_adapter(engine.adapter, engine.arguments, "scores")
             return DeployedReranker(bound(engine, adapter, find, _RERANKER), adapter)
+
+
+def _embeddings_encoder(settings: OnnxEmbeddingsSettings) -> "OnnxEncoder":
+    library_required("onnxruntime", "onnx")
+    from deployments.engines.vectors.onnx_encoder import OnnxEncoder  # noqa: PLC0415
+
+    return OnnxEncoder(
+        _folder(settings.model, "embeddings"),
+        threads=settings.threads,
+        max_tokens=settings.max_tokens,
+        batch_tokens=settings.batch_tokens,
+        device=settings.device,
+        pooling=settings.pooling,
+    )
+
+
+def _late_interaction(encoder: "OnnxEncoder", settings: LateInteractionSettings) -> RerankerEngine:
+    from deployments.engines.vectors.late_interaction import LateInteractionReranker  # noqa: PLC0415
+
+    return LateInteractionReranker(encoder, token_weight=settings.token_weight, cache_bytes=settings.cache_bytes)
 
 
 def llm_server(

@@ -13,7 +13,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from deployments.graph.clients import client_class
-from deployments.graph.deployment import Replica, add_methods, replica_class
+from deployments.graph.deployment import Replica, add_methods, hosted_prefix, replica_class
 from deployments.graph.door import application_door, handle_door, in_process_door
 from deployments.graph.interface import methods_of
 from deployments.services import (
@@ -45,16 +45,18 @@ class ServiceDefinition(Generic[S]):
         interface: Its protocol: every public method takes `call: Call` first, and is `async` or returns an
             `AsyncGenerator`.
         name: Its deployment, as the configuration, spans and messages call it.
+        hosts: Other services that its replicas answer for, too.
 
     Raises:
         TypeError: The protocol has something else in it; the message names it.
     """
 
-    def __init__(self, interface: type[S], name: str) -> None:
+    def __init__(self, interface: type[S], name: str, hosts: tuple["ServiceDefinition[Any]", ...] = ()) -> None:
         self.interface = interface
         self.name = name
-        self._methods = methods_of(interface)
-        self._client = client_class(name, self._methods)
+        self.methods = methods_of(interface)
+        self._hosted = {other.name: other.methods for other in hosts}
+        self._client = client_class(name, self.methods)
 
     def in_application(self, application: str, deployment: str = "") -> S:
         """Return a client of the service in another Serve application, which need not run yet.
@@ -64,6 +66,29 @@ class ServiceDefinition(Generic[S]):
             deployment: The service's deployment in it, where that is not called as the service.
         """
         return cast("S", self._client(application_door(application, self.name, deployment or self.name)))
+
+    def in_replicas_of(self, host: "ServiceDefinition[Any]", application: str) -> S:
+        """Return a client of the service in the replicas of another one, which need not run yet.
+
+        Args:
+            host: The other service; its deployment is bound with `hosting`.
+            application: The Serve application of that deployment.
+        """
+        return cast(
+            "S", self._client(application_door(application, self.name, host.name, prefix=hosted_prefix(self.name)))
+        )
+
+    def hosting(self, *others: "ServiceDefinition[Any]") -> "ServiceDefinition[S]":
+        """Return the service with others in the same replicas.
+
+        What is built for a replica is then a `Replica` whose `hosted` has them. The methods of the others have names of
+        their own there, such as `Reranker_status`; clients by `in_replicas_of` call them.
+        """
+        return ServiceDefinition(self.interface, self.name, others)
+
+    def hosted(self, service: S) -> Mapping[str, object]:
+        """Return a service as the `hosted` of a `Replica` that has another one."""
+        return {self.name: service}
 
     def by_handle(self, handle: DeploymentHandle[Any]) -> S:
         """Return a client of the service in the same Serve application.
@@ -86,7 +111,7 @@ class ServiceDefinition(Generic[S]):
 
     def replica_class(self, build: Callable[P, S | Replica[S]]) -> type[Any]:
         """Return the class that Serve runs in the service's replicas: see `deployments.graph.deployment`."""
-        return replica_class(self.name, self._methods, build)
+        return replica_class(self.name, self.methods, build, self._hosted)
 
     def add_to(self, replica: type[Any]) -> None:
         """Give a class of replicas that answers other calls already the service's methods, too.
@@ -97,7 +122,7 @@ class ServiceDefinition(Generic[S]):
         Raises:
             TypeError: The class has a method of such a name already.
         """
-        add_methods(replica, self.name, self._methods)
+        add_methods(replica, self.name, self.methods)
 
     def bind(self, build: Callable[P, S | Replica[S]], *arguments: P.args, **named: P.kwargs) -> Application:
         """Return the service's deployment, bound to what it is built from.

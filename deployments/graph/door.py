@@ -55,6 +55,8 @@ _CALLED_AGAIN = 2
 """A call that ends each replica that takes it must not end one after the other."""
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 0.5
+_NO_METHOD = "Tried to call a method"
+"""Serve has no class of its own for this."""
 
 
 class Door(Protocol):
@@ -150,11 +152,13 @@ class HandleDoor:
     Args:
         find_handle: Finds the deployment's handle. Called at the first use and again after it failed, so that
             an application may start before the one it depends on.
-        name: The deployment's name, for messages.
+        name: The service, for messages.
+        prefix: What the names of its methods begin with in the deployment.
     """
 
-    def __init__(self, find_handle: Callable[[], DeploymentHandle[Any]], name: str) -> None:
+    def __init__(self, find_handle: Callable[[], DeploymentHandle[Any]], name: str, *, prefix: str = "") -> None:
         self._name = name
+        self._prefix = prefix
         # Values and errors are of importable classes, so plain pickle does; the default also takes closures, and takes
         # longer.
         self._handles = MethodHandles(find_handle, serialization="pickle")
@@ -232,7 +236,7 @@ class HandleDoor:
         self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool
     ) -> Any:
         try:
-            return await self._handles.start(call, method, (call, *arguments), named, stream=stream)
+            return await self._handles.start(call, f"{self._prefix}{method}", (call, *arguments), named, stream=stream)
         except (RayError, RayServeException) as error:
             raise self._translate(error, method) from error
 
@@ -329,13 +333,14 @@ def in_process_door(service: object, name: str) -> Door:
     return TracedDoor(InProcessDoor(service, name), name)
 
 
-def application_door(application: str, name: str, deployment: str) -> Door:
+def application_door(application: str, name: str, deployment: str, *, prefix: str = "") -> Door:
     """Return the door to a deployment of another Serve application, which need not run yet.
 
     Args:
         application: Its name.
         name: The service, for messages and spans.
         deployment: The deployment that answers for it.
+        prefix: What the names of its methods begin with there.
     """
 
     def find() -> DeploymentHandle[Any]:
@@ -344,7 +349,7 @@ def application_door(application: str, name: str, deployment: str) -> Door:
         except KeyError as error:
             raise UnavailableError(f"{name} cannot be called: no application {application!r} is deployed") from error
 
-    return TracedDoor(HandleDoor(find, name), name)
+    return TracedDoor(HandleDoor(find, name, prefix=prefix), name)
 
 
 def handle_door(handle: DeploymentHandle[Any]) -> Door:
@@ -368,6 +373,8 @@ def translate(error: BaseException, doing: str) -> HearthError:
         waiting, most = cast("tuple[int, int]", cause.args[:2])
         limit = Limit("max_queued_requests", most, waiting)
         return OverloadedError(f"{doing} has too many requests waiting", retry_after_s=cause.retry_after_s, limit=limit)
+    if has_no_method(cause):
+        return UnavailableError(f"{doing} cannot be called: the deployment has no such method; look at the settings")
     for types, kind, what in _FOREIGN:
         if isinstance(cause, types):
             return kind(f"{doing} {what}")
@@ -388,6 +395,11 @@ _FOREIGN: tuple[tuple[tuple[type[BaseException], ...], type[HearthError], str], 
 def cause_of(error: BaseException) -> BaseException:
     """Return what a method raised: the default transport wraps it, the gRPC transport raises it bare."""
     return cast("BaseException", error.cause) if isinstance(error, RayTaskError) else error
+
+
+def has_no_method(error: BaseException) -> bool:
+    """Whether a deployment was asked for a method that it does not have."""
+    return isinstance(error, RayServeException) and str(error).startswith(_NO_METHOD)
 
 
 def grpc_code(error: BaseException) -> str:

@@ -16,15 +16,13 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
 from deployments.errors import BackEnd, HearthError, InternalError, UnavailableError, UpstreamFailedError
-from deployments.graph.door import MethodHandles, answer_of, cause_of, grpc_code, translate
+from deployments.graph.door import MethodHandles, answer_of, cause_of, grpc_code, has_no_method, translate
 from deployments.graph.serve_state import deployment_states
 from deployments.graph.tracing import call_span, stream_span
 
 logger = logging.getLogger(__name__)
 
 _LOGGED_CHARACTERS = 500
-_NO_METHOD = "Tried to call a method"
-"""Serve has no class of its own for this."""
 
 
 class ForeignDeployment:
@@ -137,7 +135,7 @@ class ForeignDeployment:
         self._log(method, cause)
         if grpc_code(cause) == "UNKNOWN" and _was_unreadable(cause):
             translated = UpstreamFailedError(f"the {self._role} could not read its request", retryable=False)
-        elif isinstance(cause, RayServeException) and str(cause).startswith(_NO_METHOD):
+        elif has_no_method(cause):
             translated = UpstreamFailedError(f"the {self._role} has no method {method!r}", retryable=False)
         else:
             translated = translate(cause, f"the {self._role}")

@@ -305,7 +305,8 @@ class OrchestrationSettings(Settings):
         language_model_deployment: The deployment in it that answers; it has another name where the language model is
             a server of `ray.serve.llm` itself, such as "RayLanguageModel:my-model".
         embeddings: Likewise for embeddings.
-        reranker: Likewise for the reranker.
+        reranker: Likewise for the reranker. Where it is the application of the embeddings, the reranker runs in the
+            replicas of the embeddings: see `EmbeddingsSettings.reranker`.
         audio: How live audio is listened to.
         speech: How things are said.
         turns: Where the records of spoken turns are kept.

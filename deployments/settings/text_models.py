@@ -210,15 +210,6 @@ class TeiSettings(ModelServerSettings):
     batch_size: PositiveInt = 32
 
 
-class EmbeddingsSettings(Settings):
-    """The embeddings application."""
-
-    engine: Annotated[
-        OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings | TeiSettings | LLMServerSettings | HandleSettings,
-        Field(discriminator="kind"),
-    ]
-
-
 class LateInteractionSettings(Settings):
     """Reranking by late interaction over the token vectors of an embeddings model.
 
@@ -270,3 +261,31 @@ class RerankerSettings(Settings):
         | HandleSettings,
         Field(discriminator="kind"),
     ]
+
+
+class EmbeddingsSettings(Settings):
+    """The embeddings application.
+
+    Attributes:
+        reranker: A reranker to run in the same replicas. An engine `late-interaction` with the model, device, threads
+            and max_tokens of an engine `onnx` shares its model, and then pools and makes batches as that does.
+    """
+
+    engine: Annotated[
+        OnnxEmbeddingsSettings | OpenAIEmbeddingsSettings | TeiSettings | LLMServerSettings | HandleSettings,
+        Field(discriminator="kind"),
+    ]
+    reranker: RerankerSettings | None = None
+
+    def one_model(self) -> tuple[OnnxEmbeddingsSettings, LateInteractionSettings] | None:
+        """Return the two engines where one loaded model does for both; else None."""
+        engine, reranker = self.engine, self.reranker.engine if self.reranker else None
+        if not isinstance(engine, OnnxEmbeddingsSettings) or not isinstance(reranker, LateInteractionSettings):
+            return None
+        is_same = (engine.model, engine.device, engine.threads, engine.max_tokens) == (
+            reranker.model,
+            reranker.device,
+            reranker.threads,
+            reranker.max_tokens,
+        )
+        return (engine, reranker) if is_same else None

@@ -29,6 +29,7 @@ from bridges.command_line.main import SAMPLES
 from bridges.generated.messages.v1 import messages_pb2
 from deployments.call import Call
 from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
+from deployments.engines.vectors.onnx_encoder import OnnxEncoder
 from deployments.ingestion.chunking import chunk_text
 from deployments.models.store import ModelStore
 from deployments.values.documents import TextFormat
@@ -226,7 +227,7 @@ async def ready(url: str) -> None:
 
 def run(options: Options, site: Site) -> list[Figure]:
     measured = Measured()
-    engine = OnnxEmbeddings(embeddings_folder(ModelStore.from_environment()))
+    engine = OnnxEmbeddings(OnnxEncoder(embeddings_folder(ModelStore.from_environment())))
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
         files, pieces = write_files(folder, parts(options), options.chunks)

@@ -11,6 +11,7 @@ from deployments.chat.service import Chat
 from deployments.engines.language.llama_cpp import LlamaCppEngine
 from deployments.engines.vectors.late_interaction import LateInteractionReranker
 from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
+from deployments.engines.vectors.onnx_encoder import OnnxEncoder
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
@@ -104,17 +105,15 @@ def answering(*, check_sentences: bool) -> Answering:
 async def local_services(site: Site) -> AsyncGenerator[LocalServices]:
     """Give the services over a Milvus server, for as long as the block lasts."""
     models = ModelStore.from_environment()
-    encoder = embeddings_folder(models)
+    encoder = OnnxEncoder(embeddings_folder(models))
     settings = MilvusSettings.model_validate(application("orchestration")["args"]["milvus"])
     async with AsyncExitStack() as running:
         connection = MilvusConnection(running.enter_context(site.milvus()))
         running.push_async_callback(connection.close)
-        embedder, reranker = OnnxEmbeddings(encoder), LateInteractionReranker(encoder)
-        running.push_async_callback(embedder.close)
-        running.push_async_callback(reranker.close)
-        embeddings = Embeddings(embedder)
+        running.callback(encoder.close)
+        embeddings, reranker = Embeddings(OnnxEmbeddings(encoder)), Reranker(LateInteractionReranker(encoder))
         ingestion = Ingestion(embeddings, MilvusDocuments(connection), settings)
-        services = LocalServices(connection, settings, models, embeddings, Reranker(reranker), ingestion)
+        services = LocalServices(connection, settings, models, embeddings, reranker, ingestion)
         try:
             yield services
         finally:

@@ -32,7 +32,6 @@ from tests.manifests.ray_service import (
 SETTINGS: dict[str, type[BaseModel]] = {
     "language-model": LanguageModelSettings,
     "embeddings": EmbeddingsSettings,
-    "reranker": RerankerSettings,
     "speech-to-text": SpeechToTextSettings,
     "text-to-speech": TextToSpeechSettings,
     "orchestration": OrchestrationSettings,
@@ -61,6 +60,16 @@ def test_serve_accepts_it(service: Service) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_arguments_are_settings(overlay: str, name: str) -> None:
     SETTINGS[name].model_validate(applications(service_of(overlay))[name]["args"])
+
+
+def test_the_reranker_is_with_the_embeddings_or_an_application_of_its_own(service: Service) -> None:
+    there = applications(service)
+    embeddings = EmbeddingsSettings.model_validate(there["embeddings"]["args"])
+    settings = OrchestrationSettings.model_validate(there["orchestration"]["args"])
+    assert (settings.reranker == settings.embeddings) == bool(embeddings.reranker)
+    assert ("reranker" in there) == (not embeddings.reranker)
+    if "reranker" in there:
+        RerankerSettings.model_validate(there["reranker"]["args"])
 
 
 def test_the_orchestration_finds_every_model(service: Service) -> None:

@@ -9,12 +9,7 @@ import yaml
 from deployments.graph.load_policy import LoadPolicy
 from deployments.settings.orchestration import OrchestrationSettings
 from deployments.settings.speech_models import SpeechToTextSettings, TextToSpeechSettings
-from deployments.settings.text_models import (
-    EmbeddingsSettings,
-    LanguageModelSettings,
-    LanguageModelUserConfig,
-    RerankerSettings,
-)
+from deployments.settings.text_models import EmbeddingsSettings, LanguageModelSettings, LanguageModelUserConfig
 
 CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "serve_config.yaml").read_text())
 APPLICATIONS: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in CONFIG["applications"]}
@@ -37,7 +32,6 @@ def test_models_live_apart_from_the_orchestration() -> None:
     assert apart == {
         "language-model": {"LanguageModel"},
         "embeddings": {"Embeddings"},
-        "reranker": {"Reranker"},
         "speech-to-text": {"SpeechToText"},
         "text-to-speech": {"TextToSpeech"},
         "orchestration": {"NatsIngress", "AudioIngress"},
@@ -58,8 +52,8 @@ def test_nothing_is_served_over_http() -> None:
 def test_the_arguments_are_settings() -> None:
     LanguageModelSettings.model_validate(APPLICATIONS["language-model"]["args"])
     LanguageModelUserConfig.model_validate(APPLICATIONS["language-model"]["deployments"][0]["user_config"])
-    EmbeddingsSettings.model_validate(APPLICATIONS["embeddings"]["args"])
-    RerankerSettings.model_validate(APPLICATIONS["reranker"]["args"])
+    embeddings = EmbeddingsSettings.model_validate(APPLICATIONS["embeddings"]["args"])
+    assert embeddings.one_model(), "the reranker would load the model again"
     settings = OrchestrationSettings.model_validate(APPLICATIONS["orchestration"]["args"])
     SpeechToTextSettings.model_validate(APPLICATIONS["speech-to-text"]["args"])
     TextToSpeechSettings.model_validate(APPLICATIONS["text-to-speech"]["args"])

@@ -205,6 +205,10 @@ def _settings(
         if name == "kind" or name in without:
             continue
         inner, path = _inner(field.annotation), f"{prefix}{name}"
+        if any(one in ROOTS.values() for one in inner):
+            # The settings of another application stand in its own tables.
+            yield kind, path, _default(field)
+            continue
         if not inner or get_origin(field.annotation) not in {None, Annotated, Union, UnionType}:
             yield kind, path, _default(field)
         place = {tuple: "[].", Mapping: ".NAME."}.get(_container(field), ".")
@@ -266,6 +270,7 @@ def test_settings_are_followed_into_every_engine_list_and_table() -> None:
     assert ("orchestration", "kind: kubernetes", "pipelines.argo.tls.ca_file") in names
     assert (MODEL_SERVERS, "setting", "engine.tls.ca_file") in names
     assert ("embeddings", "kind: tei", "engine.base_url") in names
+    assert ("embeddings", "setting", "reranker") in names
     assert ("language-model", "user_config", "answering.examples[].passage") in names
     assert ("orchestration", "setting", "pipelines.table.NAME.parameters.NAME.pattern") in names
     assert existing()["language-model", "kind: llama-cpp", "engine.model"] == REQUIRED

@@ -8,15 +8,12 @@ the embedding model, so no second model is needed. It is not a cross-encoder and
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from deployments.call import Call
 from deployments.engines.vectors.onnx_encoder import EncodedText, OnnxEncoder
-from deployments.engines.vectors.onnx_model import model_name
-from deployments.values.devices import OnnxDevice
 from deployments.values.retrieval import Ranking
 from deployments.values.vectors import Vectors, unit_length
 
@@ -60,24 +57,13 @@ class LateInteractionReranker:
     """Late interaction over the token vectors of an embedding model.
 
     Args:
-        folder: The embedding model's folder.
+        encoder: The embedding model. The embeddings may share it; what is reranked goes before their documents.
         token_weight: Share of the token score in the blend; the rest is the sentence score.
         cache_bytes: Token vectors kept for passages seen before.
-        device: What runs the model.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        threads: int = 2,
-        max_tokens: int = 256,
-        token_weight: float = 0.65,
-        cache_bytes: int = 128 << 20,
-        device: OnnxDevice = "cpu",
-    ) -> None:
-        self._name = model_name(folder, device)
-        self._encoder = OnnxEncoder(folder, threads=threads, max_tokens=max_tokens, device=device)
+    def __init__(self, encoder: OnnxEncoder, *, token_weight: float = 0.65, cache_bytes: int = 128 << 20) -> None:
+        self._encoder = encoder
         self._token_weight = token_weight
         self._cache = TokenVectorCache(cache_bytes)
 
@@ -85,7 +71,7 @@ class LateInteractionReranker:
 
     @property
     def description(self) -> str:
-        return f"late interaction, {self._name}"
+        return f"late interaction, {self._encoder.name}"
 
     async def rerank(self, call: Call, query: str, passages: Sequence[str]) -> list[Ranking]:
         """Return one ranking for each passage, best first."""
@@ -93,7 +79,7 @@ class LateInteractionReranker:
             return []
         found = {passage: self._cache.get(passage) for passage in passages}
         missing = [passage for passage, encoded in found.items() if encoded is None]
-        encoded_query, *encoded_missing = await self._encoder.encode(call, [query, *missing])
+        encoded_query, *encoded_missing = await self._encoder.encode(call, [query, *missing], urgent=True)
         for passage, encoded in zip(missing, encoded_missing, strict=True):
             self._cache.put(passage, encoded)
             found[passage] = encoded

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deployments.call import Call
-from deployments.engines.vectors.onnx_model import OnnxModel
+from deployments.engines.vectors.onnx_model import OnnxModel, model_name
 from deployments.values.devices import OnnxDevice
 from deployments.values.vectors import Vectors, unit_length
 
@@ -35,6 +35,8 @@ class EncodedText:
 class OnnxEncoder:
     """An encoder whose first output is a vector for each token: shape (texts, tokens, dimensions).
 
+    Several engines may share it. Closing it for one closes it for all.
+
     Args:
         folder: Holds `model.onnx` and `tokenizer.json`.
         threads: Batches that run at once, each on a thread.
@@ -43,6 +45,9 @@ class OnnxEncoder:
         device: What runs the model.
         pooling: How a text's vector is made of those of its tokens, as the model was trained: "mean" of all, or "cls",
             the first one.
+
+    Attributes:
+        name: The model's, with its device where that is not the processor; for status and logs.
     """
 
     def __init__(
@@ -55,20 +60,26 @@ class OnnxEncoder:
         device: OnnxDevice = "cpu",
         pooling: Pooling = "mean",
     ) -> None:
+        self.name = model_name(folder, device)
         self._model = OnnxModel(
             folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens, device=device
         )
         self._pooling = pooling
 
-    async def encode(self, call: Call, texts: Sequence[str]) -> list[EncodedText]:
+    async def encode(self, call: Call, texts: Sequence[str], *, urgent: bool = False) -> list[EncodedText]:
         """Return what the encoder makes of each text, in order.
+
+        Args:
+            call: Whose deadline holds.
+            texts: Of any length.
+            urgent: Whether they go before what is not, however long they are.
 
         Raises:
             DeadlineExceededError: The call's time ran out between two batches.
         """
         encodings = await self._model.tokenize(texts)
         encoded: dict[int, EncodedText] = {}
-        async with aclosing(self._model.run(call, encodings)) as outputs:
+        async with aclosing(self._model.run(call, encodings, urgent=urgent)) as outputs:
             async for index, vectors in outputs:
                 token_ids = np.array(encodings[index].ids, np.int64)
                 encoded[index] = self._encoded(token_ids, vectors[: len(token_ids)])

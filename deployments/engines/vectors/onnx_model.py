@@ -36,7 +36,7 @@ class OnnxModel:
 
     Batches run side by side, each on one thread: on two cores that other processes share, too, the default model makes
     a quarter more of two batches side by side than of one batch on two threads, which wait for each other. Those of
-    short jobs go first, so that a question is answered while documents are put in.
+    urgent and of short jobs go first, so that a question is answered while documents are put in.
 
     Args:
         folder: Holds `model.onnx` (inputs `input_ids`, `attention_mask` and, where the model has them,
@@ -72,11 +72,18 @@ class OnnxModel:
         bounded = [self._bounded(text) for text in texts]
         return await loop.run_in_executor(self._tokenizing, self._tokenizer.encode_batch, bounded)
 
-    async def run(self, call: Call, encodings: Sequence[Encoding]) -> AsyncGenerator[tuple[int, Vectors]]:
+    async def run(
+        self, call: Call, encodings: Sequence[Encoding], *, urgent: bool = False
+    ) -> AsyncGenerator[tuple[int, Vectors]]:
         """Yield the index of each input with the model's first output for it, in no particular order.
 
         Inputs of like length share a batch, so that little of a batch is padding, and there are batches for all
         threads; an output has the rows of its batch's longest input.
+
+        Args:
+            call: Whose deadline holds.
+            encodings: What `tokenize` gave.
+            urgent: Whether they go before what is not, however long they are.
 
         Raises:
             DeadlineExceededError: The call's time ran out between two batches.
@@ -88,10 +95,12 @@ class OnnxModel:
         waiting = length_sorted_batches(lengths, limit)
         try:
             while True:
-                for batch in islice(waiting, self._threads - len(running)):
+                # Some wait, so that a thread which is done goes on with this job before one that comes after it.
+                for batch in islice(waiting, 2 * self._threads - len(running)):
                     call.check("running the model")
                     inputs = [encodings[index] for index in batch]
-                    running.append((batch, self._running.submit(size, partial(self._run, inputs))))
+                    rows = self._running.submit(size, partial(self._run, inputs), urgent=urgent)
+                    running.append((batch, rows))
                 if not running:
                     return
                 batch, rows = running.popleft()

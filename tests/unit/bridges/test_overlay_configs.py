@@ -58,6 +58,11 @@ def test_new_names_are_added_and_null_removes_one() -> None:
     assert applications["eyes"] == {"name": "eyes", "import_path": "a:b"}
 
 
+def test_null_is_a_value_of_what_is_new() -> None:
+    eyes = patched("applications: {eyes: {route_prefix: null, import_path: a:b}}")["eyes"]
+    assert eyes == {"name": "eyes", "route_prefix": None, "import_path": "a:b"}
+
+
 def test_what_is_shared_by_an_anchor_is_written_out() -> None:
     patch = "applications: {ears: {deployments: {Ears: &same {x: {y: 1}}, Nose: *same}}}"
     assert "&" not in patched_config(CONFIG, patch)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Protocol, cast
 
 import pytest
+from ray import serve
 from ray.cloudpickle.cloudpickle import dumps
 from ray.serve.handle import DeploymentHandle
 
@@ -69,7 +70,11 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def replica_of(build: Any, *arguments: object, **named: object) -> Any:
     """Start a replica as Serve does."""
-    replica_class: Any = COUNTING.replica_class(build)
+    return await started(COUNTING, build, *arguments, **named)
+
+
+async def started(definition: ServiceDefinition[Any], build: Any, *arguments: object, **named: object) -> Any:
+    replica_class: Any = definition.replica_class(build)
     replica = replica_class.__new__(replica_class)
     await replica.__init__(*arguments, **named)
     return replica
@@ -170,6 +175,78 @@ async def test_serve_finds_on_a_replica_what_was_given_to_it_and_nothing_else() 
     await whole.__del__()
     assert asked == ["healthy?", {"answering": "briefly"}, "closed"]
     assert not hasattr(type(whole), "__del__"), "Python would call it when the replica is collected"
+
+
+class GreetingService(Protocol):
+    async def greet(self, call: Call, name: str) -> str: ...
+
+
+class Greeting:
+    """Greets."""
+
+    async def greet(self, call: Call, name: str) -> str:
+        return f"Hello {name}!"
+
+
+HOST = ServiceDefinition(GreetingService, "Greeting").hosting(COUNTING)
+
+
+def host() -> Replica[Greeting]:
+    return Replica(Greeting(), hosted=COUNTING.hosted(Counting()))
+
+
+async def test_a_replica_answers_for_the_services_that_it_hosts_under_names_of_their_own() -> None:
+    replica = await started(HOST, host)
+    assert await replica.greet(within(), "Ada") == "Hello Ada!"
+    assert await replica.Counting_double(within(), 4) == 8
+    assert [batch async for batch in replica.Counting_count(within(), to=2)] == [[0, 1, StreamEnd.END]]
+    assert not hasattr(replica, "double")
+
+
+async def test_a_replica_that_hosts_works_where_serve_carries_its_class_by_value() -> None:
+    carried = pickle.loads(dumps(HOST.replica_class(host)))
+    replica = carried.__new__(carried)
+    await replica.__init__()
+    assert await replica.Counting_double(within(), 2) == 4
+
+
+@dataclass
+class HandleOf:
+    """Serve's handle of a replica in this process."""
+
+    replica: Any
+    method_name: str = ""
+    stream: bool = False
+
+    def options(self, *, method_name: str, stream: bool, **options: object) -> "HandleOf":
+        return HandleOf(self.replica, method_name, stream)
+
+    def remote(self, *arguments: object, **named: object) -> Any:
+        return Response(getattr(self.replica, self.method_name)(*arguments, **named))
+
+
+@dataclass
+class Response:
+    """Serve's response: awaited, or a stream."""
+
+    made: Any
+
+    def __await__(self) -> Any:
+        return self.made.__await__()
+
+    async def __anext__(self) -> Any:
+        return await anext(self.made)
+
+    def cancel(self) -> None: ...
+
+
+async def test_a_client_finds_a_service_in_the_replicas_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = HandleOf(await started(HOST, host))
+    found = {("Greeting", "hosts"): handle}
+    monkeypatch.setattr(serve, "get_deployment_handle", lambda *place: found[place])
+    client = COUNTING.in_replicas_of(HOST, "hosts")
+    assert await client.double(within(), 4) == 8
+    assert [number async for number in client.count(within(), 3)] == [0, 1, 2]
 
 
 async def test_what_is_built_may_start_tasks() -> None:

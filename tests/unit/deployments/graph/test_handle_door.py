@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
@@ -92,6 +93,12 @@ async def test_what_a_service_refuses_is_not_asked_again() -> None:
     with pytest.raises(NotFoundError):
         await door(handle).call(Call.within(5), "ask")
     assert len(handle.responses) == 1
+
+
+async def test_a_method_that_the_deployment_does_not_have_is_told() -> None:
+    handle = Handle([(RayServeException("Tried to call a method 'ask' that does not exist."),)])
+    with pytest.raises(UnavailableError, match=r"Model.ask cannot be called: the deployment has no such method"):
+        await door(handle).call(Call.within(5), "ask")
 
 
 async def test_a_stream_whose_replica_is_lost_before_its_first_item_is_made_again() -> None:

@@ -1,6 +1,8 @@
 """Embeddings, late interaction and the cross-encoder, on models small enough to be computed by hand."""
 
-from collections.abc import Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def cross_encoder_folder(tmp_path: Path) -> Path:
 
 
 async def test_an_embedding_is_the_mean_of_the_token_vectors_of_length_one(encoder_folder: Path) -> None:
-    vectors = await OnnxEmbeddings(encoder_folder).embed(Call.within(5.0), TEXTS)
+    vectors = await OnnxEmbeddings(OnnxEncoder(encoder_folder)).embed(Call.within(5.0), TEXTS)
     assert vectors.dtype == np.float32
     for text, vector in zip(TEXTS, vectors, strict=True):
         assert np.allclose(vector, unit(mean_vector(*text.split())), atol=1e-6)
@@ -59,7 +61,7 @@ async def test_a_text_is_embedded_alike_alone_and_in_any_batch(encoder_folder: P
 
 
 async def test_a_model_that_was_trained_so_gives_the_vector_of_its_first_token(encoder_folder: Path) -> None:
-    vectors = await OnnxEmbeddings(encoder_folder, pooling="cls").embed(Call.within(5.0), TEXTS)
+    vectors = await OnnxEmbeddings(OnnxEncoder(encoder_folder, pooling="cls")).embed(Call.within(5.0), TEXTS)
     assert np.allclose(vectors, unit(TABLE[WORDS.index("[CLS]")]), atol=1e-6)
 
 
@@ -104,7 +106,7 @@ class Breaking:
 
 
 async def test_a_model_that_fails_is_unavailable_until_it_runs_again(encoder_folder: Path) -> None:
-    embeddings = OnnxEmbeddings(encoder_folder)
+    embeddings = OnnxEmbeddings(OnnxEncoder(encoder_folder))
     await embeddings.check()
     model = embeddings._encoder._model
     model._session = session = Breaking(model._session)
@@ -127,6 +129,79 @@ async def test_encoding_stops_when_the_time_is_up(encoder_folder: Path) -> None:
         await OnnxEncoder(encoder_folder).encode(Call.within(0.0), TEXTS)
 
 
+class Holding:
+    """A session that holds what runs until it may end, and notes the word that each batch begins with."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.words: list[str] = []
+        self.may_end = threading.Event()
+
+    def run(self, names: None, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        self.words.append(WORDS[feeds["input_ids"][0, 1]])
+        assert self.may_end.wait(10)
+        return self._session.run(names, feeds)
+
+
+def note_urgent(model: OnnxModel) -> asyncio.Event:
+    """Return what is set when urgent work is given to a model."""
+    submit, is_given = model._running.submit, asyncio.Event()
+
+    def noting(size: int, work: Callable[[], np.ndarray], *, urgent: bool = False) -> asyncio.Future[np.ndarray]:
+        future = submit(size, work, urgent=urgent)
+        if urgent:
+            is_given.set()
+        return future
+
+    model._running.submit = noting
+    return is_given
+
+
+async def question_is_embedded(encoder: OnnxEncoder) -> None:
+    await OnnxEmbeddings(encoder).embed(Call.within(5.0), ["pool opens " * 40])
+
+
+async def passages_are_reranked(encoder: OnnxEncoder) -> None:
+    await LateInteractionReranker(encoder).rerank(Call.within(5.0), "pool opens", ["pool opens " * 40] * 2)
+
+
+@pytest.mark.parametrize("ask", [question_is_embedded, passages_are_reranked])
+async def test_a_question_goes_before_the_documents_that_share_its_model(
+    encoder_folder: Path, ask: Callable[[OnnxEncoder], Coroutine[Any, Any, None]]
+) -> None:
+    encoder = OnnxEncoder(encoder_folder, threads=1, batch_tokens=12)
+    model = encoder._model
+    model._session = session = Holding(model._session)
+    is_asked = note_urgent(model)
+    documents = asyncio.create_task(OnnxEmbeddings(encoder).embed(Call.within(5.0), ["dogs are welcome"] * 8))
+    asked = asyncio.create_task(ask(encoder))
+    await asyncio.wait_for(is_asked.wait(), 5)
+    session.may_end.set()
+    await asyncio.gather(documents, asked)
+    assert session.words.count("dogs") == 4
+    assert session.words[1 : session.words.index("dogs", 1)].count("pool") == session.words.count("pool")
+    encoder.close()
+
+
+async def test_embeddings_and_reranker_may_share_an_encoder(encoder_folder: Path) -> None:
+    encoder = OnnxEncoder(encoder_folder)
+    embeddings, reranker = OnnxEmbeddings(encoder), LateInteractionReranker(encoder)
+    apart = LateInteractionReranker(OnnxEncoder(encoder_folder))
+    vectors, rankings = await asyncio.gather(
+        embeddings.embed(Call.within(5.0), TEXTS), reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
+    )
+    assert np.allclose(vectors[2], unit(mean_vector("cats")), atol=1e-6)
+    assert rankings == await apart.rerank(Call.within(5.0), "cats hotel", TEXTS)
+    model = encoder._model
+    model._session = Breaking(model._session)
+    with pytest.raises(RuntimeError):
+        await embeddings.embed(Call.within(5.0), TEXTS)
+    with pytest.raises(UnavailableError):
+        await reranker.check()
+    await embeddings.close()
+    await reranker.close()
+
+
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 600))
 def test_batches_hold_every_text_once_and_little_padding(lengths: list[int], batch_tokens: int) -> None:
     batches = list(length_sorted_batches(lengths, batch_tokens))
@@ -137,14 +212,14 @@ def test_batches_hold_every_text_once_and_little_padding(lengths: list[int], bat
 
 
 async def test_late_interaction_puts_the_passage_with_the_question_s_words_first(encoder_folder: Path) -> None:
-    rankings = await LateInteractionReranker(encoder_folder).rerank(Call.within(5.0), "pool opens", TEXTS)
+    rankings = await LateInteractionReranker(OnnxEncoder(encoder_folder)).rerank(Call.within(5.0), "pool opens", TEXTS)
     assert rankings[0].index == 1
     assert sorted(ranking.index for ranking in rankings) == [0, 1, 2, 3]
     assert [ranking.score for ranking in rankings] == sorted((ranking.score for ranking in rankings), reverse=True)
 
 
 async def test_late_interaction_gives_the_same_order_from_its_cache(encoder_folder: Path) -> None:
-    reranker = LateInteractionReranker(encoder_folder)
+    reranker = LateInteractionReranker(OnnxEncoder(encoder_folder))
     first = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
     again = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
     assert [ranking.index for ranking in first] == [ranking.index for ranking in again]
@@ -153,7 +228,7 @@ async def test_late_interaction_gives_the_same_order_from_its_cache(encoder_fold
 
 @pytest.mark.parametrize("passages", [[], ["dogs"], ["dogs", "dogs"], [""]])
 async def test_few_alike_or_empty_passages_are_ranked_too(encoder_folder: Path, passages: list[str]) -> None:
-    rankings = await LateInteractionReranker(encoder_folder).rerank(Call.within(5.0), "dogs", passages)
+    rankings = await LateInteractionReranker(OnnxEncoder(encoder_folder)).rerank(Call.within(5.0), "dogs", passages)
     assert sorted(ranking.index for ranking in rankings) == list(range(len(passages)))
     assert all(np.isfinite(ranking.score) for ranking in rankings)
 

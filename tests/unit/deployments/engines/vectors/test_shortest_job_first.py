@@ -46,6 +46,19 @@ async def test_what_waits_of_a_large_job_lets_a_small_one_go_first(
     assert machine.ran == ["large 1", "small 1", "small 2", "large 2", "large 3"]
 
 
+async def test_what_is_urgent_goes_first_however_large_its_job(
+    machine: Machine, one_thread: ShortestJobFirst[str]
+) -> None:
+    running = one_thread.submit(1, lambda: machine.run("running"))
+    small = [one_thread.submit(2, lambda name=name: machine.run(name)) for name in ("small 1", "small 2")]
+    urgent = [
+        one_thread.submit(size, lambda size=size: machine.run(f"urgent {size}"), urgent=True) for size in (100, 50)
+    ]
+    machine.may_end.set()
+    await asyncio.gather(running, *small, *urgent)
+    assert machine.ran == ["running", "urgent 50", "urgent 100", "small 1", "small 2"]
+
+
 async def test_what_is_cancelled_before_it_runs_costs_nothing(
     machine: Machine, one_thread: ShortestJobFirst[str]
 ) -> None:
