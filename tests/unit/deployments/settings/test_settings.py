@@ -7,9 +7,16 @@ from pydantic import ValidationError
 
 from deployments.settings.environment import milvus_uri, with_environment
 from deployments.settings.orchestration import OrchestrationSettings
-from deployments.settings.text_models import LanguageModelSettings, LanguageModelUserConfig, RerankerSettings
+from deployments.settings.text_models import (
+    EmbeddingsSettings,
+    LanguageModelSettings,
+    LanguageModelUserConfig,
+    RerankerSettings,
+)
 
 LLAMA = {"kind": "llama-cpp", "model": "smollm2-135m-instruct"}
+ONNX: dict[str, Any] = {"kind": "onnx", "model": "m"}
+LATE: dict[str, Any] = {"kind": "late-interaction", "model": "m"}
 
 
 def fault(settings: type, given: dict[str, Any]) -> str:
@@ -26,12 +33,35 @@ def fault(settings: type, given: dict[str, Any]) -> str:
         (LanguageModelSettings, {"engine": {"kind": "vllm"}}, "'llama-cpp', 'openai'"),
         (LanguageModelUserConfig, {"answering": {"temperature": 3}}, "answering.temperature"),
         (RerankerSettings, {"engine": {"kind": "late-interaction", "model": "m", "token_weight": 2}}, "token_weight"),
+        (EmbeddingsSettings, {"engine": ONNX, "reranker": {"engine": {**LATE, "cache": 1}}}, "reranker.engine"),
         (OrchestrationSettings, {"nats": {"queue": "x"}}, "nats.queue"),
         (OrchestrationSettings, {"milvus": {"keep": "many"}}, "milvus.keep"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(settings: type, given: dict[str, Any], named: str) -> None:
     assert named in fault(settings, given)
+
+
+@pytest.mark.parametrize("reranker", [LATE, LATE | {"token_weight": 0.5, "threads": 2}])
+def test_a_reranker_by_the_same_model_shares_it(reranker: dict[str, Any]) -> None:
+    settings = EmbeddingsSettings.model_validate({"engine": ONNX, "reranker": {"engine": reranker}})
+    assert settings.one_model() == (settings.engine, settings.reranker and settings.reranker.engine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "reranker"),
+    [
+        (ONNX, LATE | {"model": "n"}),
+        (ONNX, LATE | {"device": "cuda"}),
+        (ONNX, LATE | {"threads": 1}),
+        (ONNX | {"max_tokens": 512}, LATE),
+        (ONNX, {"kind": "cross-encoder", "model": "m"}),
+        ({"kind": "tei", "base_url": "http://tei"}, LATE),
+    ],
+)
+def test_a_reranker_that_differs_has_a_model_of_its_own(engine: dict[str, Any], reranker: dict[str, Any]) -> None:
+    given = {"engine": engine, "reranker": {"engine": reranker}}
+    assert EmbeddingsSettings.model_validate(given).one_model() is None
 
 
 def test_the_environment_goes_over_the_file() -> None:
