@@ -53,7 +53,7 @@ def test_the_demo_of_the_readme_answers_from_its_documents(demo: Done) -> None:
     answer = next(line for line in lines if line.startswith("Hearth ") and "over NATS" not in line)
     assert "five years" in answer
     assert "source  backups.md (How long backups are kept)" in lines
-    assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Graph", "Sample"]
+    assert [line.split()[1] for line in lines if line.startswith("✓")] == ["Models", "NATS,", "Chat", "Sample", "Graph"]
     assert "hearth down" in demo.stdout
     (shown,) = blocks(README.read_text(encoding="utf-8"), "text")
     spoken = [line for line in shown.code.splitlines() if line.startswith(("  You", "  Hearth", "  source"))]
