@@ -29,6 +29,7 @@ _SHORTEST_PLURAL = 3
 _SHORTEST_WORDS = 4
 """A fragment such as "The fire brigade." says nothing that could be held against a sentence."""
 _DENIED_WORDS = 3
+_WORD_IN_THE_MAKING = re.compile(r"\S+$")
 _WORD = re.compile(r"[^\s,;:!?\"“”()\[\]{}<>]+")
 _EDGE = ".'’`*_"
 _CLAUSE_END = re.compile(r"[,;:.!?]\s|\bbut\b|\bbecause\b")
@@ -85,22 +86,63 @@ class _Unit:
     content: _Content
 
 
-def is_supported(sentence: str, passages: Sequence[str], question: str) -> bool:
-    """Say whether everything that `sentence` says stands in the nearest sentence of `passages`."""
-    said, asked = _Content.of(sentence), _Content.of(question)
-    brings_nothing = not (said.stems - asked.stems or said.exact - asked.exact)
-    if brings_nothing or len(_words(sentence)) < _SHORTEST_WORDS:
-        return False
-    units = [_Unit(text, _Content.of(text)) for passage in passages for text in _units(passage)]
-    anywhere = frozenset[str]().union(*(unit.content.stems for unit in units))
-    nearness = [_nearness(unit.content, said, asked) for unit in units]
-    nearest = [unit for unit, near in zip(units, nearness, strict=True) if near == max(nearness)]
-    return any(_stands_in(unit, anywhere - unit.content.stems, sentence, said, asked) for unit in nearest)
+class Evidence:
+    """What the sentences of an answer are held against: the sentences of passages, and the question.
 
+    Args:
+        passages: What was found, best first.
+        question: That is answered.
+    """
 
-def _nearness(there: _Content, said: _Content, asked: _Content) -> tuple[int, int]:
-    """Return how much of the question a sentence holds and, among equals, how much of the answer."""
-    return len(asked.stems & there.stems), len(said.stems & there.stems)
+    def __init__(self, passages: Sequence[str], question: str) -> None:
+        self._asked = _Content.of(question)
+        self._units = [_Unit(text, _Content.of(text)) for passage in passages for text in _units(passage)]
+        self._anywhere = frozenset[str]().union(*(unit.content.stems for unit in self._units))
+        self._nearest = self._most(self._units, self._asked.stems)
+
+    def supports(self, sentence: str) -> bool:
+        """Say whether everything that a sentence says stands in the nearest sentence of the passages."""
+        said = _Content.of(sentence)
+        brings_nothing = not (said.stems - self._asked.stems or said.exact - self._asked.exact)
+        if brings_nothing or len(_words(sentence)) < _SHORTEST_WORDS:
+            return False
+        nearest = self._most(self._nearest, said.stems)
+        return any(_stands_in(unit, self._elsewhere(unit), sentence, said, self._asked) for unit in nearest)
+
+    def may_support(self, beginning: str) -> bool:
+        """Say whether a sentence with this beginning may still be supported; its last word may not be whole yet.
+
+        False only where no end of the sentence could help, so that the model need not write it.
+        """
+        said = _Content.of(_WORD_IN_THE_MAKING.sub("", beginning))
+        return any(not self._is_lost(unit, said) for unit in self._nearest)
+
+    def is_nearest_in(self, passages: Sequence[str]) -> bool:
+        """Say whether one of the sentences that are nearest to the question stands in one of these passages.
+
+        A model that is shown only these can hardly say what `supports` would accept otherwise.
+        """
+        shown = {text for passage in passages for text in _units(passage)}
+        return any(unit.text in shown for unit in self._nearest)
+
+    def _is_lost(self, unit: _Unit, said: _Content) -> bool:
+        there, new = unit.content, said.stems - self._asked.stems
+        foreign = len(new - there.stems)
+        most_of_it = len(there.stems - self._asked.stems)
+        return bool(
+            said.exact - self._asked.exact - there.exact
+            or said.stems & self._asked.stems & self._elsewhere(unit)
+            or (foreign and most_of_it / (most_of_it + foreign) < SUPPORTED_SHARE)
+        )
+
+    def _elsewhere(self, unit: _Unit) -> frozenset[str]:
+        return self._anywhere - unit.content.stems
+
+    @staticmethod
+    def _most(units: Sequence[_Unit], stems: frozenset[str]) -> list[_Unit]:
+        """Return the sentences that hold the most of some stems."""
+        shared = [len(stems & unit.content.stems) for unit in units]
+        return [unit for unit, count in zip(units, shared, strict=True) if count == max(shared)]
 
 
 def _stands_in(unit: _Unit, elsewhere: frozenset[str], sentence: str, said: _Content, asked: _Content) -> bool:

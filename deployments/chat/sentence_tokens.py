@@ -1,6 +1,6 @@
 """The tokens of an answer, gathered into sentences."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -14,16 +14,30 @@ class SentenceTokens:
     Attributes:
         tokens: As the model made them; joined, they are the sentence with the space around it.
         complete: Whether its end was seen; the last sentence of an answer that hit its limit is not.
+        given_up: Whether it was given up before its end, as what it began with cannot pass.
     """
 
     tokens: tuple[str, ...]
     complete: bool
+    given_up: bool = False
 
 
-async def sentences_of(tokens: AsyncGenerator[str]) -> AsyncGenerator[SentenceTokens]:
+def _anything(beginning: str) -> bool:
+    del beginning
+    return True
+
+
+async def sentences_of(
+    tokens: AsyncGenerator[str], may_pass: Callable[[str], bool] = _anything
+) -> AsyncGenerator[SentenceTokens]:
     """Yield the tokens of a text sentence by sentence, each as soon as its end is seen.
 
     A token that holds the end of one sentence and the start of the next is cut in two.
+
+    Args:
+        tokens: Of the text.
+        may_pass: Says of the beginning of a sentence whether the caller may want what begins so. If not, that is the
+            last sentence, and it is given up there.
     """
     held: list[str] = []
     async with aclosing(tokens):
@@ -32,6 +46,9 @@ async def sentences_of(tokens: AsyncGenerator[str]) -> AsyncGenerator[SentenceTo
             while (end := sentence_end("".join(held))) is not None:
                 sentence, held = _split(held, end)
                 yield SentenceTokens(tuple(sentence), complete=True)
+            if not may_pass("".join(held)):
+                yield SentenceTokens(tuple(held), complete=False, given_up=True)
+                return
     text = "".join(held).rstrip()
     if text:
         yield SentenceTokens(tuple(held), complete=text[-1] in ".!?。！？…:”\"')")

@@ -5,14 +5,16 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 from deployments.call import Call
 from deployments.chat.follow_up import resolve
-from deployments.chat.grounding import is_supported
+from deployments.chat.grounding import Evidence
 from deployments.chat.prefix_reuse import in_read_order, kept_share
 from deployments.chat.sentence_tokens import lstripped, sentences_of, stripped
 from deployments.component_status import replica_status, status_or_error
@@ -72,6 +74,7 @@ class _Progress:
     thought_tokens: int = 0
     preparation: PreparationUse = PreparationUse.NONE
     preparation_kept: float = 0.0
+    is_refused: bool = False
 
     @property
     def is_cut(self) -> bool:
@@ -201,7 +204,7 @@ class Chat:
         progress.generation = profile.answering.generation
         generated = progress.texts(self._language_model.generate(call, prompt))
         if prompt.passages and profile.answering.check_sentences:
-            tokens = self._checked(call, generated, resolved.text, progress)
+            tokens = self._checked(call, generated, resolved.text, progress, profile.answering.passages)
         else:
             tokens = stripped(generated)
         started = time.monotonic()
@@ -253,33 +256,32 @@ class Chat:
             progress.stage("retrieve", started)
 
     async def _checked(
-        self, call: Call, generated: AsyncGenerator[str], question: str, progress: _Progress
+        self, call: Call, generated: AsyncGenerator[str], question: str, progress: _Progress, shown: int
     ) -> AsyncGenerator[str]:
         """Yield the tokens of each sentence once it was seen to stand in what was found, else a quotation.
 
-        The first sentence that does not stand in the passages ends what the model may say.
+        The first sentence that does not stand in the passages ends what the model may say. It is not asked at all where
+        what is nearest to the question stands in none of the passages that it is shown, the first `shown` ones.
         """
-        evidence = tuple(passage.text for passage in progress.passages[:_QUOTED_PASSAGES])
+        texts = [passage.text for passage in progress.passages[:_QUOTED_PASSAGES]]
+        evidence = Evidence(texts, question)
+        quotation = _Ahead(partial(self._quotation, call, question, progress.passages))
         said_something = False
-        async with aclosing(sentences_of(generated)) as sentences:
-            async for sentence in sentences:
-                text = "".join(sentence.tokens)
-                if not text.strip():
-                    continue
-                if sentence.complete or not said_something:
-                    if not is_supported(text, evidence, question):
-                        break
-                    for token in sentence.tokens if said_something else lstripped(sentence.tokens):
+        async with aclosing(quotation), aclosing(generated):
+            if evidence.is_nearest_in(texts[:shown]):
+                # The model reads on all cores and writes on one. Small models are refused more often than not, so what
+                # is quoted then is looked for on another core while the first sentence is written.
+                async with aclosing(_supported(_announced(generated, quotation.begin), evidence, progress)) as tokens:
+                    async for token in tokens:
                         yield token
-                    said_something = True
-            else:
-                if said_something:
+                        said_something = True
+                if said_something and not progress.is_refused:
                     return
-        # What the model was stopped in is not part of the answer any more.
-        progress.finish = None
-        quotation = await self._quotation(call, question, progress.passages)
-        for word in _WORD.findall(f" {quotation}" if said_something else quotation):
-            yield word
+            # What the model was stopped in is not part of the answer any more.
+            progress.finish = None
+            quoted = await quotation.text()
+            for word in _WORD.findall(f" {quoted}" if said_something else quoted):
+                yield word
 
     async def _quotation(self, call: Call, question: str, found: tuple[Passage, ...]) -> str:
         """Return the sentences nearest to the question, each marked as a quotation from its document and section."""
@@ -301,6 +303,61 @@ class Chat:
             return await self._retrieval.components(call)
         except HearthError as error:
             return (ComponentStatus("Retrieval", ready=False, detail=error.message, required=False),)
+
+
+class _Ahead:
+    """A text that may be begun before it is known whether it is needed. It is made once, and closing stops it.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, str]]) -> None:
+        self._make = make
+        self._making: asyncio.Task[str] | None = None
+
+    def begin(self) -> None:
+        self._begun()
+
+    async def text(self) -> str:
+        return await self._begun()
+
+    async def aclose(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait([self._making])
+
+    def _begun(self) -> asyncio.Task[str]:
+        if self._making is None:
+            self._making = asyncio.create_task(self._make())
+        return self._making
+
+
+async def _announced(tokens: AsyncGenerator[str], begins: Callable[[], None]) -> AsyncGenerator[str]:
+    """Pass tokens on, and call `begins` before each."""
+    async with aclosing(tokens):
+        async for token in tokens:
+            begins()
+            yield token
+
+
+async def _supported(tokens: AsyncGenerator[str], evidence: Evidence, progress: _Progress) -> AsyncGenerator[str]:
+    """Yield the tokens of the sentences that stand in what was found, up to the first one that does not."""
+    said_something = False
+    async with aclosing(sentences_of(tokens, evidence.may_support)) as sentences:
+        async for sentence in sentences:
+            text = "".join(sentence.tokens)
+            if not text.strip():
+                continue
+            # A last sentence that was cut at the limit is left out, unless it is the only one.
+            if not sentence.complete and not sentence.given_up and said_something:
+                return
+            if sentence.given_up or not evidence.supports(text):
+                progress.is_refused = True
+                return
+            for token in sentence.tokens if said_something else lstripped(sentence.tokens):
+                yield token
+            said_something = True
 
 
 async def _attempt(warming: Awaitable[object]) -> None:

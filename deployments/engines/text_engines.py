@@ -96,7 +96,7 @@ def embeddings_engine(settings: EmbeddingsSettings, find: FindDeployed) -> Embed
     """
     match settings.engine:
         case OnnxEmbeddingsSettings() as engine:
-            encoder = _embeddings_encoder(engine)
+            encoder = _embeddings_encoder(engine, cache_bytes=0)
             from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
             return OnnxEmbeddings(encoder)
@@ -126,7 +126,8 @@ def embeddings_with_reranker(
 ) -> tuple[EmbeddingsEngine, RerankerEngine | None]:
     """Load the embeddings model and the reranker that the settings name beside it; see `language_model_engine`.
 
-    Where both are one model, it is loaded once: see `EmbeddingsSettings.one_model`.
+    Where both are one model, it is loaded once: see `EmbeddingsSettings.one_model`. Then the reranker knows the token
+    vectors of every passage that was embedded here, as far as its `cache_bytes` go, and computes only the question's.
 
     Returns:
         The embeddings, and the reranker where there is one.
@@ -136,10 +137,11 @@ def embeddings_with_reranker(
     """
     if one_model := settings.one_model():
         engine, reranker = one_model
-        encoder = _embeddings_encoder(engine)
+        encoder = _embeddings_encoder(engine, cache_bytes=reranker.cache_bytes)
+        from deployments.engines.vectors.late_interaction import LateInteractionReranker  # noqa: PLC0415
         from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings  # noqa: PLC0415
 
-        return OnnxEmbeddings(encoder), _late_interaction(encoder, reranker)
+        return OnnxEmbeddings(encoder), LateInteractionReranker(encoder, token_weight=reranker.token_weight)
     embeddings = embeddings_engine(settings, find)
     if settings.reranker is None:
         return embeddings, None
@@ -155,11 +157,17 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
     match settings.engine:
         case LateInteractionSettings() as engine:
             library_required("onnxruntime", "onnx")
+            from deployments.engines.vectors.late_interaction import LateInteractionReranker  # noqa: PLC0415
             from deployments.engines.vectors.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
-            folder = _folder(engine.model, "reranker")
-            encoder = OnnxEncoder(folder, threads=engine.threads, max_tokens=engine.max_tokens, device=engine.device)
-            return _late_interaction(encoder, engine)
+            encoder = OnnxEncoder(
+                _folder(engine.model, "reranker"),
+                threads=engine.threads,
+                max_tokens=engine.max_tokens,
+                device=engine.device,
+                cache_bytes=engine.cache_bytes,
+            )
+            return LateInteractionReranker(encoder, token_weight=engine.token_weight)
         case CrossEncoderSettings() as engine:
             library_required("onnxruntime", "onnx")
             from deployments.engines.vectors.cross_encoder import CrossEncoderReranker  # noqa: PLC0415
@@ -193,7 +201,7 @@ def reranker_engine(settings: RerankerSettings, find: FindDeployed) -> RerankerE
             return DeployedReranker(bound(engine, adapter, find, _RERANKER), adapter)
 
 
-def _embeddings_encoder(settings: OnnxEmbeddingsSettings) -> "OnnxEncoder":
+def _embeddings_encoder(settings: OnnxEmbeddingsSettings, *, cache_bytes: int) -> "OnnxEncoder":
     library_required("onnxruntime", "onnx")
     from deployments.engines.vectors.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
@@ -204,13 +212,8 @@ def _embeddings_encoder(settings: OnnxEmbeddingsSettings) -> "OnnxEncoder":
         batch_tokens=settings.batch_tokens,
         device=settings.device,
         pooling=settings.pooling,
+        cache_bytes=cache_bytes,
     )
-
-
-def _late_interaction(encoder: "OnnxEncoder", settings: LateInteractionSettings) -> RerankerEngine:
-    from deployments.engines.vectors.late_interaction import LateInteractionReranker  # noqa: PLC0415
-
-    return LateInteractionReranker(encoder, token_weight=settings.token_weight, cache_bytes=settings.cache_bytes)
 
 
 def llm_server(

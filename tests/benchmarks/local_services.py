@@ -9,9 +9,8 @@ from bridges.command_line.files.extraction import Extractor
 from deployments.call import Call
 from deployments.chat.service import Chat
 from deployments.engines.language.llama_cpp import LlamaCppEngine
-from deployments.engines.vectors.late_interaction import LateInteractionReranker
-from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
-from deployments.engines.vectors.onnx_encoder import OnnxEncoder
+from deployments.engines.protocols import DeployedModel
+from deployments.engines.text_engines import embeddings_with_reranker
 from deployments.inference.embeddings import Embeddings
 from deployments.inference.language_model import LanguageModel
 from deployments.inference.reranker import Reranker
@@ -22,10 +21,11 @@ from deployments.milvus.passages import MilvusPassages
 from deployments.models.store import ModelStore
 from deployments.retrieval.service import Retrieval
 from deployments.settings.orchestration import MilvusSettings
+from deployments.settings.text_models import EmbeddingsSettings
 from deployments.values.documents import Document
 from deployments.values.language import Answering
 from tests.benchmarks.question_sets import small_document
-from tests.benchmarks.shipped import application, embeddings_folder, language_model_file, shipped_answering
+from tests.benchmarks.shipped import application, language_model_file, shipped_answering
 from tests.benchmarks.site import Site
 
 _WAIT_S = 600.0
@@ -101,17 +101,25 @@ def answering(*, check_sentences: bool) -> Answering:
     return replace(shipped_answering(), check_sentences=check_sentences)
 
 
+def _none_deployed(application: str, deployment: str, role: str) -> DeployedModel:
+    raise LookupError(f"{role}: there is no cluster here that {deployment} of {application} could run in")
+
+
 @asynccontextmanager
 async def local_services(site: Site) -> AsyncGenerator[LocalServices]:
     """Give the services over a Milvus server, for as long as the block lasts."""
     models = ModelStore.from_environment()
-    encoder = OnnxEncoder(embeddings_folder(models))
     settings = MilvusSettings.model_validate(application("orchestration")["args"]["milvus"])
     async with AsyncExitStack() as running:
         connection = MilvusConnection(running.enter_context(site.milvus()))
         running.push_async_callback(connection.close)
-        running.callback(encoder.close)
-        embeddings, reranker = Embeddings(OnnxEmbeddings(encoder)), Reranker(LateInteractionReranker(encoder))
+        embedder, scorer = embeddings_with_reranker(
+            EmbeddingsSettings.model_validate(application("embeddings")["args"]), _none_deployed
+        )
+        if scorer is None:
+            raise LookupError("the shipped embeddings have no reranker beside them")
+        running.push_async_callback(embedder.close)
+        embeddings, reranker = Embeddings(embedder), Reranker(scorer)
         ingestion = Ingestion(embeddings, MilvusDocuments(connection), settings)
         services = LocalServices(connection, settings, models, embeddings, reranker, ingestion)
         try:

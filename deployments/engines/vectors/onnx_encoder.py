@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,26 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deployments.call import Call
+from deployments.engines.vectors.encoded_text import EncodedText, TokenVectorCache
 from deployments.engines.vectors.onnx_model import OnnxModel, model_name
 from deployments.values.devices import OnnxDevice
 from deployments.values.vectors import Vectors, unit_length
 
 Pooling = Literal["mean", "cls"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedText:
-    """What the encoder made of one text.
-
-    Attributes:
-        token_ids: Vocabulary ids of the tokens, the two special ones included: shape (tokens,).
-        token_vectors: One row of length 1 for each token: shape (tokens, dimensions), float32.
-        embedding: The text's own vector, of length 1: shape (dimensions,), float32.
-    """
-
-    token_ids: npt.NDArray[np.int64]
-    token_vectors: Vectors
-    embedding: Vectors
 
 
 class OnnxEncoder:
@@ -45,6 +30,7 @@ class OnnxEncoder:
         device: What runs the model.
         pooling: How a text's vector is made of those of its tokens, as the model was trained: "mean" of all, or "cls",
             the first one.
+        cache_bytes: Token vectors of texts that were encoded before are kept, so many bytes of them; 0 keeps none.
 
     Attributes:
         name: The model's, with its device where that is not the processor; for status and logs.
@@ -59,12 +45,14 @@ class OnnxEncoder:
         batch_tokens: int = 1024,
         device: OnnxDevice = "cpu",
         pooling: Pooling = "mean",
+        cache_bytes: int = 0,
     ) -> None:
         self.name = model_name(folder, device)
         self._model = OnnxModel(
             folder, threads=threads, max_tokens=max_tokens, batch_tokens=batch_tokens, device=device
         )
         self._pooling = pooling
+        self._cache = TokenVectorCache(cache_bytes)
 
     async def encode(self, call: Call, texts: Sequence[str], *, urgent: bool = False) -> list[EncodedText]:
         """Return what the encoder makes of each text, in order.
@@ -77,13 +65,16 @@ class OnnxEncoder:
         Raises:
             DeadlineExceededError: The call's time ran out between two batches.
         """
-        encodings = await self._model.tokenize(texts)
-        encoded: dict[int, EncodedText] = {}
+        known = {text: self._cache.get(text) for text in texts}
+        missing = [text for text, encoded in known.items() if encoded is None]
+        encodings = await self._model.tokenize(missing)
         async with aclosing(self._model.run(call, encodings, urgent=urgent)) as outputs:
             async for index, vectors in outputs:
                 token_ids = np.array(encodings[index].ids, np.int64)
-                encoded[index] = self._encoded(token_ids, vectors[: len(token_ids)])
-        return [encoded[index] for index in range(len(texts))]
+                encoded = self._encoded(token_ids, vectors[: len(token_ids)])
+                self._cache.put(missing[index], encoded)
+                known[missing[index]] = encoded
+        return [encoded for text in texts if (encoded := known[text]) is not None]
 
     async def check(self) -> None:
         """See `OnnxModel.check`."""

@@ -134,6 +134,21 @@ async def test_an_invented_sentence_is_never_seen_and_the_passage_is_quoted() ->
     assert end.error == ""
 
 
+async def test_a_model_is_stopped_at_the_word_that_no_passage_says() -> None:
+    model = ScriptedModel(["A dog costs 90", " euros", " a night", " and more."], answering=SMALL)
+    tokens, _ = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Price?", retrieve=True))
+    assert "".join(tokens) == "From hotel.md: “Dogs are welcome in the hotel.”"
+    assert (model.made, model.closed) == (2, True)
+
+
+async def test_a_model_that_is_not_shown_what_answers_the_question_is_not_asked() -> None:
+    model = ScriptedModel(["Dogs are welcome in the hotel."], answering=SMALL)
+    found = ScriptedRetrieval((DOGS, POOL))
+    tokens, end = await answer(Chat(model, found), ChatQuestion("When does the pool open?", retrieve=True))
+    assert "The pool opens at seven." in "".join(tokens)
+    assert (model.prompts, end.error) == ([], "")
+
+
 async def test_what_was_right_stands_and_only_the_rest_is_quoted() -> None:
     model = ScriptedModel(["Dogs are welcome in the hotel.", " They fly", " at 5000 m.", " Really."], answering=SMALL)
     tokens, _ = await answer(Chat(model, ScriptedRetrieval((DOGS,))), ChatQuestion("Dogs?", retrieve=True))

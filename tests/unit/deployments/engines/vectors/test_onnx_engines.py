@@ -15,9 +15,10 @@ from deployments.call import Call
 from deployments.engines.onnx_session import open_session
 from deployments.engines.vectors import onnx_model
 from deployments.engines.vectors.cross_encoder import CrossEncoderReranker
-from deployments.engines.vectors.late_interaction import LateInteractionReranker, TokenVectorCache
+from deployments.engines.vectors.encoded_text import EncodedText, TokenVectorCache
+from deployments.engines.vectors.late_interaction import LateInteractionReranker
 from deployments.engines.vectors.onnx_embeddings import OnnxEmbeddings
-from deployments.engines.vectors.onnx_encoder import EncodedText, OnnxEncoder
+from deployments.engines.vectors.onnx_encoder import OnnxEncoder
 from deployments.engines.vectors.onnx_model import OnnxModel, length_sorted_batches
 from deployments.errors import DeadlineExceededError, UnavailableError
 from tests.unit.tiny_onnx import HEAD, TABLE, WORDS, save_cross_encoder, save_encoder
@@ -173,7 +174,8 @@ async def test_a_question_goes_before_the_documents_that_share_its_model(
     model = encoder._model
     model._session = session = Holding(model._session)
     is_asked = note_urgent(model)
-    documents = asyncio.create_task(OnnxEmbeddings(encoder).embed(Call.within(5.0), ["dogs are welcome"] * 8))
+    chunks = [f"dogs {second} {third}" for second in ("are", "the") for third in ("welcome", "cats", "at", "seven")]
+    documents = asyncio.create_task(OnnxEmbeddings(encoder).embed(Call.within(5.0), chunks))
     asked = asyncio.create_task(ask(encoder))
     await asyncio.wait_for(is_asked.wait(), 5)
     session.may_end.set()
@@ -219,7 +221,7 @@ async def test_late_interaction_puts_the_passage_with_the_question_s_words_first
 
 
 async def test_late_interaction_gives_the_same_order_from_its_cache(encoder_folder: Path) -> None:
-    reranker = LateInteractionReranker(OnnxEncoder(encoder_folder))
+    reranker = LateInteractionReranker(OnnxEncoder(encoder_folder, cache_bytes=1 << 20))
     first = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
     again = await reranker.rerank(Call.within(5.0), "cats hotel", TEXTS)
     assert [ranking.index for ranking in first] == [ranking.index for ranking in again]
@@ -231,6 +233,23 @@ async def test_few_alike_or_empty_passages_are_ranked_too(encoder_folder: Path, 
     rankings = await LateInteractionReranker(OnnxEncoder(encoder_folder)).rerank(Call.within(5.0), "dogs", passages)
     assert sorted(ranking.index for ranking in rankings) == list(range(len(passages)))
     assert all(np.isfinite(ranking.score) for ranking in rankings)
+
+
+async def test_what_was_embedded_before_is_not_computed_again_to_be_ranked(encoder_folder: Path) -> None:
+    encoder = OnnxEncoder(encoder_folder, cache_bytes=1 << 20)
+    embedded = await OnnxEmbeddings(encoder).embed(Call.within(5.0), TEXTS)
+    # No time is left: whatever had to be computed would fail.
+    again = await OnnxEmbeddings(encoder).embed(Call.within(0.0), TEXTS)
+    assert np.array_equal(embedded, again)
+    rankings = await LateInteractionReranker(encoder).rerank(Call.within(0.0), TEXTS[1], TEXTS)
+    assert rankings[0].index == 1
+
+
+async def test_what_is_not_kept_is_computed_again(encoder_folder: Path) -> None:
+    encoder = OnnxEncoder(encoder_folder)
+    await encoder.encode(Call.within(5.0), TEXTS)
+    with pytest.raises(DeadlineExceededError):
+        await encoder.encode(Call.within(0.0), TEXTS)
 
 
 def test_the_cache_drops_what_was_longest_unused() -> None:
