@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from uuid import uuid4
+from itertools import count
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -57,6 +57,7 @@ class Listeners:
     def __init__(self) -> None:
         self._inbox = ""
         self._watches: dict[str, Watch] = {}
+        self._tokens = count(1)
 
     async def subscribe(self, client: Client) -> Subscription:
         """Hear what the server says from now on."""
@@ -66,7 +67,7 @@ class Listeners:
     @contextmanager
     def watch(self) -> Generator[Watch]:
         """Watch one stream for as long as the block lasts."""
-        token = uuid4().hex
+        token = str(next(self._tokens))
         watch = Watch(f"{self._inbox}.{token}" if self._inbox else "")
         self._watches[token] = watch
         try:

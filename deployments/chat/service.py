@@ -217,6 +217,9 @@ class Chat:
         self, call: Call, question: ChatQuestion, progress: _Progress
     ) -> tuple[ModelProfile, tuple[Passage, ...]]:
         """Ask the model how it wants to be used while passages are looked for."""
+        if self._knows_profile:
+            # As nearly always: there is one thing to wait for.
+            return await self._current_profile(call), await self._passages(call, question, progress)
         try:
             async with asyncio.TaskGroup() as group:
                 profile = group.create_task(self._current_profile(call))
@@ -227,9 +230,13 @@ class Chat:
         return profile.result(), passages.result()
 
     async def _current_profile(self, call: Call) -> ModelProfile:
-        if self._profile is None or time.monotonic() - self._profile[0] > _PROFILE_LIFETIME_S:
+        if self._profile is None or not self._knows_profile:
             self._profile = (time.monotonic(), await self._language_model.profile(call))
         return self._profile[1]
+
+    @property
+    def _knows_profile(self) -> bool:
+        return self._profile is not None and time.monotonic() - self._profile[0] <= _PROFILE_LIFETIME_S
 
     async def _passages(self, call: Call, question: ChatQuestion, progress: _Progress) -> tuple[Passage, ...]:
         """Return what was found for a question; nothing when retrieval is out of order.

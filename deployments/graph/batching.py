@@ -61,7 +61,8 @@ async def ready_together(source: AsyncIterator[T], limit: int = READY_LIMIT) -> 
                 yield items
         await reader
     finally:
-        reader.cancel()
-        await asyncio.wait([reader])
+        if not reader.done():
+            reader.cancel()
+            await asyncio.wait([reader])
         if isinstance(source, AsyncGenerator):
             await cast("AsyncGenerator[T]", source).aclose()

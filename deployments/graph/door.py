@@ -45,6 +45,7 @@ from deployments.errors import (
     UnavailableError,
 )
 from deployments.graph.batching import Batch, StreamEnd
+from deployments.graph.deadline import StreamDeadline
 from deployments.graph.tracing import call_span, stream_span
 
 logger = logging.getLogger(__name__)
@@ -177,41 +178,48 @@ class HandleDoor:
     async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        response, items = await _with_another_replica(call, lambda: self._begun(call, method, arguments, named))
-        exhausted = False
-        try:
-            while items is not None:
-                for item in items:
-                    if item is StreamEnd.END:
-                        exhausted = True
-                        self._let_end(call, response)
-                        return
-                    yield item
-                items = await self._next(call, response, method)
-            exhausted = True
-        finally:
-            if not exhausted:
-                response.cancel()
+        with StreamDeadline(call.remaining()) as deadline:
+            response, items = await _with_another_replica(
+                call, lambda: self._begun(deadline, call, method, arguments, named)
+            )
+            exhausted = False
+            try:
+                while items is not None:
+                    for item in items:
+                        if item is StreamEnd.END:
+                            exhausted = True
+                            self._let_end(call, response)
+                            return
+                        yield item
+                    items = await self._next(deadline, response, method)
+                exhausted = True
+            finally:
+                if not exhausted:
+                    response.cancel()
 
     async def _begun(
-        self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object]
+        self,
+        deadline: StreamDeadline,
+        call: Call,
+        method: str,
+        arguments: tuple[object, ...],
+        named: dict[str, object],
     ) -> tuple[Any, "Batch[object] | None"]:
         """Start a stream; return the response and what comes first."""
         response = await self._start(call, method, arguments, named, stream=True)
         begun = False
         try:
-            items = await self._next(call, response, method)
+            items = await self._next(deadline, response, method)
             begun = True
         finally:
             if not begun:
                 response.cancel()
         return response, items
 
-    async def _next(self, call: Call, response: Any, method: str) -> "Batch[object] | None":
+    async def _next(self, deadline: StreamDeadline, response: Any, method: str) -> "Batch[object] | None":
         """Return what comes next in a stream; None at its end."""
         try:
-            async with asyncio.timeout(call.remaining()):
-                return cast("Batch[object]", await anext(response))
+            return cast("Batch[object]", await deadline.next_of(response))
         except StopAsyncIteration:
             return None
         except Exception as error:
@@ -286,16 +294,17 @@ class InProcessDoor:
     async def stream(self, call: Call, method: str, /, *arguments: object, **named: object) -> AsyncGenerator[Any]:
         """See `Door.stream`."""
         call.check(f"{self._name}.{method}")
-        async with aclosing(getattr(self._service, method)(call, *arguments, **named)) as items:
-            while True:
-                try:
-                    async with asyncio.timeout(call.remaining()):
-                        item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                except Exception as error:
-                    raise self._translate(error, method) from error
-                yield item
+        items = getattr(self._service, method)(call, *arguments, **named)
+        with StreamDeadline(call.remaining()) as deadline:
+            async with aclosing(items):
+                while True:
+                    try:
+                        item = await deadline.next_of(items)
+                    except StopAsyncIteration:
+                        return
+                    except Exception as error:
+                        raise self._translate(error, method) from error
+                    yield item
 
     def _translate(self, error: Exception, method: str) -> HearthError:
         if not isinstance(error, HearthError | TimeoutError):

@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.call import Call
 from deployments.errors import BackEnd, HearthError, InternalError, UnavailableError, UpstreamFailedError
+from deployments.graph.deadline import StreamDeadline
 from deployments.graph.door import MethodHandles, answer_of, cause_of, grpc_code, has_no_method, translate
 from deployments.graph.serve_state import deployment_states
 from deployments.graph.tracing import call_span, stream_span
@@ -98,20 +99,20 @@ class ForeignDeployment:
         call.check(f"a request to the {self._role}")
         response = await self._start(call, method, arguments, named, stream=True)
         exhausted = False
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(call.remaining()):
-                        item = await anext(response)
-                except StopAsyncIteration:
-                    exhausted = True
-                    return
-                except Exception as error:
-                    raise self._translate(error, method) from error
-                yield item
-        finally:
-            if not exhausted:
-                response.cancel()
+        with StreamDeadline(call.remaining()) as deadline:
+            try:
+                while True:
+                    try:
+                        item = await deadline.next_of(response)
+                    except StopAsyncIteration:
+                        exhausted = True
+                        return
+                    except Exception as error:
+                        raise self._translate(error, method) from error
+                    yield item
+            finally:
+                if not exhausted:
+                    response.cancel()
 
     async def _start(
         self, call: Call, method: str, arguments: tuple[object, ...], named: dict[str, object], *, stream: bool

@@ -12,6 +12,7 @@ from deployments.values.language import FinishReason, Generation, Piece, Reasoni
 
 logger = logging.getLogger(__name__)
 
+_NOTHING = Separated()
 _BYTES_PER_TOKEN = 4
 _LOGGED_CHARACTERS = 20_000
 _CERTAIN = 2
@@ -138,12 +139,12 @@ class AnswerWithoutThoughts:
         Raises:
             UpstreamFailedError: The answer ends, and was nothing but a thought.
         """
-        released = self._filter.begins_outside() if piece.thought else Separated()
+        released = self._filter.begins_outside() if piece.thought else _NOTHING
         said = self._filter.feed(piece.text)
         if self._goes_by_opening:
             said = self._judged(said)
         is_known = self._filter.beginning is not Beginning.UNKNOWN
-        last = self._finished(piece.end) if piece.end else Separated()
+        last = self._finished(piece.end) if piece.end else _NOTHING
         self._count(piece.thought, said.thought + last.thought)
         if not self.tokens:
             # They were thought without being told.
@@ -163,7 +164,7 @@ class AnswerWithoutThoughts:
         """Return what was said, with what was held back where it does not begin like a thought."""
         like_a_thought = begins_like_a_thought(self._filter.held_back)
         self._goes_by_opening = like_a_thought is None
-        released = self._filter.begins_outside() if like_a_thought is False else Separated()
+        released = self._filter.begins_outside() if like_a_thought is False else _NOTHING
         return Separated(said.text + released.text, said.thought + released.thought)
 
     def broke_off(self) -> Piece:

@@ -74,7 +74,7 @@ class Retrieval:
             return ()
         found = _without_copies(found)
         if query.rerank:
-            found = await self._reranked(call, query.text, found)
+            found = await self._reranked(call, query.text, found, keep)
         return tuple(found[:keep])
 
     async def nearest_sentences(
@@ -100,13 +100,13 @@ class Retrieval:
             milvus.result(),
         )
 
-    async def _reranked(self, call: Call, question: str, found: list[Passage]) -> list[Passage]:
+    async def _reranked(self, call: Call, question: str, found: list[Passage], keep: int) -> list[Passage]:
         try:
             rankings = await self._reranker.rerank(call, question, [passage.embedded_text() for passage in found])
         except HearthError as error:
             logger.warning("not reranked: %s", error.message)
             return found
-        return [replace(found[ranking.index], score=ranking.score) for ranking in rankings]
+        return [replace(found[ranking.index], score=ranking.score) for ranking in rankings[:keep]]
 
     async def _milvus_status(self, call: Call) -> ComponentStatus:
         try:

@@ -18,8 +18,8 @@ What counts as a thought, and what as text that talks about the marks of thought
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from deployments.text.thought_markers import Marker, MarkerKind, marker_at, may_become_marker, next_start
 from deployments.text.visible_text import VisibleText
@@ -53,9 +53,8 @@ class Beginning(Enum):
     """Not known: the answer is held back until it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Separated:
-    """A piece of what a model wrote: its text, and its thought."""
+class Separated(NamedTuple):
+    """A piece of what a model wrote: its text, and its thought. A tuple, because each token is one."""
 
     text: str = ""
     thought: str = ""

@@ -1,6 +1,7 @@
 """What a text that is still being written says of the place where it goes on: code, a line's beginning, a list."""
 
 _LIST_MARKS = frozenset("-*+>#|.) \t0123456789")
+_OF_CODE_AND_LINES = "`~\n"
 _FENCE = 3
 
 
@@ -36,8 +37,11 @@ class VisibleText:
         """Return what of a text is shown: all but the space behind a thought."""
         if self._skips_space:
             text = text.lstrip()
-        for character in text:
-            self._take(character)
+        if self._run or any(mark in text for mark in _OF_CODE_AND_LINES):
+            for character in text:
+                self._take(character)
+        else:
+            self._take_words(text)
         return text
 
     def thought_ended(self) -> None:
@@ -69,6 +73,17 @@ class VisibleText:
             self.inline = 0
         elif not self.inline:
             self.inline = length
+
+    def _take_words(self, text: str) -> None:
+        """Take a text without marks of code and in one line: the same as all of its characters one by one."""
+        self.last = text[-1:] or self.last
+        said = text.strip()
+        if not said:
+            return
+        self.is_blank_line = False
+        self.is_list_mark = self.is_list_mark and all(part in _LIST_MARKS for part in said if not part.isspace())
+        self.has_text, self.last_mark = True, said[-1]
+        self.is_behind_thought = self._skips_space = False
 
     def _take(self, character: str) -> None:
         if self._run and character != self._run[0]:

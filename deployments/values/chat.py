@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from deployments.values.language import Exchange
+from deployments.values.pickled import pickled_by_fields
 from deployments.values.retrieval import Passage
 
 
@@ -43,6 +45,7 @@ class PreparationUse(StrEnum):
     """Other passages were found, or others were first."""
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class ChatQuestion:
     """A question to the assistant.
@@ -64,13 +67,13 @@ class ChatQuestion:
     spoken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerToken:
-    """A piece of an answer, as the model made it."""
+class AnswerToken(NamedTuple):
+    """A piece of an answer, as the model made it. A tuple for the same reason as `Piece`."""
 
     text: str
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class AnswerEnd:
     """The end of an answer: the last item of its stream, and the only one of its kind.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deployments.values.headings import page_name, section_of, under_headings
+from deployments.values.pickled import pickled_by_fields
 
 _CITED_CHARACTERS = 100
 """Of a heading, in a citation."""
@@ -34,6 +35,7 @@ class Citation:
         return f"{self.source} ({place})" if self.source and place else self.source or place
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A piece of a document that was found for a question.
@@ -63,6 +65,7 @@ class Passage:
         return Citation(self.source, section_of(self.headings) if self.source else self.headings, self.page)
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class RetrievalQuery:
     """What to look for.
@@ -76,6 +79,7 @@ class RetrievalQuery:
     rerank: bool = False
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """A place in a reranked list: which passage, by its index in what was given, and how well it fits."""

@@ -104,8 +104,7 @@ async def well_formed_pieces(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Pi
     async with aclosing(pieces):
         async for piece in pieces:
             is_last = piece.end is not None
-            whole = replace(
-                piece,
+            whole = piece._replace(
                 text=text.take(piece.text, is_last=is_last),
                 thought=thought.take(piece.thought, is_last=is_last),
             )

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from deployments.values.language import FinishReason, Piece
 
@@ -28,7 +27,7 @@ async def until_stop(pieces: AsyncGenerator[Piece], stops: Callable[[], Sequence
             held = "" if piece.end else _begun(text, texts)
             shown = text[: len(text) - len(held)]
             if shown or piece.thought or piece.end:
-                yield replace(piece, text=shown)
+                yield piece._replace(text=shown)
 
 
 def _begun(text: str, stops: Sequence[str]) -> str:
