@@ -1,6 +1,5 @@
 """The real servers that tests run against, each on a free port and ended with its test session."""
 
-import ctypes
 import json
 import os
 import socket
@@ -175,19 +174,6 @@ class RayCluster:
     head: subprocess.Popen[bytes]
 
 
-def adopt_orphans() -> None:
-    """Have processes below this one become its own children when their parents end.
-
-    Ray's workers are forks of a server whose parent ends at once. Without this, nobody who counts memory or time of the
-    processes below this one would find them.
-
-    Raises:
-        OSError: The kernel refused it.
-    """
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-
-
 def replica_environment() -> dict[str, str]:
     """Return what makes the start of a replica cheap, as it is for `hearth up`, with the checkout on the path."""
     return {"PYTHONPATH": os.pathsep.join((str(ROOT), str(REPLICA_SITE))), worker_forks.VARIABLE: "1"}
@@ -203,7 +189,7 @@ def ray_cluster(folder: Path, environment: Mapping[str, str]) -> Generator[RayCl
     command += ["--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port())]
     command += ["--metrics-export-port", str(metrics_port)]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
-    with running(command, folder / "ray.log", environment) as head:
+    with running(adopting(command), folder / "ray.log", environment) as head:
         wait_until("Ray's dashboard", lambda: listens(dashboard_port))
         _wait_for_ray(folder / "ray.log")
         metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
@@ -220,9 +206,19 @@ def ray_worker(
     command += ["--dashboard-agent-listen-port", str(free_port()), "--metrics-export-port", str(free_port())]
     command += ["--object-store-memory", str(256 << 20), "--num-cpus", "2"]
     command += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
-    with running(command, folder / "ray.log", environment) as process:
+    with running(adopting(command), folder / "ray.log", environment) as process:
         _wait_for_ray(folder / "ray.log")
         yield process
+
+
+def adopting(command: list[str]) -> list[str]:
+    """Return a command that becomes another one, whose descendants stay below it when what started them has ended.
+
+    The process that forks Ray's workers is such a one: whoever looks for replicas below this process has to find them.
+    """
+    # It outlasts an exec.
+    adopt = f"ctypes.CDLL(None).prctl({_PR_SET_CHILD_SUBREAPER}, 1, 0, 0, 0)"
+    return [sys.executable, "-c", f"import ctypes, os, sys; {adopt}; os.execv(sys.argv[1], sys.argv[1:])", *command]
 
 
 def _wait_for_ray(log: Path) -> None:

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 _SPOKEN_INTO_S = 1.0
 """Of an answered session's sound so much is heard again: what its listener begins to say, and little of the answer."""
 _SWEEP_S = 0.25
+_EMPTY_SWEEP_S = 1.0
 _SWEEPS_A_COUNT = 4
 
 
@@ -195,7 +196,7 @@ class AudioIngress:
     async def _sweep(self) -> None:
         sweeps = 0
         while True:
-            await asyncio.sleep(_SWEEP_S)
+            await asyncio.sleep(_SWEEP_S if len(self._registry) else _EMPTY_SWEEP_S)
             self._registry.sweep()
             sweeps += 1
             if sweeps % _SWEEPS_A_COUNT == 0:

@@ -53,6 +53,7 @@ _ASK_AGAIN_S = 1.0
 _STOPPED_ELSEWHERE_S = 0.05
 _BEAT_DUE_S = 0.9 * HEARTBEAT_S
 _WATCH_EVERY_S = 0.1
+_WATCH_ALONE_EVERY_S = 1.0
 _CONNECTED_S = 0.2
 _UNTOLD = 4
 _NO_RESPONDERS = "503"
@@ -109,7 +110,7 @@ class AudioReplicas:
         self._succeeding: set[str] = set()
         self._chosen: dict[str, str] = {}
         self._orphans: dict[str, SessionHandover] = {}
-        self._has_orphans = asyncio.Event()
+        self._to_watch = asyncio.Event()
         self.succession_changed = asyncio.Event()
         """Set when `succeeding` has changed."""
         self.lease = Lease(lambda: bool(self._owners.others))
@@ -232,7 +233,7 @@ class AudioReplicas:
         told_at = -math.inf
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout(self._owners.heartbeat_s):
                     await self._has_news.wait()
             self._has_news.clear()
             try:
@@ -258,9 +259,10 @@ class AudioReplicas:
         """
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_EVERY_S):
-                    await self._has_orphans.wait()
-            self._has_orphans.clear()
+                # Alone there is only to be forgotten what is old; the first other one sets the event.
+                async with asyncio.timeout(_WATCH_EVERY_S if self._owners.others else _WATCH_ALONE_EVERY_S):
+                    await self._to_watch.wait()
+            self._to_watch.clear()
             try:
                 for replica in self._owners.suspects(now()):
                     if replica in self._beating and await self._is_disconnected(replica) and self.is_there(replica):
@@ -347,6 +349,7 @@ class AudioReplicas:
             return
         if is_new:
             self._choose_successors()
+            self._to_watch.set()
         self._is_greeted = self._is_greeted or is_new
         self._is_asked = self._is_asked or told.asks_everybody or told.asks == self._replica
         # One that joins may not have been there yet when this one asked everybody.
@@ -398,7 +401,7 @@ class AudioReplicas:
             known = replace(session, next_sequence=session.next_sequence + untold)
             if session_id in self._succeeding and not self._is_elsewhere(session_id):
                 self._orphans[session_id] = known
-                self._has_orphans.set()
+                self._to_watch.set()
             else:
                 self._handed_over[session_id] = (now(), known)
         self._choose_successors()

@@ -3,8 +3,8 @@
 A new session goes to the replica with the highest hash of the two names (rendezvous hashing). So all agree without
 asking, and a replica that comes or goes moves no more sessions than it must.
 
-Each replica sends a heartbeat four times a second, and hears its own. A replica that does not hear itself is cut off
-from the server, and the silence of the others tells it nothing.
+Each replica sends a heartbeat four times a second, or twice where it is alone, and hears its own. A replica that does
+not hear itself is cut off from the server, and the silence of the others tells it nothing.
 
 A replica that misses some heartbeats is suspected to be gone. Whoever suspects it asks the server, which knows whether
 it is connected. One that is connected is only slow, or its machine is gone: it is given up after three seconds.
@@ -19,6 +19,8 @@ from hashlib import blake2b
 
 HEARTBEAT_S = 0.25
 """Seconds between two heartbeats of a replica."""
+ALONE_HEARTBEAT_S = 0.5
+"""The same where no other replica is known: nobody waits for them, but the lease is to be valid when one comes."""
 LEASE_S = 0.6
 """Seconds from the sending of a heartbeat to the end of the lease that it gives."""
 _SUSPECTED_AFTER_S = 0.75
@@ -97,6 +99,11 @@ class SessionOwners:
     def heard_since(self) -> float:
         """When the other replica was heard that was heard longest ago; infinite where there is none."""
         return min(self._heard_at.values(), default=math.inf)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """The seconds to the next heartbeat."""
+        return HEARTBEAT_S if self._heard_at else ALONE_HEARTBEAT_S
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 
 from bridges.generated.hearth.v1 import pipelines_pb2
 from bridges.nats.connection import Connection
-from bridges.nats.ownership import HEARTBEAT_S, SessionOwners
+from bridges.nats.ownership import SessionOwners
 from bridges.operations.clock import now
 from bridges.subjects import PIPELINE_REPLICAS, subject_for
 
@@ -65,7 +65,7 @@ class PipelineReplicas:
     async def _beat(self) -> None:
         while True:
             await self._say()
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(self._others.heartbeat_s)
             if lost := self._others.forget_lost(now()):
                 logger.warning("not heard any more: %s; their runs are taken up", ", ".join(lost))
                 self._changed.set()

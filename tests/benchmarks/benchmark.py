@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import psutil
 
-from tests import servers
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.site import OwnSite, Site
 
@@ -108,7 +107,6 @@ class Benchmark(Generic[O]):
     def main(self) -> None:
         """Take the figures that the command line asks for, and print them."""
         options, file = self.parse()
-        servers.adopt_orphans()
         figures = self.run(options, OwnSite())
         print(f"\n{self.name} on {machine()}; medians with quartiles\n")
         print("\n".join(figure.line() for figure in figures))

@@ -112,7 +112,7 @@ def text_at(url: str) -> str:
 
 
 def deploy(dashboard_url: str, config: Config, within_s: float = _DEPLOY_S) -> None:
-    """Give a configuration to Serve and wait until all its applications run.
+    """Give a configuration to Serve and wait until all its applications run, and no other is left.
 
     Raises:
         RuntimeError: An application failed; the message says why.
@@ -128,10 +128,11 @@ def deploy(dashboard_url: str, config: Config, within_s: float = _DEPLOY_S) -> N
             if failed:
                 raise RuntimeError("\n".join(failed))
             waiting = {name for name in wanted if applications.get(name, {}).get("status") != "RUNNING"}
+            waiting |= applications.keys() - wanted
             if not waiting:
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not running after {within_s:g} s: {', '.join(sorted(waiting))}")
+                raise TimeoutError(f"not running, or not gone, after {within_s:g} s: {', '.join(sorted(waiting))}")
             time.sleep(0.1)
 
 

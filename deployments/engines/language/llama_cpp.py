@@ -235,7 +235,8 @@ class LlamaCppEngine:
     async def check(self) -> None:
         """Raise `UnavailableError` when llama.cpp does not answer on its loopback port."""
         try:
-            response = await self._loopback.get("/health")
+            # While a connection is kept, llama.cpp looks a hundred times a second whether something comes over it.
+            response = await self._loopback.get("/health", headers={"Connection": "close"})
         except httpx.HTTPError as error:
             raise UnavailableError(f"llama.cpp does not answer: {type(error).__name__}", back_end=_BACK_END) from error
         if not response.is_success:
