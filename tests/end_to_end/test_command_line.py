@@ -226,7 +226,7 @@ def test_a_conversation_at_a_prompt_leans_on_what_was_said(graph: Graph) -> None
 
 def test_every_part_has_a_log(graph: Graph) -> None:
     names = hearth(graph.environment, "logs").stdout.split()
-    assert {"nats", "milvus", "ray", "NatsIngress", "LanguageModel", "Pipelines"} <= set(names)
+    assert {"nats", "milvus", "ray", "NatsIngress", "LanguageModel", "Embeddings"} <= set(names)
     assert '"event": "request"' in hearth(graph.environment, "logs", "natsingress", "-n", "200").stdout
     assert "Server is ready" in hearth(graph.environment, "logs", "nats", "-n", "1000").stdout
     unknown = hearth(graph.environment, "logs", "nobody")
