@@ -5,14 +5,12 @@ here loads an engine and wraps the plain service around it. What differs between
 stands in `serve_config.yaml`.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ray.serve import Application
 
-from deployments.ending import end
 from deployments.engines.protocols import Engine
 from deployments.engines.speech_engines import (
     audio_decoder,
@@ -97,25 +95,15 @@ def check_of(engines: Sequence[Engine]) -> Callable[[], Awaitable[None]] | None:
 def _language_model(settings: LanguageModelSettings) -> Replica[LanguageModel]:
     engine = language_model_engine(settings, ForeignDeployment)
     service = LanguageModel(engine, LanguageModelUserConfig().answering.to_value())
-    slots = settings.engine.parallel if isinstance(settings.engine, LlamaCppSettings) else 0
-
-    further: asyncio.Task[None] | None = None
-
-    async def warm(slots: int) -> None:
-        seconds = await service.warm(slots, _WARM_UP_LIMIT_S)
-        logger.info("prompt prefix read into %d slots in %.1f s", slots, seconds)
+    reads_examples = isinstance(settings.engine, LlamaCppSettings)
 
     async def reconfigure(user_config: Mapping[str, Any]) -> None:
         """Take a new `answering` without loading the model again."""
-        nonlocal further
         answering = LanguageModelUserConfig.model_validate(user_config).answering
         service.configure(answering.to_value())
-        if slots and answering.examples:
-            if further:
-                await end([further])
-            # The first question needs one slot. The others are read behind its back.
-            await warm(1)
-            further = asyncio.create_task(warm(slots))
+        if reads_examples and answering.examples:
+            seconds = await service.warm(_WARM_UP_LIMIT_S)
+            logger.info("prompt prefix ready in %.2f s", seconds)
 
     return replica_with(service, engine, reconfigure)
 

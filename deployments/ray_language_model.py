@@ -48,7 +48,7 @@ class RayLanguageModel(LLMServer):
         answering = LanguageModelUserConfig.model_validate(user_config).answering
         self.service.configure(answering.to_value())
         if answering.examples:
-            seconds = await self.service.warm(1, _WARM_UP_LIMIT_S)
+            seconds = await self.service.warm(_WARM_UP_LIMIT_S)
             logger.info("prompt prefix read into the cache in %.1f s", seconds)
 
 

@@ -1,7 +1,7 @@
 """What the inference deployments ask of an engine. An engine knows one library, and nothing of Ray."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from deployments.call import Call
 from deployments.values.language import Generation, Message, Piece
@@ -125,6 +125,22 @@ class LanguageModelEngine(Engine, Protocol):
         Raises:
             HearthError: In a kind of the closed family.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsPrefixes(Protocol):
+    """A language model engine that keeps what it has read of a prompt from one start to the next.
+
+    Only for the first prompt after the start: later, a slot may hold what somebody has asked.
+    """
+
+    async def restore_prefix(self, messages: Sequence[Message], generation: Generation) -> bool:
+        """Say whether what an earlier start has read of a prompt was restored; a failure is logged, not raised."""
+        ...
+
+    async def keep_prefix(self, messages: Sequence[Message], generation: Generation) -> None:
+        """Keep what was read of the prompt, for later starts; a failure is logged, not raised."""
         ...
 
 

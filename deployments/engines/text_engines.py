@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
 from deployments.engines.adapter_protocols import Adapter, load_adapter
 from deployments.engines.back_end import BackEndErrors
 from deployments.engines.binding import Binding
@@ -68,6 +70,7 @@ def language_model_engine(settings: LanguageModelSettings, find: FindDeployed) -
                 threads_batch=engine.threads_batch,
                 gpu_layers=engine.gpu_layers,
                 cache_mib=engine.cache_mib,
+                prefix_folder=platformdirs.user_cache_path("hearth") / "prefixes",
             )
         case OpenAIChatSettings() as engine:
             from deployments.engines.language.openai_chat import OpenAIChat  # noqa: PLC0415

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployments.call import Call
 from deployments.component_status import engine_status
-from deployments.engines.protocols import LanguageModelEngine
+from deployments.engines.protocols import KeepsPrefixes, LanguageModelEngine
 from deployments.errors import HearthError
 from deployments.inference.prompt import fit, texts_of, with_texts
 from deployments.inference.thinking import Thinking
@@ -59,8 +59,8 @@ class LanguageModel:
             async for tokens in counts:
                 yield tokens
 
-    async def warm(self, prompts: int, seconds: float) -> float:
-        """Read the examples once for each of `prompts` slots, so that the first question finds them cached.
+    async def warm(self, seconds: float) -> float:
+        """Read the examples, so that the first question finds them cached; from a file, where the engine keeps one.
 
         Returns:
             Seconds it took.
@@ -68,11 +68,14 @@ class LanguageModel:
         started = time.monotonic()
         prompt = Prompt(self._answering.system_prompt, "Ready?", ("Ready.",), self._answering.examples)
         call = Call.within(seconds, "warm-up")
-        messages = await self._messages(prompt, 1)
-        for _ in range(prompts):
-            async with aclosing(self._engine.read(call, messages, self._generation(prompt))) as counts:
-                async for _tokens in counts:
-                    pass
+        messages, generation = await self._messages(prompt, 1), self._generation(prompt)
+        keeper = self._engine if isinstance(self._engine, KeepsPrefixes) else None
+        is_restored = keeper is not None and await keeper.restore_prefix(messages, generation)
+        async with aclosing(self._engine.read(call, messages, generation)) as counts:
+            async for _tokens in counts:
+                pass
+        if keeper and not is_restored:
+            await keeper.keep_prefix(messages, generation)
         return time.monotonic() - started
 
     def configure(self, answering: Answering) -> None:

@@ -208,7 +208,7 @@ async def services_asked(options: Options, site: Site) -> Measured:
 async def _timed_chat(services: LocalServices, measured: Measured) -> Chat:
     engine = services.language_model(parallel=_SLOTS)
     model = LanguageModel(engine, answering(check_sentences=True))
-    await model.warm(_SLOTS, _WAIT_S)
+    await model.warm(_WAIT_S)
     retrieval = Retrieval(
         TimedEmbeddings(services.embeddings, measured),
         TimedReranker(services.reranker, measured),

@@ -1,9 +1,12 @@
 """The llama.cpp engine with the real default model."""
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Generator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from deployments.models.store import ModelStore
 from deployments.values.language import Exchange, Generation, Message, Prompt, ReasoningEffort, Role
 from tests.pieces import texts
 from tests.refusals import refused
-from tests.unit.services import LARGE
+from tests.unit.services import LARGE, SMALL
 
 CONTEXT_TOKENS = 1024
 QUESTION = [Message(Role.USER, "Count from one to fifty in words.")]
@@ -172,3 +175,118 @@ async def test_a_file_that_is_no_model_is_told(tmp_path_factory: pytest.TempPath
     with refused(UnavailableError, back_end=BackEnd("llama.cpp")) as raised:
         LlamaCppEngine(file)
     assert str(file) not in raised.value.message
+
+
+STORY = "Once there was a fox who lived beside a river and knew every stone of it. " * 6
+ANSWERING = replace(SMALL, examples=(Exchange("Where did the fox live?", "Beside a river.", (STORY,)),))
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [*folder.iterdir()]
+
+
+@asynccontextmanager
+async def start(models: ModelStore, folder: Path, parallel: int = 2) -> AsyncGenerator[LlamaCppEngine]:
+    """Run an engine as a new start does, on what earlier ones have kept in a folder."""
+    file = models.locate_file("smollm2-135m-instruct", "language-model", "model.gguf")
+    made = LlamaCppEngine(file, context_tokens=CONTEXT_TOKENS, parallel=parallel, prefix_folder=folder)
+    yield made
+    await made.close()
+
+
+async def asked_after_warming(engine: LlamaCppEngine, *questions: str) -> list[int]:
+    """Return how many tokens each of some questions, which are asked at once, reads behind the prefix."""
+    model = LanguageModel(engine, ANSWERING)
+    await model.warm(60.0)
+
+    async def ask(question: str) -> int:
+        prompt = Prompt(ANSWERING.system_prompt, question, ("Ready.",), ANSWERING.examples)
+        async with aclosing(model.read(within(), prompt)) as counts:
+            return [tokens async for tokens in counts][-1]
+
+    return await asyncio.gather(*(ask(question) for question in questions))
+
+
+async def read_at_start(engine: LlamaCppEngine, question: str = "Where did the fox live?") -> int:
+    """Return how many tokens the first request reads when a prefix is restored if there is one, and kept if not."""
+    messages = [Message(Role.SYSTEM, STORY), Message(Role.USER, question)]
+    is_restored = await engine.restore_prefix(messages, Generation())
+    tokens = await read(engine, messages)
+    if not is_restored:
+        await engine.keep_prefix(messages, Generation())
+    return tokens
+
+
+async def test_a_later_start_reads_the_prefix_from_its_file(models: ModelStore, tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
+    async with start(models, folder) as first:
+        assert await read_at_start(first) > 100
+    (file,) = files_in(folder)
+    assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    async with start(models, folder) as second:
+        assert await read_at_start(second) <= 1
+        other = [Message(Role.SYSTEM, STORY), Message(Role.USER, "What did it know?")]
+        assert await read(second, other) < 30
+    assert files_in(folder) == [file]
+
+
+async def test_questions_asked_at_once_read_nothing_of_the_prefix_in_any_slot(
+    models: ModelStore, tmp_path: Path
+) -> None:
+    for _ in ("read", "restored"):
+        async with start(models, tmp_path) as engine:
+            read = await asked_after_warming(engine, "What did it know?", "Who lived beside the river?")
+            assert max(read) < 30
+            assert await engine.count_tokens([Message(Role.USER, STORY)]) > 100
+
+
+async def test_a_restored_prefix_makes_the_same_answer(models: ModelStore, tmp_path: Path) -> None:
+    question = [Message(Role.SYSTEM, STORY), Message(Role.USER, "What did the fox know?")]
+    answers: list[list[str]] = []
+    for _ in range(2):
+        async with start(models, tmp_path) as engine:
+            await read_at_start(engine)
+            answers.append(await generate(engine, question))
+    assert answers[0] == answers[1]
+
+
+async def test_a_damaged_file_of_a_prefix_is_replaced(
+    models: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start(models, tmp_path) as first:
+        await read_at_start(first)
+    (file,) = files_in(tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    async with start(models, tmp_path) as second:
+        assert await read_at_start(second) > 100
+    assert "damaged" in caplog.text
+    async with start(models, tmp_path) as third:
+        assert await read_at_start(third) <= 1
+
+
+async def test_another_prefix_or_other_slots_have_another_file(models: ModelStore, tmp_path: Path) -> None:
+    async with start(models, tmp_path) as engine:
+        await read_at_start(engine)
+    async with start(models, tmp_path) as engine:
+        assert await read_at_start(engine, "What did it know?") > 100
+    async with start(models, tmp_path, parallel=1) as engine:
+        assert await read_at_start(engine) > 100
+    assert len(files_in(tmp_path)) == 3
+
+
+async def test_what_somebody_asked_is_never_kept(models: ModelStore, tmp_path: Path) -> None:
+    async with start(models, tmp_path) as engine:
+        await generate(engine, QUESTION, max_tokens=2)
+        await read_at_start(engine)
+    assert files_in(tmp_path) == []
+
+
+async def test_without_a_folder_the_prefix_is_read(
+    models: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        async with start(models, tmp_path / "file" / "prefixes") as engine:
+            assert await read_at_start(engine) > 100
+    assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from deployments.call import Call
+from deployments.engines.language.prefix_files import PrefixFiles
 from deployments.engines.language.reasoning_fields import all_fields
 from deployments.engines.shapes import ChatEvent, chat_event
 from deployments.errors import BackEnd, HearthError, InvalidRequestError, Limit, UnavailableError, UpstreamFailedError
@@ -43,6 +44,7 @@ a machine that is busy with other things too."""
 
 
 _REMEMBERED_TEXTS = 4096
+_FIRST_SLOT = 0
 
 
 class _Server(Protocol):
@@ -68,6 +70,7 @@ class LlamaCppEngine:
         threads_batch: Threads that read prompts.
         gpu_layers: Layers to put on an accelerator; 0 runs on the CPU.
         cache_mib: Memory for prompts that were read and have lost their slot to another one, in MiB.
+        prefix_folder: Where what was read of a prompt's prefix is kept from one start to the next; None for nowhere.
 
     Raises:
         UnavailableError: The model cannot be loaded.
@@ -83,11 +86,16 @@ class LlamaCppEngine:
         threads_batch: int = 2,
         gpu_layers: int = 0,
         cache_mib: int = 256,
+        prefix_folder: Path | None = None,
         max_requests: int = 64,
     ) -> None:
         self._model_file = model_file
         self._context_tokens = context_tokens
         self._tokens_generated = 0
+        self._requests = 0
+        self._parallel = parallel
+        self._state_depends_on = _identity(model_file, context_tokens, parallel, gpu_layers)
+        self._prefix_files = PrefixFiles.opened(prefix_folder) if prefix_folder else None
         self._special: dict[str, bool] = {}
         self._leaving: set[asyncio.Future[None]] = set()
         self.api_key = key = secrets.token_urlsafe()
@@ -106,6 +114,8 @@ class LlamaCppEngine:
         parameters.port = 0
         parameters.api_keys = [key]
         parameters.endpoint_slots = False
+        if self._prefix_files:
+            parameters.slot_save_path = f"{self._prefix_files.folder}{os.sep}"
         parameters.verbosity = -1
         try:
             self._server = cast("_Server", cast("Any", xllamacpp).Server(parameters))
@@ -197,6 +207,46 @@ class LlamaCppEngine:
                 if (tokens := _tokens_read(chunk)) is not None:
                     yield tokens
 
+    async def restore_prefix(self, messages: Sequence[Message], generation: Generation) -> bool:
+        """Take what an earlier start has read of a prompt from its file into all slots; see `KeepsPrefixes`."""
+        if not self._prefix_files or self._requests:
+            return False
+        try:
+            prefix = await self._rendered_prefix(messages, generation)
+            name = await asyncio.to_thread(self._prefix_files.find, prefix)
+            if name is None:
+                return False
+            await self._restore(name, range(self._parallel))
+        except (OSError, UpstreamFailedError) as error:
+            logger.warning("the prompt prefix is read: it cannot be restored from its file: %s", error)
+            return False
+        return True
+
+    async def keep_prefix(self, messages: Sequence[Message], generation: Generation) -> None:
+        """Write what was read of a prompt to a file, and copy it from there to the other slots; see `KeepsPrefixes`."""
+        if not self._prefix_files or self._requests != 1:
+            return
+        written = self._prefix_files.new_name()
+        try:
+            prefix = await self._rendered_prefix(messages, generation)
+            await self._post(f"/slots/{_FIRST_SLOT}?action=save", {"filename": written})
+            kept = await asyncio.to_thread(self._prefix_files.keep, written, prefix)
+            await self._restore(kept.name, range(_FIRST_SLOT + 1, self._parallel))
+        except (OSError, UpstreamFailedError) as error:
+            logger.warning("the prompt prefix is read at each start: it cannot be kept: %s", error)
+            return
+        logger.info("prompt prefix kept in %s", kept)
+
+    async def _restore(self, name: str, slots: Iterable[int]) -> None:
+        for slot in slots:
+            await self._post(f"/slots/{slot}?action=restore", {"filename": name})
+
+    async def _rendered_prefix(self, messages: Sequence[Message], generation: Generation) -> str:
+        """Return all that the state of a slot that has read a prompt depends on."""
+        fields = all_fields(generation)
+        rendered = await self._post("/apply-template", {"messages": _to_json(messages), **fields})
+        return json.dumps([self._state_depends_on, rendered["prompt"], fields])
+
     async def _chunks(self, call: Call, request: Mapping[str, object]) -> AsyncGenerator[str]:
         """Yield what llama.cpp streams for a request; closing the generator stops it."""
         call.check("the language model")
@@ -204,7 +254,11 @@ class LlamaCppEngine:
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=_LEAVING_S)
         # Progress of the prompt comes through the callback too, so that a stop is seen before the first token.
-        body = json.dumps({**request, "stream": True, "cache_prompt": True, "return_progress": True})
+        body = {**request, "stream": True, "cache_prompt": True, "return_progress": True}
+        if not self._requests:
+            # The first request may be the prefix, whose slot is restored before it and kept after it.
+            body["id_slot"] = _FIRST_SLOT
+        self._requests += 1
         loop = asyncio.get_running_loop()
         # Bounded by the answer: llama.cpp puts in one chunk for each token, `max_tokens` at most.
         chunks: asyncio.Queue[str | None] = asyncio.Queue()
@@ -220,7 +274,7 @@ class LlamaCppEngine:
         def finished(_: object) -> None:
             chunks.put_nowait(None)
 
-        running = loop.run_in_executor(self._threads, self._server.handle_chat_completions, body, receive)
+        running = loop.run_in_executor(self._threads, self._server.handle_chat_completions, json.dumps(body), receive)
         running.add_done_callback(finished)
         try:
             while (chunk := await chunks.get()) is not None:
@@ -264,6 +318,13 @@ class LlamaCppEngine:
             logger.warning("llama.cpp failed at %s: %s", path, error)
             raise UpstreamFailedError("llama.cpp failed", back_end=_BACK_END) from error
         return response.json()
+
+
+def _identity(model_file: Path, context_tokens: int, parallel: int, gpu_layers: int) -> list[str | int]:
+    """Return what the state of a slot depends on besides the prompt; without the file's age where there is none."""
+    file = [model_file.stat().st_size, model_file.stat().st_mtime_ns] if model_file.is_file() else []
+    version: str = cast("Any", xllamacpp).__version__
+    return [str(model_file.absolute()), *file, version, context_tokens, parallel, gpu_layers]
 
 
 def _to_json(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -112,10 +112,10 @@ async def test_marks_of_templates_are_text_in_every_part_of_a_prompt() -> None:
     assert all(plain in text for text in said)
 
 
-async def test_warming_reads_the_examples_once_for_each_slot() -> None:
+async def test_warming_reads_the_examples() -> None:
     engine = Engine()
-    await LanguageModel(engine, SMALL).warm(4, 5.0)
-    assert (len(engine.read_messages), engine.asked) == (4, [])
+    await LanguageModel(engine, SMALL).warm(5.0)
+    assert (len(engine.read_messages), engine.asked) == (1, [])
     assert SMALL.examples[0].question in engine.read_messages[0][1].content
 
 
