@@ -24,6 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.segment import Segment
+from rich.status import Status
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -121,8 +122,7 @@ class Steps:
         """Show `name` while the block runs and check it off after."""
         started = time.monotonic()
         with console.status(styled(f"{name} …"), spinner="dots") as status:
-            step = Step(lambda text: status.update(styled(f"{text} …")))
-            yield step
+            yield (step := Step(status))
         self.seconds[name] = time.monotonic() - started
         seconds = f" {self.seconds[name]:.1f} s"
         print_line(assembled(("  ✓ ", "green"), (f"{name:<22}", "bold"), (step.detail, "dim"), (seconds, "cyan")))
@@ -131,13 +131,19 @@ class Steps:
 class Step:
     """A step that is being done: what it does now, and what there is to say of it after."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
+    def __init__(self, status: Status) -> None:
+        self._status = status
         self.detail = ""
 
     def report(self, text: str) -> None:
         """Say what is being done now."""
-        self._report(text)
+        self._status.update(styled(f"{text} …"))
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do something that shows how far it is by itself."""
+        self._status.stop()
+        work()
+        self._status.start()
 
 
 def plain_table(*columns: str | Column) -> Table:

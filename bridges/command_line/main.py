@@ -96,8 +96,7 @@ def demo(question: str, *, stop: bool) -> None:
     steps = Steps()
     started = time.monotonic()
     console.print(assembled(("Hearth", "bold"), ("   a question over NATS, answered from documents", "dim")))
-    fetch_defaults(steps)
-    stack, local = _up_to_chat(steps, SERVE_CONFIG)
+    stack, local = _up_to_chat(steps, SERVE_CONFIG, lambda: fetch_defaults(steps))
     with steps.step("Sample documents") as step:
         summary = _run(_ingest_samples())
         step.detail = f"{summary.documents} files, {summary.chunks} chunks in Milvus"
@@ -151,9 +150,10 @@ def up(config: Path | None) -> None:
     steps = Steps()
     if config is None:
         require_local()
-        fetch_defaults(steps)
-    config = config or SERVE_CONFIG
-    stack, local = _up_to_chat(steps, config)
+        config = SERVE_CONFIG
+        stack, local = _up_to_chat(steps, config, lambda: fetch_defaults(steps))
+    else:
+        stack, local = _up_to_chat(steps, config)
     _up_to_speech(steps, config, stack, local)
     console.print()
     console.print(f"  NATS       {local.nats_url}")
@@ -353,11 +353,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _up_to_chat(steps: Steps, config: Path) -> tuple[LocalStack, state.LocalState]:
-    """Start everything until chat may be asked; the rest goes on starting."""
+def _up_to_chat(
+    steps: Steps, config: Path, meanwhile: Callable[[], None] = lambda: None
+) -> tuple[LocalStack, state.LocalState]:
+    """Start everything until chat may be asked; the rest goes on starting.
+
+    `meanwhile` is done while the servers start.
+    """
     stack = LocalStack()
     with steps.step("NATS, Milvus, Ray") as step:
-        local = stack.start(step.report)
+        local = stack.start(step.report, lambda: step.aside(meanwhile))
         step.detail = f"{local.nats_url}  {local.milvus_uri}"
     with steps.step("Chat") as step:
         stack.deploy(local, config, speech=False)

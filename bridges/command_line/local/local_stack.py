@@ -128,8 +128,12 @@ class LocalStack:
 
     folder: Path = field(default_factory=state_folder)
 
-    def start(self, report: Report) -> LocalState:
-        """Start what does not run yet.
+    def start(self, report: Report, meanwhile: Callable[[], None] = lambda: None) -> LocalState:
+        """Start what does not run yet, and wait for it.
+
+        Args:
+            report: Hears what is being done.
+            meanwhile: Called once the processes are started; they go on starting while it runs.
 
         Raises:
             UnavailableError: A process ended or did not answer; the message has the end of its log.
@@ -137,6 +141,7 @@ class LocalStack:
         state = load_state()
         if state is not None:
             if all(process.find() for process in state.processes.values()):
+                meanwhile()
                 return state
             report("Clearing away what is left of an earlier start")
             self.stop(report)
@@ -157,6 +162,8 @@ class LocalStack:
             self._start(state, "milvus", self._milvus_command(milvus_port))
             report("Starting Ray")
             self._start(state, "ray", self._ray_command(dashboard_port), self._ray_environment(state))
+            meanwhile()
+            report("Waiting for NATS, Milvus and Ray")
             self._await_port("nats", nats_port, state.processes["nats"])
             self._await_port("milvus", milvus_port, state.processes["milvus"])
             self._await_dashboard(state)

@@ -114,3 +114,20 @@ def test_processes_that_do_not_end_when_asked_are_ended(stack: LocalStack) -> No
     assert stack.stop(lambda _: None)
     assert stubborn.wait(10) == -signal.SIGKILL
     assert load_state() is None
+
+
+def test_what_is_done_while_all_starts_ends_what_was_started_if_it_fails(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[StartedProcess] = []
+    of = StartedProcess.of
+    monkeypatch.setattr(StartedProcess, "of", lambda pid: begun.append(of(pid)) or begun[-1])
+
+    def fail() -> None:
+        assert len(running(begun)) == 3
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        stack.start(lambda _: None, fail)
+    assert running(begun) == []
+    assert load_state() is None
