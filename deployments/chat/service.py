@@ -18,6 +18,7 @@ from deployments.chat.grounding import Evidence
 from deployments.chat.prefix_reuse import in_read_order, kept_share
 from deployments.chat.sentence_tokens import lstripped, sentences_of, stripped
 from deployments.component_status import replica_status, status_or_error
+from deployments.ending import end
 from deployments.errors import (
     HearthError,
     InvalidRequestError,
@@ -331,8 +332,10 @@ class _Ahead:
 
     async def aclose(self) -> None:
         if self._making is not None:
-            self._making.cancel()
-            await asyncio.wait([self._making])
+            await end([self._making])
+            if not self._making.cancelled():
+                # What was not needed may have failed.
+                self._making.exception()
 
     def _begun(self) -> asyncio.Task[str]:
         if self._making is None:
