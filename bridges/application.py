@@ -182,11 +182,13 @@ class NatsIngressDeployment:
         # First, so that the replica that takes the place of this one has the port, too.
         await self._health.stop()
         self._ingress.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
-        if self._pipelines:
-            await self._pipelines.close()
-        await self._drain.stop()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+        finally:
+            if self._pipelines:
+                await self._pipelines.close()
+            await self._drain.stop()
 
 
 @serve.deployment(name=Role.AUDIO_INGRESS)

@@ -410,8 +410,8 @@ async def _await_graph(
 async def _answers(client: HearthClient, status: status_pb2.StatusResponse, missing: Sequence[str]) -> bool:
     """Say whether a question is answered from documents, though other applications may not run yet."""
     del client
-    searching = [part.ready for part in status.components if part.name in _SEARCHING]
-    return status.ready and (not missing or all(searching))
+    ready = {part.name for part in status.components if part.ready}
+    return status.ready and (not missing or ready >= _SEARCHING)
 
 
 async def _is_whole(client: HearthClient, status: status_pb2.StatusResponse, missing: Sequence[str]) -> bool:

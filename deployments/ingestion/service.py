@@ -85,6 +85,7 @@ class Ingestion:
         self._embeddings = embeddings
         self._store = store
         self._settings = settings
+        self._cutting = asyncio.Lock()
 
     async def ingest(self, call: Call, document: Document) -> IngestReport:
         _check(document)
@@ -93,16 +94,18 @@ class Ingestion:
         headings = start.headings
         if not headings and start.chunk_index == 0:
             headings = _title(document)
-        # On a thread: a large document takes a second, and others' requests may run in this process.
-        cut = await asyncio.to_thread(
-            chunk_text,
-            document.text,
-            document.format,
-            headings=headings,
-            page=start.page,
-            is_further=bool(start.version),
-            more_follows=document.more_follows,
-        )
+        # On a thread: a large document takes a second, and others' requests may run in this process. On one at a time:
+        # several would keep the interpreter from the event loop.
+        async with self._cutting:
+            cut = await asyncio.to_thread(
+                chunk_text,
+                document.text,
+                document.format,
+                headings=headings,
+                page=start.page,
+                is_further=bool(start.version),
+                more_follows=document.more_follows,
+            )
         chunks = cut.chunks
         if not chunks and start.chunk_index == 0 and not document.more_follows:
             raise InvalidRequestError("the document holds no text", field="text")

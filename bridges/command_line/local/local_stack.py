@@ -24,7 +24,7 @@ import yaml
 from bridges.command_line.local import worker_forks
 from bridges.command_line.local.bytecode import with_bytecode
 from bridges.command_line.local.draining import NodeDrainer
-from bridges.command_line.local.installation import THIS, find_program, shipped
+from bridges.command_line.local.installation import THIS, code_version, find_program, shipped
 from bridges.command_line.local.state import (
     LocalState,
     StartedProcess,
@@ -136,11 +136,17 @@ class LocalStack:
             meanwhile: Called once the processes are started; they go on starting while it runs.
 
         Raises:
-            UnavailableError: A process ended or did not answer; the message has the end of its log.
+            UnavailableError: A process ended or did not answer; the message has the end of its log. Or what runs was
+                started from other code.
         """
         state = load_state()
         if state is not None:
             if all(process.find() for process in state.processes.values()):
+                if state.code != code_version():
+                    raise UnavailableError(
+                        "Hearth's code has changed since it was started, and its replicas run the old one: run "
+                        "`hearth down` first"
+                    )
                 meanwhile()
                 return state
             report("Clearing away what is left of an earlier start")
@@ -154,6 +160,7 @@ class LocalStack:
             milvus_uri=f"http://{LOOPBACK}:{milvus_port}",
             dashboard_url=f"http://{LOOPBACK}:{dashboard_port}",
             processes={},
+            code=code_version(),
         )
         try:
             report("Starting the NATS server")
@@ -179,7 +186,7 @@ class LocalStack:
         Args:
             state: Of this stack.
             config: The configuration.
-            speech: Deploy the models of speech, too. Without them chat is there sooner; those that are deployed stay.
+            speech: Deploy the models of speech, too. Without them chat is there sooner, where nothing is deployed yet.
 
         Raises:
             InvalidRequestError: The configuration is not YAML.
@@ -187,8 +194,8 @@ class LocalStack:
         """
         body = _read_config(config)
         with self.dashboard(state) as client:
-            if not speech:
-                body = without(body, _SPEECH_MODELS - _applications(client).keys())
+            if not speech and not _applications(client):
+                body = without(body, _SPEECH_MODELS)
             response = client.put("/api/serve/applications/", json=body)
         if not response.is_success:
             raise UpstreamFailedError(f"{config.name} was refused by Serve: {response.text.strip()}")
@@ -391,7 +398,15 @@ def _is_named(application: object, names: Collection[str]) -> bool:
 
 
 def _applications(client: httpx.Client) -> dict[str, tuple[str, str]]:
-    details = cast("dict[str, Any]", client.get("/api/serve/applications/").json())
+    """Return the status and the message of each application, by name.
+
+    Raises:
+        UpstreamFailedError: The dashboard cannot say.
+    """
+    response = client.get("/api/serve/applications/")
+    if not response.is_success:
+        raise UpstreamFailedError(f"Ray's dashboard does not say what is deployed: {response.text.strip()}")
+    details = cast("dict[str, Any]", response.json())
     return {
         name: (str(application["status"]), str(application.get("message", "")))
         for name, application in details.get("applications", {}).items()

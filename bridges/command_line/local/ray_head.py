@@ -59,7 +59,10 @@ class Head(Node):
             node = cast("Any", self)
             raylet = node.all_processes[PROCESS_TYPE_RAYLET][0].process
             environment = {**os.environ, worker_forks.RAYLET_PROCESS: str(raylet.pid)}
-            worker_forks.start_server(node.raylet_socket_name, environment)
+            try:
+                worker_forks.start_server(node.raylet_socket_name, environment)
+            except OSError as error:
+                logger.warning("workers are not forked, and start as Ray starts them: %s", error)
 
 
 def main() -> None:

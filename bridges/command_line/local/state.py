@@ -42,12 +42,21 @@ class StartedProcess:
 
 @dataclass(frozen=True, slots=True)
 class LocalState:
-    """Where the local stack listens, and its processes by name: "nats", "milvus", "ray"."""
+    """What was started.
+
+    Attributes:
+        nats_url: Where NATS listens.
+        milvus_uri: Where Milvus does.
+        dashboard_url: Where Ray's dashboard does.
+        processes: By name: "nats", "milvus", "ray".
+        code: The version of Hearth's code that it runs; see `code_version`.
+    """
 
     nats_url: str
     milvus_uri: str
     dashboard_url: str
     processes: dict[str, StartedProcess]
+    code: str = ""
 
 
 def state_folder() -> Path:

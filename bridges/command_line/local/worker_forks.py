@@ -23,6 +23,7 @@ import runpy
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,7 @@ _ANSWER_S = 60.0
 _REQUEST_S = 5.0
 _WAITING = 128
 _STANDARD_STREAMS = 3
+_FIRST_TO_GO = "1000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,15 @@ class WorkerStart:
 
     @classmethod
     def decode(cls, line: bytes) -> "WorkerStart":
-        """Return what `encode` was given."""
-        return cls(**json.loads(line))
+        """Return what `encode` was given.
+
+        Raises:
+            ValueError: It was given something else.
+        """
+        try:
+            return cls(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"no start of a worker: {error}") from error
 
 
 def worker_start(command: Sequence[str]) -> WorkerStart | None:
@@ -115,6 +124,8 @@ def fork_instead(start: WorkerStart) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_ANSWER_S)
         connection.connect(str(_socket_path(raylet)))
+        if not _is_ours(connection):
+            return
         streams = array.array("i", range(_STANDARD_STREAMS))
         # The first byte carries the streams.
         connection.sendmsg([b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
@@ -124,8 +135,24 @@ def fork_instead(start: WorkerStart) -> None:
 
 
 def _socket_path(raylet: str) -> Path:
-    """Return where the fork server of a raylet listens: beside it, in a folder of the same user."""
+    """Return where a raylet's fork server listens: beside it. Others may write there, so both sides look who it is."""
     return Path(f"{raylet}_forks")
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Say whether the other side of a connection is a process of this user."""
+    credentials = struct.Struct("3i")
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    _, user, _ = credentials.unpack(packed)
+    return user == os.geteuid()
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    """Say whether the other side of a connection, which has said all that it has to say, waits no more."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
 
 
 def start_server(raylet: str, environment: Mapping[str, str]) -> None:
@@ -192,6 +219,10 @@ def serve(listener: socket.socket, preloaded: Iterable[str] = _PRELOADED) -> Wor
                 streams, start = _receive(connection)
             except (OSError, ValueError) as error:
                 logger.warning("a worker could not be read and starts as Ray starts it: %s", error)
+                continue
+            if not _is_ours(connection) or _has_gone(connection):
+                # Who has waited for too long has started by itself, and is not to be there twice.
+                _close(streams)
                 continue
             process = os.fork()
             if process:
@@ -290,6 +321,9 @@ def _become(start: WorkerStart, streams: Iterable[int]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Ray ends what a worker has started with the worker's group.
     os.setpgrp()
+    # As Ray does with what it starts: where memory runs out, a worker goes before all else.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

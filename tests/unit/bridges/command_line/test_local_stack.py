@@ -9,8 +9,10 @@ import psutil
 import pytest
 
 from bridges.command_line.local import local_stack
+from bridges.command_line.local.installation import code_version
 from bridges.command_line.local.local_stack import LocalStack, interrupted_afterwards, without
 from bridges.command_line.local.state import LocalState, StartedProcess, load_state, save_state
+from deployments.errors import UnavailableError
 
 # The processes outlive the objects that started them, as they do in use.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -131,3 +133,16 @@ def test_what_is_done_while_all_starts_ends_what_was_started_if_it_fails(
         stack.start(lambda _: None, fail)
     assert running(begun) == []
     assert load_state() is None
+
+
+def test_a_graph_that_runs_older_code_is_not_gone_on_with(stack: LocalStack) -> None:
+    waiting = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    known = {"ray": StartedProcess.of(waiting.pid)}
+    save_state(LocalState("", "", "http://127.0.0.1:9", known, code="older"))
+    with pytest.raises(UnavailableError, match="run `hearth down` first"):
+        stack.start(lambda _: None)
+    assert running(list(known.values()))
+    save_state(LocalState("", "", "http://127.0.0.1:9", known, code=code_version()))
+    assert stack.start(lambda _: None).processes == known
+    assert stack.stop(lambda _: None)
+    waiting.wait(10)
