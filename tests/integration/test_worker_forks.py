@@ -109,18 +109,15 @@ def test_any_other_worker_starts_as_ray_starts_it(
     assert not worker["preloaded"]
 
 
-def test_without_its_fork_server_a_session_starts_workers_as_ray_does_and_the_server_ends_with_the_raylet(
-    tmp_path: Path,
-) -> None:
-    session = Session(tmp_path)
-    server = psutil.Process(session.start(ANY_FORK)["parent"])
-    session.end()
-    server.wait(10)
-    assert session.start(ANY_FORK)["parent"] == os.getpid()
-
-
 def test_a_fork_server_that_is_killed_takes_no_worker_with_it(tmp_path: Path) -> None:
     session = Session(tmp_path)
     os.kill(session.start(ANY_FORK)["parent"], signal.SIGKILL)
     assert session.start(ANY_FORK)["parent"] == os.getpid()
     session.end()
+
+
+def test_the_fork_server_ends_with_the_raylet_and_workers_start_as_ray_starts_them(session: Session) -> None:
+    server = psutil.Process(session.start(ANY_FORK)["parent"])
+    session.end()
+    server.wait(10)
+    assert session.start(ANY_FORK)["parent"] == os.getpid()

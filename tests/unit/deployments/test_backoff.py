@@ -59,7 +59,8 @@ def test_a_longer_pause_that_is_asked_for_is_given() -> None:
 def test_there_is_an_end_by_number_or_by_time(backoff: Backoff) -> None:
     given = [backoff.next_s() for _ in range(6)]
     assert given[:2] != [None, None]
-    assert given[-1] is None
+    # A pause that no longer fits ends nothing: a shorter one that is drawn next may fit.
+    assert given.count(None) >= 2
     backoff.reset()
     assert backoff.next_s() is not None
 
