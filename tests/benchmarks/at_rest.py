@@ -32,7 +32,7 @@ class Options:
     seconds: float = option(60.0, 1.0, "that are measured")
     settle: float = option(5.0, 0.5, "seconds of a stretch of time before that, of which there are at least two")
     against: str = option("", "", "folder of another checkout, which is measured instead of this one")
-    stand_ins: bool = option(False, False, "whether a stack with models that cost nothing is started, and no speech")
+    stand_ins: bool = option(False, True, "whether a stack with models that cost nothing is started, and no speech")
 
 
 @dataclass(frozen=True)

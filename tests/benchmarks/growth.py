@@ -45,7 +45,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Options:
-    curves: str = option("graph,sessions,passages", "graph,sessions,passages", "that are measured")
+    curves: str = option("graph,sessions,passages", "graph,passages", "that are measured")
     folder: str = option(str(FOLDER), "", "for the pictures; empty for none")
     at_once: str = option("1,4,16,64,256", "1,4", "requests that are open at once")
     streams: str = option("1,2,4,8", "1,2", "streams that are open at once; the ingress takes eight")

@@ -46,8 +46,6 @@ class SharedSite:
 @pytest.fixture(scope="module")
 def site(graph: Graph, milvus_uri: str, models: ModelStore, module_patch: pytest.MonkeyPatch) -> Generator[Site]:
     module_patch.setenv("HEARTH_MODELS", str(models.folder))
-    # What a benchmark looks for that runs already.
-    module_patch.setenv("HEARTH_STATE", graph.environment["HEARTH_STATE"])
     with ExitStack() as running:
         yield SharedSite(milvus_uri, graph, running)
 
