@@ -196,10 +196,13 @@ class AudioIngress:
     async def _sweep(self) -> None:
         sweeps = 0
         while True:
-            await asyncio.sleep(_SWEEP_S if len(self._registry) else _EMPTY_SWEEP_S)
+            is_empty = not len(self._registry)
+            await asyncio.sleep(_EMPTY_SWEEP_S if is_empty else _SWEEP_S)
             self._registry.sweep()
-            sweeps += 1
-            if sweeps % _SWEEPS_A_COUNT == 0:
+            # Tasks are counted once a second, with sessions and without.
+            sweeps += _SWEEPS_A_COUNT if is_empty else 1
+            if sweeps >= _SWEEPS_A_COUNT:
+                sweeps = 0
                 self._metrics.tasks(len(asyncio.all_tasks()))
 
     async def _leave(self) -> None:
