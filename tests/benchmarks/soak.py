@@ -49,7 +49,7 @@ _ALIKE = 0.6
 
 @dataclass(frozen=True)
 class Options:
-    minutes: float = option(30.0, 0.01, "of conversation; what was begun is brought to its end")
+    minutes: float = option(30.0, 0.05, "of conversation; what was begun is brought to its end")
     warm_up: float = option(5.0, 0.0, "minutes before memory is looked at")
     rest: float = option(30.0, 0.2, "seconds before memory is looked at")
     pause: float = option(2.0, 0.1, "seconds between a user's turns at most; a quarter of that at least")
