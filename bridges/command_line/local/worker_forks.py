@@ -149,10 +149,8 @@ def _is_ours(connection: socket.socket) -> bool:
 
 def _has_gone(connection: socket.socket) -> bool:
     """Say whether the other side of a connection, which has said all that it has to say, waits no more."""
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
+    ended, _, _ = select.select([connection], [], [], 0)
+    return bool(ended)
 
 
 def start_server(raylet: str, environment: Mapping[str, str]) -> None:

@@ -54,6 +54,8 @@ def test_what_is_no_start_of_a_worker_is_a_value_error(line: bytes) -> None:
 
 def test_who_waits_no_more_is_seen() -> None:
     server, worker = socket.socketpair(socket.AF_UNIX)
+    # As the server has it, whose workers are to say all that they have to say soon.
+    server.settimeout(60.0)
     with server:
         with worker:
             assert worker_forks._is_ours(server)
