@@ -379,12 +379,12 @@ def _up_to_speech(steps: Steps, config: Path, stack: LocalStack, local: state.Lo
         step.detail = f"{sum(part.process_id > 0 for part in status.components)} services of {config.name}"
 
 
-Waited = Callable[[HearthClient, status_pb2.StatusResponse, Sequence[str]], Coroutine[Any, Any, bool]]
+Reached = Callable[[HearthClient, status_pb2.StatusResponse, Sequence[str]], Coroutine[Any, Any, bool]]
 """Says whether the graph is as it should be, by its status and the applications that do not run yet."""
 
 
 async def _await_graph(
-    stack: LocalStack, local: state.LocalState, step: Step, reached: Waited
+    stack: LocalStack, local: state.LocalState, step: Step, reached: Reached
 ) -> status_pb2.StatusResponse:
     """Wait until the graph is as `reached` wants it; return its status.
 

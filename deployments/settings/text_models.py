@@ -268,7 +268,7 @@ class EmbeddingsSettings(Settings):
 
     Attributes:
         reranker: A reranker to run in the same replicas. An engine `late-interaction` with the model, device, threads
-            and max_tokens of an engine `onnx` shares its model, and then pools and makes batches as that does.
+            and max_tokens of an engine `onnx` shares its model, where that one's `pooling` is "mean".
     """
 
     engine: Annotated[

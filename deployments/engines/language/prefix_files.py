@@ -36,6 +36,7 @@ class PrefixFiles:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
+            _remove_unfinished(folder)
         except OSError as error:
             logger.warning("the prompt prefix is read at each start: %s cannot be used: %s", folder, error.strerror)
             return None
@@ -64,7 +65,7 @@ class PrefixFiles:
         return f"{secrets.token_hex(8)}{_UNFINISHED}"
 
     def keep(self, written: str, prefix: str) -> Path:
-        """Give a file that was written its name, and remove the oldest files beyond four, and what never was kept.
+        """Give a file that was written its name, and remove the oldest files beyond four.
 
         Args:
             written: Its name so far.
@@ -79,10 +80,14 @@ class PrefixFiles:
         newest_first = sorted(self.folder.glob(f"*{_ENDING}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         for old in newest_first[_KEPT:]:
             old.unlink(missing_ok=True)
-        for unfinished in self.folder.glob(f"*{_UNFINISHED}"):
-            if unfinished.stat().st_mtime < time.time() - _ABANDONED_S:
-                unfinished.unlink(missing_ok=True)
         return kept
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what was written and never kept, as on a full disk."""
+    for unfinished in folder.glob(f"*{_UNFINISHED}"):
+        if unfinished.stat().st_mtime < time.time() - _ABANDONED_S:
+            unfinished.unlink(missing_ok=True)
 
 
 def _key(prefix: str) -> str:

@@ -35,11 +35,11 @@ def test_the_four_that_were_used_last_are_kept(tmp_path: Path) -> None:
     assert [bool(files.find(f"{number}")) for number in range(5)] == [True, False, True, True, True]
 
 
-def test_a_file_that_was_never_finished_is_removed_after_an_hour(tmp_path: Path) -> None:
+def test_a_file_that_was_never_finished_is_removed_at_a_start_an_hour_later(tmp_path: Path) -> None:
     files = PrefixFiles(tmp_path)
     old, new = tmp_path / files.new_name(), tmp_path / files.new_name()
     old.write_bytes(b"")
     new.write_bytes(b"")
     os.utime(old, (0, 0))
-    kept(files, "one", b"state")
+    assert PrefixFiles.opened(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
